@@ -1,0 +1,67 @@
+"""Gated spatiotemporal forecasting over xarray panels with gaps, with intervals that can be trusted.
+
+Importing `stgate` imports neither xarray nor torch: each public name loads when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from stgate.lazy import attach
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from stgate import calibration, data, metrics, models, nn, plot, simulate
+    from stgate.data.read import open_panel
+    from stgate.evaluation import evaluate
+    from stgate.forecast_schema import check_forecast
+    from stgate.forecasting import backtest, calibrate, forecast
+    from stgate.panel import PanelSpec, check_panel, observed_mask, to_panel
+    from stgate.store import open_forecast, write
+
+__all__ = [
+    "PanelSpec",
+    "__version__",
+    "backtest",
+    "calibrate",
+    "calibration",
+    "check_forecast",
+    "check_panel",
+    "data",
+    "evaluate",
+    "forecast",
+    "metrics",
+    "models",
+    "nn",
+    "observed_mask",
+    "open_forecast",
+    "open_panel",
+    "plot",
+    "simulate",
+    "to_panel",
+    "write",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "PanelSpec": "stgate.panel",
+        "backtest": "stgate.forecasting",
+        "calibrate": "stgate.forecasting",
+        "calibration": "stgate.calibration",
+        "check_forecast": "stgate.forecast_schema",
+        "check_panel": "stgate.panel",
+        "data": "stgate.data",
+        "evaluate": "stgate.evaluation",
+        "forecast": "stgate.forecasting",
+        "metrics": "stgate.metrics",
+        "models": "stgate.models",
+        "nn": "stgate.nn",
+        "observed_mask": "stgate.panel",
+        "open_forecast": "stgate.store",
+        "open_panel": "stgate.data.read",
+        "plot": "stgate.plot",
+        "simulate": "stgate.simulate",
+        "to_panel": "stgate.panel",
+        "write": "stgate.store",
+    },
+)

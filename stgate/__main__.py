@@ -1,0 +1,83 @@
+"""The `stgate` command: a dispatcher that needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from stgate import __version__
+from stgate.errors import StgateError, did_you_mean
+
+COMMANDS = {
+    "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
+    "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
+    "fit": ("stgate.commands.lightning", "train a forecaster and calibrate its intervals"),
+    "validate": ("stgate.commands.lightning", "score a checkpoint on the validation part"),
+    "test": ("stgate.commands.lightning", "score a checkpoint on the test part"),
+    "predict": ("stgate.commands.lightning", "forecast every window of the test part"),
+    "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
+    "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),
+    "evaluate": ("stgate.commands.evaluate", "score forecasts against the truth they carry"),
+    "plot": ("stgate.commands.plot", "draw a forecast: fan chart or space-time picture"),
+}
+
+USAGE = """usage: stgate COMMAND ...
+
+Gated spatiotemporal forecasting: a panel goes in, a forecast with intervals comes out.
+
+{commands}
+
+  stgate COMMAND --help   the options of a command
+  stgate --version        the version
+  --debug                 with any command: show the traceback of an error
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Its arguments; those of the process when None.
+
+    Returns:
+        0 done, 1 the work failed, 2 the request was wrong.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+        print(USAGE.format(commands=commands), end="")
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name in ("-V", "--version"):
+        print(f"stgate {__version__}")
+        return 0
+    if name not in COMMANDS:
+        return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
+    try:
+        return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
+    except StgateError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        return 0  # the reader of a table closed it, as `| head` does
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"stgate: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Split conformal prediction on scaled residuals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def rank(count: int, level: float) -> int:
+    """Which order statistic of `count` scores covers a new one with probability `level`: ceil((count + 1) level).
+
+    >>> rank(99, 0.9), rank(9, 0.95)
+    (90, 10)
+    """
+    return math.ceil(round((count + 1) * level, 9))  # 100 * 0.07 is 7.000000000000001 in floats
+
+
+def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArray[np.float64]:
+    """The finite-sample conformal quantile of scores.
+
+    The ceil((n + 1) level)-th smallest of the n scores that are not NaN: if the next score is exchangeable with them, it
+    lies at or below with probability at least `level`. Infinite where n is too small for that.
+
+    Args:
+        scores: Conformity scores; NaN is left out.
+        level: Coverage wanted, in (0, 1).
+        axis: Along which the scores lie.
+
+    Returns:
+        The scores' shape without `axis`.
+
+    Raises:
+        ValueError: The level is not between 0 and 1.
+
+    References:
+        Vovk, Gammerman, Shafer (2005), Algorithmic learning in a random world.
+        Lei et al. (2018), Distribution-free predictive inference for regression. doi:10.1080/01621459.2017.1307116
+
+    >>> conformal_quantile([3.0, 1.0, 2.0, 4.0], 0.6)
+    array(3.)
+    >>> conformal_quantile([3.0, 1.0, 2.0, 4.0], 0.9)
+    array(inf)
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
+    counts = (~np.isnan(ordered)).sum(0)
+    ranks = np.ceil(np.round((counts + 1) * level, 9)).astype("int64")
+    padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])
+    picked = np.take_along_axis(padded, np.minimum(ranks - 1, len(ordered))[None], axis=0)[0]
+    return np.where(ranks > counts, np.inf, picked)
+
+
+def split_conformal(scores: ArrayLike, levels: Sequence[float]) -> NDArray[np.float64]:
+    """Half-widths, in units of the forecast's own scale, for several levels.
+
+    Args:
+        scores: |truth - median| / scale on the calibration part, (case, ...), NaN where the truth is missing.
+        levels: Central-interval levels, ascending.
+
+    Returns:
+        (level, ...), non-decreasing in the level; infinite where there are too few cases.
+    """
+    return np.stack([conformal_quantile(scores, level) for level in levels])

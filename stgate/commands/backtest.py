@@ -1,0 +1,43 @@
+"""`stgate backtest PANEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stgate import store
+from stgate.commands.parser import Parser, progress, said
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Forecast through the past, each time from what was known then."""
+    parser = Parser(
+        command,
+        "Forecast again and again through the past, each time from what was known then.",
+        "stgate backtest pm25.nc --checkpoint runs/pm25/best.ckpt --from 2016-06-01 --every 24 --out hindcast.nc",
+    )
+    parser.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="a fitted forecaster")
+    parser.add_argument("--from", dest="start", metavar="TIME", help="the first valid time (origins may precede it)")
+    parser.add_argument("--to", dest="end", metavar="TIME", help="the last valid time; a date means its last step")
+    parser.add_argument("--every", type=int, default=1, metavar="STEPS", help="steps between origins (default 1)")
+    parser.add_argument(
+        "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
+    )
+    parser.add_out("the hindcast, .nc or .zarr")
+    given = parser.parse(arguments)
+    out = store.check_out(given.out, overwrite=given.overwrite)
+
+    from stgate.data.read import open_panel
+    from stgate.forecasting import backtest
+
+    result = backtest(
+        given.checkpoint,
+        open_panel(given.panel),
+        start=given.start,
+        end=given.end,
+        every=given.every,
+        levels=given.levels,
+        progress=progress("forecasting"),
+    )
+    result.attrs["history"] = store.history(f"backtest {' '.join(arguments)}")
+    said(store.write(result, out, overwrite=given.overwrite))

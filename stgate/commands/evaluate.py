@@ -1,0 +1,86 @@
+"""`stgate evaluate FORECAST ...`. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stgate import store
+from stgate.commands.parser import Parser, said
+from stgate.evaluation import GROUPS, evaluate
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Score forecasts and print a table."""
+    parser = Parser(
+        command,
+        "Score forecasts against the truth they carry; several forecasts stand side by side.",
+        "stgate evaluate hindcast.nc --by lead_time",
+    )
+    parser.add_argument("forecast", nargs="+", metavar="FORECAST", help="from `stgate backtest`")
+    parser.add_argument("--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}")
+    parser.add_argument("--target", help="the variable, when there are several")
+    parser.add_argument("--levels", type=float, nargs="+", help="interval levels to show (default: all held)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--out", metavar="FILE", help="write the table too: .csv or .json")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    given = parser.parse(arguments)
+    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
+    tables, notes = [], []
+    for path in given.forecast:
+        scores = evaluate(store.open_forecast(path), by=given.by, target=given.target, levels=given.levels)
+        table = (
+            scores.to_dataframe().reset_index()
+            if given.by
+            else pd.DataFrame({k: [float(v)] for k, v in scores.items()})
+        )
+        table.insert(0, "forecast", _label(path, scores.attrs.get("model"), given.forecast))
+        tables.append(table)
+        notes.append(
+            f"{Path(path).name}: {scores.attrs['target']}, crps {scores.attrs['crps']}, calibration: {scores.attrs['calibration']}"
+        )
+        if "vpt" in scores:
+            notes[-1] += "; vpt: time until the NRMSE of the mean reaches 0.5, in model time"
+    table = pd.concat(tables, ignore_index=True)
+    table = (
+        table.drop(columns=[c for c in table if str(c).startswith("interval_score")])
+        if not given.json and not out
+        else table
+    )
+    if out is not None:
+        with store.atomic(out) as temporary:
+            temporary.write_text(_json(table) if out.suffix == ".json" else table.to_csv(index=False))
+        said(out)
+    if given.json:
+        print(_json(table))
+        return
+    print(_text(table))
+    for note in notes:
+        print(f"  {note}")
+
+
+def _label(path: str, model: str | None, all_paths: Sequence[str]) -> str:
+    return model if model and len(all_paths) == 1 else Path(path).stem
+
+
+def _text(table: pd.DataFrame) -> str:
+    shown = table.copy()
+    for column in shown:
+        if column == "count":
+            shown[column] = shown[column].map(lambda v: f"{int(v):,}")
+        elif str(column).startswith("coverage") or column == "vpt_censored":
+            shown[column] = shown[column].map(lambda v: "" if math.isnan(v) else f"{100 * v:.1f} %")
+        elif pd.api.types.is_float_dtype(shown[column]):
+            shown[column] = shown[column].map(
+                lambda v: "" if math.isnan(v) else f"{v:.4g}" if abs(v) < 100 else f"{v:.1f}"
+            )
+    return shown.to_string(index=False)
+
+
+def _json(table: pd.DataFrame) -> str:
+    records = json.loads(table.to_json(orient="records", date_format="iso", double_precision=10))
+    return json.dumps(records, indent=2)

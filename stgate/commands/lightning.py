@@ -1,0 +1,279 @@
+"""`stgate fit | validate | test | predict`: Lightning's own commands, with runs in folders and errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ.setdefault("POSSIBLE_USER_WARNINGS", "0")  # workers and log intervals are chosen on purpose
+warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
+
+import lightning as L  # noqa: E402 (after the settings that its import reads)
+from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
+
+import stgate.models.baselines  # noqa: E402
+import stgate.models.gated_rnn  # noqa: E402 (bare class names are known once imported)
+from stgate import store  # noqa: E402
+from stgate.commands.parser import said  # noqa: E402
+from stgate.commands.training import EpochLines, quiet  # noqa: E402
+from stgate.data.modules import WindowData  # noqa: E402
+from stgate.errors import RequestError, StoreError, did_you_mean  # noqa: E402
+from stgate.models import checkpoint as ckpt  # noqa: E402
+from stgate.models.forecaster import Forecaster  # noqa: E402
+
+PARTS = {"validate": "validation", "test": "test", "predict": "test"}
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of Lightning's commands."""
+    quiet()
+    prepared = _prepare(command, list(arguments))
+    argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice
+    try:
+        with warnings.catch_warnings():
+            _ignore_known()
+            ForecasterCLI(command, prepared)
+    finally:
+        sys.argv = argv
+
+
+class OneLineParser(LightningArgumentParser):
+    """Lightning's parser, its errors one helpful line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing usage and exiting."""
+        raise RequestError(_tidy(message, self))
+
+
+class ForecasterCLI(LightningCLI):
+    """LightningCLI with a run folder, a checkpoint that decides what the model is, and calibration after the fit."""
+
+    def __init__(self, command: str, arguments: list[str]) -> None:
+        self.command = command
+        self.checkpoint = _checkpoint_of(command, arguments)
+        super().__init__(
+            Forecaster,
+            WindowData,
+            subclass_mode_model=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"max_epochs": 10, "enable_model_summary": False},
+            parser_class=OneLineParser,
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in ("fit", *PARTS)}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=[command, *arguments],
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our options beside Lightning's."""
+        parser.add_argument(
+            "--out", type=str | None, default=None, help="fit: the run's folder; default runs/<config or model>"
+        )
+        parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
+        parser.add_argument("--overwrite", action="store_true", help="fit: replace an existing --out")
+        parser.add_argument(
+            "--monitor", default="val_loss", help="fit: what the best epoch is lowest in: val_loss or val_mae"
+        )
+        if self.checkpoint is not None:
+            options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+            parser.set_defaults({"model": {"class_path": self.checkpoint[ckpt.KEY]["class"], "init_args": options}})
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse a model that disagrees with the checkpoint, where Lightning would silently prefer the checkpoint."""
+        if self.checkpoint is None:
+            return
+        model = self.config[self.command].model
+        kind = str(model.class_path).rsplit(".", 1)[-1]
+        fitted = self.checkpoint[ckpt.KEY]["class"]
+        if kind != fitted:
+            raise RequestError(f"--model {kind}: the checkpoint holds a {fitted}; leave --model out")
+        for name, stored in self.checkpoint["hyper_parameters"].items():
+            given = model.init_args.get(name)
+            given = given.as_dict() if hasattr(given, "as_dict") else given
+            if name == "likelihood" and isinstance(given, dict):
+                given = {**given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
+            if name == "likelihood" and given is None:
+                continue
+            if not name.startswith("_") and given != stored:
+                raise RequestError(
+                    f"--model.{name} {given}: the checkpoint was fitted with {stored}; leave --model.{name} out"
+                )
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder before anything is loaded."""
+        config = self.config[self.command]
+        if self.command == "fit":
+            self.out = Path(config.out)
+            if config.monitor not in ("val_loss", "val_mae"):
+                raise RequestError(
+                    f"--monitor {config.monitor}: {did_you_mean(config.monitor, ['val_loss', 'val_mae'])}"
+                )
+            if self.out.exists() and not config.resume:
+                if not config.overwrite:
+                    raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
+                shutil.rmtree(self.out)
+
+    def instantiate_classes(self) -> None:
+        """As Lightning does; a panel that does not fit is refused before the run's folder is made."""
+        config = self.config[self.command]
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
+        self.datamodule.setup()
+        self.model.adopt(self.datamodule)
+        if self.command == "fit":
+            start, stop = self.datamodule.parts.validation
+            monitor = (
+                config.monitor
+                if stop > start and not isinstance(self.model, stgate.models.baselines.Baseline)
+                else None
+            )
+            self.keeper = ModelCheckpoint(
+                self.out,
+                "best",
+                monitor=monitor,
+                save_last=True,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+            logger = CSVLogger(self.out, name="", version="")
+            chosen = config.trainer.logger
+            self.trainer = self.instantiate_trainer(
+                logger=logger if chosen is None or chosen is True else self._get(self.config_init, "trainer").logger,
+                default_root_dir=str(self.out),
+            )
+        else:
+            self.save_config_callback = None
+            self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
+        if self.command == "fit":
+            callbacks = [*callbacks, self.keeper]
+        if not sys.stderr.isatty():
+            callbacks = [*callbacks, EpochLines()]
+            config["enable_progress_bar"] = False
+        return super()._instantiate_trainer(config, callbacks)
+
+    def after_fit(self) -> None:
+        """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
+        from stgate.forecasting import calibrate
+
+        best = self.out / "best.ckpt"
+        if not best.exists() or isinstance(self.model, stgate.models.baselines.Baseline):
+            self.trainer.save_checkpoint(best)
+        start, stop = self.datamodule.parts.calibration
+        if stop > start:
+            stored = ckpt.read_checkpoint(best)
+            model = Forecaster.load_from_checkpoint(best)
+            checked = calibrate(model, self.datamodule)
+            stored[ckpt.KEY]["calibration"] = model.calibration
+            ckpt.write_checkpoint(stored, best)
+            print(f"calibrated: {', '.join(f'{p:g}' for p in checked)}", file=sys.stderr)
+        else:
+            print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        said(best)
+
+    def after_validate(self) -> None:
+        """Print the scores."""
+        self._print_scores()
+
+    def after_test(self) -> None:
+        """Print the scores."""
+        self._print_scores()
+
+    def after_predict(self) -> None:
+        """Say where forecasts in files come from."""
+        print("predicted every window; for forecasts in a file use `stgate backtest`", file=sys.stderr)
+
+    def _print_scores(self) -> None:
+        for name, value in self.trainer.callback_metrics.items():
+            print(f"{name}  {float(value):.5g}")
+
+
+def _prepare(command: str, arguments: list[str]) -> list[str]:
+    """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
+    out, resume, config, model = (_value(arguments, o) for o in ("--out", "--resume", "--config", "--model"))
+    for option in ("--config", "-c"):
+        for index, argument in enumerate(arguments):
+            if argument == option and index + 1 < len(arguments):
+                arguments[index + 1] = str(store.config_path(arguments[index + 1]))
+            elif argument.startswith(f"{option}="):
+                arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
+    if model is not None and "." not in model:
+        known = [c.__name__ for c in ckpt.subclasses(Forecaster) if c.__name__ != "Baseline"]
+        if model not in known:
+            raise RequestError(f"--model {model}: {did_you_mean(model, known)}")
+    if command == "fit" and not {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in arguments}:
+        if out is None:
+            name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
+            out = str(Path("runs") / name)
+            arguments += ["--out", out]
+        if "--resume" in arguments:
+            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
+            if not last.is_file():
+                raise StoreError(f"--resume: {out} holds no last.ckpt; start it without --resume")
+            arguments = [*([] if config or model else ["--config", str(stored)]), *arguments]
+            if _value(arguments, "--ckpt_path") is None:
+                arguments += ["--ckpt_path", str(last)]
+    del resume
+    return arguments
+
+
+def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
+    path = _value(arguments, "--ckpt_path")
+    if {"-h", "--help"} & set(arguments) or path is None:
+        if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
+            raise RequestError(f"{command}: which checkpoint? give --ckpt_path runs/…/best.ckpt")
+        return None
+    return ckpt.read_checkpoint(path)
+
+
+def _value(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option in raw arguments."""
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{option}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _tidy(message: str, parser: LightningArgumentParser) -> str:
+    """Jsonargparse's message as one line that says what to do."""
+    text = " ".join(message.split())
+    unknown = re.search(r"[Uu]nrecognized arguments?: (\S+)", text) or re.search(
+        r"Key ['\"]([\w.]+)['\"] is not expected", text
+    )
+    if unknown:
+        odd = unknown.group(1).split("=")[0]
+        known = _options(parser)
+        return f"{odd}: no such option; {did_you_mean(odd if odd.startswith('--') else f'--{odd}', known)}"
+    return text[:400]
+
+
+def _options(parser: LightningArgumentParser) -> list[str]:
+    found: list[str] = []
+    for action in parser._actions:
+        found += [o for o in action.option_strings if o.startswith("--")]
+        for child in (getattr(action, "choices", None) or {}).values() if hasattr(action, "_name_parser_map") else ():
+            found += _options(child)
+    return found
+
+
+def _ignore_known() -> None:
+    for text in (
+        ".*does not have many workers.*",
+        ".*configure_optimizers` returned `None`.*",
+        ".*Checkpoint directory.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

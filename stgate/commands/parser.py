@@ -1,0 +1,76 @@
+"""What the commands share: a parser whose errors are one helpful line, and progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from stgate.errors import RequestError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises RequestError, allows no abbreviations and suggests the nearest option."""
+
+    def __init__(self, command: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"stgate {command}",
+            description=description,
+            epilog=f"example:\n  {example}",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and exiting."""
+        raise RequestError(f"{message}; see {self.prog} --help")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The parsed arguments.
+
+        Raises:
+            RequestError: An unknown option, a missing one, a value of the wrong type.
+        """
+        parsed, unknown = self.parse_known_args(list(arguments))
+        if unknown:
+            known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+            odd = unknown[0].split("=")[0]
+            hint = did_you_mean(odd, known) if odd.startswith("-") else "it is one word too many"
+            raise RequestError(f"{odd}: no such option of {self.prog}; {hint}")
+        return parsed
+
+    def add_out(self, what: str, *, required: bool = True) -> None:
+        """The two options of every command that writes."""
+        self.add_argument("--out", required=required, metavar="FILE", help=what)
+        self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """A progress line on stderr: redrawn on a terminal, a few lines in a log; nothing for work under a second."""
+    started = time.monotonic()
+    terminal = sys.stderr.isatty()
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        elapsed = time.monotonic() - started
+        finished = done >= total
+        wait = 0.2 if terminal else 10.0
+        if elapsed < 1.0 or not (finished or elapsed - last > wait):
+            return
+        last = elapsed
+        left = elapsed * (total - done) / max(done, 1)
+        text = f"{what}: {100 * done // max(total, 1)} % in {elapsed:.0f} s" + (
+            "" if finished else f", about {left:.0f} s left"
+        )
+        end = "\n" if finished or not terminal else ""
+        print(f"\r{text}\033[K" if terminal else text, end=end, file=sys.stderr, flush=True)
+
+    return report
+
+
+def said(path: object) -> None:
+    """Tell on stderr what was written."""
+    print(f"wrote {path}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""`stgate plot FORECAST`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stgate import store
+from stgate.commands.parser import Parser
+from stgate.errors import RequestError, did_you_mean
+
+KINDS = ("fan", "hovmoeller")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Draw a forecast and print the picture's path."""
+    parser = Parser(command, "Draw a forecast.", "stgate plot hindcast.nc --kind fan --node Dongsi --out fan.png")
+    parser.add_argument("forecast", metavar="FORECAST", help="from `stgate forecast` or `stgate backtest`")
+    parser.add_argument(
+        "--kind", default="fan", metavar="KIND", help="fan (default): intervals of one node; hovmoeller: space and time"
+    )
+    parser.add_argument("--node", help="node label, for a fan (default: the first)")
+    parser.add_argument(
+        "--init", metavar="TIME", help="which origin: its number (-1 the last) or time (default: the first whole one)"
+    )
+    parser.add_argument("--member", type=int, default=0, help="which member (default 0)")
+    parser.add_argument("--target", help="the variable (default: the first)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the picture: .png, .svg or .pdf")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    given = parser.parse(arguments)
+    if given.kind not in KINDS:
+        raise RequestError(f"--kind {given.kind}: {did_you_mean(given.kind, KINDS)}")
+    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".png", ".svg", ".pdf"))
+    forecast = store.open_forecast(given.forecast)
+
+    from stgate import plot
+
+    if given.kind == "fan":
+        figure = plot.fan(forecast, node=given.node, target=given.target, init=given.init, member=given.member)
+    else:
+        figure = plot.hovmoeller(forecast, target=given.target, init=given.init, member=given.member)
+    with store.atomic(out) as temporary:
+        figure.savefig(temporary, format=out.suffix[1:], dpi=150)
+    print(out)

@@ -1,0 +1,51 @@
+"""How a fit shows itself where there is no terminal: one line an epoch, and no noise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+
+class EpochLines(Callback):
+    """One line on stderr an epoch: scores, time taken, time left."""
+
+    def __init__(self) -> None:
+        self.started, self.first = 0.0, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.started, self.first = time.monotonic(), trainer.current_epoch
+        self.told = self.started
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+        """A sign of life in long epochs."""
+        now = time.monotonic()
+        if now - self.told > 20:
+            self.told = now
+            share = (trainer.fit_loop.batch_idx + 1) / max(float(trainer.num_training_batches), 1)
+            print(
+                f"epoch {trainer.current_epoch + 1}: {100 * share:.0f} % after {now - self.started:.0f} s",
+                file=sys.stderr,
+            )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the line; validation is done by now."""
+        self.told = time.monotonic()
+        done = trainer.current_epoch + 1
+        elapsed = self.told - self.started
+        wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
+        left = elapsed / max(done - self.first, 1) * (wanted - done)
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae")}
+        text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
+        ahead = f", about {left:.0f} s left" if done < wanted else ""
+        print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
+
+
+def quiet() -> None:
+    """Leave out Lightning's hints and banners; errors and our own lines remain."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)

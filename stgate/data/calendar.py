@@ -1,0 +1,73 @@
+"""Calendar features: where in the day, the week and the year a time falls, as sine and cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.errors import RequestError, did_you_mean
+from stgate.panel import step_number, time_kind
+
+PERIODS = {"hour": 86_400.0, "weekday": 7 * 86_400.0, "yearday": 365.2425 * 86_400.0}
+"""Calendar keys and their periods in seconds."""
+
+
+def default_keys(panel: xr.Dataset) -> tuple[str, ...]:
+    """The keys whose period the panel's step resolves; none for model time."""
+    if time_kind(panel) == "model":
+        return ()
+    return tuple(key for key, period in PERIODS.items() if 2 * step_number(panel) <= period)
+
+
+def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.float32]:
+    """Sine and cosine of the phase of each key.
+
+    Args:
+        times: (time,) datetime64.
+        keys: Of `PERIODS`.
+
+    Returns:
+        (time, 2 * len(keys)), each in [-1, 1].
+
+    Raises:
+        RequestError: An unknown key.
+    """
+    for key in keys:
+        if key not in PERIODS:
+            raise RequestError(f"calendar {key!r}: {did_you_mean(key, PERIODS)}")
+    if not keys:
+        return np.zeros((len(times), 0), "float32")
+    stamps = pd.DatetimeIndex(times)
+    seconds = (stamps - stamps.normalize()) / pd.Timedelta(seconds=1)
+    phases = {
+        "hour": seconds / 86_400,
+        "weekday": (stamps.weekday + seconds / 86_400) / 7,
+        "yearday": (stamps.dayofyear - 1 + seconds / 86_400) / 365.2425,
+    }
+    columns = [f(2 * np.pi * np.asarray(phases[key])) for key in keys for f in (np.sin, np.cos)]
+    return np.stack(columns, axis=1).astype("float32")
+
+
+def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.int64]:
+    """One integer a time: the cell of the calendar it falls in, such as (month, hour).
+
+    Args:
+        times: (time,) datetime64.
+        keys: Of `month` (12 cells), `hour` (24), `weekday` (7).
+
+    Raises:
+        RequestError: An unknown key.
+    """
+    sizes = {"month": 12, "weekday": 7, "hour": 24}
+    group = np.zeros(len(times), "int64")
+    stamps = pd.DatetimeIndex(times) if keys else None
+    for key in keys:
+        if key not in sizes:
+            raise RequestError(f"calendar key {key!r}: {did_you_mean(key, sizes)}")
+        value = np.asarray(getattr(stamps, key), "int64") - (key == "month")
+        group = group * sizes[key] + value
+    return group

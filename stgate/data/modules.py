@@ -1,0 +1,190 @@
+"""Lightning data modules: a panel, cut chronologically, served as batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import xarray as xr
+from torch.utils.data import DataLoader
+
+from stgate.data.calendar import default_keys
+from stgate.data.read import open_panel
+from stgate.data.scaling import Statistics
+from stgate.data.split import Split, split_panel
+from stgate.data.windows import Batch, EpochShuffle, Series, Windows, part_origins
+from stgate.errors import PanelError, RequestError
+from stgate.panel import PanelSpec, check_panel, check_targets, step_number, time_kind
+
+
+class WindowData(L.LightningDataModule):
+    """Windows of a panel: `window` steps in, `horizon` steps out, for training, validation, calibration and test.
+
+    A window belongs to the part in which all its leads fall; its inputs may precede the part. Scales are fitted on
+    observed values of the training part. Everything is loaded on demand, so properties work before `setup`.
+
+    Args:
+        panel: A panel, or the path of one.
+        targets: Variables to forecast.
+        window: Input length in steps.
+        horizon: Forecast length in steps.
+        past_covariates: Variables known up to the origin.
+        future_covariates: Variables known over the horizon too.
+        static_covariates: Node coordinates or node variables.
+        calendar: Calendar features; None takes what the step resolves of hour, weekday, yearday.
+        split: Four fractions, or the three times at which validation, calibration and test start.
+        batch_size: Windows in a batch (each holds all nodes).
+        every: Stride between training origins, in steps.
+        seed: Of the shuffle; with the epoch it determines every batch.
+        num_workers: Loader processes; 0 is fastest for panels in memory.
+
+    Raises:
+        PanelError: The panel breaks the schema, lacks a variable, or is too short.
+        RequestError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        panel: str | os.PathLike[str] | xr.Dataset,
+        targets: Sequence[str] | str,
+        window: int = 24,
+        horizon: int = 24,
+        past_covariates: Sequence[str] = (),
+        future_covariates: Sequence[str] = (),
+        static_covariates: Sequence[str] = (),
+        calendar: Sequence[str] | None = None,
+        split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
+        batch_size: int = 64,
+        every: int = 1,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("window", window), ("horizon", horizon), ("batch_size", batch_size), ("every", every)):
+            if value < 1:
+                raise RequestError(f"{name} {value}: must be at least 1")
+        self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
+        self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
+        self.static_covariates = tuple(static_covariates)
+        roles = self.targets + self.past_covariates + self.future_covariates
+        if len(set(roles)) < len(roles):
+            twice = next(r for r in roles if roles.count(r) > 1)
+            raise RequestError(
+                f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
+            )
+        self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
+        self.batch_size, self.every, self.seed, self.num_workers = batch_size, every, seed, num_workers
+        self._given = panel
+        self._loaded: tuple[xr.Dataset, PanelSpec, Series, Split] | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the panel and check that each part of the split holds a window."""
+        self._load()
+        for part in ("train", "validation", "calibration", "test"):
+            rows = getattr(self.parts, part)
+            if rows[1] > rows[0]:
+                self._windows(part)
+
+    @property
+    def panel(self) -> xr.Dataset:
+        """The checked panel."""
+        return self._load()[0]
+
+    @property
+    def spec(self) -> PanelSpec:
+        """What a forecaster must know of it."""
+        return self._load()[1]
+
+    @property
+    def series(self) -> Series:
+        """The panel as tensors."""
+        return self._load()[2]
+
+    @property
+    def parts(self) -> Split:
+        """Row ranges of the split."""
+        return self._load()[3]
+
+    def statistics(self) -> Statistics:
+        """Scales of the training part."""
+        return Statistics.of(self.series, self.spec, self.parts.train)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled by (seed, epoch)."""
+        windows = self._windows("train")
+        return self._loader(windows, sampler=EpochShuffle(len(windows), self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """In order; empty when the split has no validation part."""
+        return self.part_dataloader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """In order."""
+        return self.part_dataloader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """The test part, in order."""
+        return self.part_dataloader("test")
+
+    def part_dataloader(self, part: str) -> DataLoader[Batch] | list[Any]:
+        """A part in order, never shuffled, nothing dropped; an empty list when the split leaves the part out."""
+        start, stop = getattr(self.parts, part)
+        return self._loader(self._windows(part)) if stop > start else []
+
+    def _loader(self, windows: Windows, **options: Any) -> DataLoader[Batch]:  # noqa: ANN401
+        # A batch is one gather in Windows.__getitems__, so that there is nothing left to collate.
+        return DataLoader(
+            windows,
+            batch_size=self.batch_size,
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            **options,
+        )
+
+    def _windows(self, part: str) -> Windows:
+        every = self.every if part == "train" else 1
+        origins = part_origins(self.series, self.spec, getattr(self.parts, part), every=every, name=part)
+        if len(origins) == 0:
+            raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")
+        return Windows(self.series, self.spec, origins)
+
+    def _load(self) -> tuple[xr.Dataset, PanelSpec, Series, Split]:
+        if self._loaded is None:
+            panel = self._given if isinstance(self._given, xr.Dataset) else open_panel(self._given)
+            check_panel(panel)
+            check_targets(panel, self.targets)
+            spec = self._make_spec(panel)
+            panel = spec.check(panel)
+            self._loaded = panel, spec, Series.of(panel, spec), split_panel(panel, self.split)
+        return self._loaded
+
+    def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
+        if self.calendar and time_kind(panel) == "model":
+            raise RequestError(f"calendar {list(self.calendar)}: the panel has model time, which has no calendar")
+        if panel.sizes["time"] < self.window + self.horizon:
+            raise PanelError(
+                f"`time`: the panel has {panel.sizes['time']} steps, a window of {self.window} and a horizon of "
+                f"{self.horizon} need {self.window + self.horizon}; give more data or a shorter window"
+            )
+        return PanelSpec(
+            targets=self.targets,
+            nodes=tuple(panel["node"].values.tolist()),
+            step=step_number(panel),
+            time=time_kind(panel),
+            window=self.window,
+            horizon=self.horizon,
+            past_covariates=self.past_covariates,
+            future_covariates=self.future_covariates,
+            static_covariates=self.static_covariates,
+            calendar=default_keys(panel) if self.calendar is None else tuple(self.calendar),
+            units={name: str(panel[name].attrs.get("units", "")) for name in self.targets},
+            boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
+            time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
+        )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

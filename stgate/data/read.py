@@ -1,0 +1,148 @@
+"""Readers: tables and stores become one panel. numpy, pandas and xarray only; no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from stgate import store
+from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
+from stgate.panel import check_panel, to_panel
+
+TABLES = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt")
+
+
+def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a panel: netCDF (.nc), zarr (.zarr), or a long csv table with columns `time` and `node`.
+
+    Args:
+        path: The file. For tables that need telling what is what, see `read_csv`.
+
+    Returns:
+        The checked panel.
+
+    Raises:
+        StoreError: It cannot be read.
+        PanelError: It is not a panel.
+    """
+    if _is_table(path):
+        return read_csv(path, time=["time"], node="node")
+    panel = store.open_dataset(path)
+    check_panel(panel, regular=False)
+    return panel
+
+
+def read_csv(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    time: Sequence[str] = ("time",),
+    node: str | None = None,
+    name: str | None = None,
+    variables: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    coords: str | os.PathLike[str] | pd.DataFrame | None = None,
+    freq: str | None = None,
+) -> xr.Dataset:
+    """Read one csv table or several into one panel.
+
+    Three layouts: *long* (a column of node labels: give `node`), *wide* (one column a node: give `name`, the
+    variable's name), *one file a station* (several files, either with a `node` column, or named after their station).
+
+    Args:
+        paths: A path or several; compressed files are fine.
+        time: The column of times, or the several columns (year, month, day, hour, minute) that make it.
+        node: The column of node labels.
+        name: The variable's name, for a wide table.
+        variables: Columns to keep as variables; all but times, nodes and `drop` when None.
+        drop: Columns to leave out.
+        rename: New names of variables.
+        units: Units by (new) name.
+        coords: Node coordinates: a csv whose first column is the node label, or a frame indexed by it.
+        freq: Put the rows on this regular grid (`"h"`); absent rows become missing values.
+
+    Returns:
+        A checked panel, float32.
+
+    Raises:
+        StoreError: A file does not exist or is no table.
+        PanelError: A column is missing or holds text; times repeat, or are uneven and `freq` is None.
+    """
+    chosen = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not chosen:
+        raise RequestError("no files: give at least one csv table")
+    frames = []
+    for path in chosen:
+        frame = _tidy(_load(Path(path)), Path(path), time=time, node=node, variables=variables, drop=drop)
+        if node is None and name is None:  # one file a station, named after it
+            frame = frame.assign(node=_stem(Path(path)))
+        frames.append(frame)
+    label = node or (None if name is not None else "node")
+    if label is None and len(frames) > 1:
+        raise RequestError("several wide tables: read them one by one and merge, or give --node for long ones")
+    if label is None:
+        frame = frames[0].set_index("time")
+    else:
+        frame = pd.concat(frames, ignore_index=True).rename(columns=dict(rename or {}))
+    table = pd.read_csv(coords, index_col=0) if isinstance(coords, str | os.PathLike) else coords
+    return to_panel(
+        frame, name=name, time=None if label is None else "time", node=label, freq=freq, coords=table, units=units
+    )
+
+
+def _tidy(
+    frame: pd.DataFrame,
+    path: Path,
+    *,
+    time: Sequence[str],
+    node: str | None,
+    variables: Sequence[str] | None,
+    drop: Sequence[str],
+) -> pd.DataFrame:
+    """The table with one `time` column, the node column and the variables."""
+    columns = [str(c) for c in frame.columns]
+    for wanted in (*time, *([node] if node else []), *(variables or []), *drop):
+        if wanted not in columns:
+            raise PanelError(f"{path.name}: no column {wanted!r}; {did_you_mean(wanted, columns)}")
+    times = _times(frame, list(time), path)
+    kept = variables or [c for c in columns if c not in {*time, node, *drop}]
+    if not kept:
+        raise PanelError(f"{path.name}: no variable is left beside times and nodes")
+    return frame[([node] if node else []) + list(kept)].assign(time=times)
+
+
+def _times(frame: pd.DataFrame, columns: list[str], path: Path) -> pd.Series:
+    """One column of times: parsed, put together from parts, or model time as numbers."""
+    if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]):
+        return frame[columns[0]].astype("float64")
+    try:
+        if len(columns) == 1:
+            return pd.to_datetime(frame[columns[0]])
+        return pd.to_datetime(frame[columns].rename(columns=str.lower))
+    except (ValueError, TypeError) as error:
+        message = str(error).splitlines()[0].rstrip(".")
+        raise PanelError(f"{path.name}: column {', '.join(columns)} is not a time ({message})") from error
+
+
+def _load(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise StoreError(f"{path}: no such file")
+    if not _is_table(path):
+        raise StoreError(f"{path}: not a table by its name (one of {', '.join(TABLES)})")
+    try:
+        return pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise StoreError(f"{path}: not a readable table ({str(error).splitlines()[0].strip()})") from error
+
+
+def _is_table(path: str | os.PathLike[str]) -> bool:
+    return str(path).endswith(TABLES)
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(next(suffix for suffix in TABLES if path.name.endswith(suffix)))]

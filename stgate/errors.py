@@ -1,0 +1,56 @@
+"""One family of exceptions. Each message is one line that names the thing, the place and the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StgateError(Exception):
+    """Base of all errors that a user can mend; the command prints it as one line.
+
+    Attributes:
+        exit_code: What the `stgate` command exits with: 2, the request was wrong; 1, the work failed.
+    """
+
+    exit_code = 2
+
+
+class RequestError(StgateError):
+    """An option, a name or a combination of them is wrong."""
+
+
+class PanelError(StgateError):
+    """A panel breaks the schema, or does not fit what it is used with."""
+
+
+class ForecastError(StgateError):
+    """A forecast breaks the schema, or cannot be made from what was given."""
+
+
+class StoreError(StgateError):
+    """A file cannot be read, or would be overwritten."""
+
+
+class CheckpointError(StgateError):
+    """A file is no checkpoint of stgate, or is not safe to load."""
+
+
+class SimulationError(StgateError):
+    """A simulation blew up: the request was well formed, the work failed."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as a question, or the list of all of them.
+
+    >>> did_you_mean("GatedRN", ["GatedRNN", "Ridge"])
+    'did you mean GatedRNN?'
+    >>> did_you_mean("xyz", ["GatedRNN", "Ridge"])
+    'known: GatedRNN, Ridge'
+    """
+    known = list(known)
+    folded = {k.lower(): k for k in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), list(folded), n=1)
+    return f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(known)}"

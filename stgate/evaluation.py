@@ -1,0 +1,127 @@
+"""Evaluate: from a forecast with its truth to a table of scores. numpy and xarray only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from stgate import metrics
+from stgate.errors import ForecastError, RequestError, did_you_mean
+from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
+
+GROUPS = ("lead_time", "node", "init_time", "member", "observed")
+"""What a table can be split by; `observed` is whether the node was observed at the origin."""
+
+
+def evaluate(
+    forecast: xr.Dataset,
+    *,
+    by: str | Sequence[str] = (),
+    target: str | None = None,
+    levels: Sequence[float] | None = None,
+) -> xr.Dataset:
+    """Score a forecast against the truth that it carries.
+
+    Args:
+        forecast: From `backtest`, or any dataset of the forecast schema with `<target>_truth`.
+        by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
+            origin). None of them: one value over all.
+        target: The variable to score; may be left out when there is one.
+        levels: Interval levels to score; all that the forecast holds when None.
+
+    Returns:
+        Over `by`: `count` of scored cases; `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
+        `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid prediction
+        time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower bounds.
+        Cases whose truth or forecast is missing drop out; a cell without any is NaN.
+
+    Raises:
+        ForecastError: No truth, or nothing observed.
+        RequestError: An unknown target, group or level.
+    """
+    check_forecast(forecast)
+    name = _target(forecast, target)
+    groups = [by] if isinstance(by, str) else list(by)
+    for group in groups:
+        if group not in GROUPS or (group == "member" and "member" not in forecast.dims):
+            raise RequestError(f"by {group!r}: {did_you_mean(group, GROUPS)}")
+    truth = forecast[f"{name}_truth"]
+    middle = median(forecast, name)
+    # A case counts when both ends are there: every score of a table is over the same cases.
+    scored = truth.notnull() & middle.notnull()
+    if not bool(scored.any()):
+        raise ForecastError(f"`{name}_truth`: no case has both a forecast and a truth; nothing to score")
+    truth = truth.where(scored)
+    cases = {
+        "mae": metrics.absolute_error(truth, middle),
+        "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
+        "crps": metrics.crps_quantiles(truth, forecast[name]),
+    }
+    for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else levels:
+        lower, upper = interval(forecast, name, level)
+        label = f"{100 * level:g}"
+        cases[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
+        cases[f"width_{label}"] = metrics.interval_width(truth, lower, upper)
+        cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
+    scores = _grouped(xr.Dataset(cases), scored, forecast, groups)
+    scores["rmse"] = np.sqrt(scores["rmse"])
+    chaotic = forecast["lead_time"].dtype.kind == "f" and f"{name}_sigma" in forecast.coords
+    if chaotic and not {"lead_time", "node", "observed"} & set(groups):
+        _add_valid_prediction_time(scores, forecast, name, groups)
+    scores.attrs = {
+        k: forecast.attrs[k] for k in ("model", "title", "calibration", "valid_from", "valid_to") if k in forecast.attrs
+    }
+    scores.attrs["target"] = name
+    scores.attrs["crps"] = f"from {forecast.sizes['quantile']} quantiles"
+    return scores
+
+
+def _target(forecast: xr.Dataset, target: str | None) -> str:
+    have = targets_of(forecast)
+    if target is None and len(have) > 1:
+        raise RequestError(f"target: the forecast has several, name one of {', '.join(have)}")
+    name = have[0] if target is None else target
+    if name not in have:
+        raise RequestError(f"target {name!r}: {did_you_mean(name, have)}")
+    if f"{name}_truth" not in forecast:
+        raise ForecastError(f"`{name}_truth`: the forecast carries no truth to score against; use backtest")
+    return name
+
+
+def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, groups: Sequence[str]) -> xr.Dataset:
+    """Means of the cases over all dims but the groups."""
+    if "observed" in groups:
+        at_origin = forecast["steps_since_observed"] == 0
+        parts = [
+            _grouped(
+                cases.where(at_origin == flag),
+                scored & (at_origin == flag),
+                forecast,
+                [g for g in groups if g != "observed"],
+            )
+            for flag in (True, False)
+        ]
+        return xr.concat(parts, xr.IndexVariable("observed", ["at origin", "before origin"]))
+    dims = [d for d in scored.dims if d not in groups]
+    table = xr.Dataset({"count": scored.sum(dims)})
+    for key, values in cases.items():
+        table[str(key)] = metrics.mean_over(values, map(str, dims))
+    return table.drop_vars([c for c in table.coords if c not in groups])
+
+
+def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: str, groups: Sequence[str]) -> None:
+    times, censored = metrics.valid_prediction_time(
+        forecast[f"{name}_truth"], forecast[f"{name}_mean"], forecast[f"{name}_sigma"]
+    )
+    dims = [str(d) for d in times.dims if d not in groups]
+    scores["vpt"] = metrics.mean_over(times, dims).drop_vars("quantile", errors="ignore")
+    scores["vpt"].attrs = {
+        "long_name": "valid prediction time, NRMSE of the mean below 0.5",
+        "units": forecast["lead_time"].units,
+    }
+    if "lyapunov_exponent" in forecast.attrs:
+        scores["vpt_lyapunov"] = scores["vpt"] * forecast.attrs["lyapunov_exponent"]
+    share = metrics.mean_over(censored.astype("float64").where(times.notnull()), dims)
+    scores["vpt_censored"] = share

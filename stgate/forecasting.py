@@ -1,0 +1,338 @@
+"""Forecast, backtest, calibrate: from a fitted forecaster and a panel to a forecast dataset."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from stgate import __version__, store
+from stgate.calibration.conformal import rank, split_conformal
+from stgate.data.modules import WindowData
+from stgate.data.windows import Series, Windows
+from stgate.errors import ForecastError, PanelError, RequestError
+from stgate.forecast_schema import quantiles_of
+from stgate.models.forecaster import Forecaster, median_of
+from stgate.panel import PanelSpec
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Central-interval levels that a calibration holds unless told otherwise."""
+
+Progress = Callable[[int, int], None]
+"""Called with the windows done and the windows in all."""
+
+
+def forecast(
+    model: Forecaster | str | os.PathLike[str],
+    panel: xr.Dataset,
+    *,
+    levels: Sequence[float] = (0.5, 0.9),
+    start: str | float | None = None,
+) -> xr.Dataset:
+    """Forecast the steps after the last observation, or from `start` on.
+
+    Args:
+        model: A fitted forecaster, or a checkpoint's path.
+        panel: With the nodes and variables that it was fitted on. Rows after the origin supply future covariates.
+        levels: Central-interval levels.
+        start: The first time to forecast; the step before it is the last one whose observations are used.
+
+    Returns:
+        A forecast with one `init_time`.
+
+    Raises:
+        PanelError: The panel does not fit the forecaster.
+        ForecastError: Too little history, or future covariates lack.
+        RequestError: A level that is not calibrated.
+    """
+    model = _loaded(model)
+    spec = model.fitted_spec
+    panel = spec.check(panel)
+    if start is None:
+        seen = xr.concat([panel[t].notnull() for t in spec.targets], "target").any()
+        if not bool(seen):
+            raise PanelError(f"`{spec.targets[0]}`: never observed in this panel; there is nothing to forecast from")
+        dims = [d for d in ("member", "node") if any(d in panel[t].dims for t in spec.targets)]
+        any_target = sum(panel[t].notnull().any(dims).astype(int) for t in spec.targets)
+        origin = int(np.flatnonzero(np.asarray(any_target))[-1])
+    else:
+        origin = _row(panel, start, spec, "start") - 1
+    return _predict(model, panel, np.array([origin]), levels, command="forecast")
+
+
+def backtest(
+    model: Forecaster | str | os.PathLike[str],
+    panel: xr.Dataset,
+    *,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    every: int = 1,
+    levels: Sequence[float] = (0.5, 0.9),
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Forecast again and again through the past, each time from what was known then.
+
+    Args:
+        model: A fitted forecaster, or a checkpoint's path.
+        panel: With the nodes and variables that it was fitted on.
+        start: The first valid time; origins may precede it. None: as early as the window allows.
+        end: The last valid time; a date means its last step. None: the panel's end.
+        every: Steps between origins. One of them lies one step before `start`.
+        levels: Central-interval levels.
+        progress: Called with (windows done, windows in all).
+
+    Returns:
+        A forecast over `init_time` and `lead_time` with `<target>_truth`; entries whose valid time lies outside
+        `start` to `end` are missing.
+
+    Raises:
+        PanelError: The panel does not fit the forecaster.
+        ForecastError: No origin is left.
+        RequestError: A time outside the panel, or a level that is not calibrated.
+    """
+    if every < 1:
+        raise RequestError(f"every {every}: at least 1 step between origins")
+    model = _loaded(model)
+    spec = model.fitted_spec
+    panel = spec.check(panel)
+    first = spec.window if start is None else _row(panel, start, spec, "start")
+    last = panel.sizes["time"] - 1 if end is None else _row(panel, end, spec, "end", last=True)
+    if last < first:
+        raise RequestError(f"the end {end} lies before the start {start}; exchange them")
+    rows = np.arange(first - 1 - every * ((first - 1) // every), last, every)
+    rows = rows[(rows >= spec.window - 1) & (rows + spec.horizon >= first)]
+    if rows.size == 0:
+        raise ForecastError(
+            f"no origin has {spec.window} steps of history before {panel['time'].values[last]}; start later or give more history"
+        )
+    return _predict(model, panel, rows, levels, bounds=(first, last), progress=progress, command="backtest")
+
+
+def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | None = None) -> dict[float, float]:
+    """Fit split conformal intervals per lead time on the calibration part, and store them in the forecaster.
+
+    The score is |truth - median| / scale, pooled over origins, nodes and members of one lead and target. If new scores are
+    exchangeable with those of the calibration part, an interval of level p covers with probability at least p; under drift
+    it need not.
+
+    Args:
+        model: A fitted forecaster; its `calibration` is replaced.
+        data: Its calibration part has been seen neither by training nor by model choice.
+        levels: Central-interval levels to hold. None: those of `LEVELS` that the number of cases supports.
+
+    Returns:
+        Coverage by level on the calibration part itself: a check, not a result.
+
+    Raises:
+        RequestError: The split leaves no calibration part, or has too few cases for a level.
+    """
+    start, stop = data.parts.calibration
+    if stop <= start:
+        raise RequestError("split: it leaves no calibration part; give its third entry a share")
+    if model.fitted_spec != data.spec:
+        raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
+    ordered = sorted(LEVELS if levels is None else levels)
+    quantiles_of(ordered)  # levels out of range are refused
+    was_training = model.training
+    model.eval()
+    batches = []
+    with torch.no_grad():
+        for batch in data.part_dataloader("calibration"):
+            distribution = model(batch)
+            score = (batch["target"] - median_of(distribution)).abs() / distribution.stddev
+            batches.append(score.transpose(1, 2).flatten(0, 1).numpy())  # (case, lead, target)
+    model.train(was_training)
+    scores = np.concatenate(batches)
+    counts = (~np.isnan(scores)).sum(0)
+    short = int(counts.min())
+    if levels is None:
+        ordered = [level for level in ordered if rank(short, level) <= short] or ordered[:1]
+    for level in ordered:
+        if rank(short, level) > short:
+            lead, target = np.unravel_index(int(np.argmin(counts)), counts.shape)
+            raise RequestError(
+                f"level {level:g}: needs {math.ceil(level / (1 - level))} observed cases at each lead, the calibration part "
+                f"has {short} at lead {lead + 1} of `{data.spec.targets[target]}`; give it a larger share"
+            )
+    factors = split_conformal(scores, ordered)
+    model.calibration = {
+        "method": "split conformal per lead time",
+        "levels": ordered,
+        "factors": torch.from_numpy(factors).float(),
+        "cases": torch.from_numpy(counts),
+        "start": str(data.panel["time"].values[start]),
+        "end": str(data.panel["time"].values[stop - 1]),
+    }
+    seen = ~np.isnan(scores)
+    return {p: float((scores <= f)[seen].mean()) for p, f in zip(ordered, factors, strict=True)}
+
+
+def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
+    return model.eval() if isinstance(model, Forecaster) else Forecaster.load_from_checkpoint(model)
+
+
+def _row(panel: xr.Dataset, when: str | float, spec: PanelSpec, name: str, *, last: bool = False) -> int:
+    """The row of a time; a date without an hour means its first step, or its last when `last`."""
+    times = panel.indexes["time"]
+    try:
+        if spec.time == "model":
+            low = high = float(when)
+        else:
+            period = pd.Period(str(when))
+            low, high = period.start_time, (period.end_time if len(str(when)) <= 10 else pd.Timestamp(str(when)))
+    except ValueError as error:
+        raise RequestError(f"{name} {when}: not a time of this panel; it spans {times[0]} to {times[-1]}") from error
+    tolerance = 1e-6 * spec.step if spec.time == "model" else pd.Timedelta(0)
+    row = int(times.searchsorted(high + tolerance, "right")) - 1 if last else int(times.searchsorted(low - tolerance))
+    after_end = low > times[-1] + (spec.time_step if spec.time == "model" else pd.Timedelta(seconds=spec.step))
+    if row < 0 or after_end or high < times[0]:
+        raise RequestError(f"{name} {when}: outside the panel, which spans {times[0]} to {times[-1]}")
+    return row
+
+
+def _predict(
+    model: Forecaster,
+    panel: xr.Dataset,
+    rows: np.ndarray,
+    levels: Sequence[float],
+    *,
+    bounds: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    command: str,
+) -> xr.Dataset:
+    """Forecast from every origin row and every member, and put the results together."""
+    spec = model.fitted_spec
+    if rows[0] < spec.window - 1:
+        raise ForecastError(
+            f"the origin {panel['time'].values[rows[0]]} has {rows[0] + 1} steps of history, the window needs {spec.window}"
+        )
+    extended = _extended(panel, int(rows[-1]) + spec.horizon + 1, spec)
+    if command == "forecast":
+        _check_future(extended, spec, int(rows[0]))
+    series = Series.of(extended, spec)
+    members = series.values.shape[0]
+    origins = torch.cartesian_prod(torch.arange(members), torch.from_numpy(rows))
+    windows = Windows(series, spec, origins.view(-1, 2))
+    quantiles = quantiles_of(levels)
+    made: list[tuple[Tensor, Tensor, Tensor]] = []
+    size = 64
+    for first in range(0, len(windows), size):
+        batch = windows.__getitems__(range(first, min(first + size, len(windows))))
+        batch = {name: value.to(model.device) for name, value in batch.items()}
+        made.append((*model.quantiles(batch, quantiles), batch["target"]))
+        if progress:
+            progress(min(first + size, len(windows)), len(windows))
+    values, mean, truth = (torch.cat(parts).cpu().numpy().astype("float32") for parts in zip(*made, strict=True))
+    shape = (members, len(rows))
+    result = _dataset(
+        model, extended, rows, [a.reshape(*shape, *a.shape[1:]) for a in (values, mean, truth)], quantiles
+    )
+    since = series.since.amin(-1)[:, torch.from_numpy(rows)].numpy()
+    result = result.assign_coords(
+        steps_since_observed=(
+            ("member", "init_time", "node"),
+            since.astype("int32"),
+            {"long_name": "steps since any target was observed, at the origin"},
+        )
+    )
+    if bounds is not None:
+        low, high = extended["time"].values[bounds[0]], extended["time"].values[bounds[1]]
+        inside = (result["valid_time"] >= low) & (result["valid_time"] <= high)
+        result = xr.Dataset({n: v.where(inside) for n, v in result.data_vars.items()}, result.coords, result.attrs)
+        for name in result.data_vars:  # where() drops attributes
+            result[name].attrs = {"units": spec.units.get(str(name).removesuffix("_mean").removesuffix("_truth"), "")}
+        result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
+    if "member" not in panel.dims:
+        result = result.isel(member=0, drop=True)
+    if command == "forecast" and bool(result[f"{spec.targets[0]}_truth"].isnull().all()):
+        result = result.drop_vars([f"{t}_truth" for t in spec.targets])
+    result.attrs["history"] = store.history(command)
+    return result
+
+
+def _extended(panel: xr.Dataset, rows: int, spec: PanelSpec) -> xr.Dataset:
+    """The panel with rows of missing values appended, so that it has at least `rows`."""
+    lacking = rows - panel.sizes["time"]
+    if lacking <= 0:
+        return panel
+    times = panel["time"].values
+    ahead = np.arange(1, lacking + 1) * spec.time_step
+    longer = np.concatenate([times, times[-1] + ahead.astype("timedelta64[us]" if spec.time == "calendar" else float)])
+    attrs = panel["time"].attrs
+    grown = panel.reindex(time=longer)
+    grown["time"].attrs = attrs
+    return grown
+
+
+def _check_future(panel: xr.Dataset, spec: PanelSpec, origin: int) -> None:
+    """Refuse a forecast whose future covariates lack altogether at some lead."""
+    for name in spec.future_covariates:
+        ahead = panel[name].isel(time=slice(origin + 1, origin + 1 + spec.horizon))
+        known = ahead.notnull().any([d for d in ahead.dims if d != "time"])
+        if not bool(known.all()):
+            when = ahead["time"].values[int(np.argmin(known.values))]
+            raise ForecastError(
+                f"`{name}`: a future covariate, missing at {when}; append rows that hold it up to the horizon"
+            )
+
+
+def _dataset(
+    model: Forecaster, panel: xr.Dataset, rows: np.ndarray, arrays: Sequence[np.ndarray], quantiles: Sequence[float]
+) -> xr.Dataset:
+    """The forecast schema around (member, init, lead, node, target, …) arrays."""
+    spec = model.fitted_spec
+    values, mean, truth = arrays
+    times = panel["time"].values
+    leads = np.arange(1, spec.horizon + 1)
+    lead_attrs = {"long_name": "time since the origin", "standard_name": "forecast_period"}
+    if spec.time == "model":
+        lead_attrs["units"] = spec.time_units or "1"
+    calibration = model.calibration
+    dims = ("member", "init_time", "lead_time", "node")
+    variables = {}
+    for i, name in enumerate(spec.targets):
+        attrs = {"units": spec.units.get(name, "")}
+        variables[name] = ((*dims, "quantile"), values[..., i, :], attrs)
+        variables[f"{name}_mean"] = (dims, mean[..., i], attrs)
+        variables[f"{name}_truth"] = (dims, truth[..., i], attrs)
+    coords = {n: panel[n] for n in panel.coords if set(panel[n].dims) <= {"node", "member"}}
+    sigma = {
+        f"{name}_sigma": (
+            "node",
+            model.scaler.node_scale[:, i].cpu().numpy(),
+            {"long_name": "training standard deviation"},
+        )
+        for i, name in enumerate(spec.targets)
+    }
+    attrs = {
+        "Conventions": "CF-1.11",
+        "title": f"{type(model).__name__} forecast of {', '.join(spec.targets)}",
+        "source": f"stgate {__version__}",
+        "model": type(model).__name__,
+        "weights": model.fingerprint(),
+        "calibration": "none" if calibration is None else calibration["method"],
+    }
+    if calibration is not None:
+        attrs["calibration_span"] = f"{calibration['start']} to {calibration['end']}"
+        attrs["calibration_levels"] = ", ".join(f"{p:g}" for p in calibration["levels"])
+    for key in ("boundary", "system", "lyapunov_exponent"):
+        if key in panel.attrs:
+            attrs[key] = panel.attrs[key]
+    return xr.Dataset(
+        variables,
+        coords={
+            **coords,
+            **sigma,
+            "init_time": ("init_time", times[rows], {"standard_name": "forecast_reference_time"}),
+            "lead_time": ("lead_time", leads * spec.time_step, lead_attrs),
+            "quantile": ("quantile", list(quantiles)),
+            "valid_time": (("init_time", "lead_time"), times[rows[:, None] + leads], {"standard_name": "time"}),
+        },
+        attrs=attrs,
+    )

@@ -1,0 +1,55 @@
+"""Scores of forecasts of chaotic systems."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+
+def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
+    """Root mean square over nodes of the error in units of each node's spread.
+
+    sqrt(mean_i ((y_i - ŷ_i) / σ_i)²): 1 for the climatological mean, √2 for an unrelated trajectory.
+
+    Args:
+        observation: Over `node` and anything else.
+        forecast: The same dims.
+        sigma: (node,), standard deviation of the training data.
+
+    Returns:
+        Without `node`; NaN where all nodes are missing.
+
+    References:
+        Vlachas et al. (2020), Backpropagation algorithms and reservoir computing. doi:10.1016/j.neunet.2020.02.016
+    """
+    return np.sqrt((((observation - forecast) / sigma) ** 2).astype("float64").mean("node"))
+
+
+def valid_prediction_time(
+    observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray, *, threshold: float = 0.5
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """The lead time up to which the NRMSE stays below a threshold.
+
+    Definitions differ by a factor of two: this is the last lead before NRMSE first reaches `threshold`, with the
+    per-node sigma of the training data. A forecast that never does is censored: its value is a lower bound.
+
+    Args:
+        observation: Over `lead_time`, `node` and anything else.
+        forecast: The same dims.
+        sigma: (node,).
+        threshold: 0.5 in most of the literature.
+
+    Returns:
+        The time, in the units of `lead_time` (0 where the first lead misses, NaN where the first lead was not observed),
+        and whether it is censored; both without `lead_time` and `node`.
+    """
+    errors = nrmse(observation, forecast, sigma).transpose(..., "lead_time")
+    missing = errors.isnull()
+    missed = (errors >= threshold).where(~missing, False)
+    leads = errors["lead_time"]
+    first = missed.argmax("lead_time")
+    before = xr.DataArray(np.concatenate([[0.0], leads.values[:-1]]), dims="lead_time")
+    reached = missed.any("lead_time")
+    observed_last = leads.where(~missing).max("lead_time")
+    known = ~missing.isel(lead_time=0, drop=True)
+    return before.isel(lead_time=first).where(reached, observed_last).where(known), ~reached & known

@@ -1,0 +1,58 @@
+"""Scores of prediction intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from stgate.metrics.point import Values
+
+
+def coverage(observation: Values, lower: Values, upper: Values) -> Values:
+    """1 where the observation lies within [lower, upper], 0 where not, NaN where it or a bound is missing.
+
+    A plain comparison would count a missing observation as a miss. The mean is the coverage.
+
+    >>> coverage(np.array([1.0, 5.0, np.nan]), np.zeros(3), np.full(3, 2.0))
+    array([ 1.,  0., nan])
+    """
+    inside = (observation >= lower) & (observation <= upper)
+    return _where(~np.isnan(observation) & ~np.isnan(lower) & ~np.isnan(upper), inside.astype("float64"))
+
+
+def interval_width(observation: Values, lower: Values, upper: Values) -> Values:
+    """Upper - lower where there is an observation, NaN elsewhere: widths are averaged over the cases that coverage counts."""
+    return _where(~np.isnan(observation), upper - lower)
+
+
+def interval_score(observation: Values, lower: Values, upper: Values, *, level: float) -> Values:
+    """The interval (Winkler) score of a central interval: width plus 2 / (1 - level) times the miss.
+
+    Args:
+        observation: Truth, any shape.
+        lower: The (1 - level) / 2 quantile.
+        upper: The (1 + level) / 2 quantile.
+        level: The interval's nominal coverage, in (0, 1).
+
+    Returns:
+        One score a forecast, in the target's units; smaller is better; NaN where the truth is missing.
+
+    Raises:
+        ValueError: The level is not between 0 and 1.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
+
+    >>> interval_score(np.array([3.0]), np.array([0.0]), np.array([2.0]), level=0.9)
+    array([22.])
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    below, above = (lower - observation).clip(0), (observation - upper).clip(0)
+    return upper - lower + 2 / (1 - level) * (below + above)
+
+
+def _where(keep: Values, values: Values) -> Values:
+    if isinstance(values, xr.DataArray):
+        return values.where(keep)
+    return np.where(keep, values, np.nan)

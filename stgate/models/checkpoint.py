@@ -1,0 +1,66 @@
+"""Checkpoints: what is read, how safely, and which class it belongs to."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stgate import store
+from stgate.errors import CheckpointError, StoreError, did_you_mean
+
+KEY = "stgate"
+"""Where a Lightning checkpoint keeps what is ours: class, version, spec, calibration, seed."""
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint without running code from it (`weights_only=True`).
+
+    Raises:
+        StoreError: No such file.
+        CheckpointError: Not a checkpoint of stgate, or one that carries a pickled object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"--checkpoint {path}: no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it carries a pickled object or is no checkpoint; fit it again"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint ({str(error).splitlines()[0][:80]})") from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
+    return checkpoint
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint in one step: never half of it."""
+    with store.atomic(Path(path)) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def find_class(name: str, base: type) -> type:
+    """A subclass of `base` that is already imported, by its name.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    known = {c.__name__: c for c in (base, *subclasses(base))}
+    if name not in known:
+        raise CheckpointError(f"model {name!r}: no such class is imported; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def subclasses(base: type) -> Iterable[type]:
+    """All subclasses, depth first."""
+    for child in base.__subclasses__():
+        yield child
+        yield from subclasses(child)

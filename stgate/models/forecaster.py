@@ -1,0 +1,328 @@
+"""The base of all forecasters: a LightningModule whose checkpoint is the whole model."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.data.modules import WindowData
+from stgate.data.windows import Batch, hash_seed
+from stgate.errors import CheckpointError, RequestError
+from stgate.forecast_schema import levels_of
+from stgate.metrics.torch import MaskedMean
+from stgate.models import checkpoint as ckpt
+from stgate.nn.inputs import Standardize
+from stgate.nn.likelihoods import Likelihood, Normal
+from stgate.panel import PanelSpec
+
+
+class Forecaster(L.LightningModule):
+    """Base class: a subclass defines `build`, and `forward` when its network does not read standardised windows.
+
+    The network is built once the panel's spec is known: from the data module when fitting, from the checkpoint when
+    loading. What travels in the checkpoint is plain: weights, scales, spec, calibration, options.
+
+    Args:
+        likelihood: What the network's outputs mean; Normal when None.
+        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
+            stepped once a batch, peaking at the optimizer's learning rate.
+    """
+
+    data_class: ClassVar[type[L.LightningDataModule]] = WindowData
+
+    def __init__(
+        self,
+        likelihood: Likelihood | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.likelihood = likelihood or Normal()
+        # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
+        self.save_hyperparameters(ignore=["likelihood", "optimizer", "lr_scheduler"])
+        if "likelihood" in inspect.signature(type(self)).parameters:
+            self.save_hyperparameters({"likelihood": self.likelihood.config()})
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        self.spec: PanelSpec | None = None
+        self.calibration: dict[str, Any] | None = None
+        self.network: nn.Module | None = None
+        self._seed: int | None = None
+        self.means = nn.ModuleDict({f"{stage}_{name}": MaskedMean() for stage in STAGES for name in ("loss", "mae")})
+
+    # What a subclass defines
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """The network for this panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
+        raise NotImplementedError(f"{type(self).__name__} must define build(spec)")
+
+    def forward(self, batch: Batch) -> Distribution:
+        """The forecast of a raw batch, in own units: batch shape (batch, lead, node, target)."""
+        raw = self.built(self.scaler(batch))
+        return self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+
+    def training_forward(self, batch: Batch) -> Distribution:
+        """The forecast whose likelihood is maximised; it may have fewer leads than `forward`'s."""
+        return self(batch)
+
+    # Building
+
+    @property
+    def built(self) -> nn.Module:
+        """The network, once it exists.
+
+        Raises:
+            CheckpointError: The forecaster has not seen a panel yet.
+        """
+        if self.network is None:
+            raise CheckpointError(f"{type(self).__name__} is not fitted: fit it, or load a checkpoint")
+        return self.network
+
+    @property
+    def fitted_spec(self) -> PanelSpec:
+        """The spec, once it is known.
+
+        Raises:
+            CheckpointError: The forecaster has not seen a panel yet.
+        """
+        if self.spec is None:
+            raise CheckpointError(f"{type(self).__name__} is not fitted: fit it, or load a checkpoint")
+        return self.spec
+
+    def setup(self, stage: str) -> None:
+        """Take the spec, and for a new fit the scales, from the trainer's data module."""
+        self.adopt(getattr(self.trainer, "datamodule", None))
+
+    def adopt(self, data: L.LightningDataModule | None) -> None:
+        """Take spec and scales from a data module and build the network; when fitted already, check that they agree.
+
+        Raises:
+            RequestError: No WindowData, or one that differs from what the forecaster was fitted on.
+        """
+        if not isinstance(data, WindowData):
+            raise RequestError(
+                f"{type(self).__name__} learns its panel from a WindowData: pass datamodule=WindowData(…)"
+            )
+        if self.spec is not None:
+            if self.spec != data.spec:
+                raise RequestError(_difference(self.spec, data.spec))
+            return
+        self.spec = data.spec
+        self.configure_model()
+        statistics = data.statistics()
+        for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
+            getattr(self.scaler, name).copy_(getattr(statistics, name))
+
+    def configure_model(self) -> None:
+        """Build the network; a no-op while the spec is unknown, or when it is built."""
+        if self.spec is None or self.network is not None:
+            return
+        spec = self.spec
+        self.scaler = Standardize(len(spec.channels), len(spec.static_covariates), len(spec.nodes), len(spec.targets))
+        self.network = self.build(spec)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, with one cycle of the learning rate unless another schedule was given."""
+        optimizer = self._optimizer(self.parameters())
+        if self._lr_scheduler is not None:
+            return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}  # type: ignore[typeddict-item]
+        steps = self.trainer.estimated_stepping_batches
+        if not np.isfinite(steps) or steps < 10:
+            return optimizer
+        peak = [group["lr"] for group in optimizer.param_groups]
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=peak, total_steps=int(steps) + 1, pct_start=0.1, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    # Steps
+
+    def on_fit_start(self) -> None:
+        """Fix the seed that, with the step, gives each batch its random state."""
+        if self._seed is None:
+            self._seed = torch.initial_seed() % 2**63
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
+        """Seed each batch by (seed, step), so that a resumed fit draws the same dropout."""
+        torch.manual_seed(hash_seed(self._seed or 0, self.global_step))
+        return None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Mean negative log-likelihood of the batch's observed targets."""
+        return self._step(batch, "train", self.training_forward(batch))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The training loss, and the mean absolute error of the median over all leads."""
+        self._step(batch, "val", self(batch))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """As validation."""
+        self._step(batch, "test", self(batch))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Median, scale, truth and origin of each window."""
+        forecast = self(batch)
+        return {
+            "median": median_of(forecast),
+            "scale": forecast.stddev,
+            "target": batch["target"],
+            "origin": batch["origin"],
+        }
+
+    def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:
+        leads = forecast.batch_shape[1]
+        trained = min(self.training_leads(), leads)
+        target = batch["target"][:, :leads]
+        observed = ~torch.isnan(target)
+        # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
+        filled = torch.where(observed, target, forecast.mean.detach())
+        losses, seen = -forecast.log_prob(filled)[:, :trained], observed[:, :trained]
+        self._log(stage, "loss", losses.detach(), seen)
+        self._log(stage, "mae", (median_of(forecast).detach() - filled).abs(), observed)
+        return torch.where(seen, losses, 0.0).sum() / seen.sum().clamp(min=1)
+
+    def training_leads(self) -> int:
+        """How many leads the loss counts; all of them unless a subclass says otherwise."""
+        return self.fitted_spec.horizon
+
+    def _log(self, stage: str, name: str, values: Tensor, observed: Tensor) -> None:
+        key = f"{stage}_{name}"
+        metric = self.means[key]
+        metric.update(values, observed)
+        self.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
+
+    # Calibrated quantiles
+
+    @torch.no_grad()
+    def quantiles(self, batch: Batch, quantiles: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Calibrated quantiles and the mean.
+
+        Without a stored calibration these are the likelihood's own quantiles; with one, the interval of each level is
+        median ± factor(level, lead, target) * scale.
+
+        Args:
+            batch: A raw batch.
+            quantiles: Ascending, 0.5 among them.
+
+        Returns:
+            (batch, lead, node, target, quantile) and (batch, lead, node, target).
+
+        Raises:
+            RequestError: A level that the calibration does not hold.
+        """
+        forecast = self(batch)
+        if self.calibration is None:
+            return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1), forecast.mean
+        middle, spread = median_of(forecast), forecast.stddev
+        held = self.calibration["levels"]
+        columns: dict[float, Tensor] = {0.5: middle}
+        for level in levels_of(quantiles):
+            near = [i for i, have in enumerate(held) if abs(have - level) < 1e-6]
+            if not near:
+                raise RequestError(
+                    f"level {level:g}: not calibrated; this checkpoint holds {', '.join(f'{h:g}' for h in held)}"
+                )
+            half = self.calibration["factors"][near[0]].to(spread)[:, None] * spread  # (lead, 1, target) * (…)
+            columns[round((1 - level) / 2, 6)], columns[round((1 + level) / 2, 6)] = middle - half, middle + half
+        return torch.stack([columns[round(q, 6)] for q in quantiles], -1), forecast.mean
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is ours, as plain containers and tensors."""
+        from stgate import __version__
+
+        checkpoint[ckpt.KEY] = {
+            "class": type(self).__name__,
+            "version": __version__,
+            "spec": self.fitted_spec.to_dict(),
+            "calibration": self.calibration,
+            "seed": self._seed,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the spec and the calibration, and build the network that the weights belong to."""
+        ours = checkpoint[ckpt.KEY]
+        spec = PanelSpec.from_dict(ours["spec"])
+        if self.spec is not None and self.spec != spec:
+            raise RequestError(_difference(spec, self.spec))
+        self.spec, self.calibration, self._seed = spec, ours["calibration"], ours["seed"]
+        self.configure_model()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint that forecasts; to resume a fit, use one that the trainer wrote."""
+        checkpoint: dict[str, Any] = {
+            "state_dict": self.state_dict(),
+            "hyper_parameters": dict(self.hparams),
+            "pytorch-lightning_version": L.__version__,
+        }
+        self.on_save_checkpoint(checkpoint)
+        ckpt.write_checkpoint(checkpoint, path)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    ) -> Self:
+        """The fitted forecaster in a file, of whichever class it is.
+
+        The class is looked up by name among imported subclasses; nothing is imported, and no code in the file is run.
+
+        Raises:
+            StoreError: No such file.
+            CheckpointError: Not a forecaster's checkpoint, of another class, or with a pickled object in it.
+        """
+        import stgate.models.baselines
+        import stgate.models.gated_rnn  # noqa: F401 (the classes shipped with stgate are known)
+
+        checkpoint = ckpt.read_checkpoint(checkpoint_path)
+        kind = ckpt.find_class(checkpoint[ckpt.KEY]["class"], Forecaster)
+        if not issubclass(kind, cls):
+            raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
+        options = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+        if "likelihood" in options:
+            options["likelihood"] = Likelihood.from_config(options["likelihood"])
+        model = kind(**options)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+        return model.to(map_location).eval()
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the weights' SHA-256."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+STAGES = ("train", "val", "test")
+
+
+def median_of(forecast: Distribution) -> Tensor:
+    """The 0.5 quantile, of the distribution's batch shape."""
+    return forecast.icdf(torch.tensor(0.5))
+
+
+def _difference(fitted: PanelSpec, data: PanelSpec) -> str:
+    """The first entry in which a fitted spec and the data differ, as an error message."""
+    old, new = fitted.to_dict(), data.to_dict()
+    key = next(k for k in old if old[k] != new[k])
+    return (
+        f"{key}: the checkpoint was fitted with {_short(old[key])}, the data have {_short(new[key])}; make them agree"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

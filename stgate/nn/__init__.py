@@ -1,0 +1,22 @@
+"""Layers: gates, recurrent networks, likelihoods. Plain torch modules that know nothing of Lightning."""
+
+from typing import TYPE_CHECKING
+
+from stgate.lazy import attach
+
+if TYPE_CHECKING:
+    from stgate.nn import gates, likelihoods, recurrent
+    from stgate.nn.likelihoods import Likelihood, Normal
+
+__all__ = ["Likelihood", "Normal", "gates", "likelihoods", "recurrent"]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Likelihood": "stgate.nn.likelihoods",
+        "Normal": "stgate.nn.likelihoods",
+        "gates": "stgate.nn.gates",
+        "likelihoods": "stgate.nn.likelihoods",
+        "recurrent": "stgate.nn.recurrent",
+    },
+)

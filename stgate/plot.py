@@ -1,0 +1,194 @@
+"""Pictures: a fan chart of one node, a space-time (Hovmöller) picture. They return matplotlib figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stgate.errors import ForecastError, RequestError, did_you_mean
+from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
+
+INK, TRUTH, FAN = "#1f3a5f", "#111111", "#4a7fb5"
+
+
+def fan(
+    forecast: xr.Dataset,
+    *,
+    node: str | int | None = None,
+    target: str | None = None,
+    init: str | int | None = None,
+    member: int = 0,
+) -> Figure:
+    """A fan chart: median and central intervals of one node against lead time, with the truth where known.
+
+    Args:
+        forecast: Of the forecast schema.
+        node: Its label; the first when None.
+        target: The variable; the first when None.
+        init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
+        member: Its number, when the forecast has members.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ForecastError: Not a forecast.
+        RequestError: An unknown node, target, origin or member.
+    """
+    check_forecast(forecast)
+    name, label = _target(forecast, target), _node(forecast, node)
+    shown = _one_origin(forecast, name, init, member).sel(node=label)
+    leads = _lead_values(shown)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    levels = levels_of(shown["quantile"].values.tolist())
+    for rank, level in enumerate(reversed(levels)):
+        lower, upper = interval(shown, name, level)
+        shade = 0.18 + 0.32 * rank / max(len(levels) - 1, 1)
+        outer_or_named = len(levels) <= 4 or level in (0.5, 0.9)
+        text = f"{100 * level:g} % interval" if outer_or_named else None
+        axes.fill_between(leads, lower, upper, color=FAN, alpha=min(shade, 0.5), lw=0, label=text)
+    axes.plot(leads, median(shown, name), color=INK, lw=1.6, label="median")
+    if f"{name}_truth" in shown and bool(shown[f"{name}_truth"].notnull().any()):
+        axes.plot(leads, shown[f"{name}_truth"], color=TRUTH, lw=1, marker=".", ms=4, label="observed")
+    units = shown[name].attrs.get("units", "")
+    axes.set(xlabel=_lead_label(shown), ylabel=f"{name}{f' ({units})' if units not in ('', '1') else ''}")
+    axes.set_title(
+        f"{shown.attrs.get('model', 'forecast')}, node {label}, from {_time_text(shown['init_time'].values)}",
+        loc="left",
+    )
+    axes.margins(x=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def hovmoeller(
+    forecast: xr.Dataset, *, target: str | None = None, init: str | int | None = None, member: int = 0
+) -> Figure:
+    """A space-time picture: truth, forecast mean and error over nodes and lead time.
+
+    Args:
+        forecast: With truth.
+        target: The variable; the first when None.
+        init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
+        member: Its number, when the forecast has members.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ForecastError: Not a forecast, or without truth.
+        RequestError: An unknown target, origin or member.
+    """
+    check_forecast(forecast)
+    name = _target(forecast, target)
+    if f"{name}_truth" not in forecast:
+        raise ForecastError(f"`{name}_truth`: the forecast carries no truth; make it with backtest")
+    shown = _one_origin(forecast, name, init, member)
+    truth, mean = (shown[v].transpose("node", "lead_time").values for v in (f"{name}_truth", f"{name}_mean"))
+    both = np.concatenate([truth[np.isfinite(truth)], mean[np.isfinite(mean)]])
+    if both.size == 0:
+        raise ForecastError(f"`{name}`: all missing at this origin; choose another")
+    leads = _lead_values(shown)
+    low, high = np.percentile(both, [1, 99])
+    spread = max(float(np.nanpercentile(np.abs(mean - truth), 99)), 1e-12) if np.isfinite(mean - truth).any() else 1.0
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    rows: Any = figure.subplots(3, 1, sharex=True, sharey=True)
+    panels = ((truth, "observed", low, high, "viridis"), (mean, "forecast mean", low, high, "viridis"))
+    for axes, (values, title, least, most, colours) in zip(
+        rows, (*panels, (mean - truth, "error", -spread, spread, "RdBu_r")), strict=True
+    ):
+        _image(axes, figure, leads, shown["node"].values, values, title, (least, most), colours)
+    exponent = shown.attrs.get("lyapunov_exponent")
+    label = _lead_label(shown)
+    if exponent:
+        label += f"   (1 Lyapunov time = {1 / exponent:.2f})"
+    rows[-1].set_xlabel(label)
+    figure.suptitle(
+        f"{shown.attrs.get('model', 'forecast')} from {_time_text(shown['init_time'].values)}", x=0.01, ha="left"
+    )
+    return figure
+
+
+def _image(
+    axes: Axes,
+    figure: Figure,
+    leads: np.ndarray,
+    nodes: np.ndarray,
+    values: np.ndarray,
+    title: str,
+    limits: tuple[float, float],
+    colours: str,
+) -> None:
+    rows = np.arange(len(nodes))
+    mesh = axes.pcolormesh(leads, rows, values, cmap=colours, vmin=limits[0], vmax=limits[1], shading="nearest")
+    figure.colorbar(mesh, ax=axes, pad=0.01)
+    axes.set_title(title, loc="left", fontsize=10)
+    if nodes.dtype.kind in "iuf":
+        axes.set_ylabel("node")
+    else:
+        axes.set_yticks(rows, [str(n) for n in nodes], fontsize=7)
+
+
+def _target(forecast: xr.Dataset, target: str | None) -> str:
+    have = targets_of(forecast)
+    if target is not None and target not in have:
+        raise RequestError(f"target {target!r}: {did_you_mean(target, have)}")
+    return target or have[0]
+
+
+def _node(forecast: xr.Dataset, node: str | int | None) -> str | int:
+    labels = forecast["node"].values.tolist()
+    by_text = {str(label): label for label in labels}
+    if node is None:
+        return labels[0]  # type: ignore[no-any-return]
+    if str(node) not in by_text:
+        raise RequestError(f"node {node!r}: {did_you_mean(str(node), by_text)}")
+    return by_text[str(node)]  # type: ignore[no-any-return]
+
+
+def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member: int) -> xr.Dataset:
+    """The forecast from one origin, of one member."""
+    if "member" in forecast.dims:
+        if not 0 <= member < forecast.sizes["member"]:
+            raise RequestError(f"member {member}: the forecast has members 0 to {forecast.sizes['member'] - 1}")
+        forecast = forecast.isel(member=member)
+    count = forecast.sizes["init_time"]
+    if init is None:
+        whole = median(forecast, name).notnull().any("node").all("lead_time")
+        return forecast.isel(init_time=int(whole.argmax()))
+    number = int(init) if isinstance(init, int) or str(init).lstrip("-").isdigit() else None
+    if number is not None:
+        if not -count <= number < count:
+            raise RequestError(f"init {init}: the forecast has {count} origins, counted from 0")
+        return forecast.isel(init_time=number)
+    try:
+        wanted = float(init) if forecast["init_time"].dtype.kind == "f" else np.datetime64(str(init))
+        return forecast.sel(init_time=wanted)
+    except (ValueError, KeyError) as error:
+        first, last = (_time_text(forecast["init_time"].values[i]) for i in (0, -1))
+        raise RequestError(f"init {init}: no origin at this time; they run from {first} to {last}") from error
+
+
+def _lead_values(forecast: xr.Dataset) -> np.ndarray:
+    leads = forecast["lead_time"].values
+    if leads.dtype.kind != "m":
+        return np.asarray(leads)
+    return np.asarray(leads / np.timedelta64(1, "D" if leads[-1] > np.timedelta64(5, "D") else "h"))
+
+
+def _lead_label(forecast: xr.Dataset) -> str:
+    leads = forecast["lead_time"].values
+    if leads.dtype.kind != "m":
+        return "lead time (model time units)"
+    return f"lead time ({'days' if leads[-1] > np.timedelta64(5, 'D') else 'hours'})"
+
+
+def _time_text(value: Any) -> str:  # noqa: ANN401 (a numpy scalar of either kind)
+    value = np.asarray(value)
+    return str(value.astype("datetime64[m]")) if value.dtype.kind == "M" else f"{float(value):g}"
