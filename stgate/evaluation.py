@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from stgate import metrics
@@ -33,8 +34,9 @@ def evaluate(
 
     Returns:
         Over `by`: `count` of scored cases; `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
-        `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid prediction
-        time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower bounds.
+        `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
+        prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
+        bounds.
         Cases whose truth or forecast is missing drop out; a cell without any is NaN.
 
     Raises:
@@ -94,7 +96,7 @@ def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, grou
     """Means of the cases over all dims but the groups."""
     if "observed" in groups:
         at_origin = forecast["steps_since_observed"] == 0
-        parts = [
+        parts: list[xr.Dataset] = [
             _grouped(
                 cases.where(at_origin == flag),
                 scored & (at_origin == flag),
@@ -103,7 +105,7 @@ def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, grou
             )
             for flag in (True, False)
         ]
-        return xr.concat(parts, xr.IndexVariable("observed", ["at origin", "before origin"]))
+        return xr.concat(parts, pd.Index(["at origin", "before origin"], name="observed"))
     dims = [d for d in scored.dims if d not in groups]
     table = xr.Dataset({"count": scored.sum(dims)})
     for key, values in cases.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,7 +110,8 @@ def backtest(
     rows = rows[(rows >= spec.window - 1) & (rows + spec.horizon >= first)]
     if rows.size == 0:
         raise ForecastError(
-            f"no origin has {spec.window} steps of history before {panel['time'].values[last]}; start later or give more history"
+            f"no origin has {spec.window} steps of history before {panel['time'].values[last]}; "
+            "start later or give more history"
         )
     return _predict(model, panel, rows, levels, bounds=(first, last), progress=progress, command="backtest")
 
@@ -117,9 +119,9 @@ def backtest(
 def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | None = None) -> dict[float, float]:
     """Fit split conformal intervals per lead time on the calibration part, and store them in the forecaster.
 
-    The score is |truth - median| / scale, pooled over origins, nodes and members of one lead and target. If new scores are
-    exchangeable with those of the calibration part, an interval of level p covers with probability at least p; under drift
-    it need not.
+    The score is |truth - median| / scale, pooled over origins, nodes and members of one lead and target. If new scores
+    are exchangeable with those of the calibration part, an interval of level p covers with probability at least p;
+    under drift it need not.
 
     Args:
         model: A fitted forecaster; its `calibration` is replaced.
@@ -157,8 +159,8 @@ def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | 
         if rank(short, level) > short:
             lead, target = np.unravel_index(int(np.argmin(counts)), counts.shape)
             raise RequestError(
-                f"level {level:g}: needs {math.ceil(level / (1 - level))} observed cases at each lead, the calibration part "
-                f"has {short} at lead {lead + 1} of `{data.spec.targets[target]}`; give it a larger share"
+                f"level {level:g}: needs {math.ceil(level / (1 - level))} observed cases at each lead, the calibration "
+                f"part has {short} at lead {lead + 1} of `{data.spec.targets[target]}`; give it a larger share"
             )
     factors = split_conformal(scores, ordered)
     model.calibration = {
@@ -180,20 +182,24 @@ def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
 def _row(panel: xr.Dataset, when: str | float, spec: PanelSpec, name: str, *, last: bool = False) -> int:
     """The row of a time; a date without an hour means its first step, or its last when `last`."""
     times = panel.indexes["time"]
+    span = f"the panel spans {times[0]} to {times[-1]}"
+    low: Any
+    high: Any
     try:
         if spec.time == "model":
             low = high = float(when)
         else:
             period = pd.Period(str(when))
-            low, high = period.start_time, (period.end_time if len(str(when)) <= 10 else pd.Timestamp(str(when)))
+            low, high = period.start_time, period.end_time
     except ValueError as error:
-        raise RequestError(f"{name} {when}: not a time of this panel; it spans {times[0]} to {times[-1]}") from error
-    tolerance = 1e-6 * spec.step if spec.time == "model" else pd.Timedelta(0)
-    row = int(times.searchsorted(high + tolerance, "right")) - 1 if last else int(times.searchsorted(low - tolerance))
-    after_end = low > times[-1] + (spec.time_step if spec.time == "model" else pd.Timedelta(seconds=spec.step))
-    if row < 0 or after_end or high < times[0]:
-        raise RequestError(f"{name} {when}: outside the panel, which spans {times[0]} to {times[-1]}")
-    return row
+        raise RequestError(f"{name} {when}: not a time; {span}") from error
+    step: Any = pd.Timedelta(seconds=spec.step) if spec.time == "calendar" else spec.step
+    slack = 1e-6 * step  # float times carry round-off
+    if high < times[0] or low > times[-1] + step + slack:
+        raise RequestError(f"{name} {when}: outside the panel; {span}")
+    if last:
+        return int(times.searchsorted(high + slack, "right")) - 1
+    return int(times.searchsorted(low - slack, "left"))
 
 
 def _predict(
@@ -210,7 +216,8 @@ def _predict(
     spec = model.fitted_spec
     if rows[0] < spec.window - 1:
         raise ForecastError(
-            f"the origin {panel['time'].values[rows[0]]} has {rows[0] + 1} steps of history, the window needs {spec.window}"
+            f"the origin {panel['time'].values[max(rows[0], 0)]} has {rows[0] + 1} steps of history, "
+            f"the window needs {spec.window}"
         )
     extended = _extended(panel, int(rows[-1]) + spec.horizon + 1, spec)
     if command == "forecast":
@@ -295,7 +302,7 @@ def _dataset(
         lead_attrs["units"] = spec.time_units or "1"
     calibration = model.calibration
     dims = ("member", "init_time", "lead_time", "node")
-    variables = {}
+    variables: dict[str, Any] = {}
     for i, name in enumerate(spec.targets):
         attrs = {"units": spec.units.get(name, "")}
         variables[name] = ((*dims, "quantile"), values[..., i, :], attrs)

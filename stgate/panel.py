@@ -72,7 +72,8 @@ class PanelSpec:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> PanelSpec:
         """The spec that `to_dict` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
 
     def check(self, panel: xr.Dataset) -> xr.Dataset:
         """The panel with this spec's nodes in this spec's order.
@@ -306,7 +307,9 @@ def to_panel(
         variables = {str(column): _numbers(keyed[column].unstack("node")) for column in keyed.columns}
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))
-    index = first.index.tz_convert("UTC").tz_localize(None) if getattr(first.index, "tz", None) else first.index
+    index = first.index
+    if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
     if freq is not None:
         check_time(panel.sortby("time"), regular=False)
@@ -319,8 +322,8 @@ def to_panel(
                 f"units: the panel has no variable {key!r}; {did_you_mean(key, map(str, panel.data_vars))}"
             )
         panel[key].attrs["units"] = unit
-    for key in panel.data_vars:
-        panel[key].attrs.setdefault("long_name", str(key))
+    for variable in panel.data_vars.values():
+        variable.attrs.setdefault("long_name", str(variable.name))
     panel.attrs["Conventions"] = "CF-1.11"
     check_panel(panel)
     return panel
@@ -357,8 +360,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
         if text.any():
             row = int(np.argmax(text.to_numpy()))
             raise PanelError(
-                f"column {column!r}: text ({series.iloc[row]!r}) at {_at(table.index[row])} where numbers were expected; "
-                "leave the column out or mark the value as missing"
+                f"column {column!r}: text ({series.iloc[row]!r}) at {_at(table.index[row])} where numbers were "
+                "expected; leave the column out or mark the value as missing"
             )
         table = table.assign(**{str(column): numbers}) if isinstance(column, str) else table.astype({column: "float64"})
     return table.astype("float64")

@@ -161,7 +161,7 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
     count = forecast.sizes["init_time"]
     if init is None:
         whole = median(forecast, name).notnull().any("node").all("lead_time")
-        return forecast.isel(init_time=int(whole.argmax()))
+        return forecast.isel(init_time=int(np.argmax(whole.values)))
     number = int(init) if isinstance(init, int) or str(init).lstrip("-").isdigit() else None
     if number is not None:
         if not -count <= number < count:

@@ -21,8 +21,8 @@ def rank(count: int, level: float) -> int:
 def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArray[np.float64]:
     """The finite-sample conformal quantile of scores.
 
-    The ceil((n + 1) level)-th smallest of the n scores that are not NaN: if the next score is exchangeable with them, it
-    lies at or below with probability at least `level`. Infinite where n is too small for that.
+    The ceil((n + 1) level)-th smallest of the n scores that are not NaN: if the next score is exchangeable with them,
+    it lies at or below with probability at least `level`. Infinite where n is too small for that.
 
     Args:
         scores: Conformity scores; NaN is left out.

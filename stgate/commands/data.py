@@ -19,7 +19,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     actions = {"convert": convert, "check": check}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
-            "usage: stgate data convert FILE... | check FILE\n\n  convert   csv tables into a panel\n  check     a panel's portrait"
+            "usage: stgate data convert FILE... | check FILE\n\n"
+            "  convert   csv tables into a panel\n  check     a panel's portrait"
         )
         if not arguments:
             raise RequestError("data: say what to do: convert or check")
@@ -129,4 +130,4 @@ def _pairs(given: Sequence[str], option: str) -> Mapping[str, str]:
     for pair in given:
         if pair.count("=") != 1:
             raise RequestError(f"{option} {pair}: write OLD=NEW, as in PM2.5=pm25")
-    return dict(pair.split("=") for pair in given)  # type: ignore[misc]
+    return dict(pair.split("=") for pair in given)

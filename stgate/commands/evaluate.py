@@ -41,7 +41,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         table.insert(0, "forecast", _label(path, scores.attrs.get("model"), given.forecast))
         tables.append(table)
         notes.append(
-            f"{Path(path).name}: {scores.attrs['target']}, crps {scores.attrs['crps']}, calibration: {scores.attrs['calibration']}"
+            f"{Path(path).name}: {scores.attrs['target']}, crps {scores.attrs['crps']}, "
+            f"calibration: {scores.attrs['calibration']}"
         )
         if "vpt" in scores:
             notes[-1] += "; vpt: time until the NRMSE of the mean reaches 0.5, in model time"

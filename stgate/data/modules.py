@@ -186,5 +186,5 @@ class WindowData(L.LightningDataModule):
         )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (torch types what it collates as a list)
     return batch

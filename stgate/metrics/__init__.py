@@ -1,4 +1,4 @@
-"""Scores: one value a forecast, NaN where the truth is missing. Arrays and DataArrays alike, (observation, forecast)."""
+"""Scores of arrays and DataArrays: one value a forecast, NaN where the truth is missing."""
 
 from typing import TYPE_CHECKING
 

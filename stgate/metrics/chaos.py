@@ -22,7 +22,8 @@ def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray
     References:
         Vlachas et al. (2020), Backpropagation algorithms and reservoir computing. doi:10.1016/j.neunet.2020.02.016
     """
-    return np.sqrt((((observation - forecast) / sigma) ** 2).astype("float64").mean("node"))
+    squares = ((observation - forecast) / sigma).astype("float64") ** 2
+    return squares.mean("node") ** 0.5
 
 
 def valid_prediction_time(
@@ -40,8 +41,8 @@ def valid_prediction_time(
         threshold: 0.5 in most of the literature.
 
     Returns:
-        The time, in the units of `lead_time` (0 where the first lead misses, NaN where the first lead was not observed),
-        and whether it is censored; both without `lead_time` and `node`.
+        The time, in the units of `lead_time` (0 where the first lead misses, NaN where it was not observed), and
+        whether it is censored; both without `lead_time` and `node`.
     """
     errors = nrmse(observation, forecast, sigma).transpose(..., "lead_time")
     missing = errors.isnull()

@@ -61,7 +61,8 @@ def crps_quantiles(observation: Values, forecast: Values, quantiles: Sequence[fl
         levels = forecast["quantile"]
         weights = xr.DataArray(_cells(levels.values), {"quantile": levels}, "quantile")
         miss = observation - forecast
-        return (2 * weights * xr.where(miss >= 0, levels * miss, (levels - 1) * miss)).sum("quantile", skipna=False)
+        pinball = (levels * miss).where(~(miss < 0), (levels - 1) * miss)
+        return (2 * weights * pinball).sum("quantile", skipna=False)
     tau = np.asarray(quantiles, "float64")
     miss = np.asarray(observation)[..., None] - forecast
     return np.asarray((2 * _cells(tau) * np.where(miss >= 0, tau * miss, (tau - 1) * miss)).sum(-1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import xarray as xr
 
@@ -16,13 +18,20 @@ def coverage(observation: Values, lower: Values, upper: Values) -> Values:
     >>> coverage(np.array([1.0, 5.0, np.nan]), np.zeros(3), np.full(3, 2.0))
     array([ 1.,  0., nan])
     """
-    inside = (observation >= lower) & (observation <= upper)
-    return _where(~np.isnan(observation) & ~np.isnan(lower) & ~np.isnan(upper), inside.astype("float64"))
+    # NaN in any of the three makes `gap` NaN, where a plain comparison would be false.
+    gap: Any = np.maximum(lower - observation, observation - upper)
+    covered: Any = xr.where(np.isnan(gap), np.nan, gap <= 0)  # type: ignore[no-untyped-call]
+    return cast(Values, covered)
 
 
 def interval_width(observation: Values, lower: Values, upper: Values) -> Values:
-    """Upper - lower where there is an observation, NaN elsewhere: widths are averaged over the cases that coverage counts."""
-    return _where(~np.isnan(observation), upper - lower)
+    """The width where there is an observation, NaN elsewhere: over the cases that coverage counts.
+
+    >>> interval_width(np.array([1.0, np.nan]), np.zeros(2), np.full(2, 2.0))
+    array([ 2., nan])
+    """
+    width: Values = upper - lower + 0.0 * observation
+    return width
 
 
 def interval_score(observation: Values, lower: Values, upper: Values, *, level: float) -> Values:
@@ -49,10 +58,6 @@ def interval_score(observation: Values, lower: Values, upper: Values, *, level: 
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     below, above = (lower - observation).clip(0), (observation - upper).clip(0)
-    return upper - lower + 2 / (1 - level) * (below + above)
-
-
-def _where(keep: Values, values: Values) -> Values:
-    if isinstance(values, xr.DataArray):
-        return values.where(keep)
-    return np.where(keep, values, np.nan)
+    penalty = 2 / (1 - level)
+    score: Values = upper - lower + penalty * (below + above)
+    return score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ class Baseline(Forecaster):
     def on_fit_start(self) -> None:
         """Fit from the training part at once, and stop after the first epoch."""
         super().on_fit_start()
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, WindowData)  # `setup` has made sure
         self.fit_series(data)
 
     def fit_series(self, data: WindowData) -> None:
@@ -70,11 +72,11 @@ class Persistence(Baseline):
         for lead in range(1, data.spec.horizon + 1):
             change = values[:, lead:] - values[:, :-lead]
             spreads.append(change.square().flatten(0, 2).nanmean(0).sqrt())
-        self.built.spread.copy_(torch.stack(spreads).nan_to_num(1.0).clamp(min=1e-6))  # type: ignore[operator]
+        self.built.get_buffer("spread").copy_(torch.stack(spreads).nan_to_num(1.0).clamp(min=1e-6))
 
     def forward(self, batch: Batch) -> Distribution:
         """See `Forecaster`; NaN where there is no value to persist."""
-        spread: Tensor = self.built.spread  # type: ignore[assignment]
+        spread = self.built.get_buffer("spread")
         targets = spread.shape[-1]
         past = batch["past"][..., :targets]
         last = past[:, -1]
@@ -95,7 +97,7 @@ class Climatology(Baseline):
             steps below a day, month for longer ones, and no cells (the overall median) for model time.
     """
 
-    SIZES = {"month": 12, "weekday": 7, "hour": 24}
+    SIZES: ClassVar[dict[str, int]] = {"month": 12, "weekday": 7, "hour": 24}
 
     def __init__(self, keys: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -122,12 +124,11 @@ class Climatology(Baseline):
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
         cells = self._cells(data.series.seconds[start:stop])
-        network = self.built
-        median, spread = network.median, network.spread
+        median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         everything = values.flatten(0, 1)  # (time, node, target)
         overall = everything.nanmedian(0).values
         overall_spread = (everything - overall).square().nanmean(0).sqrt()
-        for cell in range(median.shape[0]):  # type: ignore[union-attr]
+        for cell in range(median.shape[0]):
             chosen = values[:, cells == cell].flatten(0, 1)
             if len(chosen) == 0:
                 middle, width = overall, overall_spread
@@ -135,8 +136,8 @@ class Climatology(Baseline):
                 middle = chosen.nanmedian(0).values
                 middle = torch.where(torch.isnan(middle), overall, middle)
                 width = (chosen - middle).square().nanmean(0).sqrt()
-            median[cell] = middle  # type: ignore[index,operator]
-            spread[cell] = torch.where(width > 0, width, overall_spread).clamp(min=1e-6)  # type: ignore[index,operator]
+            median[cell] = middle
+            spread[cell] = torch.where(width > 0, width, overall_spread).clamp(min=1e-6)
 
     def _cells(self, seconds: Tensor) -> Tensor:
         times = seconds.cpu().numpy().astype("datetime64[s]")
@@ -146,14 +147,16 @@ class Climatology(Baseline):
     def forward(self, batch: Batch) -> Distribution:
         """See `Forecaster`."""
         cells = self._cells(batch["future_seconds"])
-        return Normal(self.built.median[cells], self.built.spread[cells], validate_args=False)  # type: ignore[index]
+        median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
+        return Normal(median[cells], spread[cells], validate_args=False)
 
 
 class Ridge(Baseline):
     """Ridge regression on the window, one set of weights for all nodes, one column a lead: the linear rival.
 
-    It reads what `GatedRNN` reads: the standardised window with masks, steps since observed, the mean over nodes, calendar
-    and known future. Solved exactly in float64 from sums over one epoch; a lead's missing targets drop out of its sums.
+    It reads what `GatedRNN` reads: the standardised window with masks, steps since observed, the mean over nodes, the
+    calendar and the known future. Solved exactly in float64 from sums over one epoch; a lead's missing targets drop out
+    of its sums.
 
     Args:
         penalty: Added to the diagonal of the features' mean cross-product; features have about unit variance.
@@ -223,10 +226,9 @@ class Ridge(Baseline):
             error = self._sums["square"][column] / count - 2 * weight @ cross + weight @ gram @ weight
             weights.append(weight)
             spreads.append(error.clamp(min=1e-12).sqrt())
-        network = self.built
-        network.weight.copy_(torch.stack(weights, -1).view_as(network.weight))  # type: ignore[operator,arg-type]
-        spread = torch.stack(spreads).view_as(network.spread)  # type: ignore[arg-type]
-        network.spread.copy_(spread * self.scaler.target_scale)  # type: ignore[operator]
+        weight, spread = self.built.get_buffer("weight"), self.built.get_buffer("spread")
+        weight.copy_(torch.stack(weights, -1).view_as(weight))
+        spread.copy_(torch.stack(spreads).view_as(spread) * self.scaler.target_scale)
         self._sums = {}
 
     def _features(self, batch: Batch) -> Tensor:
@@ -245,10 +247,10 @@ class Ridge(Baseline):
 
     def forward(self, batch: Batch) -> Distribution:
         """See `Forecaster`."""
-        weight: Tensor = self.built.weight  # type: ignore[assignment]
+        weight = self.built.get_buffer("weight")
         location = torch.einsum("bnf,flt->blnt", self._features(batch), weight)
         location = location * self.scaler.target_scale + self.scaler.target_center
-        spread: Tensor = self.built.spread  # type: ignore[assignment]
+        spread = self.built.get_buffer("spread")
         return Normal(location, spread[:, None].expand_as(location), validate_args=False)
 
 

@@ -47,7 +47,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -
         torch.save(checkpoint, temporary)
 
 
-def find_class(name: str, base: type) -> type:
+def find_class(name: str, base: type[Any]) -> type[Any]:
     """A subclass of `base` that is already imported, by its name.
 
     Raises:
@@ -59,7 +59,7 @@ def find_class(name: str, base: type) -> type:
     return known[name]
 
 
-def subclasses(base: type) -> Iterable[type]:
+def subclasses(base: type[Any]) -> Iterable[type[Any]]:
     """All subclasses, depth first."""
     for child in base.__subclasses__():
         yield child

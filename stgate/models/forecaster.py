@@ -69,12 +69,13 @@ class Forecaster(L.LightningModule):
 
     def forward(self, batch: Batch) -> Distribution:
         """The forecast of a raw batch, in own units: batch shape (batch, lead, node, target)."""
-        raw = self.built(self.scaler(batch))
+        raw: Tensor = self.built(self.scaler(batch))
         return self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
 
     def training_forward(self, batch: Batch) -> Distribution:
         """The forecast whose likelihood is maximised; it may have fewer leads than `forward`'s."""
-        return self(batch)
+        forecast: Distribution = self(batch)
+        return forecast
 
     # Building
 
@@ -136,7 +137,7 @@ class Forecaster(L.LightningModule):
         """The optimizer, with one cycle of the learning rate unless another schedule was given."""
         optimizer = self._optimizer(self.parameters())
         if self._lr_scheduler is not None:
-            return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}  # type: ignore[typeddict-item]
+            return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}
         steps = self.trainer.estimated_stepping_batches
         if not np.isfinite(steps) or steps < 10:
             return optimizer
@@ -199,6 +200,7 @@ class Forecaster(L.LightningModule):
     def _log(self, stage: str, name: str, values: Tensor, observed: Tensor) -> None:
         key = f"{stage}_{name}"
         metric = self.means[key]
+        assert isinstance(metric, MaskedMean)
         metric.update(values, observed)
         self.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
 

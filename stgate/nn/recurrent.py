@@ -1,4 +1,4 @@
-"""A recurrent network shared by all nodes, with a gate between what enters a step and what the recurrence makes of it."""
+"""A recurrent network shared by all nodes, gated between what enters a step and what the recurrence makes of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StepFeatures(nn.Module):
         super().__init__()
         if 2 * halo >= len(spec.nodes):
             raise RequestError(
-                f"halo {halo}: a ring of {len(spec.nodes)} nodes has fewer neighbours; at most {(len(spec.nodes) - 1) // 2}"
+                f"halo {halo}: {len(spec.nodes)} nodes have fewer neighbours; at most {(len(spec.nodes) - 1) // 2}"
             )
         self.targets, self.halo, self.periodic = len(spec.targets), halo, spec.boundary == "periodic"
         calendar, static = 2 * len(spec.calendar), len(spec.static_covariates)
