@@ -49,10 +49,12 @@ def evaluate(
     for group in groups:
         if group not in GROUPS or (group == "member" and "member" not in forecast.dims):
             raise RequestError(f"by {group!r}: {did_you_mean(group, GROUPS)}")
+        if group == "observed" and "steps_since_observed" not in forecast.coords:
+            raise ForecastError("`steps_since_observed`: missing; only a forecast that carries it can be split by it")
     truth = forecast[f"{name}_truth"]
     middle = median(forecast, name)
     # A case counts when both ends are there: every score of a table is over the same cases.
-    scored = truth.notnull() & middle.notnull()
+    scored = truth.notnull() & middle.notnull() & forecast[f"{name}_mean"].notnull()
     if not bool(scored.any()):
         raise ForecastError(f"`{name}_truth`: no case has both a forecast and a truth; nothing to score")
     truth = truth.where(scored)
@@ -89,6 +91,8 @@ def _target(forecast: xr.Dataset, target: str | None) -> str:
         raise RequestError(f"target {name!r}: {did_you_mean(name, have)}")
     if f"{name}_truth" not in forecast:
         raise ForecastError(f"`{name}_truth`: the forecast carries no truth to score against; use backtest")
+    if f"{name}_mean" not in forecast:
+        raise ForecastError(f"`{name}_mean`: missing; a forecast carries the mean beside its quantiles")
     return name
 
 

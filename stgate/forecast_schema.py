@@ -79,11 +79,11 @@ def interval(forecast: xr.Dataset, name: str, level: float) -> tuple[xr.DataArra
     """Lower and upper bound of the central interval of `level`.
 
     Raises:
-        ForecastError: The forecast does not hold these quantiles.
+        RequestError: The forecast does not hold these quantiles.
     """
     held = levels_of(forecast["quantile"].values.tolist())
     if not any(abs(level - have) < 1e-6 for have in held):
-        raise ForecastError(f"level {level:g}: not in this forecast, which holds {', '.join(f'{h:g}' for h in held)}")
+        raise RequestError(f"level {level:g}: not in this forecast, which holds {', '.join(f'{h:g}' for h in held)}")
     bounds = [
         forecast[name].sel(quantile=q, method="nearest", tolerance=1e-6) for q in ((1 - level) / 2, (1 + level) / 2)
     ]

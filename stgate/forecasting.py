@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,13 +105,13 @@ def backtest(
     panel = spec.check(panel)
     first = spec.window if start is None else _row(panel, start, spec, "start")
     last = panel.sizes["time"] - 1 if end is None else _row(panel, end, spec, "end", last=True)
-    if last < first:
+    if start is not None and end is not None and last < first:
         raise RequestError(f"the end {end} lies before the start {start}; exchange them")
     rows = np.arange(first - 1 - every * ((first - 1) // every), last, every)
     rows = rows[(rows >= spec.window - 1) & (rows + spec.horizon >= first)]
     if rows.size == 0:
         raise ForecastError(
-            f"no origin has {spec.window} steps of history before {panel['time'].values[last]}; "
+            f"no origin up to {panel['time'].values[last]} has {spec.window} steps of history; "
             "start later or give more history"
         )
     return _predict(model, panel, rows, levels, bounds=(first, last), progress=progress, command="backtest")
@@ -140,16 +141,16 @@ def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | 
     if model.fitted_spec != data.spec:
         raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
     ordered = sorted(LEVELS if levels is None else levels)
+    if not ordered:
+        raise RequestError("levels: give at least one, such as 0.9")
     quantiles_of(ordered)  # levels out of range are refused
-    was_training = model.training
-    model.eval()
     batches = []
-    with torch.no_grad():
-        for batch in data.part_dataloader("calibration"):
+    with _evaluating(model):
+        for raw in data.part_dataloader("calibration"):
+            batch = {name: value.to(model.device) for name, value in raw.items()}
             distribution = model(batch)
             score = (batch["target"] - median_of(distribution)).abs() / distribution.stddev
-            batches.append(score.transpose(1, 2).flatten(0, 1).numpy())  # (case, lead, target)
-    model.train(was_training)
+            batches.append(score.transpose(1, 2).flatten(0, 1).cpu().numpy())  # (case, lead, target)
     scores = np.concatenate(batches)
     counts = (~np.isnan(scores)).sum(0)
     short = int(counts.min())
@@ -175,8 +176,20 @@ def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | 
     return {p: float((scores <= f)[seen].mean()) for p, f in zip(ordered, factors, strict=True)}
 
 
+@contextlib.contextmanager
+def _evaluating(model: Forecaster) -> Iterator[None]:
+    """Evaluation mode without gradients; the caller's mode comes back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
-    return model.eval() if isinstance(model, Forecaster) else Forecaster.load_from_checkpoint(model)
+    return model if isinstance(model, Forecaster) else Forecaster.load_from_checkpoint(model)
 
 
 def _row(panel: xr.Dataset, when: str | float, spec: PanelSpec, name: str, *, last: bool = False) -> int:
@@ -194,7 +207,7 @@ def _row(panel: xr.Dataset, when: str | float, spec: PanelSpec, name: str, *, la
     except ValueError as error:
         raise RequestError(f"{name} {when}: not a time; {span}") from error
     step: Any = pd.Timedelta(seconds=spec.step) if spec.time == "calendar" else spec.step
-    slack = 1e-6 * step  # float times carry round-off
+    slack: Any = pd.Timedelta(0) if spec.time == "calendar" else 1e-6 * step  # float times carry round-off
     if high < times[0] or low > times[-1] + step + slack:
         raise RequestError(f"{name} {when}: outside the panel; {span}")
     if last:
@@ -214,6 +227,7 @@ def _predict(
 ) -> xr.Dataset:
     """Forecast from every origin row and every member, and put the results together."""
     spec = model.fitted_spec
+    panel = panel.drop_vars([name for name, coord in panel.coords.items() if not coord.dims])
     if rows[0] < spec.window - 1:
         raise ForecastError(
             f"the origin {panel['time'].values[max(rows[0], 0)]} has {rows[0] + 1} steps of history, "
@@ -229,12 +243,13 @@ def _predict(
     quantiles = quantiles_of(levels)
     made: list[tuple[Tensor, Tensor, Tensor]] = []
     size = 64
-    for first in range(0, len(windows), size):
-        batch = windows.__getitems__(range(first, min(first + size, len(windows))))
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        made.append((*model.quantiles(batch, quantiles), batch["target"]))
-        if progress:
-            progress(min(first + size, len(windows)), len(windows))
+    with _evaluating(model):
+        for first in range(0, len(windows), size):
+            batch = windows.__getitems__(range(first, min(first + size, len(windows))))
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            made.append((*model.quantiles(batch, quantiles), batch["target"]))
+            if progress:
+                progress(min(first + size, len(windows)), len(windows))
     values, mean, truth = (torch.cat(parts).cpu().numpy().astype("float32") for parts in zip(*made, strict=True))
     shape = (members, len(rows))
     result = _dataset(
@@ -257,7 +272,7 @@ def _predict(
         result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
     if "member" not in panel.dims:
         result = result.isel(member=0, drop=True)
-    if command == "forecast" and bool(result[f"{spec.targets[0]}_truth"].isnull().all()):
+    if command == "forecast" and all(bool(result[f"{t}_truth"].isnull().all()) for t in spec.targets):
         result = result.drop_vars([f"{t}_truth" for t in spec.targets])
     result.attrs["history"] = store.history(command)
     return result

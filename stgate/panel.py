@@ -304,7 +304,7 @@ def to_panel(
         if twice.any():
             when, where = keyed.index[int(np.argmax(twice))]
             raise PanelError(f"time {_at(when)} stands twice at node {where!r}; drop one with frame.drop_duplicates")
-        variables = {str(column): _numbers(keyed[column].unstack("node")) for column in keyed.columns}
+        variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))
     index = first.index
@@ -369,6 +369,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 def _at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
     """A time or label as people write it, without trailing zeros."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_at, value))
     if isinstance(value, np.datetime64 | pd.Timestamp):
         stamp = pd.Timestamp(value)
         return stamp.strftime("%Y-%m-%dT%H:%M" if not stamp.second else "%Y-%m-%dT%H:%M:%S")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: two threads on two busy cores are ten times slower
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 

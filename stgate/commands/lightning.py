@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import sys
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("POSSIBLE_USER_WARNINGS", "0")  # workers and log intervals are chosen on purpose
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls that Lightning 2.6 makes
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 import stgate.models.baselines  # noqa: E402
 import stgate.models.gated_rnn  # noqa: E402 (bare class names are known once imported)
 from stgate import store  # noqa: E402
+from stgate.commands.messages import forecasters, tidy  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
 from stgate.commands.training import EpochLines, quiet  # noqa: E402
 from stgate.data.modules import WindowData  # noqa: E402
@@ -51,7 +52,7 @@ class OneLineParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing usage and exiting."""
-        raise RequestError(_tidy(message, self))
+        raise RequestError(tidy(message, self))
 
 
 class ForecasterCLI(LightningCLI):
@@ -182,36 +183,22 @@ class ForecasterCLI(LightningCLI):
             print("not calibrated: the split leaves no calibration part", file=sys.stderr)
         said(best)
 
-    def after_validate(self) -> None:
-        """Print the scores."""
-        self._print_scores()
-
-    def after_test(self) -> None:
-        """Print the scores."""
-        self._print_scores()
-
     def after_predict(self) -> None:
         """Say where forecasts in files come from."""
         print("predicted every window; for forecasts in a file use `stgate backtest`", file=sys.stderr)
 
-    def _print_scores(self) -> None:
-        for name, value in self.trainer.callback_metrics.items():
-            print(f"{name}  {float(value):.5g}")
-
 
 def _prepare(command: str, arguments: list[str]) -> list[str]:
     """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
-    out, resume, config, model = (_value(arguments, o) for o in ("--out", "--resume", "--config", "--model"))
+    out, config, model = (_value(arguments, option) for option in ("--out", "--config", "--model"))
     for option in ("--config", "-c"):
         for index, argument in enumerate(arguments):
             if argument == option and index + 1 < len(arguments):
                 arguments[index + 1] = str(store.config_path(arguments[index + 1]))
             elif argument.startswith(f"{option}="):
                 arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
-    if model is not None and "." not in model:
-        known = [c.__name__ for c in ckpt.subclasses(Forecaster) if c.__name__ != "Baseline"]
-        if model not in known:
-            raise RequestError(f"--model {model}: {did_you_mean(model, known)}")
+    if model is not None and "." not in model and model not in forecasters():
+        raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
     if command == "fit" and not {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in arguments}:
         if out is None:
             name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
@@ -224,7 +211,6 @@ def _prepare(command: str, arguments: list[str]) -> list[str]:
             arguments = [*([] if config or model else ["--config", str(stored)]), *arguments]
             if _value(arguments, "--ckpt_path") is None:
                 arguments += ["--ckpt_path", str(last)]
-    del resume
     return arguments
 
 
@@ -247,33 +233,11 @@ def _value(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
-def _tidy(message: str, parser: LightningArgumentParser) -> str:
-    """Jsonargparse's message as one line that says what to do."""
-    text = " ".join(message.split())
-    unknown = re.search(r"[Uu]nrecognized arguments?: (\S+)", text) or re.search(
-        r"Key ['\"]([\w.]+)['\"] is not expected", text
-    )
-    if unknown:
-        odd = unknown.group(1).split("=")[0]
-        known = _options(parser)
-        return f"{odd}: no such option; {did_you_mean(odd if odd.startswith('--') else f'--{odd}', known)}"
-    return text[:400]
-
-
-def _options(parser: LightningArgumentParser) -> list[str]:
-    found: list[str] = []
-    for action in parser._actions:
-        found += [o for o in action.option_strings if o.startswith("--")]
-        for child in (getattr(action, "choices", None) or {}).values() if hasattr(action, "_name_parser_map") else ():
-            found += _options(child)
-    return found
-
-
 def _ignore_known() -> None:
     for text in (
         ".*does not have many workers.*",
-        ".*configure_optimizers` returned `None`.*",
         ".*Checkpoint directory.*",
+        ".*callbacks used to create the checkpoint.*",
     ):
         warnings.filterwarnings("ignore", message=text)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

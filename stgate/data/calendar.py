@@ -45,8 +45,8 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
     seconds = (stamps - stamps.normalize()) / pd.Timedelta(seconds=1)
     phases = {
         "hour": seconds / 86_400,
-        "weekday": (stamps.weekday + seconds / 86_400) / 7,
-        "yearday": (stamps.dayofyear - 1 + seconds / 86_400) / 365.2425,
+        "weekday": (stamps.day_of_week + seconds / 86_400) / 7,
+        "yearday": (stamps.day_of_year - 1 + seconds / 86_400) / 365.2425,
     }
     columns = [f(2 * np.pi * np.asarray(phases[key])) for key in keys for f in (np.sin, np.cos)]
     return np.stack(columns, axis=1).astype("float32")
@@ -68,6 +68,6 @@ def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArr
     for key in keys:
         if key not in sizes:
             raise RequestError(f"calendar key {key!r}: {did_you_mean(key, sizes)}")
-        value = np.asarray(getattr(stamps, key), "int64") - (key == "month")
+        value = np.asarray(getattr(stamps, "day_of_week" if key == "weekday" else key), "int64") - (key == "month")
         group = group * sizes[key] + value
     return group

@@ -37,6 +37,7 @@ class WindowData(L.LightningDataModule):
         split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Windows in a batch (each holds all nodes).
         every: Stride between training origins, in steps.
+        eval_every: Stride between the origins of the other parts.
         seed: Of the shuffle; with the epoch it determines every batch.
         num_workers: Loader processes; 0 is fastest for panels in memory.
 
@@ -58,11 +59,19 @@ class WindowData(L.LightningDataModule):
         split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
         batch_size: int = 64,
         every: int = 1,
+        eval_every: int = 1,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("window", window), ("horizon", horizon), ("batch_size", batch_size), ("every", every)):
+        counts = {
+            "window": window,
+            "horizon": horizon,
+            "batch_size": batch_size,
+            "every": every,
+            "eval_every": eval_every,
+        }
+        for name, value in counts.items():
             if value < 1:
                 raise RequestError(f"{name} {value}: must be at least 1")
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
@@ -75,7 +84,8 @@ class WindowData(L.LightningDataModule):
                 f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
             )
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
-        self.batch_size, self.every, self.seed, self.num_workers = batch_size, every, seed, num_workers
+        self.batch_size, self.every, self.eval_every = batch_size, every, eval_every
+        self.seed, self.num_workers = seed, num_workers
         self._given = panel
         self._loaded: tuple[xr.Dataset, PanelSpec, Series, Split] | None = None
 
@@ -145,7 +155,7 @@ class WindowData(L.LightningDataModule):
         )
 
     def _windows(self, part: str) -> Windows:
-        every = self.every if part == "train" else 1
+        every = self.every if part == "train" else self.eval_every
         origins = part_origins(self.series, self.spec, getattr(self.parts, part), every=every, name=part)
         if len(origins) == 0:
             raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")

@@ -48,7 +48,7 @@ class Statistics:
         return cls(
             center=channels.nanmean(0).float(),
             scale=_spread(channels),
-            static_center=static.mean(0).float(),
+            static_center=static.nanmean(0).float(),
             static_scale=_spread(static),
             node_scale=_spread(targets),
         )

@@ -27,8 +27,8 @@ class Baseline(Forecaster):
         self.automatic_optimization = False
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """None: there is nothing to descend."""
-        return None
+        """None at all: there is nothing to descend."""
+        return []
 
     def on_fit_start(self) -> None:
         """Fit from the training part at once, and stop after the first epoch."""
@@ -126,14 +126,14 @@ class Climatology(Baseline):
         cells = self._cells(data.series.seconds[start:stop])
         median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         everything = values.flatten(0, 1)  # (time, node, target)
-        overall = everything.nanmedian(0).values
+        overall = _nanmedian(everything)
         overall_spread = (everything - overall).square().nanmean(0).sqrt()
         for cell in range(median.shape[0]):
             chosen = values[:, cells == cell].flatten(0, 1)
             if len(chosen) == 0:
                 middle, width = overall, overall_spread
             else:
-                middle = chosen.nanmedian(0).values
+                middle = _nanmedian(chosen)
                 middle = torch.where(torch.isnan(middle), overall, middle)
                 width = (chosen - middle).square().nanmean(0).sqrt()
             median[cell] = middle
@@ -149,6 +149,14 @@ class Climatology(Baseline):
         cells = self._cells(batch["future_seconds"])
         median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         return Normal(median[cells], spread[cells], validate_args=False)
+
+
+def _nanmedian(values: Tensor) -> Tensor:
+    """Median along the first axis, NaN left out; torch's own takes the lower of two middle values."""
+    ordered = values.sort(0).values  # NaN sorts last
+    count = (~torch.isnan(values)).sum(0, keepdim=True)
+    low, high = (ordered.gather(0, ((count - k) // 2).clamp(min=0)) for k in (1, 0))
+    return torch.where(count > 0, (low + high.clamp(max=torch.inf)) / 2, torch.nan)[0]
 
 
 class Ridge(Baseline):
@@ -211,6 +219,7 @@ class Ridge(Baseline):
     def on_train_epoch_end(self) -> None:
         """Solve, where there was no validation, and stop."""
         self._solve()
+        self._sums = {}
         super().on_train_epoch_end()
 
     def _solve(self) -> None:
@@ -229,7 +238,6 @@ class Ridge(Baseline):
         weight, spread = self.built.get_buffer("weight"), self.built.get_buffer("spread")
         weight.copy_(torch.stack(weights, -1).view_as(weight))
         spread.copy_(torch.stack(spreads).view_as(spread) * self.scaler.target_scale)
-        self._sums = {}
 
     def _features(self, batch: Batch) -> Tensor:
         """(batch, node, feature)."""

@@ -54,6 +54,9 @@ class Forecaster(L.LightningModule):
         self.save_hyperparameters(ignore=["likelihood", "optimizer", "lr_scheduler"])
         if "likelihood" in inspect.signature(type(self)).parameters:
             self.save_hyperparameters({"likelihood": self.likelihood.config()})
+        for name, value in self.hparams.items():
+            if isinstance(value, np.generic):
+                self.hparams[name] = value.item()
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self.spec: PanelSpec | None = None
         self.calibration: dict[str, Any] | None = None
@@ -151,6 +154,7 @@ class Forecaster(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Fix the seed that, with the step, gives each batch its random state."""
+        self.calibration = None  # of other weights
         if self._seed is None:
             self._seed = torch.initial_seed() % 2**63
 
@@ -185,7 +189,8 @@ class Forecaster(L.LightningModule):
         leads = forecast.batch_shape[1]
         trained = min(self.training_leads(), leads)
         target = batch["target"][:, :leads]
-        observed = ~torch.isnan(target)
+        # A baseline may have no forecast where it has nothing to go by: not scored there.
+        observed = ~torch.isnan(target) & ~torch.isnan(forecast.mean)
         # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
         filled = torch.where(observed, target, forecast.mean.detach())
         losses, seen = -forecast.log_prob(filled)[:, :trained], observed[:, :trained]

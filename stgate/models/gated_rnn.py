@@ -51,6 +51,11 @@ class GatedRNN(Forecaster):
         super().__init__(likelihood, optimizer, lr_scheduler)
         if unroll is not None and (not rollout or unroll < 1):
             raise RequestError(f"unroll {unroll}: a positive number of leads, and only with rollout: true")
+        for name, value, least in (("hidden", hidden, 1), ("layers", layers, 1), ("halo", halo, 0)):
+            if value < least:
+                raise RequestError(f"{name} {value}: must be at least {least}")
+        if not 0 <= dropout < 1:
+            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
         self.unroll = unroll
         self.options = {
             "hidden": hidden,
@@ -63,6 +68,8 @@ class GatedRNN(Forecaster):
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """See `stgate.nn.recurrent.GatedRecurrentNetwork`."""
+        if self.unroll is not None and self.unroll > spec.horizon:
+            raise RequestError(f"unroll {self.unroll}: beyond the horizon of {spec.horizon}; give at most that")
         return GatedRecurrentNetwork(spec, self.likelihood.parameters, **self.options)  # type: ignore[arg-type]
 
     def training_leads(self) -> int:

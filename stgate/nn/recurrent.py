@@ -50,7 +50,7 @@ class StepFeatures(nn.Module):
 class GatedRecurrentNetwork(nn.Module):
     """GRU over the window, gated with its own input; then all leads at once (direct) or one step at a time (roll-out).
 
-    Direct: a decoder reads the last state, the lead and what is known ahead; its location is gated with the last
+    Direct: a decoder reads the last state, the lead and what is known ahead, and its location is gated with the last
     observed value. Roll-out: a head gives the next step's increment, which is fed back as if it had been observed.
 
     Args:
@@ -96,6 +96,7 @@ class GatedRecurrentNetwork(nn.Module):
             self.from_known = nn.Linear(known, hidden, bias=False) if known else None
             self.lead = nn.Parameter(0.02 * torch.randn(spec.horizon, hidden))
             self.head = nn.Sequential(nn.GELU(), nn.Linear(hidden, self.targets * (outputs + 1)))
+            self.by_lead = nn.Linear(hidden, spec.horizon * self.targets * (outputs + 1))
 
     def forward(self, inputs: Inputs, leads: int | None = None) -> Tensor:
         """The first `leads` leads (all when None): (batch, lead, node, target, output), in standardised units."""
@@ -119,6 +120,9 @@ class GatedRecurrentNetwork(nn.Module):
             calendar = inputs.future_calendar[:, :leads, None].expand(-1, -1, nodes, -1)
             hidden = hidden + self.from_known(torch.cat([inputs.future[:, :leads], calendar], -1))
         raw = self.head(hidden).view(batch, leads, nodes, self.targets, self.outputs + 1)
+        # A linear read-out of each lead's own, beside the shared one: short leads need detail that long ones blur.
+        own = self.by_lead(state).view(batch, nodes, self.horizon, self.targets, self.outputs + 1)
+        raw = raw + own[:, :, :leads].transpose(1, 2)
         location, rest, openness = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
         last = inputs.last[:, None, :, :, None]
         return torch.cat([last + openness * (location - last), rest], -1)

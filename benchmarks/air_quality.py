@@ -1,0 +1,99 @@
+"""PM2.5 of Beijing, 24 hours in, 24 hours ahead: the gated forecaster beside persistence, climatology and ridge.
+
+    python benchmarks/air_quality.py FOLDER [--work DIR] [--seeds 3]
+
+FOLDER holds the twelve station files PRSA_Data_*.csv[.gz] and stations.csv (see datasets/beijing_air/card.yaml). The
+packaged config `air-quality-gated-rnn` is fitted as it is, with past covariates and the calendar; validation is
+2014-11-01 to 2015-02-28, calibration the year 2015-03-01 to 2016-02-29, test the valid times 2016-03-01 to 2017-02-28.
+All choices were made on the validation part. Runs that are already in DIR are not fitted again.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+import stgate
+from stgate.__main__ import main as command
+
+LEADS = (1, 6, 12, 24)
+SPLIT = "[2014-11-01,2015-03-01,2016-03-01]"
+SPAN = ("2016-03-01", "2017-02-28")
+COVARIATES = "[PM10,SO2,NO2,CO,O3,TEMP,PRES,DEWP,RAIN,WSPM]"
+
+
+def stgate_command(*arguments):
+    if command([str(a) for a in arguments]) != 0:
+        raise SystemExit(f"failed: stgate {' '.join(map(str, arguments))}")
+
+
+def convert(folder, out):
+    files = sorted(folder.glob("PRSA_Data_*.csv*"))
+    columns = ("--time", "year", "month", "day", "hour", "--node", "station", "--drop", "No", "wd")
+    named = ("--rename", "PM2.5=pm25", "--units", "pm25=ug/m3", "--coords", folder / "stations.csv")
+    stgate_command("data", "convert", *files, *columns, *named, "--out", out)
+
+
+def scores_of(name, panel, work, seed, options):
+    run = work / f"{name}-{seed}"
+    if not (run / "scores.json").exists():
+        seeds = ("--seed_everything", seed, "--data.seed", seed)
+        stgate_command("fit", *options, "--data.panel", panel, "--data.split", SPLIT, *seeds, "--out", run, "--overwrite")
+        hindcast = stgate.backtest(run / "best.ckpt", stgate.open_panel(panel), start=SPAN[0], end=SPAN[1], levels=[0.5, 0.9])
+        table = stgate.evaluate(hindcast, by="lead_time").to_dataframe().reset_index(drop=True)
+        groups = stgate.evaluate(hindcast, by="observed").to_dataframe()
+        kept = {"scores": table.to_dict("list"), "observed": groups[["count", "mae", "coverage_90"]].to_dict("index")}
+        (run / "scores.json").write_text(json.dumps(kept))
+    return json.loads((run / "scores.json").read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-air-quality")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    panel = given.work / "beijing_air.nc"
+    if not panel.exists():
+        convert(given.folder, panel)
+    shared = ("--data.targets", "[pm25]", "--data.past_covariates", COVARIATES, "--data.window", 24, "--data.horizon", 24)
+    runs = {
+        "Persistence": (["--model", "Persistence", *shared], 1),
+        "Climatology (month x hour)": (["--model", "Climatology", *shared], 1),
+        "Ridge, pooled": (["--model", "Ridge", *shared], 1),
+        "GatedRNN": (["--config", "air-quality-gated-rnn"], given.seeds),
+    }
+    rows, result = [], {}
+    for label, (options, seeds) in runs.items():
+        name = label.split()[0].strip(",").lower()
+        kept = [scores_of(name, panel, given.work, seed, options) for seed in range(seeds)]
+        result[label] = kept
+        tables = [pd.DataFrame(k["scores"]) for k in kept]
+        mae = sum(t["mae"] for t in tables) / len(tables)
+        spread = pd.concat([t["mae"] for t in tables], axis=1).std(axis=1) if seeds > 1 else 0 * mae
+        coverage = pd.concat([t["coverage_90"] for t in tables], axis=1)
+        row = {"forecaster": label, "seeds": seeds, "cases": f"{int(tables[0]['count'].iloc[0]):,}"}
+        row |= {f"MAE {h} h": f"{mae[h - 1]:.2f}" + (f" ± {spread[h - 1]:.2f}" if seeds > 1 else "") for h in LEADS}
+        row["90 % interval covers, least to most over leads and seeds"] = (
+            f"{100 * coverage.min().min():.1f} to {100 * coverage.max().max():.1f} %"
+        )
+        for group in ("at origin", "before origin"):
+            held = sum(k["observed"][group]["coverage_90"] for k in kept) / len(kept)
+            row[f"90 % covers, last observed {group}"] = f"{100 * held:.1f} %"
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    here = Path(__file__).parent / "results"
+    here.mkdir(exist_ok=True)
+    heading = f"# PM2.5 of Beijing, valid times {SPAN[0]} to {SPAN[1]}\n\n`python benchmarks/air_quality.py FOLDER`\n\n"
+    (here / "air_quality.md").write_text(heading + "\n".join(lines) + "\n")
+    (here / "air_quality.json").write_text(json.dumps(result, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

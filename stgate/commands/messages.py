@@ -1,0 +1,65 @@
+"""jsonargparse's messages, as one line that names the option and the mend."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from jsonargparse import ArgumentParser
+
+from stgate.errors import did_you_mean
+from stgate.models import checkpoint as ckpt
+from stgate.models.forecaster import Forecaster
+
+KEY = r'Parser key "([\w.]+)": '
+
+
+def tidy(message: str, parser: ArgumentParser) -> str:
+    """One line for a message of the fit parser; what is not recognised is shortened."""
+    text = " ".join(message.split())
+    # A nested parser has made its line already: it stands inside the outer message.
+    if found := re.search(r"Errors: - --(\S+) (.+?) - Expected a <class 'NoneType'>", text):
+        return f"--{'' if found[1].startswith('model') else 'model.'}{found[1]} {found[2]}"
+    if found := re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'", text):
+        return _unknown((found[1] or found[2]).split("=")[0], _options(parser))
+    if found := re.search(r"Option '(\w+)' is not accepted", text):
+        return _unknown(f"model.{found[1]}", [f"--model.{name}" for name in _model_options()])
+    if found := re.search(r"required: (.+)", text):
+        names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
+        return f"still needed: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
+    keys = re.findall(KEY, text)
+    option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
+    if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
+        return f"--{option} {found[2]}: expected {found[1]}"
+    if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):
+        name = found[1] or found[2]
+        known = forecasters() if option == "model" else []
+        hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
+        return f"--{option} {name}: no such class; {hint}"
+    return text[:300]
+
+
+def forecasters() -> list[str]:
+    """Names of the forecasters that are imported."""
+    return sorted(c.__name__ for c in ckpt.subclasses(Forecaster) if "build" in vars(c))
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    option = name if name.startswith("-") else f"--{name}"
+    return f"{option}: no such option; {did_you_mean(option, known)}"
+
+
+def _model_options() -> list[str]:
+    names = {p for c in ckpt.subclasses(Forecaster) for p in inspect.signature(c).parameters}
+    return sorted(names)
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    found: list[str] = []
+    for action in parser._actions:
+        found += [o for o in action.option_strings if o.startswith("--")]
+        if hasattr(action, "_name_parser_map"):
+            for child in action._name_parser_map.values():
+                found += _options(child)
+    return found

@@ -1,0 +1,216 @@
+"""Every wrong request is one clear line that names the thing and the mend, exit code 2, and nothing half-written."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import make_panel
+
+import stgate
+
+
+def refused(result, *words):
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("stgate: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def fit(run, folder, panel_path, *more):
+    data = ("--data.panel", panel_path, "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    return run("fit", "--model", "Persistence", *data, "--out", folder / "run", *more)
+
+
+@pytest.fixture
+def saved(tmp_path, panel):
+    stgate.write(panel, tmp_path / "panel.nc")
+    return tmp_path / "panel.nc"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from stgate.__main__ import main
+
+    folder = tmp_path_factory.mktemp("fitted")
+    stgate.write(make_panel(), folder / "panel.nc")
+    data = [
+        "--data.panel",
+        str(folder / "panel.nc"),
+        "--data.targets",
+        "[y]",
+        "--data.window",
+        "12",
+        "--data.horizon",
+        "6",
+    ]
+    model = ["--model", "GatedRNN", "--model.hidden", "4", "--trainer.max_epochs", "1", "--data.every", "20"]
+    assert main(["fit", *model, *data, "--out", str(folder / "run")]) == 0
+    return folder / "run" / "best.ckpt"
+
+
+def broken_panels():
+    whole = make_panel(missing=0)
+    hour = whole.drop_isel(time=6)
+    yield "a missing hour", hour, ("`y`", "row 6", "resample(time='h')")
+    yield "a time that goes back", whole.isel(time=[0, 2, 1, *range(3, 400)]), ("time goes back", "sortby")
+    twice = xr.concat([whole.isel(time=slice(0, 5)), whole.isel(time=slice(4, 400))], "time")
+    yield "a time that stands twice", twice, ("2020-01-01T04:00", "stands twice", "drop_duplicates")
+    infinite = whole.copy(deep=True)
+    infinite["y"][7, 1] = np.inf
+    yield "an infinite value", infinite, ("`y`", "infinite", "2020-01-01T07:00", "node b", "where")
+    silent = whole.copy(deep=True)
+    silent["y"][:, 2] = np.nan
+    yield "a silent node", silent, ("`y`", "never observed at node 'c'", "drop_sel")
+    text = whole.assign(y=whole["y"].astype(str))
+    yield "text in a number column", text, ("`y`", "text", "drop_vars")
+    yield "too few steps", whole.isel(time=slice(0, 15)), ("15 steps", "window of 12", "need 18")
+
+
+@pytest.mark.parametrize(("panel", "words"), [pytest.param(p, w, id=i) for i, p, w in broken_panels()])
+def test_fit_refuses_a_broken_panel_in_one_line_and_leaves_nothing(stgate_command, tmp_path, panel, words):
+    panel.to_netcdf(tmp_path / "broken.nc")
+    refused(fit(stgate_command, tmp_path, tmp_path / "broken.nc"), *words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.nc"]
+
+
+def test_a_text_column_of_a_table_is_named_with_its_value(stgate_command, tmp_path):
+    (tmp_path / "long.csv").write_text("time,node,y\n2020-01-01,a,1\n2020-01-02,a,n.n.\n")
+    result = stgate_command("data", "convert", tmp_path / "long.csv", "--node", "node", "--out", tmp_path / "p.nc")
+    refused(result, "'y'", "'n.n.'", "2020-01-02")
+    assert not (tmp_path / "p.nc").exists()
+
+
+def test_another_panels_nodes_are_refused_by_the_checkpoint(stgate_command, tmp_path, checkpoint):
+    stgate.write(make_panel(nodes=("a", "b", "z")), tmp_path / "other.nc")
+    for command in ("forecast", "backtest"):
+        result = stgate_command(command, tmp_path / "other.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
+        refused(result, "`node`", "lacks 'c'", "has unknown 'z'", "panel.sel")
+    assert not (tmp_path / "f.nc").exists()
+
+
+def test_too_little_history_is_refused(stgate_command, tmp_path, checkpoint):
+    stgate.write(make_panel().isel(time=slice(0, 8)), tmp_path / "short.nc")
+    result = stgate_command("forecast", tmp_path / "short.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
+    refused(result, "steps of history", "window needs 12")
+
+
+def test_an_unknown_model_gets_a_suggestion(stgate_command, saved, tmp_path):
+    refused(stgate_command("fit", "--model", "GatedRN", "--data.panel", saved), "GatedRN", "did you mean GatedRNN?")
+    (tmp_path / "c.yaml").write_text("model:\n  class_path: GatedRN\ndata:\n  panel: p.nc\n  targets: [y]\n")
+    refused(stgate_command("fit", "--config", tmp_path / "c.yaml"), "GatedRN", "did you mean GatedRNN?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fitt",), ("'fitt'", "did you mean fit?")),
+        (("simulate", "lorenz69", "--out", "x.nc"), ("lorenz69", "did you mean lorenz96?")),
+        (("simulate", "lorenz96", "--node", "40", "--out", "x.nc"), ("--node", "did you mean --nodes?")),
+        (("simulate", "lorenz96", "--nodes", "forty", "--out", "x.nc"), ("--nodes", "forty")),
+        (("simulate", "lorenz96", "--duration", "1.01", "--out", "x.nc"), ("duration 1.01", "try 1")),
+        (("simulate", "lorenz96"), ("--out",)),
+        (("simulate", "lorenz96", "--out", "x.txt"), (".txt", ".nc, .zarr")),
+        (("simulate", "lorenz96", "--out", "no/such/x.nc"), ("does not exist", "mkdir -p")),
+        (("forecast", "nothing.nc", "--checkpoint", "none.ckpt", "--out", "f.nc"), ("nothing.nc", "no such file")),
+        (("evaluate", "nothing.nc"), ("nothing.nc", "no such file")),
+        (("plot", "f.nc", "--out", "f.gif"), (".gif", ".png")),
+        (("plot", "f.nc", "--kind", "fann", "--out", "f.png"), ("did you mean fan?",)),
+        (("data", "chekc", "p.nc"), ("did you mean check?",)),
+        (("test",), ("--ckpt_path",)),
+    ],
+)
+def test_a_slip_on_the_command_line_is_named(stgate_command, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    refused(stgate_command(*arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "slip", ["--data.targts", "--data.horizn=6", "--trainer.max_epoch=3", "--model.hiden=3", "--overwrit"]
+)
+def test_a_misspelt_option_of_fit_gets_a_suggestion_and_no_abbreviation_passes(stgate_command, saved, tmp_path, slip):
+    right = {
+        "--data.targts": "--data.targets",
+        "--data.horizn=6": "--data.horizon",
+        "--trainer.max_epoch=3": "--trainer.max_epochs",
+        "--model.hiden=3": "hidden",
+        "--overwrit": "--overwrite",
+    }[slip]
+    data = ("--data.panel", saved, "--data.targets", "[y]")
+    refused(stgate_command("fit", "--model", "GatedRNN", *data, slip, "--out", tmp_path / "run"), "did you mean", right)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_result_is_not_overwritten_unasked(stgate_command, saved, tmp_path):
+    out = tmp_path / "l96.nc"
+    simulate = ("simulate", "lorenz96", "--nodes", 8, "--duration", 1, "--out", out)
+    assert stgate_command(*simulate)[0] == 0
+    refused(stgate_command(*simulate), "exists", "--overwrite")
+    assert stgate_command(*simulate, "--overwrite")[0] == 0
+    assert fit(stgate_command, tmp_path, saved)[0] == 0
+    refused(fit(stgate_command, tmp_path, saved), "exists", "--resume", "--overwrite")
+
+
+def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_command, checkpoint):
+    data = ("--data.panel", checkpoint.parents[1] / "panel.nc", "--data.targets", "[y]", "--data.window", 12)
+    given = ("--ckpt_path", checkpoint, *data)
+    assert stgate_command("test", *given, "--data.horizon", 6)[0] == 0
+    refused(
+        stgate_command("test", *given, "--data.horizon", 6, "--model.hidden", 32), "--model.hidden 32", "fitted with 4"
+    )
+    refused(stgate_command("test", *given, "--data.horizon", 6, "--model", "Ridge"), "Ridge", "holds a GatedRNN")
+    refused(stgate_command("test", *given, "--data.horizon", 7), "horizon", "fitted with 6", "have 7")
+
+
+def test_the_runs_own_config_agrees_with_its_checkpoint(stgate_command, checkpoint):
+    given = ("--config", checkpoint.parent / "config.yaml", "--ckpt_path", checkpoint)
+    for command, word in (("validate", "val_mae"), ("test", "test_mae")):
+        code, out, _ = stgate_command(command, *given)
+        assert code == 0
+        assert word in out
+    assert stgate_command("predict", *given)[0] == 0
+
+
+def test_a_level_that_was_not_calibrated_is_refused(stgate_command, tmp_path, checkpoint):
+    panel = checkpoint.parents[1] / "panel.nc"
+    ask = ("forecast", panel, "--checkpoint", checkpoint, "--out", tmp_path / "f.nc", "--levels")
+    refused(stgate_command(*ask, 0.77), "level 0.77", "0.9")
+    refused(stgate_command(*ask, 90), "level 90", "between 0 and 1")
+
+
+class Stranger:
+    """An object that a checkpoint must not carry."""
+
+
+def test_a_checkpoint_with_a_pickled_object_is_refused(stgate_command, tmp_path, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "extra": Stranger()}, tmp_path / "evil.ckpt")
+    panel = checkpoint.parents[1] / "panel.nc"
+    result = stgate_command("forecast", panel, "--checkpoint", tmp_path / "evil.ckpt", "--out", tmp_path / "f.nc")
+    refused(result, "evil.ckpt", "refused", "pickled object")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    from stgate.__main__ import main
+    from stgate.errors import StoreError
+
+    with pytest.raises(StoreError):
+        main(["evaluate", str(tmp_path / "nothing.nc"), "--debug"])
+
+
+def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, monkeypatch):
+    from stgate.errors import SimulationError
+    from stgate.simulate.systems import lorenz96
+
+    def blow_up(*args, **kwargs):
+        raise SimulationError("member 0 blew up by time 1")
+
+    monkeypatch.setattr(lorenz96, "integrate_members", blow_up)
+    code, _, err = stgate_command("simulate", "lorenz96", "--out", tmp_path / "x.nc")
+    assert code == 1
+    assert "blew up" in err
+    assert list(tmp_path.iterdir()) == []
