@@ -1,0 +1,64 @@
+"""kill -9 in the middle of a fit, then --resume: the same weights, bit for bit, as an uninterrupted run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+from conftest import make_panel
+
+import stgate
+
+
+def fit_command(folder, name, *more):
+    data = ["--data.panel", "panel.nc", "--data.targets", "[y]", "--data.window", "12", "--data.horizon", "6"]
+    model = ["--model", "GatedRNN", "--model.hidden", "16", "--model.dropout", "0.2"]
+    return [sys.executable, "-m", "stgate", "fit", *model, *data, "--trainer.max_epochs", "6", "--out", name, *more]
+
+
+def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
+    stgate.write(make_panel(steps=2000), tmp_path / "panel.nc")
+    options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "capture_output": True, "text": True}
+    whole = subprocess.run(fit_command(tmp_path, "whole"), **options, check=False)
+    assert whole.returncode == 0, whole.stderr
+
+    options.pop("capture_output")
+    killed = subprocess.Popen(fit_command(tmp_path, "killed"), **options, stderr=subprocess.PIPE)
+    last = tmp_path / "killed" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (last.exists() and _epoch(last) >= 1):
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert _epoch(last) < 5  # it was killed before the end
+    assert not list((tmp_path / "killed").glob("*.tmp"))
+
+    resumed = subprocess.run(
+        [sys.executable, "-m", "stgate", "fit", "--out", "killed", "--resume"],
+        **options,
+        capture_output=True,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (torch.load(tmp_path / run / name, weights_only=True) for run in ("killed", "whole"))
+        assert ours["epoch"] == theirs["epoch"]
+        assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+        for key, value in ours["state_dict"].items():
+            assert torch.equal(value, theirs["state_dict"][key]), (name, key)
+
+
+def _epoch(path):
+    try:
+        return torch.load(path, weights_only=True)["epoch"]
+    except (RuntimeError, EOFError, OSError):
+        return -1
+
+
+def test_resume_without_a_run_is_refused(stgate_command, tmp_path):
+    code, _, err = stgate_command("fit", "--out", tmp_path / "none", "--resume")
+    assert code == 2
+    assert "no last.ckpt" in err
