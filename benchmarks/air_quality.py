@@ -40,8 +40,12 @@ def scores_of(name, panel, work, seed, options):
     run = work / f"{name}-{seed}"
     if not (run / "scores.json").exists():
         seeds = ("--seed_everything", seed, "--data.seed", seed)
-        stgate_command("fit", *options, "--data.panel", panel, "--data.split", SPLIT, *seeds, "--out", run, "--overwrite")
-        hindcast = stgate.backtest(run / "best.ckpt", stgate.open_panel(panel), start=SPAN[0], end=SPAN[1], levels=[0.5, 0.9])
+        stgate_command(
+            "fit", *options, "--data.panel", panel, "--data.split", SPLIT, *seeds, "--out", run, "--overwrite"
+        )
+        hindcast = stgate.backtest(
+            run / "best.ckpt", stgate.open_panel(panel), start=SPAN[0], end=SPAN[1], levels=[0.5, 0.9]
+        )
         table = stgate.evaluate(hindcast, by="lead_time").to_dataframe().reset_index(drop=True)
         groups = stgate.evaluate(hindcast, by="observed").to_dataframe()
         kept = {"scores": table.to_dict("list"), "observed": groups[["count", "mae", "coverage_90"]].to_dict("index")}
@@ -59,7 +63,16 @@ def main():
     panel = given.work / "beijing_air.nc"
     if not panel.exists():
         convert(given.folder, panel)
-    shared = ("--data.targets", "[pm25]", "--data.past_covariates", COVARIATES, "--data.window", 24, "--data.horizon", 24)
+    shared = (
+        "--data.targets",
+        "[pm25]",
+        "--data.past_covariates",
+        COVARIATES,
+        "--data.window",
+        24,
+        "--data.horizon",
+        24,
+    )
     runs = {
         "Persistence": (["--model", "Persistence", *shared], 1),
         "Climatology (month x hour)": (["--model", "Climatology", *shared], 1),

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
     from stgate.forecasting import backtest, calibrate, forecast
-    from stgate.panel import PanelSpec, check_panel, observed_mask, to_panel
+    from stgate.panel import check_panel, observed_mask
+    from stgate.spec import PanelSpec
     from stgate.store import open_forecast, write
+    from stgate.tables import to_panel
 
 __all__ = [
     "PanelSpec",
@@ -44,7 +46,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "PanelSpec": "stgate.panel",
+        "PanelSpec": "stgate.spec",
         "backtest": "stgate.forecasting",
         "calibrate": "stgate.forecasting",
         "calibration": "stgate.calibration",
@@ -61,7 +63,7 @@ __getattr__, __dir__ = attach(
         "open_panel": "stgate.data.read",
         "plot": "stgate.plot",
         "simulate": "stgate.simulate",
-        "to_panel": "stgate.panel",
+        "to_panel": "stgate.tables",
         "write": "stgate.store",
     },
 )

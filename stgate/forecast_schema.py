@@ -24,7 +24,7 @@ def quantiles_of(levels: Sequence[float]) -> list[float]:
         RequestError: A level is not between 0 and 1.
     """
     for level in levels:
-        if not 0 < level < 1:
+        if not 1e-6 <= level <= 1 - 2e-6:
             raise RequestError(f"level {level:g}: a central interval's level lies between 0 and 1, such as 0.9")
     return sorted({round(q, 6) for level in levels for q in ((1 - level) / 2, (1 + level) / 2)} | {0.5})
 
@@ -91,5 +91,11 @@ def interval(forecast: xr.Dataset, name: str, level: float) -> tuple[xr.DataArra
 
 
 def median(forecast: xr.Dataset, name: str) -> xr.DataArray:
-    """The 0.5 quantile."""
+    """The 0.5 quantile.
+
+    Raises:
+        ForecastError: The forecast does not hold it.
+    """
+    if not np.isclose(forecast["quantile"].values, 0.5, atol=1e-6).any():
+        raise ForecastError("`quantile`: the forecast holds no median, the quantile 0.5")
     return forecast[name].sel(quantile=0.5, method="nearest", tolerance=1e-6).drop_vars("quantile")

@@ -21,7 +21,7 @@ from stgate.data.windows import Series, Windows
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.forecast_schema import quantiles_of
 from stgate.models.forecaster import Forecaster, median_of
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Central-interval levels that a calibration holds unless told otherwise."""

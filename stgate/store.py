@@ -33,12 +33,12 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     try:
         if path.suffix == ".zarr":
-            opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True)
+            opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True).load()
             return opened
         with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
             loaded: xr.Dataset = lazy.load()
             return loaded
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # RuntimeError: what HDF5 and zstd raise
         kind = "zarr store" if path.suffix == ".zarr" else "netCDF file"
         raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
 

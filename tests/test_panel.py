@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stgate.errors import PanelError, StgateError
-from stgate.panel import PanelSpec, check_panel, check_targets, observed_mask, time_step, to_panel
+from stgate.panel import check_panel, check_targets, observed_mask, time_step
+from stgate.spec import PanelSpec
+from stgate.tables import to_panel
 
 
 def whole(**options):

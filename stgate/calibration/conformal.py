@@ -15,7 +15,7 @@ def rank(count: int, level: float) -> int:
     >>> rank(99, 0.9), rank(9, 0.95)
     (90, 10)
     """
-    return math.ceil(round((count + 1) * level, 9))  # 100 * 0.07 is 7.000000000000001 in floats
+    return max(math.ceil(round((count + 1) * level, 9)), 1)  # 100 * 0.07 is 7.000000000000001 in floats
 
 
 def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArray[np.float64]:
@@ -48,7 +48,7 @@ def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArra
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
     counts = (~np.isnan(ordered)).sum(0)
-    ranks = np.ceil(np.round((counts + 1) * level, 9)).astype("int64")
+    ranks = np.maximum(np.ceil(np.round((counts + 1) * level, 9)), 1).astype("int64")
     padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])
     picked = np.take_along_axis(padded, np.minimum(ranks - 1, len(ordered))[None], axis=0)[0]
     return np.where(ranks > counts, np.inf, picked)

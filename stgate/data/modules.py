@@ -16,7 +16,8 @@ from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
 from stgate.data.windows import Batch, EpochShuffle, Series, Windows, part_origins
 from stgate.errors import PanelError, RequestError
-from stgate.panel import PanelSpec, check_panel, check_targets, step_number, time_kind
+from stgate.panel import check_panel, check_targets, step_number, time_kind
+from stgate.spec import PanelSpec
 
 
 class WindowData(L.LightningDataModule):

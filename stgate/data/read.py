@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +14,11 @@ import xarray as xr
 
 from stgate import store
 from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
-from stgate.panel import check_panel, to_panel
+from stgate.panel import check_panel
+from stgate.tables import to_panel
 
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What reading a download that broke off raises."""
 TABLES = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt")
 
 
@@ -82,6 +88,9 @@ def read_csv(
         if node is None and name is None:  # one file a station, named after it
             frame = frame.assign(node=_stem(Path(path)))
         frames.append(frame)
+    for old in rename or {}:
+        if not any(old in part.columns for part in frames):
+            raise PanelError(f"rename: no column {old!r}; {did_you_mean(old, map(str, frames[0].columns))}")
     label = node or (None if name is not None else "node")
     if label is None and len(frames) > 1:
         raise RequestError("several wide tables: read them one by one and merge, or give --node for long ones")
@@ -136,7 +145,7 @@ def _load(path: Path) -> pd.DataFrame:
         raise StoreError(f"{path}: not a table by its name (one of {', '.join(TABLES)})")
     try:
         return pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, *BROKEN) as error:
         raise StoreError(f"{path}: not a readable table ({str(error).splitlines()[0].strip()})") from error
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stgate.data.windows import Series
 from stgate.errors import PanelError
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 @dataclasses.dataclass(frozen=True)

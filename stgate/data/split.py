@@ -67,7 +67,7 @@ def _rows(panel: xr.Dataset, starts: Sequence[float | str]) -> list[int]:
     rows = []
     for start in starts:
         try:
-            when = np.datetime64(pd.Timestamp(str(start))) if time_kind(panel) == "calendar" else float(start)
+            when = _naive(start) if time_kind(panel) == "calendar" else float(start)
         except ValueError as error:
             raise RequestError(f"split: {start!r} is not a time of this panel") from error
         row = int(np.searchsorted(times, np.asarray(when)))
@@ -75,6 +75,12 @@ def _rows(panel: xr.Dataset, starts: Sequence[float | str]) -> list[int]:
             raise RequestError(f"split: {start} lies outside the panel, which spans {times[0]} to {times[-1]}")
         rows.append(row)
     return rows
+
+
+def _naive(start: float | str) -> np.datetime64:
+    """A calendar time; one with a zone is taken to UTC."""
+    stamp = pd.Timestamp(str(start))
+    return np.datetime64(stamp if stamp.tz is None else stamp.tz_convert("UTC").tz_localize(None))
 
 
 def _shown(split: Sequence[float | str]) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from stgate.data.calendar import calendar_features
 from stgate.errors import PanelError
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 Batch = dict[str, Tensor]
 """A batch of windows, in raw units with NaN where missing:
@@ -48,7 +48,9 @@ class Series:
         dims = ("member", "time", "node")
         columns = []
         for name in spec.channels:
-            array = panel[name] if "member" in panel[name].dims else panel[name].expand_dims("member")
+            array = panel[name]
+            if "member" not in array.dims:  # the same for every member
+                array = array.expand_dims(member=panel.sizes.get("member", 1))
             columns.append(array.transpose(*dims).values)
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
         times = panel["time"].values
@@ -125,7 +127,7 @@ class Windows(Dataset[Batch]):
 
 
 def part_origins(series: Series, spec: PanelSpec, part: tuple[int, int], *, every: int = 1, name: str = "") -> Tensor:
-    """Origins whose every lead falls within a part and has an observed target; inputs may precede the part.
+    """Origins whose every lead falls within a part and some observe a target; inputs may precede the part.
 
     Args:
         series: The panel's tensors.
@@ -141,7 +143,7 @@ def part_origins(series: Series, spec: PanelSpec, part: tuple[int, int], *, ever
         PanelError: The part is too short for one window.
     """
     first = max(part[0], spec.window) - 1
-    rows = torch.arange(first, part[1] - spec.horizon, every)
+    rows = torch.arange(first, max(part[1] - spec.horizon, first), every)
     if len(rows) == 0:
         need = spec.horizon + (spec.window if part[0] < spec.window else 0)
         raise PanelError(

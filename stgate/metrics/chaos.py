@@ -49,7 +49,7 @@ def valid_prediction_time(
     missed = (errors >= threshold).where(~missing, False)
     leads = errors["lead_time"]
     first = missed.argmax("lead_time")
-    before = xr.DataArray(np.concatenate([[0.0], leads.values[:-1]]), dims="lead_time")
+    before = xr.DataArray(np.concatenate([np.zeros(1, leads.dtype), leads.values[:-1]]), dims="lead_time")
     reached = missed.any("lead_time")
     observed_last = leads.where(~missing).max("lead_time")
     known = ~missing.isel(lead_time=0, drop=True)

@@ -16,7 +16,7 @@ from stgate.data.modules import WindowData
 from stgate.data.windows import Batch
 from stgate.errors import RequestError
 from stgate.models.forecaster import Forecaster
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 class Baseline(Forecaster):

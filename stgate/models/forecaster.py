@@ -24,7 +24,7 @@ from stgate.metrics.torch import MaskedMean
 from stgate.models import checkpoint as ckpt
 from stgate.nn.inputs import Standardize
 from stgate.nn.likelihoods import Likelihood, Normal
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 class Forecaster(L.LightningModule):

@@ -12,7 +12,7 @@ from stgate.errors import RequestError
 from stgate.models.forecaster import Forecaster
 from stgate.nn.likelihoods import Likelihood
 from stgate.nn.recurrent import GatedRecurrentNetwork
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 class GatedRNN(Forecaster):

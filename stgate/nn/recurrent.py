@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stgate.errors import RequestError
 from stgate.nn.gates import make_gate
 from stgate.nn.inputs import Inputs
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 class StepFeatures(nn.Module):

@@ -55,7 +55,7 @@ def checkpoint(tmp_path_factory):
 def broken_panels():
     whole = make_panel(missing=0)
     hour = whole.drop_isel(time=6)
-    yield "a missing hour", hour, ("`y`", "row 6", "resample(time='h')")
+    yield "a missing hour", hour, ("`y`", "row 6", "reindex", "freq='h'")
     yield "a time that goes back", whole.isel(time=[0, 2, 1, *range(3, 400)]), ("time goes back", "sortby")
     twice = xr.concat([whole.isel(time=slice(0, 5)), whole.isel(time=slice(4, 400))], "time")
     yield "a time that stands twice", twice, ("2020-01-01T04:00", "stands twice", "drop_duplicates")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stgate.data.windows import EpochShuffle, Series, Windows, hash_seed, part_origins, steps_since_observed
 from stgate.errors import PanelError
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 
 @functools.cache

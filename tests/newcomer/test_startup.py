@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-
 HEAVY = ("lightning", "torch", "xarray", "pandas", "matplotlib")
 
 

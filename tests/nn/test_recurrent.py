@@ -8,7 +8,7 @@ import torch
 from stgate.errors import RequestError
 from stgate.nn.inputs import Inputs
 from stgate.nn.recurrent import GatedRecurrentNetwork, StepFeatures
-from stgate.panel import PanelSpec
+from stgate.spec import PanelSpec
 
 torch.set_num_threads(1)  # for nets this small a second thread only costs
 

@@ -63,9 +63,11 @@ def lorenz96(
         raise RequestError(f"nodes {nodes}: Lorenz-96 needs at least 4 sites")
     if members < 1 or every < 1:
         raise RequestError(f"{'members' if members < 1 else 'every'} must be at least 1")
+    if seed < 0:
+        raise RequestError(f"seed {seed}: must not be negative")
     if step > 0.75 / max(abs(forcing), 1.0):
         raise RequestError(
-            f"step {step:g}: RK4 blows up at forcing {forcing:g}; at most {0.4 / abs(forcing):.2g} is safe"
+            f"step {step:g}: RK4 blows up at forcing {forcing:g}; at most {0.4 / max(abs(forcing), 1.0):.2g} is safe"
         )
     discarded = steps_in(spinup, step, "spinup")
     steps = every * steps_in(duration, every * step, "duration")

@@ -1,0 +1,109 @@
+"""What a forecaster remembers of a panel, and whether another panel fits it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from stgate.errors import PanelError, did_you_mean
+from stgate.panel import Step, check_panel, number_text, some, step_number, step_text, time_kind
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelSpec:
+    """What a forecaster must know of a panel, as plain JSON-able values; it travels in the checkpoint.
+
+    Attributes:
+        targets: Variables that are forecast.
+        past_covariates: Variables known up to the forecast's origin.
+        future_covariates: Variables known ahead, over the horizon too.
+        static_covariates: Node coordinates or node variables.
+        nodes: Node labels, in the order of the network's nodes.
+        step: One time step, in seconds for calendar time, in model time units otherwise.
+        time: `calendar` (datetime64) or `model` (float).
+        window: Input length, in steps.
+        horizon: Forecast length, in steps.
+        calendar: Names of the calendar features (see `stgate.data.calendar`).
+        units: Units of the targets, by name.
+        boundary: `periodic` when the nodes form a ring, else `open`.
+        time_units: Units of model time; empty for calendar time.
+    """
+
+    targets: tuple[str, ...]
+    nodes: tuple[str | int, ...]
+    step: float
+    time: Literal["calendar", "model"]
+    window: int
+    horizon: int
+    past_covariates: tuple[str, ...] = ()
+    future_covariates: tuple[str, ...] = ()
+    static_covariates: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    boundary: Literal["open", "periodic"] = "open"
+    time_units: str = ""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All dynamic variables, in tensor order: targets, past covariates, future covariates."""
+        return self.targets + self.past_covariates + self.future_covariates
+
+    @property
+    def time_step(self) -> Step:
+        """One time step as a timedelta64 or a float."""
+        return np.timedelta64(round(self.step * 1e6), "us") if self.time == "calendar" else self.step
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers; `PanelSpec.from_dict` reverses it."""
+        plain = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> PanelSpec:
+        """The spec that `to_dict` wrote."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
+
+    def check(self, panel: xr.Dataset) -> xr.Dataset:
+        """The panel with this spec's nodes in this spec's order.
+
+        Raises:
+            PanelError: The panel lacks a variable, has other nodes or another step.
+        """
+        check_panel(panel)
+        for name in (*self.channels, *self.static_covariates):
+            if name not in panel:
+                have = sorted(map(str, panel.data_vars))
+                raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+            if name in self.channels and "time" not in panel[name].dims:
+                raise PanelError(f"`{name}`: does not change in time; make it one of static_covariates")
+        for name in self.static_covariates:
+            if panel[name].dims != ("node",) or panel[name].dtype.kind not in "fiub":
+                raise PanelError(
+                    f"`{name}`: a static covariate holds one number a node, this one {panel[name].dtype} over "
+                    f"({', '.join(map(str, panel[name].dims))}); leave it out"
+                )
+        kind = time_kind(panel)
+        if kind != self.time:
+            raise PanelError(f"`time`: the panel has {kind} time, the forecaster was fitted on {self.time} time")
+        if not np.isclose(step_number(panel), self.step, rtol=1e-6):
+            raise PanelError(
+                f"`time`: the panel's step is {step_text(panel)}, the forecaster was fitted on steps of "
+                f"{number_text(self.step, self.time, self.time_units)}; resample the panel"
+            )
+        have_nodes = list(panel["node"].values.tolist())
+        lacking = [n for n in self.nodes if n not in set(have_nodes)]
+        extra = [n for n in have_nodes if n not in set(self.nodes)]
+        if lacking or extra:
+            said = "; ".join(
+                f"{what} {some(names)}" for what, names in (("lacks", lacking), ("has unknown", extra)) if names
+            )
+            raise PanelError(
+                f"`node`: the panel's nodes are not those the forecaster was fitted on ({said}); "
+                "select them with panel.sel(node=[...]) or fit on this panel"
+            )
+        return panel if have_nodes == list(self.nodes) else panel.sel(node=list(self.nodes))

@@ -1,0 +1,144 @@
+"""From pandas frames to panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stgate.errors import PanelError, did_you_mean
+from stgate.panel import at, check_panel, check_time, some, time_kind
+
+
+def to_panel(
+    frame: pd.DataFrame,
+    *,
+    name: str | None = None,
+    time: str | None = None,
+    node: str | None = None,
+    freq: str | None = None,
+    coords: pd.DataFrame | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """A panel from a pandas frame, wide or long.
+
+    Args:
+        frame: Wide: the index is time, each column a node (then give `name`). Long: a column of times, a column of
+            nodes (give `node`), every other column a variable.
+        name: The variable's name, for a wide frame.
+        time: The column of times; None takes the index.
+        node: The column of node labels, for a long frame.
+        freq: Put the rows on this regular grid (`"h"`, `"D"`); absent rows become missing values.
+        coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`).
+        units: Units by variable name.
+
+    Returns:
+        A checked panel of float32 variables over (time, node).
+
+    Raises:
+        PanelError: Text in a number column, a repeated (time, node) row, an uneven time axis without `freq`.
+    """
+    if time is not None:
+        frame = frame.set_index(time)
+    frame = frame.rename_axis(index="time")
+    if node is None:
+        if name is None:
+            raise PanelError("a wide frame needs name=…, the variable's name; a long one node=…, the column of nodes")
+        twice = frame.columns.duplicated()
+        if twice.any():
+            raise PanelError(f"`node`: column {frame.columns[twice][0]!r} stands twice; drop or rename one")
+        variables = {name: _numbers(frame.rename_axis(columns="node"))}
+    else:
+        if frame[node].isna().any():
+            when = frame.index[int(np.argmax(frame[node].isna()))]
+            raise PanelError(
+                f"column {node!r}: no node at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
+            )
+        if frame.shape[1] < 2:
+            raise PanelError(f"the frame has no variable beside times and {node!r}")
+        keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
+        twice = keyed.index.duplicated()
+        if twice.any():
+            when, where = keyed.index[int(np.argmax(twice))]
+            raise PanelError(f"time {at(when)} stands twice at node {where!r}; drop one with frame.drop_duplicates")
+        variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
+    panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
+    first = next(iter(variables.values()))
+    index = first.index
+    if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
+    panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
+    if freq is not None:
+        panel = _on_grid(panel.sortby("time"), freq)
+    if coords is not None:
+        panel = add_coords(panel, coords)
+    for key, unit in (units or {}).items():
+        if key not in panel:
+            raise PanelError(
+                f"units: the panel has no variable {key!r}; {did_you_mean(key, map(str, panel.data_vars))}"
+            )
+        panel[key].attrs["units"] = unit
+    for variable in panel.data_vars.values():
+        variable.attrs.setdefault("long_name", str(variable.name))
+    panel.attrs["Conventions"] = "CF-1.11"
+    check_panel(panel)
+    return panel
+
+
+def _on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
+    """The panel on a regular grid from its first time on; a time off the grid is refused, not moved."""
+    check_time(panel, regular=False)
+    if time_kind(panel) == "model":
+        raise PanelError(f"freq {freq!r}: the panel has model time, which has no frequency")
+    times = panel.indexes["time"]
+    try:
+        grid = pd.date_range(times[0], times[-1], freq=freq)
+    except ValueError as error:
+        raise PanelError(f"freq {freq!r}: not a frequency that pandas knows, such as 'h', 'D' or '15min'") from error
+    off = ~times.isin(grid)
+    if off.any():
+        row = int(np.argmax(off))
+        raise PanelError(f"`time`: {at(times[row])} at row {row} is not on the grid of {freq!r}; choose a finer freq")
+    return panel.reindex(time=grid)
+
+
+def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
+    """The panel with node coordinates from a table indexed by node label.
+
+    Raises:
+        PanelError: The table lacks a node of the panel.
+    """
+    labels = panel["node"].values.tolist()
+    if any(isinstance(label, str) for label in labels) and coords.index.dtype.kind in "iu":
+        coords = coords.set_axis(coords.index.astype(str))  # station numbers are text in a wide table's header
+    lacking = [label for label in labels if label not in coords.index]
+    if lacking:
+        raise PanelError(f"`node`: the coordinates lack {some(lacking)}; add their rows")
+    chosen = coords.loc[labels].select_dtypes("number")
+    degrees = {"lat": "degrees_north", "lon": "degrees_east"}
+    return panel.assign_coords(
+        {
+            str(c): ("node", chosen[c].to_numpy("float64"), {"units": degrees[str(c)]} if c in degrees else {})
+            for c in chosen.columns
+        }
+    )
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as floats, or a PanelError that names the first text in it."""
+    for column in table.columns:
+        series = table[column]
+        if pd.api.types.is_numeric_dtype(series):
+            continue
+        numbers = pd.to_numeric(series, errors="coerce")
+        text = numbers.isna() & series.notna()
+        if text.any():
+            row = int(np.argmax(text.to_numpy()))
+            raise PanelError(
+                f"column {column!r}: text ({series.iloc[row]!r}) at {at(table.index[row])} where numbers were "
+                "expected; leave the column out or mark the value as missing"
+            )
+        table = table.assign(**{str(column): numbers}) if isinstance(column, str) else table.astype({column: "float64"})
+    return table.astype("float64")
