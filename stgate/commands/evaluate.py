@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import xarray as xr
 
 from stgate import store
 from stgate.commands.parser import Parser, said
@@ -30,22 +31,22 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
-    tables, notes = [], []
-    for path in given.forecast:
-        scores = evaluate(store.open_forecast(path), by=given.by, target=given.target, levels=given.levels)
+    scored = [
+        evaluate(store.open_forecast(path), by=given.by, target=given.target, levels=given.levels)
+        for path in given.forecast
+    ]
+    labels = [str(scores.attrs.get("model", "")) for scores in scored]
+    if len(set(labels)) < len(labels):
+        labels = [Path(path).stem for path in given.forecast]
+    tables = []
+    for scores, label in zip(scored, labels, strict=True):
         table = (
             scores.to_dataframe().reset_index()
             if given.by
             else pd.DataFrame({k: [float(v)] for k, v in scores.items()})
         )
-        table.insert(0, "forecast", _label(path, scores.attrs.get("model"), given.forecast))
+        table.insert(0, "forecast", label)
         tables.append(table)
-        notes.append(
-            f"{Path(path).name}: {scores.attrs['target']}, crps {scores.attrs['crps']}, "
-            f"calibration: {scores.attrs['calibration']}"
-        )
-        if "vpt" in scores:
-            notes[-1] += "; vpt: time until the NRMSE of the mean reaches 0.5, in model time"
     table = pd.concat(tables, ignore_index=True)
     table = (
         table.drop(columns=[c for c in table if str(c).startswith("interval_score")])
@@ -60,12 +61,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
         print(_json(table))
         return
     print(_text(table))
-    for note in notes:
+    for note in sorted({_note(scores) for scores in scored}):
         print(f"  {note}")
 
 
-def _label(path: str, model: str | None, all_paths: Sequence[str]) -> str:
-    return model if model and len(all_paths) == 1 else Path(path).stem
+def _note(scores: xr.Dataset) -> str:
+    """What the columns mean, where it is not said by their names."""
+    parts = [
+        f"{scores.attrs['target']}: mae of the median, rmse of the mean, crps {scores.attrs['crps']}",
+        f"calibration: {scores.attrs['calibration']}",
+    ]
+    if "vpt" in scores:
+        parts.append("vpt: model time until the NRMSE of the mean reaches 0.5")
+    return "; ".join(parts)
 
 
 def _text(table: pd.DataFrame) -> str:

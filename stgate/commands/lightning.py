@@ -20,9 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
-import stgate.models.baselines  # noqa: E402
-import stgate.models.gated_rnn  # noqa: E402 (bare class names are known once imported)
-from stgate import store  # noqa: E402
+from stgate import models, store  # noqa: E402
 from stgate.commands.messages import forecasters, tidy  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
 from stgate.commands.training import EpochLines, quiet  # noqa: E402
@@ -31,7 +29,10 @@ from stgate.errors import RequestError, StoreError, did_you_mean  # noqa: E402
 from stgate.models import checkpoint as ckpt  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 
-PARTS = {"validate": "validation", "test": "test", "predict": "test"}
+for _name in models.__all__:  # a bare class name is known once its class is imported
+    getattr(models, _name)
+
+COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -69,7 +70,7 @@ class ForecasterCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"max_epochs": 10, "enable_model_summary": False},
             parser_class=OneLineParser,
-            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in ("fit", *PARTS)}},
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in COMMANDS}},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=[command, *arguments],
@@ -122,7 +123,10 @@ class ForecasterCLI(LightningCLI):
             if self.out.exists() and not config.resume:
                 if not config.overwrite:
                     raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
-                shutil.rmtree(self.out)
+                if not (self.out / "config.yaml").is_file():
+                    raise StoreError(
+                        f"--out {self.out}: is not a run, so --overwrite leaves it alone; give another name"
+                    )
 
     def instantiate_classes(self) -> None:
         """As Lightning does; a panel that does not fit is refused before the run's folder is made."""
@@ -132,12 +136,9 @@ class ForecasterCLI(LightningCLI):
         self.datamodule.setup()
         self.model.adopt(self.datamodule)
         if self.command == "fit":
+            self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
-            monitor = (
-                config.monitor
-                if stop > start and not isinstance(self.model, stgate.models.baselines.Baseline)
-                else None
-            )
+            monitor = config.monitor if stop > start and self.model.automatic_optimization else None
             self.keeper = ModelCheckpoint(
                 self.out,
                 "best",
@@ -156,6 +157,14 @@ class ForecasterCLI(LightningCLI):
             self.save_config_callback = None
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
 
+    def _clear_out(self, *, resume: bool) -> None:
+        """Make way for a run that replaces another; a run that goes on keeps the scores it has logged."""
+        metrics = self.out / "metrics.csv"
+        if resume and metrics.exists():
+            metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
+        elif not resume and self.out.exists():
+            shutil.rmtree(self.out)
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
             callbacks = [*callbacks, self.keeper]
@@ -169,7 +178,7 @@ class ForecasterCLI(LightningCLI):
         from stgate.forecasting import calibrate
 
         best = self.out / "best.ckpt"
-        if not best.exists() or isinstance(self.model, stgate.models.baselines.Baseline):
+        if not self.model.automatic_optimization:  # no step was counted, so no checkpoint was written
             self.trainer.save_checkpoint(best)
         start, stop = self.datamodule.parts.calibration
         if stop > start:
@@ -237,6 +246,7 @@ def _ignore_known() -> None:
     for text in (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*",
+        ".*Experiment logs directory.*",
         ".*callbacks used to create the checkpoint.*",
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -24,7 +24,12 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'", text):
         return _unknown((found[1] or found[2]).split("=")[0], _options(parser))
     if found := re.search(r"Option '(\w+)' is not accepted", text):
-        return _unknown(f"model.{found[1]}", [f"--model.{name}" for name in _model_options()])
+        owners = _model_options()
+        if found[1] in owners:
+            return (
+                f"--model.{found[1]}: not an option of this model, but of {', '.join(owners[found[1]])}; leave it out"
+            )
+        return _unknown(f"model.{found[1]}", [f"--model.{name}" for name in owners])
     if found := re.search(r"required: (.+)", text):
         names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
         return f"still needed: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
@@ -50,9 +55,13 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{option}: no such option; {did_you_mean(option, known)}"
 
 
-def _model_options() -> list[str]:
-    names = {p for c in ckpt.subclasses(Forecaster) for p in inspect.signature(c).parameters}
-    return sorted(names)
+def _model_options() -> dict[str, list[str]]:
+    """Every option of the forecasters, with the forecasters that have it."""
+    owners: dict[str, list[str]] = {}
+    for kind in sorted(ckpt.subclasses(Forecaster), key=lambda c: c.__name__):
+        for option in inspect.signature(kind).parameters if "build" in vars(kind) else ():
+            owners.setdefault(option, []).append(kind.__name__)
+    return owners
 
 
 def _options(parser: ArgumentParser) -> list[str]:

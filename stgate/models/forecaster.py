@@ -283,15 +283,12 @@ class Forecaster(L.LightningModule):
     ) -> Self:
         """The fitted forecaster in a file, of whichever class it is.
 
-        The class is looked up by name among imported subclasses; nothing is imported, and no code in the file is run.
+        The class is looked up by name among `stgate.models` and imported subclasses; no code in the file is run.
 
         Raises:
             StoreError: No such file.
             CheckpointError: Not a forecaster's checkpoint, of another class, or with a pickled object in it.
         """
-        import stgate.models.baselines
-        import stgate.models.gated_rnn  # noqa: F401 (the classes shipped with stgate are known)
-
         checkpoint = ckpt.read_checkpoint(checkpoint_path)
         kind = ckpt.find_class(checkpoint[ckpt.KEY]["class"], Forecaster)
         if not issubclass(kind, cls):

@@ -145,6 +145,25 @@ def test_a_misspelt_option_of_fit_gets_a_suggestion_and_no_abbreviation_passes(s
     assert not (tmp_path / "run").exists()
 
 
+def test_an_option_of_another_model_is_told_whose_it_is(stgate_command, saved):
+    given = ("fit", "--model", "Persistence", "--model.hidden", 4, "--data.panel", saved, "--data.targets", "[y]")
+    refused(stgate_command(*given), "--model.hidden", "not an option of this model", "GatedRNN")
+
+
+def test_overwrite_spares_a_folder_that_is_not_a_run(stgate_command, saved, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    refused(fit(stgate_command, tmp_path, saved, "--overwrite"), "not a run", "another name")
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_run_is_only_replaced_once_the_new_request_holds(stgate_command, saved, tmp_path):
+    assert fit(stgate_command, tmp_path, saved)[0] == 0
+    before = (tmp_path / "run" / "best.ckpt").read_bytes()
+    refused(fit(stgate_command, tmp_path, tmp_path / "gone.nc", "--overwrite"), "gone.nc")
+    assert (tmp_path / "run" / "best.ckpt").read_bytes() == before
+
+
 def test_an_existing_result_is_not_overwritten_unasked(stgate_command, saved, tmp_path):
     out = tmp_path / "l96.nc"
     simulate = ("simulate", "lorenz96", "--nodes", 8, "--duration", 1, "--out", out)
