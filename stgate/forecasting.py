@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from torch import Tensor
 
-from stgate import __version__, store
+from stgate import store
+from stgate.assembly import assemble
 from stgate.calibration.conformal import rank, split_conformal
 from stgate.data.modules import WindowData
 from stgate.data.windows import Series, Windows
@@ -241,37 +241,20 @@ def _predict(
     origins = torch.cartesian_prod(torch.arange(members), torch.from_numpy(rows))
     windows = Windows(series, spec, origins.view(-1, 2))
     quantiles = quantiles_of(levels)
-    made: list[tuple[Tensor, Tensor, Tensor]] = []
+    made = []
     size = 64
     with _evaluating(model):
         for first in range(0, len(windows), size):
             batch = windows.__getitems__(range(first, min(first + size, len(windows))))
-            batch = {name: value.to(model.device) for name, value in batch.items()}
-            made.append((*model.quantiles(batch, quantiles), batch["target"]))
+            made.append(model.predicted({name: value.to(model.device) for name, value in batch.items()}, quantiles))
             if progress:
                 progress(min(first + size, len(windows)), len(windows))
-    values, mean, truth = (torch.cat(parts).cpu().numpy().astype("float32") for parts in zip(*made, strict=True))
-    shape = (members, len(rows))
-    result = _dataset(
-        model, extended, rows, [a.reshape(*shape, *a.shape[1:]) for a in (values, mean, truth)], quantiles
-    )
-    since = series.since.amin(-1)[:, torch.from_numpy(rows)].numpy()
-    result = result.assign_coords(
-        steps_since_observed=(
-            ("member", "init_time", "node"),
-            since.astype("int32"),
-            {"long_name": "steps since any target was observed, at the origin"},
-        )
-    )
+    result = assemble(model, extended, made, quantiles)
     if bounds is not None:
         low, high = extended["time"].values[bounds[0]], extended["time"].values[bounds[1]]
         inside = (result["valid_time"] >= low) & (result["valid_time"] <= high)
-        result = xr.Dataset({n: v.where(inside) for n, v in result.data_vars.items()}, result.coords, result.attrs)
-        for name in result.data_vars:  # where() drops attributes
-            result[name].attrs = {"units": spec.units.get(str(name).removesuffix("_mean").removesuffix("_truth"), "")}
+        result = result.map(lambda variable: variable.where(inside), keep_attrs=True)
         result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
-    if "member" not in panel.dims:
-        result = result.isel(member=0, drop=True)
     if command == "forecast" and all(bool(result[f"{t}_truth"].isnull().all()) for t in spec.targets):
         result = result.drop_vars([f"{t}_truth" for t in spec.targets])
     result.attrs["history"] = store.history(command)
@@ -302,59 +285,3 @@ def _check_future(panel: xr.Dataset, spec: PanelSpec, origin: int) -> None:
             raise ForecastError(
                 f"`{name}`: a future covariate, missing at {when}; append rows that hold it up to the horizon"
             )
-
-
-def _dataset(
-    model: Forecaster, panel: xr.Dataset, rows: np.ndarray, arrays: Sequence[np.ndarray], quantiles: Sequence[float]
-) -> xr.Dataset:
-    """The forecast schema around (member, init, lead, node, target, …) arrays."""
-    spec = model.fitted_spec
-    values, mean, truth = arrays
-    times = panel["time"].values
-    leads = np.arange(1, spec.horizon + 1)
-    lead_attrs = {"long_name": "time since the origin", "standard_name": "forecast_period"}
-    if spec.time == "model":
-        lead_attrs["units"] = spec.time_units or "1"
-    calibration = model.calibration
-    dims = ("member", "init_time", "lead_time", "node")
-    variables: dict[str, Any] = {}
-    for i, name in enumerate(spec.targets):
-        attrs = {"units": spec.units.get(name, "")}
-        variables[name] = ((*dims, "quantile"), values[..., i, :], attrs)
-        variables[f"{name}_mean"] = (dims, mean[..., i], attrs)
-        variables[f"{name}_truth"] = (dims, truth[..., i], attrs)
-    coords = {n: panel[n] for n in panel.coords if set(panel[n].dims) <= {"node", "member"}}
-    sigma = {
-        f"{name}_sigma": (
-            "node",
-            model.scaler.node_scale[:, i].cpu().numpy(),
-            {"long_name": "training standard deviation"},
-        )
-        for i, name in enumerate(spec.targets)
-    }
-    attrs = {
-        "Conventions": "CF-1.11",
-        "title": f"{type(model).__name__} forecast of {', '.join(spec.targets)}",
-        "source": f"stgate {__version__}",
-        "model": type(model).__name__,
-        "weights": model.fingerprint(),
-        "calibration": "none" if calibration is None else calibration["method"],
-    }
-    if calibration is not None:
-        attrs["calibration_span"] = f"{calibration['start']} to {calibration['end']}"
-        attrs["calibration_levels"] = ", ".join(f"{p:g}" for p in calibration["levels"])
-    for key in ("boundary", "system", "lyapunov_exponent"):
-        if key in panel.attrs:
-            attrs[key] = panel.attrs[key]
-    return xr.Dataset(
-        variables,
-        coords={
-            **coords,
-            **sigma,
-            "init_time": ("init_time", times[rows], {"standard_name": "forecast_reference_time"}),
-            "lead_time": ("lead_time", leads * spec.time_step, lead_attrs),
-            "quantile": ("quantile", list(quantiles)),
-            "valid_time": (("init_time", "lead_time"), times[rows[:, None] + leads], {"standard_name": "time"}),
-        },
-        attrs=attrs,
-    )

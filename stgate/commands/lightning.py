@@ -21,11 +21,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models, store  # noqa: E402
+from stgate.assembly import assemble  # noqa: E402
 from stgate.commands.messages import forecasters, tidy  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
 from stgate.commands.training import EpochLines, quiet  # noqa: E402
 from stgate.data.modules import WindowData  # noqa: E402
 from stgate.errors import RequestError, StoreError, did_you_mean  # noqa: E402
+from stgate.forecast_schema import quantiles_of  # noqa: E402
 from stgate.models import checkpoint as ckpt  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 
@@ -78,11 +80,10 @@ class ForecasterCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our options beside Lightning's."""
-        parser.add_argument(
-            "--out", type=str | None, default=None, help="fit: the run's folder; default runs/<config or model>"
-        )
+        what = "fit: the run's folder (default runs/<config or model>); predict: the forecast, .nc or .zarr"
+        parser.add_argument("--out", type=str | None, default=None, help=what)
         parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
-        parser.add_argument("--overwrite", action="store_true", help="fit: replace an existing --out")
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
             "--monitor", default="val_loss", help="fit: what the best epoch is lowest in: val_loss or val_mae"
         )
@@ -114,6 +115,10 @@ class ForecasterCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder before anything is loaded."""
         config = self.config[self.command]
+        if self.command == "predict":
+            if config.out is None:
+                raise RequestError("predict: where to? give --out hindcast.nc")
+            self.out = store.check_out(config.out, overwrite=config.overwrite)
         if self.command == "fit":
             self.out = Path(config.out)
             if config.monitor not in ("val_loss", "val_mae"):
@@ -192,9 +197,12 @@ class ForecasterCLI(LightningCLI):
             print("not calibrated: the split leaves no calibration part", file=sys.stderr)
         said(best)
 
-    def after_predict(self) -> None:
-        """Say where forecasts in files come from."""
-        print("predicted every window; for forecasts in a file use `stgate backtest`", file=sys.stderr)
+    def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
+        """Lightning's predict, its batches written as one forecast."""
+        predictions: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
+        forecast = assemble(self.model, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
+        forecast.attrs["history"] = store.history("predict")
+        said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
 
 
 def _prepare(command: str, arguments: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
-from stgate.forecast_schema import levels_of
+from stgate.forecast_schema import levels_of, quantiles_of
 from stgate.metrics.torch import MaskedMean
 from stgate.models import checkpoint as ckpt
 from stgate.nn.inputs import Standardize
@@ -176,14 +176,19 @@ class Forecaster(L.LightningModule):
         self._step(batch, "test", self(batch))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Median, scale, truth and origin of each window."""
-        forecast = self(batch)
-        return {
-            "median": median_of(forecast),
-            "scale": forecast.stddev,
-            "target": batch["target"],
-            "origin": batch["origin"],
-        }
+        """Calibrated 50 and 90 % intervals; see `predicted`."""
+        return self.predicted(batch, quantiles_of((0.5, 0.9)))
+
+    def predicted(self, batch: Batch, quantiles: Sequence[float]) -> dict[str, Tensor]:
+        """What `stgate.assembly.assemble` makes a forecast of.
+
+        Returns:
+            `quantiles` (batch, lead, node, target, quantile), `mean` and `truth` (batch, lead, node, target), `since`
+            (batch, node) and `origin` (batch, 2).
+        """
+        values, mean = self.quantiles(batch, quantiles)
+        since = batch["since"][:, -1].amin(-1)
+        return {"quantiles": values, "mean": mean, "truth": batch["target"], "since": since, "origin": batch["origin"]}
 
     def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:
         leads = forecast.batch_shape[1]

@@ -191,7 +191,26 @@ def test_the_runs_own_config_agrees_with_its_checkpoint(stgate_command, checkpoi
         code, out, _ = stgate_command(command, *given)
         assert code == 0
         assert word in out
-    assert stgate_command("predict", *given)[0] == 0
+
+
+def test_predict_writes_the_test_parts_forecasts_and_they_are_those_of_backtest(stgate_command, tmp_path, checkpoint):
+    given = ("--config", checkpoint.parent / "config.yaml", "--ckpt_path", checkpoint)
+    refused(stgate_command("predict", *given), "--out")
+    assert stgate_command("predict", *given, "--out", tmp_path / "predicted.nc")[0] == 0
+    predicted = stgate.open_forecast(tmp_path / "predicted.nc")
+    whole = stgate.backtest(checkpoint, stgate.open_panel(checkpoint.parents[1] / "panel.nc"))
+    same = whole.sel(init_time=predicted["init_time"])
+    np.testing.assert_allclose(predicted["y"], same["y"], rtol=1e-5)
+    np.testing.assert_array_equal(predicted["y_truth"], same["y_truth"])
+    np.testing.assert_array_equal(predicted["steps_since_observed"], same["steps_since_observed"])
+
+
+def test_a_users_own_config_yaml_is_left_alone_without_a_logger(stgate_command, saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    assert fit(stgate_command, tmp_path, saved, "--trainer.logger", "false")[0] == 0
+    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+    assert (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_level_that_was_not_calibrated_is_refused(stgate_command, tmp_path, checkpoint):
