@@ -49,8 +49,17 @@ def scores_of(name, panel, work, seed, options):
         table = stgate.evaluate(hindcast, by="lead_time").to_dataframe().reset_index(drop=True)
         groups = stgate.evaluate(hindcast, by="observed").to_dataframe()
         kept = {"scores": table.to_dict("list"), "observed": groups[["count", "mae", "coverage_90"]].to_dict("index")}
-        (run / "scores.json").write_text(json.dumps(kept))
+        (run / "scores.json").write_text(json.dumps(_no_nan(kept)))
     return json.loads((run / "scores.json").read_text())
+
+
+def _no_nan(value):
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {k: _no_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def main():
@@ -94,8 +103,8 @@ def main():
             f"{100 * coverage.min().min():.1f} to {100 * coverage.max().max():.1f} %"
         )
         for group in ("at origin", "before origin"):
-            held = sum(k["observed"][group]["coverage_90"] for k in kept) / len(kept)
-            row[f"90 % covers, last observed {group}"] = f"{100 * held:.1f} %"
+            held = [k["observed"][group]["coverage_90"] for k in kept]
+            row[f"90 % covers, last observed {group}"] = "-" if None in held else f"{100 * sum(held) / len(held):.1f} %"
         rows.append(row)
     table = pd.DataFrame(rows)
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]

@@ -47,7 +47,7 @@ def tidy(message: str, parser: ArgumentParser) -> str:
 
 def forecasters() -> list[str]:
     """Names of the forecasters that are imported."""
-    return sorted(c.__name__ for c in ckpt.subclasses(Forecaster) if "build" in vars(c))
+    return sorted(c.__name__ for c in ckpt.subclasses(Forecaster) if not inspect.isabstract(c))
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -59,7 +59,7 @@ def _model_options() -> dict[str, list[str]]:
     """Every option of the forecasters, with the forecasters that have it."""
     owners: dict[str, list[str]] = {}
     for kind in sorted(ckpt.subclasses(Forecaster), key=lambda c: c.__name__):
-        for option in inspect.signature(kind).parameters if "build" in vars(kind) else ():
+        for option in () if inspect.isabstract(kind) else inspect.signature(kind).parameters:
             owners.setdefault(option, []).append(kind.__name__)
     return owners
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -27,7 +28,7 @@ from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
 
 
-class Forecaster(L.LightningModule):
+class Forecaster(L.LightningModule, ABC):
     """Base class: a subclass defines `build`, and `forward` when its network does not read standardised windows.
 
     The network is built once the panel's spec is known: from the data module when fitting, from the checkpoint when
@@ -66,9 +67,9 @@ class Forecaster(L.LightningModule):
 
     # What a subclass defines
 
+    @abstractmethod
     def build(self, spec: PanelSpec) -> nn.Module:
         """The network for this panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
-        raise NotImplementedError(f"{type(self).__name__} must define build(spec)")
 
     def forward(self, batch: Batch) -> Distribution:
         """The forecast of a raw batch, in own units: batch shape (batch, lead, node, target)."""
