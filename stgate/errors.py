@@ -36,6 +36,12 @@ class CheckpointError(StgateError):
     """A file is no checkpoint of stgate, or is not safe to load."""
 
 
+class Interrupted(StgateError):
+    """The user stopped the work."""
+
+    exit_code = 130
+
+
 class SimulationError(StgateError):
     """A simulation blew up: the request was well formed, the work failed."""
 

@@ -63,7 +63,7 @@ def evaluate(
         "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
         "crps": metrics.crps_quantiles(truth, forecast[name]),
     }
-    for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else levels:
+    for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else sorted(levels):
         lower, upper = interval(forecast, name, level)
         label = f"{100 * level:g}"
         cases[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)

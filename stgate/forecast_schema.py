@@ -14,7 +14,7 @@ import xarray as xr
 from stgate.errors import ForecastError, RequestError
 
 
-def quantiles_of(levels: Sequence[float]) -> list[float]:
+def quantiles_of(levels: Sequence[float] | float) -> list[float]:
     """The quantiles that bound central intervals of these levels, with the median, rounded to 6 decimals.
 
     >>> quantiles_of([0.5, 0.9])
@@ -23,6 +23,7 @@ def quantiles_of(levels: Sequence[float]) -> list[float]:
     Raises:
         RequestError: A level is not between 0 and 1.
     """
+    levels = [levels] if isinstance(levels, int | float) else levels
     for level in levels:
         if not 1e-6 <= level <= 1 - 2e-6:
             raise RequestError(f"level {level:g}: a central interval's level lies between 0 and 1, such as 0.9")
@@ -55,7 +56,8 @@ def check_forecast(forecast: xr.Dataset) -> None:
     for dim in ("init_time", "lead_time", "node", "quantile"):
         if dim not in forecast.dims or dim not in forecast.coords:
             raise ForecastError(
-                f"`{dim}`: not among the forecast's coordinates; is this a panel? see `stgate backtest`"
+                f"`{dim}`: not among the forecast's dimensions; is this a panel (see `stgate backtest`), or was it "
+                f"selected without a list (isel({dim}=[0]) keeps it)?"
             )
     if "valid_time" not in forecast.coords:
         raise ForecastError("`valid_time`: missing; a forecast carries valid_time(init_time, lead_time)")

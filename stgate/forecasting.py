@@ -21,6 +21,7 @@ from stgate.data.windows import Series, Windows
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.forecast_schema import quantiles_of
 from stgate.models.forecaster import Forecaster, median_of
+from stgate.panel import parse_time
 from stgate.spec import PanelSpec
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -202,10 +203,9 @@ def _row(panel: xr.Dataset, when: str | float, spec: PanelSpec, name: str, *, la
         if spec.time == "model":
             low = high = float(when)
         else:
-            period = pd.Period(str(when))
-            low, high = period.start_time, period.end_time
+            low, high = parse_time(when)
     except ValueError as error:
-        raise RequestError(f"{name} {when}: not a time; {span}") from error
+        raise RequestError(f"{name} {when}: not a time ({error}); {span}") from error
     step: Any = pd.Timedelta(seconds=spec.step) if spec.time == "calendar" else spec.step
     slack: Any = pd.Timedelta(0) if spec.time == "calendar" else 1e-6 * step  # float times carry round-off
     if high < times[0] or low > times[-1] + step + slack:

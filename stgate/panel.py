@@ -7,6 +7,7 @@ mark of a missing value. What a forecaster remembers of one is in `stgate.spec`;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ def step_number(panel: xr.Dataset) -> float:
 
 
 def step_text(panel: xr.Dataset) -> str:
-    """The panel's step as people say it: `1h`, `0.05`."""
+    """The panel's step as people say it: `h`, `15min`, `0.05`."""
     return number_text(step_number(panel), time_kind(panel), str(panel["time"].attrs.get("units", "")))
 
 
@@ -118,10 +119,10 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
         odd = gaps != step
         freq = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
         # Not panel.resample: it averages, moves the member dimension and gives node variables a time.
-        mend = (
-            f"reindex with panel.reindex(time=pandas.date_range('{at(values[0])}', '{at(values[-1])}', freq='{freq}'))"
-        )
-        mend += " to make the gap missing values"
+        grid = f"pandas.date_range('{at(values[0])}', '{at(values[-1])}', freq='{freq}')"
+        mend = f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
+        if (gaps >= np.timedelta64(28, "D")).all() and (gaps <= np.timedelta64(31, "D")).all():
+            mend = "calendar months are no regular step: number them, and use that as model time"
     else:
         step = np.median(gaps)
         # Float times carry round-off: compare with the even grid, to a thousandth of a step.
@@ -200,8 +201,26 @@ def number_text(step: float, kind: str, units: str) -> str:
     return f"{step:g} {units}".strip()
 
 
+def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """The first and the last instant of a calendar time such as `2016-03`, `2016-03-01` or `2016-03-01T12`.
+
+    A time with an offset is taken to UTC, as in a panel.
+
+    Raises:
+        ValueError: Not a time, or not written year first: 03/04/2020 is March to some and April to others.
+    """
+    if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
+        raise ValueError("times are written year first, as in 2016-03-01T12:00")
+    stamp = pd.Timestamp(str(text))
+    if stamp.tz is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+        return stamp, stamp
+    period = pd.Period(str(text))
+    return period.start_time, period.end_time
+
+
 def some(names: Iterable[Any], most: int = 4) -> str:
     """Up to `most` names, then a count of the rest."""
     shown: Sequence[Any] = list(names)
-    head = ", ".join(repr(n) if isinstance(n, str) else str(n) for n in shown[:most])
+    head = ", ".join(repr(str(n)) if isinstance(n, str) else str(n) for n in shown[:most])
     return head + (f" and {len(shown) - most} more" if len(shown) > most else "")

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
 
-INK, TRUTH, FAN = "#1f3a5f", "#111111", "#4a7fb5"
+INK, TRUTH, MISSING = "#1f3a5f", "#111111", "#bbbbbb"
 
 
 def fan(
@@ -46,24 +47,19 @@ def fan(
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     levels = levels_of(shown["quantile"].values.tolist())
-    for rank, level in enumerate(reversed(levels)):
+    shades = colormaps["Blues"](np.linspace(0.15, 0.55, max(len(levels), 2)))
+    for shade, level in zip(shades, reversed(levels), strict=False):  # the widest first, each over the one before
         lower, upper = interval(shown, name, level)
-        shade = 0.18 + 0.32 * rank / max(len(levels) - 1, 1)
-        outer_or_named = len(levels) <= 4 or level in (0.5, 0.9)
-        text = f"{100 * level:g} % interval" if outer_or_named else None
-        axes.fill_between(leads, lower, upper, color=FAN, alpha=min(shade, 0.5), lw=0, label=text)
+        text = f"{100 * level:g} % interval" if len(levels) <= 4 or level in (0.5, 0.9) else None
+        axes.fill_between(leads, lower, upper, color=shade, lw=0, label=text)
     axes.plot(leads, median(shown, name), color=INK, lw=1.6, label="median")
     if f"{name}_truth" in shown and bool(shown[f"{name}_truth"].notnull().any()):
-        axes.plot(leads, shown[f"{name}_truth"], color=TRUTH, lw=1, marker=".", ms=4, label="observed")
-    units = shown[name].attrs.get("units", "")
-    axes.set(xlabel=_lead_label(shown), ylabel=f"{name}{f' ({units})' if units not in ('', '1') else ''}")
-    axes.set_title(
-        f"{shown.attrs.get('model', 'forecast')}, node {label}, from {_time_text(shown['init_time'].values)}",
-        loc="left",
-    )
+        axes.plot(leads, shown[f"{name}_truth"], color=TRUTH, lw=1, marker=".", ms=4, label="observed", clip_on=False)
+    axes.set(xlabel=_lead_label(shown), ylabel=_quantity(shown, name))
+    axes.set_title(_title(shown, f"node {label}"), loc="left")
     axes.margins(x=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -99,9 +95,15 @@ def hovmoeller(
     spread = max(float(np.nanpercentile(np.abs(mean - truth), 99)), 1e-12) if np.isfinite(mean - truth).any() else 1.0
     figure = Figure(figsize=(8, 7), layout="constrained")
     rows: Any = figure.subplots(3, 1, sharex=True, sharey=True)
-    panels = ((truth, "observed", low, high, "viridis"), (mean, "forecast mean", low, high, "viridis"))
+    quantity = _quantity(shown, name)
+    panels = (
+        (truth, f"observed {quantity}", low, high, "viridis"),
+        (mean, f"forecast mean {quantity}", low, high, "viridis"),
+    )
     for axes, (values, title, least, most, colours) in zip(
-        rows, (*panels, (mean - truth, "error", -spread, spread, "RdBu_r")), strict=True
+        rows,
+        (*panels, (mean - truth, "forecast minus observed (grey: missing)", -spread, spread, "RdBu_r")),
+        strict=True,
     ):
         _image(axes, figure, leads, shown["node"].values, values, title, (least, most), colours)
     exponent = shown.attrs.get("lyapunov_exponent")
@@ -109,9 +111,7 @@ def hovmoeller(
     if exponent:
         label += f"   (1 Lyapunov time = {1 / exponent:.2f})"
     rows[-1].set_xlabel(label)
-    figure.suptitle(
-        f"{shown.attrs.get('model', 'forecast')} from {_time_text(shown['init_time'].values)}", x=0.01, ha="left"
-    )
+    figure.suptitle(_title(shown), x=0.01, ha="left")
     return figure
 
 
@@ -126,6 +126,7 @@ def _image(
     colours: str,
 ) -> None:
     rows = np.arange(len(nodes))
+    axes.set_facecolor(MISSING)
     mesh = axes.pcolormesh(leads, rows, values, cmap=colours, vmin=limits[0], vmax=limits[1], shading="nearest")
     figure.colorbar(mesh, ax=axes, pad=0.01)
     axes.set_title(title, loc="left", fontsize=10)
@@ -133,6 +134,17 @@ def _image(
         axes.set_ylabel("node")
     else:
         axes.set_yticks(rows, [str(n) for n in nodes], fontsize=7)
+
+
+def _quantity(shown: xr.Dataset, name: str) -> str:
+    units = shown[name].attrs.get("units", "")
+    return name if units in ("", "1") else f"{name} ({units})"
+
+
+def _title(shown: xr.Dataset, *more: str) -> str:
+    member = [f"member {int(shown['member'])}"] if "member" in shown.coords else []
+    start = f"from {_time_text(shown['init_time'].values)}"
+    return ", ".join([str(shown.attrs.get("model", "forecast")), *more, *member, start])
 
 
 def _target(forecast: xr.Dataset, target: str | None) -> str:
@@ -158,6 +170,8 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
         if not 0 <= member < forecast.sizes["member"]:
             raise RequestError(f"member {member}: the forecast has members 0 to {forecast.sizes['member'] - 1}")
         forecast = forecast.isel(member=member)
+    elif member:
+        raise RequestError(f"member {member}: the forecast has no members; leave it out")
     count = forecast.sizes["init_time"]
     if init is None:
         whole = median(forecast, name).notnull().any("node").all("lead_time")

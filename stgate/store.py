@@ -18,6 +18,8 @@ from stgate.errors import StoreError, did_you_mean
 from stgate.forecast_schema import check_forecast
 
 SUFFIXES = (".nc", ".zarr")
+ORDER = "stgate_variables"
+"""An attribute of zarr stores that keeps the order of the variables, which zarr does not."""
 
 
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -34,7 +36,8 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     try:
         if path.suffix == ".zarr":
             opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True).load()
-            return opened
+            order = str(opened.attrs.pop(ORDER, "")).split("\n")
+            return opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
         with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
             loaded: xr.Dataset = lazy.load()
             return loaded
@@ -68,6 +71,7 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
     if not path.parent.is_dir():
         raise StoreError(f"--out {path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
+    check_folder(path.parent)
     return path
 
 
@@ -90,8 +94,21 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
             with warnings.catch_warnings():
                 # Node labels are strings; zarr 3 says that their on-disk form may still change.
                 warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
-                dataset.drop_encoding().to_zarr(temporary, consolidated=False, zarr_format=3)
+                ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
+                ordered.drop_encoding().to_zarr(temporary, consolidated=False, zarr_format=3)
     return path
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, it or its nearest existing parent.
+
+    Raises:
+        StoreError: Not writable.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StoreError(f"--out: nothing can be written in {folder}; choose another folder")
 
 
 @contextlib.contextmanager
@@ -154,8 +171,10 @@ def config_path(name: str) -> Path:
 def _neighbour(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist either"
-    names = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES]
-    return did_you_mean(path.name, names) if names else f"{path.parent} holds no {' or '.join(SUFFIXES)}"
+    names = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES)
+    if not names:
+        return f"{path.parent} holds no {' or '.join(SUFFIXES)}"
+    return did_you_mean(path.name, names) if len(names) <= 8 else f"{path.parent} holds {len(names)} others"
 
 
 def _first_line(error: Exception) -> str:

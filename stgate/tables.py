@@ -40,6 +40,11 @@ def to_panel(
     Raises:
         PanelError: Text in a number column, a repeated (time, node) row, an uneven time axis without `freq`.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise PanelError(f"a table is a pandas.DataFrame, got {type(frame).__name__}; a Series has .to_frame()")
+    for column in (time, node):
+        if column is not None and column not in frame.columns:
+            raise PanelError(f"no column {column!r}; {did_you_mean(str(column), map(str, frame.columns))}")
     if time is not None:
         frame = frame.set_index(time)
     frame = frame.rename_axis(index="time")
@@ -62,7 +67,7 @@ def to_panel(
         twice = keyed.index.duplicated()
         if twice.any():
             when, where = keyed.index[int(np.argmax(twice))]
-            raise PanelError(f"time {at(when)} stands twice at node {where!r}; drop one with frame.drop_duplicates")
+            raise PanelError(f"time {at(when)} stands twice at node {some([where])}; keep one row of the two")
         variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))

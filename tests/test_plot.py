@@ -39,7 +39,7 @@ def make_forecast(leads=6, step=HOUR, nodes=("Dongsi", "Tiantan", "Guanyuan"), m
 
 
 def legend(figure):
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_fan_names_its_intervals_its_median_and_the_truth():
@@ -98,14 +98,15 @@ def test_a_hovmoeller_shows_truth_forecast_and_error_over_nodes():
     forecast = make_forecast()
     figure = stgate.plot.hovmoeller(forecast, init=1)
     pictures = {a.get_title(loc="left"): a for a in figure.axes if a.get_title(loc="left")}
-    assert list(pictures) == ["observed", "forecast mean", "error"]
+    titles = ["observed pm25 (ug/m3)", "forecast mean pm25 (ug/m3)", "forecast minus observed (grey: missing)"]
+    assert list(pictures) == titles
     chosen = forecast.isel(init_time=1)
     error = (chosen["pm25_mean"] - chosen["pm25_truth"]).transpose("node", "lead_time")
-    drawn = np.asarray(pictures["error"].collections[0].get_array()).reshape(error.shape)
+    drawn = np.asarray(pictures[titles[2]].collections[0].get_array()).reshape(error.shape)
     np.testing.assert_allclose(drawn, error)
-    limits = pictures["error"].collections[0].get_clim()
+    limits = pictures[titles[2]].collections[0].get_clim()
     assert limits[0] == -limits[1]  # no error is white
-    assert [t.get_text() for t in pictures["error"].get_yticklabels()] == ["Dongsi", "Tiantan", "Guanyuan"]
+    assert [t.get_text() for t in pictures[titles[2]].get_yticklabels()] == ["Dongsi", "Tiantan", "Guanyuan"]
 
 
 def test_numbered_nodes_have_an_axis_and_a_lyapunov_time_is_told():

@@ -54,6 +54,7 @@ def convert(arguments: Sequence[str]) -> None:
     parser.add_argument("--rename", nargs="+", default=[], metavar="OLD=NEW", help="new names of variables")
     parser.add_argument("--units", nargs="+", default=[], metavar="NAME=UNIT", help="units by new name")
     parser.add_argument("--coords", metavar="FILE", help="csv of node coordinates: label, then lat, lon or x, y")
+    parser.add_argument("--time-format", help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
     parser.add_argument("--freq", help="put rows on this grid (h, D, 5min); absent ones become missing values")
     parser.add_out("the panel, .nc or .zarr")
     given = parser.parse(arguments)
@@ -69,10 +70,12 @@ def convert(arguments: Sequence[str]) -> None:
         units=_pairs(given.units, "--units"),
         coords=given.coords,
         freq=given.freq,
+        time_format=given.time_format,
     )
     panel.attrs["history"] = store.history(f"data convert ({len(given.files)} files)")
+    shown = portrait(panel)
     said(store.write(panel, out, overwrite=given.overwrite))
-    print(portrait(panel))
+    print(shown)
 
 
 def check(arguments: Sequence[str]) -> None:

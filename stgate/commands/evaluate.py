@@ -38,6 +38,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
     if len(set(labels)) < len(labels):
         labels = [Path(path).stem for path in given.forecast]
+    if len(set(labels)) < len(labels):
+        labels = list(given.forecast)
     tables = []
     for scores, label in zip(scored, labels, strict=True):
         table = (
@@ -45,6 +47,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
             if given.by
             else pd.DataFrame({k: [float(v)] for k, v in scores.items()})
         )
+        for column in table.select_dtypes("timedelta"):  # calendar lead times, as hours
+            table[column] = table[column].dt.total_seconds() / 3600
+            table = table.rename(columns={column: "lead_hours"})
         table.insert(0, "forecast", label)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)

@@ -16,6 +16,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls th
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
+from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
@@ -24,9 +25,9 @@ from stgate import models, store  # noqa: E402
 from stgate.assembly import assemble  # noqa: E402
 from stgate.commands.messages import forecasters, tidy  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
-from stgate.commands.training import EpochLines, quiet  # noqa: E402
+from stgate.commands.training import EpochLines, join_metrics, quiet  # noqa: E402
 from stgate.data.modules import WindowData  # noqa: E402
-from stgate.errors import RequestError, StoreError, did_you_mean  # noqa: E402
+from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecast_schema import quantiles_of  # noqa: E402
 from stgate.models import checkpoint as ckpt  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
@@ -46,6 +47,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
         with warnings.catch_warnings():
             _ignore_known()
             ForecasterCLI(command, prepared)
+    except MisconfigurationException as error:  # Lightning's word for a wrong request
+        raise RequestError(str(error).splitlines()[0]) from error
+    except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises
+        raise _root(error) from error
     finally:
         sys.argv = argv
 
@@ -125,6 +130,11 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError(
                     f"--monitor {config.monitor}: {did_you_mean(config.monitor, ['val_loss', 'val_mae'])}"
                 )
+            if config.trainer.max_epochs == 0:
+                raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
+            if config.resume and config.overwrite:
+                raise RequestError("--resume and --overwrite: one goes on with a run, the other replaces it; give one")
+            store.check_folder(self.out)
             if self.out.exists() and not config.resume:
                 if not config.overwrite:
                     raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
@@ -144,14 +154,7 @@ class ForecasterCLI(LightningCLI):
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor if stop > start and self.model.automatic_optimization else None
-            self.keeper = ModelCheckpoint(
-                self.out,
-                "best",
-                monitor=monitor,
-                save_last=True,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
+            self.keepers = _keepers(self.out, monitor)
             logger = CSVLogger(self.out, name="", version="")
             chosen = config.trainer.logger
             self.trainer = self.instantiate_trainer(
@@ -172,18 +175,29 @@ class ForecasterCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
-            callbacks = [*callbacks, self.keeper]
+            callbacks = [*callbacks, *self.keepers]
         if not sys.stderr.isatty():
             callbacks = [*callbacks, EpochLines()]
             config["enable_progress_bar"] = False
         return super()._instantiate_trainer(config, callbacks)
+
+    def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
+        """Lightning's fit; Ctrl-C says how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
+            join_metrics(self.out)
+            kept = (self.out / "last.ckpt").exists()
+            hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
+            raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
 
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         from stgate.forecasting import calibrate
 
         best = self.out / "best.ckpt"
-        if not self.model.automatic_optimization:  # no step was counted, so no checkpoint was written
+        join_metrics(self.out)
+        if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
             self.trainer.save_checkpoint(best)
         start, stop = self.datamodule.parts.calibration
         if stop > start:
@@ -192,7 +206,10 @@ class ForecasterCLI(LightningCLI):
             checked = calibrate(model, self.datamodule)
             stored[ckpt.KEY]["calibration"] = model.calibration
             ckpt.write_checkpoint(stored, best)
-            print(f"calibrated: {', '.join(f'{p:g}' for p in checked)}", file=sys.stderr)
+            print(
+                f"calibrated: {', '.join(f'{100 * p:g}' for p in checked)} % intervals, at each lead time",
+                file=sys.stderr,
+            )
         else:
             print("not calibrated: the split leaves no calibration part", file=sys.stderr)
         said(best)
@@ -203,6 +220,13 @@ class ForecasterCLI(LightningCLI):
         forecast = assemble(self.model, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
         said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
+
+
+def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:
+    """Write `last.ckpt` at every epoch's end, and `best.ckpt` when the monitored score is the lowest so far."""
+    shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    last = ModelCheckpoint(out, "last", monitor=None, **shared)
+    return [last] if monitor is None else [ModelCheckpoint(out, "best", monitor=monitor, **shared), last]
 
 
 def _prepare(command: str, arguments: list[str]) -> list[str]:
@@ -216,6 +240,13 @@ def _prepare(command: str, arguments: list[str]) -> list[str]:
                 arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
     if model is not None and "." not in model and model not in forecasters():
         raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
+    checkpoint = _value(arguments, "--ckpt_path")
+    if command != "fit" and checkpoint and not config and not _value(arguments, "--data.panel"):
+        beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
+        if beside.is_file():
+            arguments = ["--config", str(beside), *arguments]
+    if command == "predict" and not _value(arguments, "--out"):
+        arguments += ["--out", "null"]  # a run's config names the run's folder
     if command == "fit" and not {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in arguments}:
         if out is None:
             name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
@@ -248,6 +279,16 @@ def _value(arguments: Sequence[str], option: str) -> str | None:
         if argument.startswith(f"{option}="):
             return argument.split("=", 1)[1]
     return None
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error of ours that another one hides, or that one itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StgateError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _ignore_known() -> None:

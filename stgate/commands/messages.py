@@ -19,6 +19,8 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     """One line for a message of the fit parser; what is not recognised is shortened."""
     text = " ".join(message.split())
     # A nested parser has made its line already: it stands inside the outer message.
+    if found := re.search(r"- (\w+ \S+: (?:must be|a share|a positive)[^-]*?) - Expected", text):
+        return f"--model.{found[1]}"
     if found := re.search(r"Errors: - --(\S+) (.+?) - Expected a <class 'NoneType'>", text):
         return f"--{'' if found[1].startswith('model') else 'model.'}{found[1]} {found[2]}"
     if found := re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'", text):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from pathlib import Path
 
 import lightning as L
+import pandas as pd
 from lightning.pytorch.callbacks import Callback
+
+from stgate import store
 
 
 class EpochLines(Callback):
@@ -43,6 +47,20 @@ class EpochLines(Callback):
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         ahead = f", about {left:.0f} s left" if done < wanted else ""
         print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
+
+
+def join_metrics(out: Path) -> None:
+    """Put the scores logged before a resume and those logged since into one `metrics.csv`."""
+    last = out / "metrics.csv"
+    parts = sorted(out.glob("metrics-*.csv"), key=lambda path: int(path.stem.split("-")[1]))
+    if not parts:
+        return
+    tables = [pd.read_csv(path) for path in (*parts, last) if path.exists() and path.stat().st_size]
+    joined = pd.concat(tables, ignore_index=True)
+    with store.atomic(last) as temporary:
+        joined.to_csv(temporary, index=False)
+    for path in parts:
+        path.unlink()
 
 
 def quiet() -> None:

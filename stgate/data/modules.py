@@ -81,6 +81,8 @@ class WindowData(L.LightningDataModule):
         roles = self.targets + self.past_covariates + self.future_covariates
         if len(set(roles)) < len(roles):
             twice = next(r for r in roles if roles.count(r) > 1)
+            if self.targets.count(twice) > 1:
+                raise RequestError(f"`{twice}`: stands twice among the targets; give it once")
             raise RequestError(
                 f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
             )

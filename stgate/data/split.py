@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from stgate.errors import RequestError
-from stgate.panel import time_kind
+from stgate.panel import parse_time, time_kind
 
 PARTS = ("train", "validation", "calibration", "test")
 
@@ -67,20 +66,14 @@ def _rows(panel: xr.Dataset, starts: Sequence[float | str]) -> list[int]:
     rows = []
     for start in starts:
         try:
-            when = _naive(start) if time_kind(panel) == "calendar" else float(start)
+            when = np.datetime64(parse_time(start)[0]) if time_kind(panel) == "calendar" else float(start)
         except ValueError as error:
-            raise RequestError(f"split: {start!r} is not a time of this panel") from error
+            raise RequestError(f"split: {start!r} is not a time of this panel ({error})") from error
         row = int(np.searchsorted(times, np.asarray(when)))
         if row == 0 or when > times[-1]:
             raise RequestError(f"split: {start} lies outside the panel, which spans {times[0]} to {times[-1]}")
         rows.append(row)
     return rows
-
-
-def _naive(start: float | str) -> np.datetime64:
-    """A calendar time; one with a zone is taken to UTC."""
-    stamp = pd.Timestamp(str(start))
-    return np.datetime64(stamp if stamp.tz is None else stamp.tz_convert("UTC").tz_localize(None))
 
 
 def _shown(split: Sequence[float | str]) -> str:

@@ -20,8 +20,9 @@ class MaskedMean(Metric):
 
     def update(self, values: Tensor, observed: Tensor) -> None:
         """Add values of any shape where `observed` is true."""
-        self.total += torch.where(observed, values, 0.0).sum(dtype=torch.float64)
-        self.count += observed.sum()
+        # New tensors, not in place: after `trainer.validate` the states are inference tensors.
+        self.total = self.total + torch.where(observed, values, 0.0).sum(dtype=torch.float64)
+        self.count = self.count + observed.sum()
 
     def compute(self) -> Tensor:
         """The mean."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -145,10 +146,7 @@ class Forecaster(L.LightningModule, ABC):
         steps = self.trainer.estimated_stepping_batches
         if not np.isfinite(steps) or steps < 10:
             return optimizer
-        peak = [group["lr"] for group in optimizer.param_groups]
-        cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=peak, total_steps=int(steps) + 1, pct_start=0.1, cycle_momentum=False
-        )
+        cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     # Steps
@@ -285,7 +283,10 @@ class Forecaster(L.LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: str | torch.device = "cpu",
+        weights_only: bool | None = True,
     ) -> Self:
         """The fitted forecaster in a file, of whichever class it is.
 
@@ -294,7 +295,10 @@ class Forecaster(L.LightningModule, ABC):
         Raises:
             StoreError: No such file.
             CheckpointError: Not a forecaster's checkpoint, of another class, or with a pickled object in it.
+            RequestError: `weights_only=False`, which would run code from the file.
         """
+        if weights_only is False:
+            raise RequestError("weights_only=False: a forecaster's checkpoint never needs it; leave it out")
         checkpoint = ckpt.read_checkpoint(checkpoint_path)
         kind = ckpt.find_class(checkpoint[ckpt.KEY]["class"], Forecaster)
         if not issubclass(kind, cls):
@@ -317,6 +321,21 @@ class Forecaster(L.LightningModule, ABC):
 
 
 STAGES = ("train", "val", "test")
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """The share of the peak learning rate at a step: up for a tenth of the steps, then down to almost nothing.
+
+    A function of the step alone, so that a fit can be resumed, and lengthened.
+
+    References:
+        Smith and Topin (2019), Super-convergence. doi:10.1117/12.2520589
+    """
+    low, rise = 0.04, max(0.1 * steps, 1.0)
+    if step < rise:
+        return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / rise))
+    down = min((step - rise) / max(steps - rise, 1.0), 1.0)
+    return 1e-5 + (1 - 1e-5) * 0.5 * (1 + math.cos(math.pi * down))
 
 
 def median_of(forecast: Distribution) -> Tensor:
