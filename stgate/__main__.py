@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except PermissionError as error:
+        return _fail(f"{error.filename}: permission denied; choose another place", 2)
     except BrokenPipeError:
         return 0  # the reader of a table closed it, as `| head` does
     except Exception as error:

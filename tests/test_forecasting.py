@@ -390,3 +390,12 @@ def test_forecasting_leaves_a_model_in_training_mode_in_training_mode():
     stgate.calibrate(model, data)
     stgate.forecast(model, panel)
     assert model.training
+
+
+def test_an_offset_in_a_start_is_taken_to_utc_and_a_day_first_date_refused():
+    panel = make_panel(steps=120)
+    model, _ = make_model(panel)
+    forecast = stgate.forecast(model, panel, start="2020-01-03T13:00+01:00")
+    assert forecast["valid_time"].values[0, 0] == np.datetime64("2020-01-03T12:00")
+    with pytest.raises(RequestError, match="year first"):
+        stgate.forecast(model, panel, start="03/01/2020")

@@ -196,3 +196,12 @@ def test_a_config_goes_by_its_path_or_by_its_packaged_name(tmp_path, monkeypatch
     assert store.config_path("lorenz96-gated-rnn") == configs / "lorenz96-gated-rnn.yaml"
     assert "did you mean lorenz96-gated-rnn?" in refusal(store.config_path, "lorenz-gated-rnn")
     assert "known: beijing-pm25-gated-rnn, lorenz96-gated-rnn" in refusal(store.config_path, "zzz")
+
+
+def test_zarr_keeps_the_order_of_the_variables(tmp_path):
+    panel = make_panel()
+    ordered = xr.Dataset({name: panel["y"] for name in ("zeta", "alpha", "mid")})
+    store.write(ordered, tmp_path / "p.zarr")
+    opened = open_panel(tmp_path / "p.zarr")
+    assert list(opened.data_vars) == ["zeta", "alpha", "mid"]
+    assert opened.attrs == ordered.attrs

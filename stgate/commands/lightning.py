@@ -186,17 +186,17 @@ class ForecasterCLI(LightningCLI):
         try:
             self.trainer.fit(**arguments)
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
-            join_metrics(self.out)
             kept = (self.out / "last.ckpt").exists()
             hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
             raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
+        finally:
+            join_metrics(self.out)
 
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         from stgate.forecasting import calibrate
 
         best = self.out / "best.ckpt"
-        join_metrics(self.out)
         if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
             self.trainer.save_checkpoint(best)
         start, stop = self.datamodule.parts.calibration

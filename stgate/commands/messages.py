@@ -24,7 +24,8 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"Errors: - --(\S+) (.+?) - Expected a <class 'NoneType'>", text):
         return f"--{'' if found[1].startswith('model') else 'model.'}{found[1]} {found[2]}"
     if found := re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'", text):
-        return _unknown((found[1] or found[2]).split("=")[0], _options(parser))
+        known = [*_options(parser), *(f"--model.{name}" for name in _model_options())]
+        return _unknown((found[1] or found[2]).split("=")[0], known)
     if found := re.search(r"Option '(\w+)' is not accepted", text):
         owners = _model_options()
         if found[1] in owners:

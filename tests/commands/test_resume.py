@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import torch
 from conftest import make_panel
 
@@ -49,6 +50,43 @@ def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
         assert ours["state_dict"].keys() == theirs["state_dict"].keys()
         for key, value in ours["state_dict"].items():
             assert torch.equal(value, theirs["state_dict"][key]), (name, key)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    stgate.write(make_panel(), tmp_path / "panel.nc")
+    command = [*fit_command(tmp_path, "run"), "--trainer.max_epochs", "1000"]
+    fit = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "run" / "last.ckpt").exists():
+        time.sleep(0.05)
+    fit.send_signal(signal.SIGINT)
+    _, err = fit.communicate(timeout=60)
+    assert fit.returncode == 130, err
+    assert "go on with: stgate fit --out run --resume" in err.splitlines()[-1]
+
+
+def test_a_finished_fit_can_be_lengthened_and_keeps_its_scores(stgate_command, tmp_path):
+    stgate.write(make_panel(), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    out = ("--out", tmp_path / "run")
+    model = ("--model", "GatedRNN", "--model.hidden", 4)
+    assert stgate_command("fit", *model, *data, "--trainer.max_epochs", 2, *out)[0] == 0
+    assert stgate_command("fit", "--resume", "--trainer.max_epochs", 3, *out)[0] == 0
+    assert _epoch(tmp_path / "run" / "last.ckpt") == 2  # counted from 0
+    logged = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert sorted(logged["epoch"].unique()) == [0, 1, 2]
+
+
+def test_the_last_checkpoint_is_the_last_epochs_and_not_the_best_ones(stgate_command, tmp_path):
+    stgate.write(make_panel(), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    worse = ("--model", "GatedRNN", "--model.hidden", 4, "--model.optimizer", "SGD", "--model.optimizer.lr", 0.0)
+    code, _, err = stgate_command("fit", *worse, *data, "--trainer.max_epochs", 3, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert _epoch(tmp_path / "run" / "last.ckpt") == 2
+    assert _epoch(tmp_path / "run" / "best.ckpt") == 0  # a fit that learns nothing is best at its first epoch
 
 
 def _epoch(path):

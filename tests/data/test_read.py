@@ -191,3 +191,13 @@ def test_the_air_of_beijing_is_a_panel_with_gaps(shared):
     assert dict(panel.sizes) == {"time": 35064, "node": 2}
     assert 0 < float(panel["pm25"].isnull().mean()) < 0.1
     assert 39 < float(panel["lat"].min()) < 42
+
+
+def test_a_day_first_date_is_refused_unless_its_format_is_given(tmp_path):
+    rows = "".join(f"{day:02d}/01/2020,{day}\n" for day in range(1, 13))
+    (tmp_path / "days.csv").write_text("time,a\n" + rows)
+    with pytest.raises(PanelError, match=r"starts '01/01/2020'.*--time-format"):
+        read_csv(tmp_path / "days.csv", name="y")
+    panel = read_csv(tmp_path / "days.csv", name="y", time_format="%d/%m/%Y")
+    assert panel.sizes["time"] == 12
+    assert str(panel["time"].values[-1])[:10] == "2020-01-12"

@@ -16,6 +16,7 @@ import stgate
 from stgate.data.modules import WindowData
 from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
+from stgate.models.forecaster import one_cycle
 
 torch.set_num_threads(1)  # for nets this small a second thread only costs
 
@@ -349,3 +350,21 @@ def test_a_fit_without_window_data_is_refused(model):
 def test_an_option_out_of_range_is_refused_before_the_fit(options):
     with pytest.raises(StgateError):
         built(GatedRNN(**({"hidden": 8} | options)))
+
+
+def test_validating_before_fitting_does_no_harm():
+    data = WindowData(make_panel(steps=200), "y", 6, 3, split=[0.6, 0.2, 0.1, 0.1])
+    model = GatedRNN(hidden=4)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(max_epochs=1, enable_model_summary=False, accelerator="cpu", **options)
+    trainer.validate(model, data, verbose=False)
+    trainer.fit(model, data)
+
+
+def test_one_cycle_rises_falls_and_stays_down():
+    rates = [one_cycle(step, 100) for step in range(151)]
+    assert max(rates) == rates[10] == 1
+    assert rates[0] == pytest.approx(0.04)
+    assert (np.diff(rates[:11]) > 0).all()
+    assert (np.diff(rates[10:]) <= 0).all()
+    assert rates[100:] == pytest.approx([1e-5] * 51)
