@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -138,9 +137,10 @@ class ForecasterCLI(LightningCLI):
             if self.out.exists() and not config.resume:
                 if not config.overwrite:
                     raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
-                if not (self.out / "config.yaml").is_file():
+                if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
                     raise StoreError(
-                        f"--out {self.out}: is not a run, so --overwrite leaves it alone; give another name"
+                        f"--out {self.out}: not a run, it holds {strange[0]}: --overwrite leaves it alone; "
+                        "give another name"
                     )
 
     def instantiate_classes(self) -> None:
@@ -171,7 +171,8 @@ class ForecasterCLI(LightningCLI):
         if resume and metrics.exists():
             metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
         elif not resume and self.out.exists():
-            shutil.rmtree(self.out)
+            for path in self.out.iterdir():
+                path.unlink()
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
@@ -220,6 +221,12 @@ class ForecasterCLI(LightningCLI):
         forecast = assemble(self.model, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
         said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether a file is one that a fit writes: nothing else is ever removed."""
+    names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
+    return path.is_file() and (path.name in names or path.match("metrics*.csv") or path.match(".*.tmp"))
 
 
 def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:

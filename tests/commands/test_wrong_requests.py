@@ -153,7 +153,8 @@ def test_an_option_of_another_model_is_told_whose_it_is(stgate_command, saved):
 def test_overwrite_spares_a_folder_that_is_not_a_run(stgate_command, saved, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
-    refused(fit(stgate_command, tmp_path, saved, "--overwrite"), "not a run", "another name")
+    (tmp_path / "run" / "config.yaml").write_text("of another tool")
+    refused(fit(stgate_command, tmp_path, saved, "--overwrite"), "not a run", "thesis.txt", "another name")
     assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
 
 
