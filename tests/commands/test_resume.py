@@ -12,8 +12,16 @@ from conftest import make_panel
 
 import stgate
 
+# A shell's background jobs ignore SIGINT, and their children with them: here it is listened to in any case.
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from stgate.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
 
-def fit_command(folder, name, *more):
+
+def fit_command(name, *more):
     data = ["--data.panel", "panel.nc", "--data.targets", "[y]", "--data.window", "12", "--data.horizon", "6"]
     model = ["--model", "GatedRNN", "--model.hidden", "16", "--model.dropout", "0.2"]
     return [sys.executable, "-m", "stgate", "fit", *model, *data, "--trainer.max_epochs", "6", "--out", name, *more]
@@ -22,11 +30,11 @@ def fit_command(folder, name, *more):
 def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     stgate.write(make_panel(steps=2000), tmp_path / "panel.nc")
     options = {"cwd": tmp_path, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "capture_output": True, "text": True}
-    whole = subprocess.run(fit_command(tmp_path, "whole"), **options, check=False)
+    whole = subprocess.run(fit_command("whole"), **options, check=False)
     assert whole.returncode == 0, whole.stderr
 
     options.pop("capture_output")
-    killed = subprocess.Popen(fit_command(tmp_path, "killed"), **options, stderr=subprocess.PIPE)
+    killed = subprocess.Popen(fit_command("killed"), **options, stderr=subprocess.PIPE)
     last = tmp_path / "killed" / "last.ckpt"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (last.exists() and _epoch(last) >= 1):
@@ -54,7 +62,8 @@ def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     stgate.write(make_panel(), tmp_path / "panel.nc")
-    command = [*fit_command(tmp_path, "run"), "--trainer.max_epochs", "1000"]
+    arguments = fit_command("run", "--trainer.max_epochs", "1000")[3:]  # without `python -m stgate`
+    command = [sys.executable, "-c", LISTENING, *arguments]
     fit = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
     )
@@ -62,7 +71,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     while time.monotonic() < deadline and not (tmp_path / "run" / "last.ckpt").exists():
         time.sleep(0.05)
     fit.send_signal(signal.SIGINT)
-    _, err = fit.communicate(timeout=60)
+    try:
+        _, err = fit.communicate(timeout=60)
+    finally:
+        fit.kill()
     assert fit.returncode == 130, err
     assert "go on with: stgate fit --out run --resume" in err.splitlines()[-1]
 
