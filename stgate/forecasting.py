@@ -160,8 +160,9 @@ def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | 
     for level in ordered:
         if rank(short, level) > short:
             lead, target = np.unravel_index(int(np.argmin(counts)), counts.shape)
+            need = math.ceil(round(level / (1 - level), 9))
             raise RequestError(
-                f"level {level:g}: needs {math.ceil(level / (1 - level))} observed cases at each lead, the calibration "
+                f"level {level:g}: needs {need} observed cases at each lead, the calibration "
                 f"part has {short} at lead {lead + 1} of `{data.spec.targets[target]}`; give it a larger share"
             )
     factors = split_conformal(scores, ordered)

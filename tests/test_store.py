@@ -205,3 +205,12 @@ def test_zarr_keeps_the_order_of_the_variables(tmp_path):
     opened = open_panel(tmp_path / "p.zarr")
     assert list(opened.data_vars) == ["zeta", "alpha", "mid"]
     assert opened.attrs == ordered.attrs
+
+
+@pytest.mark.parametrize("name", ["thesis.zarr", "thesis.nc"])
+def test_overwrite_spares_a_folder_that_is_no_store(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "chapter.txt").write_text("precious")
+    with pytest.raises(StoreError, match="no zarr store"):
+        store.write(make_panel(), tmp_path / name, overwrite=True)
+    assert (tmp_path / name / "chapter.txt").read_text() == "precious"

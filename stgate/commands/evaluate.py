@@ -53,11 +53,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
         table.insert(0, "forecast", label)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
-    table = (
-        table.drop(columns=[c for c in table if str(c).startswith("interval_score")])
-        if not given.json and not out
-        else table
-    )
     if out is not None:
         with store.atomic(out) as temporary:
             temporary.write_text(_json(table) if out.suffix == ".json" else table.to_csv(index=False))
@@ -65,7 +60,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.json:
         print(_json(table))
         return
-    print(_text(table))
+    print(_text(table.drop(columns=[c for c in table if str(c).startswith("interval_score")])))
     for note in sorted({_note(scores) for scores in scored}):
         print(f"  {note}")
 

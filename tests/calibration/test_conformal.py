@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import crepes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,6 @@ def test_a_higher_level_never_gives_a_narrower_interval(values, one, other):
 @pytest.mark.parametrize("level", [0.5, 0.75, 0.875, 0.9375])  # exact in binary: crepes floors in floats
 @pytest.mark.parametrize("count", [15, 16, 63, 100, 200])
 def test_crepes_gives_the_same_half_width(level, count):
-    crepes = pytest.importorskip("crepes", reason="crepes imports scikit-learn, which it does not bring along")
     residuals = np.random.default_rng(count).standard_normal(count)
     regressor = crepes.ConformalRegressor().fit(residuals)
     bounds = regressor.predict_int(y_hat=np.zeros(1), confidence=level)

@@ -223,7 +223,7 @@ def test_an_unknown_class_is_not_imported(tmp_path):
 
 
 def test_a_checkpoint_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(StoreError, match=r"none\.ckpt: no such file"):
+    with pytest.raises(StoreError, match=r"none\.ckpt: no such checkpoint"):
         Forecaster.load_from_checkpoint(tmp_path / "none.ckpt")
 
 

@@ -11,7 +11,7 @@ from stgate.errors import RequestError
 from stgate.simulate.run import Progress, State, integrate_members, member_stream, steps_in
 
 LYAPUNOV = {(40, 8.0): 1.698, (36, 8.0): 1.672, (40, 10.0): 2.304, (4, 20.0): 1.199}
-"""Leading Lyapunov exponents by (nodes, forcing): tangent-linear RK4 with QR, standard errors .005 to .011."""
+"""Leading Lyapunov exponents by (nodes, forcing), from tangent-linear QR runs with standard errors of .005 to .011."""
 
 
 def lorenz96(
