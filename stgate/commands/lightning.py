@@ -15,6 +15,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls th
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
+from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
@@ -24,7 +25,7 @@ from stgate import models, store  # noqa: E402
 from stgate.assembly import assemble  # noqa: E402
 from stgate.commands.messages import forecasters, tidy  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
-from stgate.commands.training import EpochLines, join_metrics, quiet  # noqa: E402
+from stgate.commands.training import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
 from stgate.data.modules import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecast_schema import quantiles_of  # noqa: E402
@@ -168,6 +169,8 @@ class ForecasterCLI(LightningCLI):
     def _clear_out(self, *, resume: bool) -> None:
         """Make way for a run that replaces another; a run that goes on keeps the scores it has logged."""
         metrics = self.out / "metrics.csv"
+        for half in self.out.glob(".*.tmp"):  # what a kill in the middle of a write left
+            half.unlink()
         if resume and metrics.exists():
             metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
         elif not resume and self.out.exists():
@@ -177,6 +180,10 @@ class ForecasterCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
             callbacks = [*callbacks, *self.keepers]
+            plugins = config.get("plugins") or []
+            plugins = plugins if isinstance(plugins, list) else [plugins]
+            own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+            config["plugins"] = plugins if own else [*plugins, AtomicCheckpoints()]
         if not sys.stderr.isatty():
             callbacks = [*callbacks, EpochLines()]
             config["enable_progress_bar"] = False

@@ -1,17 +1,21 @@
-"""How a fit shows itself where there is no terminal: one line an epoch, and no noise."""
+"""What a fit by command adds to Lightning's: one line an epoch, scores in one file, checkpoints written in one step."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pandas as pd
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from stgate import store
+from stgate.models.checkpoint import write_checkpoint
 
 
 class EpochLines(Callback):
@@ -47,6 +51,21 @@ class EpochLines(Callback):
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         ahead = f", about {left:.0f} s left" if done < wanted else ""
         print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are never seen half-written.
+
+    Lightning's own go through the system's temporary folder: on another file system than the run that is a copy, and a
+    kill in the middle of it would spoil the one checkpoint to resume from.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write beside the old one, then take its place."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, path)
 
 
 def join_metrics(out: Path) -> None:

@@ -7,10 +7,12 @@ import sys
 import time
 
 import pandas as pd
+import pytest
 import torch
 from conftest import make_panel
 
 import stgate
+from stgate.models.checkpoint import write_checkpoint as _write
 
 # A shell's background jobs ignore SIGINT, and their children with them: here it is listened to in any case.
 LISTENING = """
@@ -43,7 +45,6 @@ def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert _epoch(last) < 5  # it was killed before the end
-    assert not list((tmp_path / "killed").glob("*.tmp"))
 
     resumed = subprocess.run(
         [sys.executable, "-m", "stgate", "fit", "--out", "killed", "--resume"],
@@ -52,6 +53,7 @@ def test_a_fit_killed_and_resumed_ends_in_the_same_bits(tmp_path):
         check=False,
     )
     assert resumed.returncode == 0, resumed.stderr
+    assert not list((tmp_path / "killed").glob(".*"))
     for name in ("last.ckpt", "best.ckpt"):
         ours, theirs = (torch.load(tmp_path / run / name, weights_only=True) for run in ("killed", "whole"))
         assert ours["epoch"] == theirs["epoch"]
@@ -106,6 +108,37 @@ def _epoch(path):
         return torch.load(path, weights_only=True)["epoch"]
     except (RuntimeError, EOFError, OSError):
         return -1
+
+
+def test_a_checkpoint_broken_off_leaves_the_one_before(tmp_path, monkeypatch):
+    from stgate.commands.training import AtomicCheckpoints
+
+    last = tmp_path / "run" / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint({"epoch": 1}, last)
+
+    def broken_off(checkpoint, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", broken_off)
+    with pytest.raises(OSError, match="no space"):
+        AtomicCheckpoints().save_checkpoint({"epoch": 2}, last)
+    assert torch.load(last, weights_only=True) == {"epoch": 1}
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_fit_writes_its_checkpoints_in_one_step(stgate_command, tmp_path, monkeypatch):
+    from stgate.commands import training
+
+    written = []
+    monkeypatch.setattr(
+        training, "write_checkpoint", lambda checkpoint, path: written.append(str(path)) or _write(checkpoint, path)
+    )
+    stgate.write(make_panel(), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    small = ("--model", "GatedRNN", "--model.hidden", 4, "--trainer.max_epochs", 1)
+    assert stgate_command("fit", *small, *data, "--out", tmp_path / "run")[0] == 0
+    assert {path.rsplit("/", 1)[-1] for path in written} == {"best.ckpt", "last.ckpt"}
 
 
 def test_resume_without_a_run_is_refused(stgate_command, tmp_path):
