@@ -11,6 +11,7 @@ from stgate.errors import StgateError, did_you_mean
 
 COMMANDS = {
     "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
+    "lyapunov": ("stgate.commands.lyapunov", "measure the Lyapunov exponents of a chaotic system"),
     "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
     "fit": ("stgate.commands.lightning", "train a forecaster and calibrate its intervals"),
     "validate": ("stgate.commands.lightning", "score a checkpoint on the validation part"),

@@ -48,6 +48,10 @@ class SimulationError(StgateError):
     exit_code = 1
 
 
+class SimulationWarning(UserWarning):
+    """A simulation will run, but its result may not be what was wanted."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a question, or the list of all of them.
 

@@ -47,24 +47,30 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
 
-def progress(what: str) -> Callable[[int, int], None]:
-    """A progress line on stderr: redrawn on a terminal, a few lines in a log; nothing for work under a second."""
+def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
+    """A progress line on stderr: redrawn on a terminal, a few lines in a log; nothing for work under a second.
+
+    Args:
+        what: What is being done.
+        unit: Of the work: its rate is shown where there is one.
+    """
     started = time.monotonic()
     terminal = sys.stderr.isatty()
-    last = 0.0
+    last, before = 0.0, -1
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, before
+        before = done if before < 0 else before  # what a resumed run did before is no part of its rate
         elapsed = time.monotonic() - started
         finished = done >= total
         wait = 0.2 if terminal else 10.0
         if elapsed < 1.0 or not (finished or elapsed - last > wait):
             return
         last = elapsed
-        left = elapsed * (total - done) / max(done, 1)
-        text = f"{what}: {100 * done // max(total, 1)} % in {elapsed:.0f} s" + (
-            "" if finished else f", about {left:.0f} s left"
-        )
+        left = elapsed * (total - done) / max(done - before, 1)
+        text = f"{what}: {100 * done // max(total, 1)} % in {elapsed:.0f} s"
+        text += f", {(done - before) / elapsed:,.0f} {unit}/s" if unit else ""
+        text += "" if finished else f", about {left:.0f} s left"
         end = "\n" if finished or not terminal else ""
         print(f"\r{text}\033[K" if terminal else text, end=end, file=sys.stderr, flush=True)
 

@@ -2,47 +2,100 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 from stgate import store
 from stgate.commands.parser import Parser, progress, said
-from stgate.errors import RequestError, did_you_mean
-from stgate.simulate.systems.lorenz96 import lorenz96
-
-SYSTEMS = {"lorenz96": lorenz96}
+from stgate.commands.systems import add_parameters, listing, system_from, system_of, warnings_told
+from stgate.errors import Interrupted, RequestError, StoreError
+from stgate.simulate.engine import seconds_needed
+from stgate.simulate.plan import Plan, RunOptions
+from stgate.simulate.registry import SYSTEMS
+from stgate.simulate.run import simulate
+from stgate.simulate.system import System
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Simulate a system and write the panel."""
+    name, rest = system_of(command, arguments, list(SYSTEMS))
+    if name is None:
+        print(listing(command, list(SYSTEMS)), end="")
+        return
+    parser, names = _parser(command, name)
+    given = parser.parse(rest)
+    system = system_from(name, given, names)
+    with warnings_told():
+        options = _options(given)
+        if given.dry_run:
+            print(_dry_run(Plan.make(system, options)))
+            return
+        if given.out is None:
+            raise RequestError(f"the following arguments are required: --out; see {parser.prog} --help")
+        options["history"] = store.history(f"{command} {' '.join(arguments)}")
+        options["progress"] = progress(f"simulating {name}", "steps")
+        _run(system, options, given)
+
+
+def _parser(command: str, name: str) -> tuple[Parser, list[str]]:
+    kind = SYSTEMS[name]
+    title = name.replace("_", "-")
     parser = Parser(
-        command,
-        "Simulate a chaotic system and write it as a panel.",
-        "stgate simulate lorenz96 --nodes 40 --forcing 8 --duration 500 --members 4 --out l96.nc",
+        f"{command} {title}",
+        str(kind.__doc__).split("\n\n    Args:")[0].replace("\n    ", "\n"),
+        f"stgate {command} {title} --duration {kind.defaults.duration:g} --members 4 --out {title}.zarr",
     )
-    parser.add_argument("system", metavar="SYSTEM", help=f"one of {', '.join(SYSTEMS)}")
-    parser.add_argument("--nodes", type=int, default=40, help="number of sites (default 40)")
-    parser.add_argument("--forcing", type=float, default=8.0, help="F (default 8)")
-    parser.add_argument("--duration", type=float, default=100.0, help="model time kept (default 100)")
-    parser.add_argument("--step", type=float, default=0.01, help="integration step (default 0.01)")
-    parser.add_argument("--every", type=int, default=5, help="keep one state every so many steps (default 5)")
-    parser.add_argument("--members", type=int, default=1, help="independent trajectories (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial states (default 0)")
-    parser.add_argument("--spinup", type=float, default=20.0, help="model time discarded at the start (default 20)")
-    parser.add_out("the panel, .nc or .zarr")
-    given = parser.parse(arguments)
-    if given.system not in SYSTEMS:
-        raise RequestError(f"system {given.system!r}: {did_you_mean(given.system, SYSTEMS)}")
-    out = store.check_out(given.out, overwrite=given.overwrite)
-    panel = SYSTEMS[given.system](
-        nodes=given.nodes,
-        forcing=given.forcing,
-        duration=given.duration,
-        step=given.step,
-        every=given.every,
-        members=given.members,
-        seed=given.seed,
-        spinup=given.spinup,
-        progress=progress("simulating"),
+    names = add_parameters(parser, kind)
+    default = kind.defaults
+    add = parser.add_argument_group("the run").add_argument
+    add("--duration", type=float, help=f"model time kept (default {default.duration:g})")
+    add("--step", type=float, help=f"integration step (default {default.step:g})")
+    add("--every", type=int, help=f"keep one state every so many steps (default {default.every})")
+    add("--members", type=int, help="independent trajectories (default 1)")
+    add("--seed", type=int, help="of the initial states (default 0)")
+    add("--spinup", type=float, help=f"model time discarded at the start (default {default.spinup:g})")
+    add("--initial", metavar="FILE", help="start from the last time of this panel")
+    add("--dtype", choices=("float32", "float64"), help="what is kept (default float32); all is computed in float64")
+    add("--no-verify", action="store_true", help="do not measure the valid-ground-truth time by a run at half the step")
+    add("--force", action="store_true", help="run although the step is beyond the limit")
+    add("--workers", type=int, help="threads over blocks of members (default one a core)")
+    add("--dry-run", action="store_true", help="say how large and how long it would be, and stop")
+    add("--resume", action="store_true", help="go on with the stopped run of --out, a .zarr store")
+    parser.add_out("the panel, .nc or .zarr; a .zarr store is streamed to, and can be resumed", required=False)
+    return parser, names
+
+
+def _options(given: argparse.Namespace) -> RunOptions:
+    named = ("duration", "step", "every", "members", "seed", "spinup", "dtype", "workers")
+    options: dict[str, Any] = {n: getattr(given, n) for n in named if getattr(given, n) is not None}
+    if given.initial:
+        options["initial"] = store.open_dataset(given.initial)
+    return cast(RunOptions, {**options, "verify": not given.no_verify, "force": given.force})
+
+
+def _dry_run(plan: Plan) -> str:
+    sizes = f"{plan.members} member{'s' * (plan.members > 1)} x {plan.outputs:,} times x {plan.system.sites} nodes"
+    many = len(plan.system.variables)
+    what = f"{sizes} x {many} variables" if many > 1 else sizes
+    return (
+        f"{plan.system.title}: {what}, {plan.nbytes / 1e6:,.1f} MB; "
+        f"{plan.steps:,} steps of {plan.step:g}, about {seconds_needed(plan):,.0f} s"
     )
-    panel.attrs["history"] = store.history(f"simulate {' '.join(arguments)}")
-    said(store.write(panel, out, overwrite=given.overwrite))
+
+
+def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None:
+    out = Path(given.out)
+    if out.suffix != ".zarr":
+        if given.resume:
+            raise StoreError(f"--resume: only a .zarr store can be resumed, and {out} is none")
+        store.check_out(out, overwrite=given.overwrite)
+        said(store.write(simulate(system, **options), out, overwrite=given.overwrite))
+        return
+    try:
+        options["out"], options["overwrite"], options["resume"] = out, given.overwrite, given.resume
+        simulate(system, **options)
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; stgate simulate … --out {out} --resume goes on") from error
+    said(out)

@@ -1,12 +1,32 @@
-"""Chaotic systems as benchmark panels. Floor 1: numpy and xarray only."""
+"""Chaotic systems and a sensor network as benchmark panels. Floor 1: numpy and xarray only."""
 
 from typing import TYPE_CHECKING
 
 from stgate.lazy import attach
 
 if TYPE_CHECKING:
-    from stgate.simulate.systems.lorenz96 import lorenz96
+    from stgate.simulate.exponents import lyapunov
+    from stgate.simulate.library import (
+        integrate,
+        kuramoto_sivashinsky,
+        lorenz96,
+        lorenz96_three_scale,
+        lorenz96_two_scale,
+        sensor_network,
+    )
 
-__all__ = ["lorenz96"]
+__all__ = [
+    "integrate",
+    "kuramoto_sivashinsky",
+    "lorenz96",
+    "lorenz96_three_scale",
+    "lorenz96_two_scale",
+    "lyapunov",
+    "sensor_network",
+]
 
-__getattr__, __dir__ = attach(__name__, {"lorenz96": "stgate.simulate.systems.lorenz96"})
+__getattr__, __dir__ = attach(
+    __name__,
+    {name: "stgate.simulate.library" for name in __all__ if name != "lyapunov"}
+    | {"lyapunov": "stgate.simulate.exponents"},
+)

@@ -1,92 +1,100 @@
-"""Running a system: exact step counts, a random stream of its own for each member, a check of every chunk."""
+"""Running a system from its options to a panel, in memory or streamed to a store."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
+import warnings
+from typing import Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
-from stgate.errors import RequestError, SimulationError
+from stgate.errors import SimulationWarning
+from stgate.simulate.describe import template
+from stgate.simulate.engine import Engine
+from stgate.simulate.plan import Plan, RunOptions
+from stgate.simulate.stream import Memory, Store
+from stgate.simulate.system import Array, Attrs, System
+from stgate.simulate.verify import valid_ground_truth
 
-State = NDArray[np.float64]
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
-
-
-def steps_in(span: float, step: float, name: str) -> int:
-    """How many steps make up a span, refused unless a whole number.
-
-    >>> steps_in(0.3, 0.1, "duration")
-    3
-
-    Raises:
-        RequestError: The step is not positive or does not divide the span.
-    """
-    if step <= 0:
-        raise RequestError(f"step {step:g}: a time step is positive")
-    count = round(span / step)
-    if count < 0 or abs(count * step - span) > 1e-9 * max(abs(span), step):
-        raise RequestError(f"{name} {span:g}: not a whole number of steps of {step:g}; try {count * step:g}")
-    return count
+TAIL = 1e-10
+"""Energy at the cut-off, relative to the largest, above which a spectral run is not resolved."""
 
 
-def member_stream(system: str, seed: int, member: int) -> np.random.Generator:
-    """Member i's own generator: it does not depend on how many members there are.
-
-    Philox on SeedSequence(seed), spawned by (crc32 of the system's name, member).
-    """
-    key = (zlib.crc32(system.encode()), member)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
-
-
-def integrate_members(
-    advance: Callable[[State], None],
-    state: State,
-    *,
-    steps: int,
-    every: int,
-    step: float,
-    bound: float,
-    progress: Progress | None = None,
-) -> State:
-    """Step all members in place and keep every `every`-th state, the first one included.
-
-    Args:
-        advance: Advances the state by one step, in place.
-        state: (member, node); it is changed.
-        steps: Number of steps, a multiple of `every`.
-        every: Output stride.
-        step: The time step, for messages only.
-        bound: Largest plausible magnitude.
-        progress: Told about every hundredth of the work.
+def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
+    """Run a system; see `stgate.simulate.plan.RunOptions` for the options.
 
     Returns:
-        (time, member, node), `steps // every + 1` times.
+        A panel over (member, time, node) that says in its attrs how it was made; lazily opened where `out` was given.
 
     Raises:
-        SimulationError: A member left the bounded region; names member and time.
+        RequestError: The options are wrong; no work was done.
+        SimulationError: A member blew up, named with the time and a step that would hold.
+        StoreError: `out` cannot be written.
     """
-    kept = np.empty((steps // every + 1, *state.shape))
-    kept[0] = state
-    chunk = max(steps // every // 100, 1)
-    for index in range(1, kept.shape[0]):
-        with np.errstate(over="ignore", invalid="ignore"):  # a blow-up is found and named at the chunk's end
-            for _ in range(every):
-                advance(state)
-        kept[index] = state
-        if index % chunk == 0 or index == kept.shape[0] - 1:
-            _check_bounded(kept[max(index - chunk, 0) : index + 1], max(index - chunk, 0), every * step, step, bound)
-            if progress:
-                progress(index * every, steps)
-    return kept
+    plan = Plan.make(system, options)
+    progress = options.get("progress")
+    if plan.out is None:
+        memory = Memory(plan)
+        panel, engine = _begin(plan, options)
+        with engine:
+            watch = TailWatch(plan)
+            for first, chunk in engine.chunks(0):
+                memory.write(first, chunk)
+                watch(engine)
+            return memory.finish(panel.assign_attrs(watch.attrs))
+    store = Store(plan, overwrite=options.get("overwrite", False), resume=options.get("resume", False))
+    if store.whole:
+        return store.opened()
+    restart = store.restart()
+    if restart is None:
+        panel, engine = _begin(plan, options)
+        store.begin(panel)
+        done = 0
+    else:
+        done, states = restart
+        engine = Engine(plan, states, plan.discarded + max(done - 1, 0) * plan.every, progress)
+        store.resume()
+    with engine:
+        watch = TailWatch(plan)
+        for first, chunk in engine.chunks(done):
+            store.write(first, chunk)
+            store.save(first + len(chunk), engine.states)
+            watch(engine)
+        if done == plan.outputs:  # it was killed after its last chunk
+            watch(engine)
+        return store.finish(watch.attrs)
 
 
-def _check_bounded(states: State, first: int, stride: float, step: float, bound: float) -> None:
-    bad = ~(np.abs(states) < bound).all(axis=-1)
-    if bad.any():
-        when, member = np.argwhere(bad)[0]
-        raise SimulationError(
-            f"member {member} blew up by time {(first + when) * stride:g} with step {step:g}; try --step {step / 2:g}"
-        )
+def _begin(plan: Plan, options: RunOptions) -> tuple[xr.Dataset, Engine]:
+    """Start and spin up; the panel's coordinates and attributes, and the engine."""
+    panel = template(plan)
+    if history := options.get("history"):
+        panel.attrs["history"] = history
+    engine = Engine(plan, plan.states(), 0, options.get("progress"))
+    try:
+        engine.spin_up()
+        if plan.verify:
+            panel.attrs.update(valid_ground_truth(plan, engine.states))
+    except BaseException:
+        engine.__exit__(None, None, None)
+        raise
+    return panel, engine
+
+
+class TailWatch:
+    """Watches whether a spectral system is resolved, chunk by chunk, and warns once where it is not."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.system, self.warned = plan.system, False
+        self.attrs: Attrs = {}
+
+    def __call__(self, engine: Engine) -> None:
+        """Look at the engine's states; the attributes tell of the last look."""
+        states: Array = engine.states
+        if np.iscomplexobj(states) and (found := self.system.tail(states)) is not None:
+            ratio, grid = found
+            self.attrs = {"spectral_tail": float(f"{ratio:.3g}")}
+            if ratio > TAIL and not self.warned:
+                self.warned = True
+                text = f"spectral tail {ratio:.1e}: the grid does not resolve the field; --nodes {grid} would"
+                warnings.warn(text, SimulationWarning, stacklevel=4)

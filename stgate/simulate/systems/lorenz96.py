@@ -1,166 +1,161 @@
-"""Lorenz-96: a ring of weather-like sites, the standard benchmark of chaotic forecasting."""
+"""Lorenz-96 with one scale: a ring of weather-like sites, the standard benchmark of chaotic forecasting."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-import xarray as xr
 
 from stgate.errors import RequestError
-from stgate.simulate.run import Progress, State, integrate_members, member_stream, steps_in
+from stgate.simulate.advection import Ring
+from stgate.simulate.fast import FastLorenz96, worth_compiling
+from stgate.simulate.rk4 import RungeKuttaStepper, RungeKuttaTangent
+from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System, TangentStepper
 
-LYAPUNOV = {(40, 8.0): 1.698, (36, 8.0): 1.672, (40, 10.0): 2.304, (4, 20.0): 1.199}
-"""Leading Lyapunov exponents by (nodes, forcing), from tangent-linear QR runs with standard errors of .005 to .011."""
 
-
-def lorenz96(
-    *,
-    nodes: int = 40,
-    forcing: float = 8.0,
-    duration: float = 100.0,
-    step: float = 0.01,
-    every: int = 5,
-    members: int = 1,
-    seed: int = 0,
-    spinup: float = 20.0,
-    progress: Progress | None = None,
-) -> xr.Dataset:
-    """Simulate the single-scale Lorenz-96 system.
-
-    dx_k/dt = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F,  k = 0 … N-1 on a ring
+@dataclass(frozen=True, kw_only=True)
+class Lorenz96(System):
+    """dx_k/dt = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F_k,  k = 0 … N-1 on a ring.
 
     Advection conserves energy, the linear term damps it, F feeds it. For F = 8 and N = 40 the flow is chaotic with a
-    leading exponent of 1.70 per time unit (a Lyapunov time of 0.59). One time unit is about five atmospheric days.
-    Classical RK4; the first state is F plus seeded noise, and the spin-up is discarded.
+    leading exponent of 1.70 a time unit (a Lyapunov time of 0.59), 13 positive exponents and a Kaplan-Yorke dimension
+    of 27.1; for F below about 4 it is periodic or steady. One time unit is about five atmospheric days.
 
     Args:
         nodes: Number of sites N, at least 4.
-        forcing: F.
-        duration: Model time from the first to the last state kept.
-        step: Integration step. RK4 is safe up to about 0.4 / F.
-        every: Output stride: one state kept every so many steps.
-        members: Independent trajectories; member i does not depend on their number.
-        seed: Of the initial states.
-        spinup: Model time discarded at the start.
-        progress: Called with (steps done, steps in all).
-
-    Returns:
-        A panel with `x(member, time, node)`, float32, and how it was made in its attrs.
-
-    Raises:
-        RequestError: The step does not divide the spans, or is beyond RK4's stability (0.75 / F).
-        SimulationError: A member blew up.
+        forcing: F, one number or one for each site.
 
     References:
         Lorenz, E. N. (1996), Predictability: a problem partly solved. ECMWF Seminar on Predictability, 1-18.
-
-    >>> panel = lorenz96(nodes=8, duration=1.0, members=2)
-    >>> dict(panel.sizes)
-    {'member': 2, 'time': 21, 'node': 8}
-    """
-    if nodes < 4:
-        raise RequestError(f"nodes {nodes}: Lorenz-96 needs at least 4 sites")
-    if members < 1 or every < 1:
-        raise RequestError(f"{'members' if members < 1 else 'every'} must be at least 1")
-    if seed < 0:
-        raise RequestError(f"seed {seed}: must not be negative")
-    if step > 0.75 / max(abs(forcing), 1.0):
-        raise RequestError(
-            f"step {step:g}: RK4 blows up at forcing {forcing:g}; at most {0.4 / max(abs(forcing), 1.0):.2g} is safe"
-        )
-    discarded = steps_in(spinup, step, "spinup")
-    steps = every * steps_in(duration, every * step, "duration")
-    noise = [member_stream("lorenz96", seed, i).standard_normal(nodes) for i in range(members)]
-    stepper = RungeKutta4(members, nodes, forcing, step)
-    state = forcing + np.stack(noise)
-    bound = 100.0 * max(abs(forcing), 1.0)
-    if discarded:
-        state = integrate_members(stepper, state, steps=discarded, every=discarded, step=step, bound=bound)[-1].copy()
-    kept = integrate_members(stepper, state, steps=steps, every=every, step=step, bound=bound, progress=progress)
-    return _panel(
-        kept,
-        {
-            "nodes": nodes,
-            "forcing": forcing,
-            "duration": duration,
-            "step": step,
-            "every": every,
-            "members": members,
-            "seed": seed,
-            "spinup": spinup,
-        },
-    )
-
-
-class RungeKutta4:
-    """One classical RK4 step of Lorenz-96, in place on a (member, node) state, with work arrays kept.
-
-    The tendency reads a copy of the state with a halo (two sites before, one after), so that neighbours are views.
     """
 
-    def __init__(self, members: int, nodes: int, forcing: float, step: float) -> None:
-        self.forcing, self.step = forcing, step
-        self.halo = np.empty((members, nodes + 3))
-        self.slope, self.total = np.empty((members, nodes)), np.empty((members, nodes))
+    nodes: int = 40
+    forcing: float | tuple[float, ...] = 8.0
 
-    def tendency(self, state: State, out: State) -> State:
-        """dx/dt of a (member, node) state into `out`."""
-        halo = self.halo
-        halo[:, 2:-1] = state
-        halo[:, :2] = state[:, -2:]
-        halo[:, -1] = state[:, 0]
-        np.subtract(halo[:, 3:], halo[:, :-3], out=out)
-        out *= halo[:, 1:-2]
-        out -= state
-        out += self.forcing
-        return out
+    name: ClassVar[str] = "lorenz96"
+    integrator: ClassVar[str] = "RK4"
+    defaults: ClassVar[Defaults] = Defaults(duration=100.0, step=0.01, every=5, spinup=20.0)
+    zeros: ClassVar[int] = 1
 
-    def __call__(self, state: State) -> None:
-        """Advance the state by one step, in place."""
-        slope, total, step = self.slope, self.total, self.step
-        self.tendency(state, slope)
-        total[:] = slope
-        for weight, fraction in ((2.0, 0.5), (2.0, 0.5), (1.0, 1.0)):
-            slope *= fraction * step
-            slope += state
-            self.tendency(slope.copy(), slope)
-            total += weight * slope
-        total *= step / 6.0
-        state += total
+    def __post_init__(self) -> None:
+        if self.nodes < 4:
+            raise RequestError(f"nodes {self.nodes}: Lorenz-96 needs at least 4 sites")
+        object.__setattr__(self, "forcing", site_forcing(self.forcing, self.nodes))
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        many = isinstance(self.forcing, tuple)
+        return f"Lorenz-96, {self.nodes} sites, forcing {'by site' if many else format(self.forcing, 'g')}"
+
+    equation: ClassVar[str] = "dx_k/dt = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F_k"
+
+    @property
+    def dimension(self) -> int:
+        """N."""
+        return self.nodes
+
+    @property
+    def sites(self) -> int:
+        """N."""
+        return self.nodes
+
+    @property
+    def variables(self) -> dict[str, Attrs]:
+        """X."""
+        return {"x": {"long_name": "x", "units": "1"}}
+
+    @property
+    def limits(self) -> StepLimits:
+        """First failures were measured at 0.8 / F (F = 16), 1.0 / F (F = 10) and above 1.0 / F (F = 8)."""
+        scale = max(abs(peak(self.forcing)), 1.0)
+        return StepLimits(0.4 / scale, 0.75 / scale, f"RK4 may blow up at forcing {peak(self.forcing):g}")
+
+    @property
+    def bound(self) -> float:
+        """A hundred times the forcing."""
+        return 100.0 * max(abs(peak(self.forcing)), 1.0)
+
+    @property
+    def trace(self) -> float:
+        """Each site damps itself at rate 1 and advects its own perturbation nowhere."""
+        return -float(self.nodes)
+
+    @property
+    def attrs(self) -> Attrs:
+        """A ring of N sites."""
+        return {"boundary": "periodic", "period": float(self.nodes), "model_time_unit_in_days": 5.0}
+
+    def initial(self, stream: np.random.Generator) -> Array:
+        """F plus standard normal noise."""
+        return np.asarray(self.forcing + stream.standard_normal(self.nodes))
+
+    def symmetry(self, physical: Array) -> str | None:
+        """A pattern that repeats around the ring repeats forever, if the forcing does."""
+        forcing = np.broadcast_to(self.forcing, self.nodes)
+        return repeats(physical, forcing, "sites")
+
+    def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
+        """Compiled where numba is installed and the run is long enough to gain by it; the bits are the same."""
+        if worth_compiling(place.planned, states.size):
+            return FastLorenz96(states, np.broadcast_to(np.asarray(self.forcing, np.float64), self.nodes), step)
+        rows = np.arange(self.nodes)
+        return RungeKuttaStepper(Slope(self, states.shape[:1]), states, rows, rows[None], step, place.clock)
+
+    def tangent(self, states: Array, vectors: Array, *, step: float) -> TangentStepper:
+        """State and perturbations together."""
+        slope = Slope(self, (1 + vectors.shape[2], states.shape[0]))
+        return RungeKuttaTangent(slope, states, vectors, np.arange(self.nodes), step)
 
 
-def _panel(kept: State, parameters: dict[str, float]) -> xr.Dataset:
-    from stgate import __version__
+class Slope:
+    """The tendency over (site, member), or over (site, 1 + perturbation, member)."""
 
-    nodes, forcing = int(parameters["nodes"]), parameters["forcing"]
-    attrs: dict[str, object] = {
-        "Conventions": "CF-1.11",
-        "title": f"Lorenz-96, {nodes} sites, forcing {forcing:g}",
-        "source": f"stgate {__version__} simulate lorenz96",
-        "system": "lorenz96",
-        "equation": "dx_k/dt = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F",
-        "parameters": json.dumps(parameters),
-        "integrator": "RK4, float64; stored as float32",
-        "boundary": "periodic",
-    }
-    exponent = LYAPUNOV.get((nodes, forcing))
-    if exponent:
-        attrs["lyapunov_exponent"] = exponent
-    # An integer count times the step, in float64: float32 time drifts on long runs.
-    times = np.arange(kept.shape[0]) * parameters["every"] * parameters["step"]
-    return xr.Dataset(
-        {
-            "x": (
-                ("member", "time", "node"),
-                kept.transpose(1, 0, 2).astype("float32"),
-                {"long_name": "x", "units": "1"},
-            )
-        },
-        coords={
-            "member": np.arange(kept.shape[1]),
-            "time": ("time", times, {"long_name": "model time", "units": "1"}),
-            "node": np.arange(nodes),
-        },
-        attrs=attrs,
-    )
+    def __init__(self, system: Lorenz96, rest: tuple[int, ...]) -> None:
+        halo = np.zeros((system.nodes + 3, *rest))
+        tangent = len(rest) == 2
+        self.ring = Ring(halo, 0, system.nodes, tangent=tangent)
+        self.stage = self.ring.sites
+        forcing = np.asarray(system.forcing, dtype=np.float64)
+        self.forcing = forcing if forcing.ndim == 0 else forcing[:, None]
+        self.tangent = tangent
+
+    def __call__(self, out: Array, time: float) -> None:
+        """Write the slope at the stage's state into `out`."""
+        self.ring.advect(out)
+        np.subtract(out, self.stage, out)
+        fed = out[:, 0] if self.tangent else out
+        np.add(fed, self.forcing, fed)
+
+
+def site_forcing(forcing: float | tuple[float, ...], nodes: int) -> float | tuple[float, ...]:
+    """One number, or one for each site, as plain floats.
+
+    Raises:
+        RequestError: Not finite, or another number of them.
+    """
+    values = np.atleast_1d(np.asarray(forcing, dtype=np.float64))
+    if values.ndim != 1 or values.size not in (1, nodes):
+        raise RequestError(f"forcing: {values.size} values for {nodes} sites; give one, or one for each site")
+    if not np.isfinite(values).all():
+        raise RequestError("forcing: not a finite number")
+    return float(values[0]) if values.size == 1 else tuple(values.tolist())
+
+
+def peak(forcing: float | tuple[float, ...]) -> float:
+    """The forcing that is largest in magnitude."""
+    return float(max(np.atleast_1d(forcing), key=abs))
+
+
+def repeats(states: Array, forcing: Array, what: str) -> str | None:
+    """Say if a member repeats itself around a ring whose forcing does too, so that it always will."""
+    nodes = forcing.size
+    for period in (p for p in range(1, nodes) if nodes % p == 0):
+        if not np.array_equal(forcing, np.roll(forcing, period)):
+            continue
+        gap = np.abs(states - np.roll(states, period, axis=-1)).max(axis=-1)
+        same = gap <= 1e-12 * np.maximum(np.abs(states).max(axis=-1), 1e-300)
+        if same.any():
+            return f"member {int(np.argmax(same))} repeats itself every {period} {what} and always will"
+    return None

@@ -1,0 +1,82 @@
+"""`stgate lyapunov SYSTEM`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+
+from stgate import store
+from stgate.commands.parser import Parser, progress, said
+from stgate.commands.systems import add_parameters, listing, system_of, warnings_told
+from stgate.simulate.exponents import lyapunov
+from stgate.simulate.registry import SYSTEMS
+
+CHAOTIC = [name for name, kind in SYSTEMS.items() if kind.zeros]
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Measure the Lyapunov exponents of a system."""
+    name, rest = system_of(command, arguments, CHAOTIC)
+    if name is None:
+        print(listing(command, CHAOTIC), end="")
+        return
+    title = name.replace("_", "-")
+    parser = Parser(
+        f"{command} {title}",
+        f"Lyapunov exponents of {title} by the tangent-linear flow and QR, with their standard errors.",
+        f"stgate {command} {title} --members 8 --json",
+    )
+    names = [n for n in add_parameters(parser, SYSTEMS[name])]
+    default = SYSTEMS[name].defaults
+    add = parser.add_argument_group("the run").add_argument
+    add("--exponents", type=int, help="how many (default: all of a small system, else enough for its dimension)")
+    add("--duration", type=float, help=f"model time averaged over, a member (default {20 * default.duration:g})")
+    add("--transient", type=float, help="model time before that (default a tenth of it)")
+    add("--step", type=float, help=f"integration step (default {default.step:g})")
+    add("--members", type=int, default=8, help="independent trajectories (default 8)")
+    add("--seed", type=int, default=0, help="of the initial states (default 0)")
+    add("--force", action="store_true", help="run although the step is beyond the limit")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_out("the result as a dataset, .nc or .zarr", required=False)
+    given = parser.parse(rest)
+    out = store.check_out(given.out, overwrite=given.overwrite) if given.out else None
+    values = {n: getattr(given, n) for n in names}
+    run_options = {
+        n: getattr(given, n) for n in ("exponents", "duration", "transient", "step", "members", "seed", "force")
+    }
+    with warnings_told():
+        found = lyapunov(name, **values, **run_options, progress=progress(f"lyapunov {title}", "steps"))
+    print(json.dumps(_plain(found)) if given.json else table(found))
+    if out:
+        found.attrs["history"] = store.history(f"{command} {' '.join(arguments)}")
+        said(store.write(found, out, overwrite=given.overwrite))
+
+
+def table(found: xr.Dataset) -> str:
+    """The exponents and what follows from them, as text."""
+    pairs = zip(found["exponent"].values, found["exponent_error"].values, strict=True)
+    lines = [str(found.attrs["title"]), "", "rank  exponent     error"]
+    lines += [f"{rank:4d} {value:9.4f} {error:9.4f}" for rank, (value, error) in enumerate(pairs, 1)]
+    lines.append("")
+    for name in found.data_vars:
+        value = found[name]
+        if value.ndim == 0 and not math.isnan(float(value)):
+            lines.append(f"{value.attrs['long_name']}: {float(value):.6g}")
+    attrs = found.attrs
+    if "reference_exponent" in attrs:
+        lines.append(
+            f"reference for the leading exponent: {attrs['reference_exponent']} +- "
+            f"{attrs['reference_exponent_error']} ({attrs['reference_provenance']})"
+        )
+    return "\n".join(lines)
+
+
+def _plain(found: xr.Dataset) -> dict[str, Any]:
+    """Numbers and lists; what is unknown is null."""
+    values = {str(name): found[name].values.tolist() for name in found.data_vars}
+    known = {n: None if isinstance(v, float) and math.isnan(v) else v for n, v in values.items()}
+    return {**known, "attrs": dict(found.attrs)}

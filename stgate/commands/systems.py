@@ -1,0 +1,100 @@
+"""A system's own options: names, types and defaults from its dataclass's fields, help from its docstring."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from stgate.commands.parser import Parser
+from stgate.errors import RequestError, SimulationWarning, did_you_mean
+from stgate.simulate.registry import SYSTEMS, build
+from stgate.simulate.system import System
+
+NUMBERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "int | None": int, "str": str}
+
+
+def system_of(command: str, arguments: Sequence[str], names: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The system that is named among the arguments, and the others; None where help is asked for without one.
+
+    Raises:
+        RequestError: None is named, or an unknown one.
+    """
+    known = {name.replace("_", "-"): name for name in names} | {name: name for name in names}
+    for place, word in enumerate(arguments):
+        if word in known:
+            return known[word], [*arguments[:place], *arguments[place + 1 :]]
+    first = next((a for a in arguments if not a.startswith("-")), None)
+    if first is not None and arguments[0] == first:
+        raise RequestError(f"system {first!r}: {did_you_mean(first, [n.replace('_', '-') for n in names])}")
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return None, list(arguments)
+    hyphens = ", ".join(n.replace("_", "-") for n in names)
+    raise RequestError(f"name the system first: stgate {command} SYSTEM, one of {hyphens}")
+
+
+def add_parameters(parser: Parser, kind: type[System]) -> list[str]:
+    """Add a system's parameters; returns their names."""
+    group = parser.add_argument_group("the system")
+    text = _arguments(kind)
+    names = []
+    if "preset" in text:
+        group.add_argument("--preset", help=text["preset"])
+        names.append("preset")
+    for field in fields(kind):
+        annotation, option = str(field.type), f"--{field.name.replace('_', '-')}"
+        default = "" if field.default is None else f" (default {_shown(field.default)})"
+        about: dict[str, Any] = {"help": text[field.name].rstrip(".") + default, "dest": field.name}
+        if "tuple" in annotation:
+            group.add_argument(option, nargs="+", type=str if "str" in annotation else float, metavar="V", **about)
+        else:
+            group.add_argument(option, type=NUMBERS[annotation], **about)
+        names.append(field.name)
+    return names
+
+
+def system_from(name: str, given: Any, names: list[str]) -> System:  # noqa: ANN401 (an argparse namespace)
+    """The system of the parsed options."""
+    values = {key: getattr(given, key) for key in names}
+    return build(name, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def listing(command: str, names: Sequence[str]) -> str:
+    """The systems with their equations, as the help without a system prints them."""
+    lines = [f"usage: stgate {command} SYSTEM [options]", ""]
+    for name in names:
+        summary = str(SYSTEMS[name].__doc__).strip().splitlines()[0].rstrip(".")
+        lines.append(f"  {name.replace('_', '-'):<22}{summary}")
+    return "\n".join([*lines, "", f"  stgate {command} SYSTEM --help   the options of a system", ""])
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print warnings of simulations as one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SimulationWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:  # noqa: ANN401
+            if issubclass(category, SimulationWarning):
+                print(f"stgate: warning: {message}", file=sys.stderr)
+            else:
+                usual(message, category, *rest)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _arguments(kind: type[System]) -> dict[str, str]:
+    """The Args section of a class's docstring."""
+    found = re.search(r"Args:\n(.*?)(\n\n|\Z)", str(kind.__doc__), re.DOTALL)
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", found[1] if found else "", re.MULTILINE)
+    return {name: " ".join(text.split()).replace("`", "").replace("%", "%%") for name, text in entries}
+
+
+def _shown(default: object) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"

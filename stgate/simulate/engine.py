@@ -1,0 +1,145 @@
+"""Stepping the members of a plan, in blocks over cores, each slice of output checked before it is handed on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from stgate.errors import SimulationError
+from stgate.simulate.plan import Plan, Progress
+from stgate.simulate.system import Array, Place
+
+SLICE_SECONDS = 0.3
+"""About how long the cores work between two checks and reports."""
+
+
+def seconds_needed(plan: Plan, trial: float = 0.5) -> float:
+    """About how long a run takes, by stepping its members for a moment."""
+    engine = Engine(plan, plan.states(), 0, None)
+    with engine:
+        row = engine._room(1)
+        steps, started = 1, time.monotonic()
+        engine._advance(row, 1)  # the first step also loads what is compiled
+        started = time.monotonic()
+        while time.monotonic() - started < trial and engine.clock < plan.steps:
+            steps = min(2 * steps, engine._slice(1))
+            engine._advance(row, steps)
+        rate = (engine.clock - 1) / max(time.monotonic() - started, 1e-9)
+    return plan.steps / max(rate, 1e-9)
+
+
+class Engine:
+    """All members of a plan, stepping.
+
+    Args:
+        plan: What to do.
+        states: Internal states, (member, internal size), at `clock` steps.
+        clock: Steps done before.
+        progress: Called with (steps done, steps in all).
+    """
+
+    def __init__(self, plan: Plan, states: Array, clock: int, progress: Progress | None) -> None:
+        self.plan, self.clock, self.progress = plan, clock, progress
+        self.planned = plan.steps - clock
+        self.blocks = plan.blocks
+        self.steppers = [
+            plan.system.stepper(
+                states[block.start : block.stop],
+                step=plan.step,
+                place=Place(clock, plan.discarded, plan.seed, block.start, self.planned),
+            )
+            for block in self.blocks
+        ]
+        self.pool = ThreadPoolExecutor(plan.workers) if len(self.blocks) > 1 and plan.workers > 1 else None
+        self.pace = 1.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+    @property
+    def states(self) -> Array:
+        """A copy of the exact internal states, (member, internal size)."""
+        return np.concatenate([stepper.state for stepper in self.steppers])
+
+    def spin_up(self) -> None:
+        """Discard the spin-up.
+
+        Raises:
+            SimulationError: A member blew up in it.
+        """
+        row = self._room(1)
+        while self.clock < self.plan.discarded:
+            steps = min(self._slice(1), self.plan.discarded - self.clock)
+            self._advance(row, steps)
+            self._check(row, self.clock, steps)
+
+    def chunks(self, first: int) -> Iterator[tuple[int, Array]]:
+        """Yield (index of the first output, (time, member, variable, node)) from output `first` on.
+
+        Raises:
+            SimulationError: A member blew up; the chunk in which it did is not yielded.
+        """
+        plan = self.plan
+        room = self._room(plan.chunk)
+        while first < plan.outputs:
+            last = min(first + plan.chunk, plan.outputs)
+            at = first
+            if first == 0:
+                for block, stepper in zip(self.blocks, self.steppers, strict=True):
+                    stepper.read(room[0, block.start : block.stop])
+                at = 1
+            while at < last:
+                rows = room[at - first : min(at + self._slice(plan.every), last) - first]
+                self._advance(rows, plan.every)
+                self._check(rows, self.clock - len(rows) * plan.every + plan.every, plan.every)
+                at += len(rows)
+            yield first, room[: last - first]
+            first = last
+
+    def _room(self, rows: int) -> Array:
+        plan = self.plan
+        return np.empty((rows, plan.members, len(plan.system.variables), plan.system.sites), plan.dtype)
+
+    def _slice(self, stride: int) -> int:
+        return max(int(self.pace / stride), 1)
+
+    def _advance(self, rows: Array, every: int) -> None:
+        started = time.monotonic()
+
+        def advance(index: int) -> None:
+            block = self.blocks[index]
+            self.steppers[index].record(rows[:, block.start : block.stop], every)
+
+        for _ in (self.pool.map if self.pool else map)(advance, range(len(self.blocks))):
+            pass
+        steps = len(rows) * every
+        self.clock += steps
+        rate = steps / max(time.monotonic() - started, 1e-6)
+        self.pace = min(rate * SLICE_SECONDS, 4 * max(self.pace, steps))
+        if self.progress:
+            self.progress(self.clock, self.plan.steps)
+
+    def _check(self, rows: Array, clock: int, every: int) -> None:
+        """Refuse rows, the first one at step `clock`, in which a member left the bounded region."""
+        plan = self.plan
+        bound = plan.bound
+        rows = rows[:, :, plan.system.watched]
+        if rows.max() < bound and rows.min() > -bound:  # false for a NaN too
+            return
+        bad = ~(np.abs(rows) < bound).all(axis=(2, 3))
+        row, member = np.argwhere(bad)[0]
+        steps = clock + int(row) * every - plan.discarded
+        safe = min(plan.step / 2, plan.system.limits.warn)
+        when = f"by time {steps * plan.step:g}" if steps > 0 else "in the spin-up"
+        raise SimulationError(f"member {member} blew up {when} with step {plan.step:g}; try --step {safe:.3g}")

@@ -1,0 +1,232 @@
+"""A run, decided before any work is done: counts of steps, members, starts, blocks, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from stgate.errors import RequestError, SimulationWarning, did_you_mean
+from stgate.panel import some
+from stgate.simulate.counting import member_stream, steps_in
+from stgate.simulate.system import Array, System, positive
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+CHUNK = 2**23
+"""Bytes in a chunk of output."""
+DTYPES = ("float32", "float64")
+
+
+class RunOptions(TypedDict, total=False):
+    """The options that every system's run takes.
+
+    duration: Model time from the first to the last state kept.
+    step: Integration step.
+    every: Output stride: one state kept every so many steps.
+    members: Independent trajectories; member i does not depend on their number.
+    seed: Of the initial states.
+    spinup: Model time discarded at the start; 0 by default where an initial state is given.
+    initial: An initial state, (node,) or (member, node), or a panel whose last time is one.
+    dtype: Of what is kept, float32 or float64; all is computed in float64.
+    verify: Measure the valid-ground-truth time by a twin run at half the step.
+    force: Run although the step is beyond the system's limit.
+    workers: Threads over blocks of members; by default one a core. The bits do not depend on it.
+    out: Stream to this .zarr store; the panel comes back opened lazily.
+    overwrite: Replace an existing `out`.
+    resume: Go on with the stopped run of `out`; it ends in the same bits.
+    history: A line for the panel's history.
+    progress: Called with (steps done, steps in all).
+    """
+
+    duration: float
+    step: float
+    every: int
+    members: int | None
+    seed: int
+    spinup: float | None
+    initial: ArrayLike | xr.Dataset | None
+    dtype: str
+    verify: bool
+    force: bool
+    workers: int | None
+    out: str | os.PathLike[str] | None
+    overwrite: bool
+    resume: bool
+    history: str | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, all counts whole."""
+
+    system: System
+    step: float
+    every: int
+    outputs: int
+    """How many states are kept, the first one included."""
+    discarded: int
+    """Steps of spin-up."""
+    members: int
+    seed: int
+    given: Array | None
+    """The initial states if they were given, (member, size)."""
+    dtype: str
+    verify: bool
+    workers: int
+    out: Path | None
+
+    @classmethod
+    def make(cls, system: System, options: RunOptions) -> Plan:
+        """Check the options of a run and fill in what is left open.
+
+        Raises:
+            RequestError: A span that the step does not divide, a step beyond the limit, a wrong start, a wrong number.
+        """
+        for name in options:
+            if name not in RunOptions.__annotations__:
+                known = [*RunOptions.__annotations__, *system.parameters]
+                raise RequestError(f"{name}: no such option of {system.name}; {did_you_mean(name, known)}")
+        defaults = system.defaults
+        step = float(options.get("step", defaults.step))
+        every = options.get("every", defaults.every)
+        positive(every=every)
+        outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration") + 1
+        given = _given(system, options.get("initial"))
+        spinup = options.get("spinup")
+        members = options.get("members")
+        if given is not None:
+            if members not in (None, len(given)):
+                raise RequestError(f"members {members}: {len(given)} initial states were given; leave members out")
+            members = len(given)
+        members = 1 if members is None else members
+        seed, dtype = options.get("seed", 0), options.get("dtype", "float32")
+        workers = options.get("workers") or _cores()
+        positive(members=members, workers=workers)
+        if seed < 0:
+            raise RequestError(f"seed {seed}: must not be negative")
+        if dtype not in DTYPES:
+            raise RequestError(f"dtype {dtype!r}: {did_you_mean(str(dtype), DTYPES)}")
+        check_step(system, step, force=options.get("force", False))
+        if given is not None and (why := system.symmetry(given)):
+            warnings.warn(f"initial state: {why}; add some noise for a generic one", SimulationWarning, stacklevel=4)
+        out = options.get("out")
+        return cls(
+            system=system,
+            step=step,
+            every=every,
+            outputs=outputs,
+            discarded=_steps(spinup, defaults.spinup if given is None else 0.0, step, "spinup"),
+            members=members,
+            seed=seed,
+            given=given,
+            dtype=dtype,
+            verify=options.get("verify", True) and bool(system.zeros or given is not None),
+            workers=workers,
+            out=None if out is None else Path(out),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Steps in all, the spin-up included."""
+        return self.discarded + (self.outputs - 1) * self.every
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the panel's variables."""
+        return self.outputs * self.row_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one time of all members."""
+        return self.members * len(self.system.variables) * self.system.sites * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk(self) -> int:
+        """Times in a chunk of output."""
+        return min(max(CHUNK // self.row_bytes, 1), self.outputs)
+
+    @property
+    def blocks(self) -> list[range]:
+        """The members of each block: what fits the cache, and something for every core."""
+        most = max(self.system.block // self.system.dimension, 1)
+        fair = -(-self.members // self.workers)
+        size = min(most, fair) if self.members * self.system.dimension > self.system.block // 4 else self.members
+        return [range(first, min(first + size, self.members)) for first in range(0, self.members, size)]
+
+    @property
+    def bound(self) -> float:
+        """A magnitude that no kept value reaches unless the run blew up."""
+        return max(self.system.bound, 100 * float(np.abs(self.given).max()) if self.given is not None else 0.0)
+
+    def states(self) -> Array:
+        """The internal states to start from, (member, internal size)."""
+        if self.given is not None:
+            return self.system.encode(self.given)
+        streams = (member_stream(self.system.name, self.seed, member) for member in range(self.members))
+        return self.system.encode(np.stack([self.system.initial(stream) for stream in streams]))
+
+
+def _steps(span: float | None, default: float, step: float, name: str) -> int:
+    """A span's steps: one that is given must be a whole number of them, the default is rounded up."""
+    if span is not None or not step > 0:
+        return steps_in(default if span is None else span, step, name)
+    return math.ceil(default / step - 1e-9)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_step(system: System, step: float, *, force: bool) -> None:
+    """Warn of a step that is inaccurate, refuse one that blows up or is wrong.
+
+    Raises:
+        RequestError: The step is beyond the system's limit and `force` is off.
+    """
+    limits = system.limits
+    if step > limits.refuse and not force:
+        raise RequestError(f"step {step:g}: {limits.why}; at most {limits.warn:.2g} is safe (--force runs it anyway)")
+    if step > limits.warn:
+        text = f"step {step:g}: {limits.why}; at most {limits.warn:.2g} is safe"
+        warnings.warn(text, SimulationWarning, stacklevel=5)
+
+
+def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | None:
+    """Initial states as (member, size), copied: in-place steps must not alter the caller's."""
+    if initial is None:
+        return None
+    if isinstance(initial, xr.Dataset):
+        missing = [name for name in system.state_variables if name not in initial]
+        if missing:
+            raise RequestError(f"initial: the panel has no {some(missing)}, which is part of the state")
+        last = initial.isel(time=-1) if "time" in initial.dims else initial
+        last = last if "member" in last.dims else last.expand_dims("member")
+        fields = {name: last[name].transpose("member", "node").values for name in system.state_variables}
+        sizes = {values.shape[1] for values in fields.values()}
+        if sizes != {system.sites}:
+            raise RequestError(f"initial: the panel has {some(sorted(sizes))} nodes, the system {system.sites}")
+        states = system.gather(fields)
+    else:
+        try:
+            states = np.atleast_2d(np.asarray(initial, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise RequestError("initial: neither an array of numbers nor a panel") from error
+        if states.ndim != 2 or states.shape[1] != system.dimension or not len(states):
+            raise RequestError(
+                f"initial: shape {states.shape}; one state of {system.name} has {system.dimension} values"
+            )
+    states = np.array(states, dtype=np.float64)
+    if not np.isfinite(states).all():
+        raise RequestError("initial: not all values are finite")
+    return states

@@ -1,0 +1,28 @@
+"""The systems by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stgate.errors import RequestError, did_you_mean
+from stgate.simulate.system import System
+from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
+from stgate.simulate.systems.lorenz96 import Lorenz96
+from stgate.simulate.systems.lorenz96_scales import Lorenz96ThreeScale, Lorenz96TwoScale
+from stgate.simulate.systems.sensor_network import SensorNetwork
+
+SYSTEMS: dict[str, type[System]] = {
+    kind.name: kind for kind in (Lorenz96, Lorenz96TwoScale, Lorenz96ThreeScale, KuramotoSivashinsky, SensorNetwork)
+}
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> System:
+    """A system from its name and parameters, `preset` among them; what is None is left to the default.
+
+    Raises:
+        RequestError: No such system or parameter, or a value that is wrong.
+    """
+    if name not in SYSTEMS:
+        raise RequestError(f"system {name!r}: {did_you_mean(name, SYSTEMS)}")
+    return SYSTEMS[name].of(**{key: value for key, value in parameters.items() if value is not None})

@@ -1,0 +1,120 @@
+"""A user's own system of ordinary differential equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stgate.errors import RequestError
+from stgate.simulate.rk4 import FunctionSlope, RungeKuttaStepper
+from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinarySystem(System):
+    """dx/dt = rhs(t, x), of which nothing is known but what it returns.
+
+    Args:
+        function: rhs(time, state) over (member, node).
+        nodes: Number of components.
+        called: The system's name.
+        variable: The variable's name.
+        units: Of the variable.
+        given: What else tells it from another system.
+    """
+
+    function: Callable[[float, Array], Array]
+    nodes: int
+    called: str = "user"
+    variable: str = "x"
+    units: str = "1"
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    integrator: ClassVar[str] = "RK4"
+    equation: ClassVar[str] = "dx/dt = rhs(t, x), given by the user"
+    defaults: ClassVar[Defaults] = Defaults(duration=100.0, step=0.01, every=1, spinup=0.0)
+
+    @classmethod
+    def from_rhs(
+        cls,
+        rhs: Callable[[float, Array], ArrayLike],
+        states: Array,
+        *,
+        name: str,
+        variable: str,
+        units: str,
+        parameters: Mapping[str, Any] | None,
+    ) -> OrdinarySystem:
+        """The system of a right-hand side, which is tried on the initial states.
+
+        Raises:
+            RequestError: It returns another shape, or something that is not finite.
+        """
+        slope = np.asarray(rhs(0.0, np.array(states)))
+        if slope.shape != states.shape:
+            raise RequestError(f"rhs: returns shape {slope.shape} for states {states.shape}; it takes (member, node)")
+        if not np.isfinite(np.asarray(slope, dtype=np.float64)).all():
+            raise RequestError("rhs: not finite at the initial state")
+
+        def function(time: float, state: Array) -> Array:
+            return np.asarray(rhs(time, state), dtype=np.float64)
+
+        system = cls(
+            function=function,
+            nodes=states.shape[1],
+            called=name,
+            variable=variable,
+            units=units,
+            given=dict(parameters or {}),
+        )
+        object.__setattr__(system, "name", name)
+        return system
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return f"{self.called}, {self.nodes} components"
+
+    @property
+    def dimension(self) -> int:
+        """The number of components."""
+        return self.nodes
+
+    @property
+    def sites(self) -> int:
+        """The number of components."""
+        return self.nodes
+
+    @property
+    def variables(self) -> dict[str, Attrs]:
+        """The one variable."""
+        return {self.variable: {"long_name": self.variable, "units": self.units}}
+
+    @property
+    def limits(self) -> StepLimits:
+        """Nothing is known."""
+        return StepLimits(np.inf, np.inf, "")
+
+    @property
+    def bound(self) -> float:
+        """What float32 can hold with room to spare."""
+        return 1e30
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the user gave."""
+        return dict(self.given)
+
+    def initial(self, stream: np.random.Generator) -> Array:
+        """There is none: the user gives it."""
+        raise RequestError("integrate: give the initial state")
+
+    def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
+        """RK4 over (node, member)."""
+        rows = np.arange(self.nodes)
+        slope = FunctionSlope(self.function, *states.shape)
+        return RungeKuttaStepper(slope, states, rows, rows[None], step, place.clock)

@@ -1,0 +1,246 @@
+"""A network of air-quality stations in a field whose truth is known everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from stgate.errors import RequestError
+from stgate.simulate.counting import member_stream
+from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System, positive
+
+GRID = 32
+"""Waves in each direction; the sources are smooth, so the next one would carry less than 1e-5 of the field."""
+SOURCES = 6
+DRAWS = 24
+"""Steps whose random numbers are drawn together; each lot has a stream of its own, so that a run can go on anywhere."""
+YEAR = 8766.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorNetwork(System):
+    """c_t + w(t)·∇c = κ ∇²c - c/τ(t) + E(x, t) on a periodic square, sampled by stations.
+
+    Six smooth sources and a faint background emit, more at rush hours and in winter; the wind w, the same everywhere,
+    is a mean plus a sea breeze that turns daily plus an Ornstein-Uhlenbeck process; dilution 1/τ is strongest in the
+    early afternoon. Over each step wind, dilution and emissions are constant, taken at its middle, and each Fourier
+    mode is then advanced exactly: the truth has no error of discretisation, and is known at any place. A station
+    reports it times log-normal noise of mean 1. Time is in hours and the panel's time is a calendar.
+
+    Args:
+        stations: Number of stations, at random places.
+        places: Further random places without a station, where the truth is known and nothing is measured.
+        size: Side of the square in km.
+        noise: Standard deviation of the logarithm of the instrument noise.
+        start: The first time that is kept.
+
+    References:
+        Sigrist, F., Künsch, H. R., Stahel, W. A. (2015), J. R. Stat. Soc. B 77, 3-33, doi:10.1111/rssb.12061 (the
+        spectral solution of advection-diffusion with damping and forcing).
+    """
+
+    stations: int = 36
+    places: int = 0
+    size: float = 100.0
+    noise: float = 0.1
+    start: str = "2020-01-01"
+
+    name: ClassVar[str] = "sensor_network"
+    integrator: ClassVar[str] = "exact for each Fourier mode, wind and emissions constant over a step"
+    equation: ClassVar[str] = "c_t + w(t).grad c = kappa lap c - c/tau(t) + E(x, t)"
+    defaults: ClassVar[Defaults] = Defaults(duration=8760.0, step=1.0, every=1, spinup=240.0)
+    watched: ClassVar[slice] = slice(1, None)
+
+    diffusivity: ClassVar[float] = 5.0  # km²/h
+    lifetime: ClassVar[float] = 16.0  # h
+    background: ClassVar[float] = 0.4  # µg/m³/h
+
+    def __post_init__(self) -> None:
+        positive(stations=self.stations)
+        if self.places < 0:
+            raise RequestError(f"places {self.places}: must not be negative")
+        if not (np.isfinite(self.size) and self.size >= 20):
+            raise RequestError(f"size {self.size:g}: the square is at least 20 km wide")
+        if not (np.isfinite(self.noise) and self.noise >= 0):
+            raise RequestError(f"noise {self.noise:g}: must not be negative")
+        try:
+            start = pd.Timestamp(self.start)
+        except ValueError as error:
+            raise RequestError(f"start {self.start!r}: not a time; write it as 2020-01-01") from error
+        if start.tz is not None or pd.isna(start):
+            raise RequestError(f"start {self.start!r}: a time without a zone, as 2020-01-01")
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return f"Sensor network, {self.stations} stations in an advected field of known truth"
+
+    @property
+    def dimension(self) -> int:
+        """Points of the grid."""
+        return GRID * GRID
+
+    @property
+    def sites(self) -> int:
+        """Stations first, then places without one."""
+        return self.stations + self.places
+
+    @property
+    def variables(self) -> dict[str, Attrs]:
+        """What is measured, what is true, and the wind."""
+        pm25 = {"units": "ug/m3", "standard_name": "mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air"}
+        return {
+            "pm25": {"long_name": "PM2.5 as measured", **pm25},
+            "pm25_truth": {"long_name": "PM2.5 without instrument noise", **pm25},
+            "wind_u": {"long_name": "eastward wind", "units": "m s-1", "standard_name": "eastward_wind"},
+            "wind_v": {"long_name": "northward wind", "units": "m s-1", "standard_name": "northward_wind"},
+        }
+
+    @property
+    def state_variables(self) -> tuple[str, ...]:
+        """The field on its grid, which no panel has."""
+        return ("field",)
+
+    @property
+    def limits(self) -> StepLimits:
+        """The solution is exact for any step; a long one only coarsens wind and cycles."""
+        return StepLimits(3.0, 24.0, "wind and daily cycle are constant over a step")
+
+    @property
+    def bound(self) -> float:
+        """Far above any concentration."""
+        return 1e7
+
+    @property
+    def attrs(self) -> Attrs:
+        """The square."""
+        return {"boundary_of_field": "periodic", "domain_km": float(self.size)}
+
+    def layout(self, seed: int) -> tuple[Array, Array]:
+        """Where the nodes are, (node, 2) in km, and the sources' spectrum, (wave, wave)."""
+        stream = member_stream("sensor_network layout", seed)
+        strength = stream.uniform(2.0, 8.0, SOURCES)
+        where = stream.uniform(0.0, self.size, (SOURCES, 2))
+        width = stream.uniform(0.06, 0.12, SOURCES) * self.size
+        nodes = stream.uniform(0.0, self.size, (self.sites, 2))
+        kx, ky = self.waves
+        spectrum = np.zeros((GRID, GRID // 2 + 1), complex)
+        for q, (x, y), s in zip(strength, where, width, strict=True):
+            area = 2 * np.pi * s**2 / self.size**2
+            spectrum += q * area * np.exp(-0.5 * s**2 * (kx**2 + ky**2) - 1j * (kx * x + ky * y))
+        spectrum[0, 0] += self.background
+        return nodes, spectrum
+
+    @cached_property
+    def waves(self) -> tuple[Array, Array]:
+        """Wave numbers, (wave, wave) each."""
+        k = 2 * np.pi / self.size
+        return np.meshgrid(k * np.fft.fftfreq(GRID, 1 / GRID), k * np.arange(GRID // 2 + 1), indexing="ij")
+
+    def coords(self, seed: int) -> dict[str, Any]:
+        """Labels, positions, and which nodes are stations."""
+        (nodes, _), counts = self.layout(seed), (self.stations, self.places)
+        labels = [f"{kind}{i:03d}" for kind, count in zip("sp", counts, strict=True) for i in range(count)]
+        return {
+            "node": np.array(labels),
+            "x": ("node", nodes[:, 0], {"units": "km", "long_name": "eastward position"}),
+            "y": ("node", nodes[:, 1], {"units": "km", "long_name": "northward position"}),
+            "station": ("node", np.arange(self.sites) < self.stations, {"long_name": "whether there is a station"}),
+        }
+
+    def times(self, counts: Array, step: float) -> Any:  # noqa: ANN401 (a DatetimeIndex)
+        """Hours from the start, as a calendar."""
+        seconds = step * 3600
+        if abs(seconds - round(seconds)) > 1e-6:
+            raise RequestError(f"step {step:g}: hours that make up whole seconds")
+        return pd.Timestamp(self.start).as_unit("s") + pd.to_timedelta(counts * round(seconds), unit="s").as_unit("s")
+
+    def initial(self, stream: np.random.Generator) -> Array:
+        """Clean air; the spin-up fills it."""
+        return np.zeros(self.dimension)
+
+    def encode(self, physical: Array) -> Array:
+        """The spectrum over the number of points, and behind it the wind's random part as one complex number."""
+        fields = np.asarray(physical, dtype=np.float64).reshape(-1, GRID, GRID)
+        spectra = (np.fft.rfft2(fields) / GRID**2).reshape(len(fields), -1)
+        return np.concatenate([spectra, np.zeros((len(fields), 1))], axis=1)
+
+    def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
+        """Exact steps of the spectra."""
+        return NetworkStepper(self, states, step, place)
+
+
+class NetworkStepper(Stepper):
+    """Members as spectra, (member, wave · wave + 1), the random part of the wind behind."""
+
+    def __init__(self, system: SensorNetwork, states: Array, step: float, place: Place) -> None:
+        self.system, self.step, self.clock, self.place = system, step, place.clock, place
+        self.spectra, self.wander = states[:, :-1].copy(), states[:, -1].copy()
+        nodes, sources = system.layout(place.seed)
+        self.kx, self.ky = (k.ravel() for k in system.waves)
+        self.sources = sources.ravel()
+        # A real field from half its spectrum: all columns but the first and the last stand for two waves.
+        weight = np.full((GRID, GRID // 2 + 1), 2.0)
+        weight[:, [0, -1]] = 1.0
+        phases = np.exp(1j * (np.outer(self.kx, nodes[:, 0]) + np.outer(self.ky, nodes[:, 1])))
+        self.at_nodes = weight.reshape(-1, 1) * phases  # (wave, node)
+        epoch = (pd.Timestamp(system.start) - pd.Timestamp("2000-01-01")) / pd.Timedelta("1h")
+        self.epoch = epoch - place.origin * step
+        self.lots: dict[int, list[tuple[Array, Array]]] = {}
+
+    def draws(self, clock: int) -> tuple[Array, Array]:
+        """Random numbers of a step: for the wind (member,), complex, and for the instruments (member, node)."""
+        lot, row = divmod(clock, DRAWS)
+        if lot not in self.lots:
+            members = range(self.place.first, self.place.first + len(self.spectra))
+            streams = [member_stream(self.system.name, self.place.seed, member, lot) for member in members]
+            wind = np.stack([s.standard_normal((DRAWS, 2)) for s in streams]) @ np.array([1.0, 1.0j])
+            instruments = np.stack([s.standard_normal((DRAWS, self.system.sites)) for s in streams])
+            self.lots = {lot: [(wind[:, i], instruments[:, i]) for i in range(DRAWS)]}
+        wind, instruments = self.lots[lot][row]
+        return wind, instruments
+
+    def wind(self, hour: float) -> Array:
+        """Eastward + i northward wind in km/h, (member,): a mean, a sea breeze, and the random part."""
+        return np.asarray(4.0 + 2.0j + 5.0 * np.exp(2j * np.pi * hour / 24) + self.wander)
+
+    def advance(self, steps: int) -> None:
+        """Advance all members by so many steps."""
+        system, h = self.system, self.step
+        keep = np.exp(-h / 36.0)
+        for _ in range(steps):
+            hour = self.epoch + (self.clock + 0.5) * h
+            self.wander = keep * self.wander + 8.0 * np.sqrt(1 - keep**2) * self.draws(self.clock)[0]
+            wind = self.wind(hour)[:, None]
+            day, year = 2 * np.pi * hour / 24, 2 * np.pi * hour / YEAR
+            emission = (1 - 0.4 * np.cos(day) - 0.3 * np.cos(2 * day - 2.0)) * (1 + 0.4 * np.cos(year))
+            dilution = (1 - 0.6 * np.cos(day - 0.5)) / system.lifetime
+            rate = -(
+                1j * (wind.real * self.kx + wind.imag * self.ky)
+                + system.diffusivity * (self.kx**2 + self.ky**2)
+                + dilution
+            )
+            growth = np.exp(h * rate)
+            self.spectra = growth * self.spectra + (growth - 1) / rate * (emission * self.sources)
+            self.clock += 1
+
+    def read(self, out: Array) -> None:
+        """Write measured and true concentration and the wind into `out`, (member, variable, node)."""
+        system = self.system
+        # One member at a time: a matrix product rounds differently for different numbers of rows.
+        for member, spectrum in enumerate(self.spectra):
+            out[member, 1] = (spectrum @ self.at_nodes).real
+        noise = system.noise * self.draws(self.clock)[1] - 0.5 * system.noise**2
+        out[:, 0] = out[:, 1] * np.exp(noise)
+        out[:, 0, system.stations :] = np.nan
+        wind = self.wind(self.epoch + self.clock * self.step)[:, None] / 3.6
+        out[:, 2], out[:, 3] = wind.real, wind.imag
+
+    @property
+    def state(self) -> Array:
+        """A copy of the spectra and the wind's random part."""
+        return np.concatenate([self.spectra, self.wander[:, None]], axis=1)

@@ -1,0 +1,67 @@
+"""How long a run agrees with its equation: the valid-ground-truth time.
+
+Chaos magnifies the truncation error of the step. A twin run at half the step shows for how long a trajectory is that of
+the equation and not of the step; a forecast that is right for longer has learnt the discrete map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stgate.simulate.plan import Plan
+from stgate.simulate.system import Array, Attrs, Place
+
+THRESHOLD = 0.5
+"""Normalised root-mean-square difference at which two runs are said to part."""
+MEMBERS = 4
+LONGEST = 20_000
+"""Steps after which the time is given as a lower bound."""
+SAMPLES = 64
+
+
+def valid_ground_truth(plan: Plan, states: Array) -> Attrs:
+    """Run the first members again at half the step until the two runs part.
+
+    NRMSE(t) is the root of the mean over nodes of the squared difference of the leading variable over that variable's
+    variance in the finer run; the time is the first sample at which it exceeds 0.5, averaged over up to 4 members.
+
+    Args:
+        plan: The run.
+        states: Internal states after the spin-up.
+
+    Returns:
+        Attributes: the mean time, the least, and what they mean.
+
+    References:
+        Hurley, D., Shaheen, S. (2025), arXiv:2508.06730.
+    """
+    states, step = states[:MEMBERS], plan.step
+    stride = max(1, round(plan.every / 2))
+    shape = (SAMPLES, len(states), len(plan.system.variables), plan.system.sites)
+    coarse = plan.system.stepper(states, step=step, place=Place(plan.discarded, plan.discarded, plan.seed))
+    fine = plan.system.stepper(states, step=step / 2, place=Place(2 * plan.discarded, 2 * plan.discarded, plan.seed))
+    errors, values = [], []
+    for _ in range(max(LONGEST // (SAMPLES * stride), 1)):
+        ours, finer = np.empty(shape), np.empty(shape)
+        coarse.record(ours, stride)
+        fine.record(finer, 2 * stride)
+        values.append(finer[:, :, 0])
+        errors.append(((ours - finer)[:, :, 0] ** 2).mean(axis=-1))
+        variance = max(float(np.concatenate(values).var()), 1e-300)
+        parted = np.sqrt(np.concatenate(errors) / variance) > THRESHOLD  # (time, member)
+        if parted.any(axis=0).all():
+            times = (parted.argmax(axis=0) + 1) * stride * step
+            return _attrs(float(times.mean()), float(times.min()), len(states), step, reached=True)
+    longest = len(parted) * stride * step
+    times = np.where(parted.any(axis=0), (parted.argmax(axis=0) + 1) * stride * step, longest)
+    return _attrs(float(times.mean()), float(times.min()), len(states), step, reached=False)
+
+
+def _attrs(mean: float, least: float, members: int, step: float, *, reached: bool) -> Attrs:
+    bound = "" if reached else "; a lower bound: not all of them parted"
+    return {
+        "valid_ground_truth_time": float(f"{mean:.6g}"),
+        "valid_ground_truth_time_least": float(f"{least:.6g}"),
+        "valid_ground_truth_comment": f"time until NRMSE > {THRESHOLD} to a twin run at step {step / 2:g}, "
+        f"mean and least of {members} members{bound}",
+    }

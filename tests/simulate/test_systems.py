@@ -1,0 +1,223 @@
+"""Every system: orders, references, streams of random numbers, streaming and resuming."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from stgate.errors import RequestError, SimulationError, SimulationWarning
+from stgate.panel import check_panel
+from stgate.simulate import (
+    integrate,
+    kuramoto_sivashinsky,
+    lorenz96,
+    lorenz96_three_scale,
+    lorenz96_two_scale,
+    lyapunov,
+    sensor_network,
+)
+from stgate.simulate.counting import member_stream
+from stgate.simulate.engine import Engine
+from stgate.simulate.fast import FastLorenz96
+from stgate.simulate.run import simulate
+from stgate.simulate.system import Place
+from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
+from stgate.simulate.systems.lorenz96 import Lorenz96
+from stgate.simulate.systems.lorenz96_scales import Lorenz96TwoScale, ScalesSlope
+
+SHORT = {
+    lorenz96: {"duration": 1.0, "spinup": 1.0},
+    lorenz96_two_scale: {"duration": 0.2, "spinup": 0.1, "every": 20, "scales": ("x", "y")},
+    lorenz96_three_scale: {"duration": 0.2, "spinup": 0.1, "every": 20, "scales": ("x", "z")},
+    kuramoto_sivashinsky: {"duration": 5.0, "spinup": 10.0},
+    sensor_network: {"duration": 48.0, "spinup": 24.0, "stations": 4, "places": 1},
+}
+
+
+def starts(system, members):
+    return np.stack([system.initial(member_stream(system.name, 0, i)) for i in range(members)])
+
+
+def after(system, states, step, time):
+    stepper = system.stepper(states, step=step)
+    stepper.advance(round(time / step))
+    return stepper.state
+
+
+def test_rk4_is_of_fourth_order():
+    system, states = Lorenz96(), starts(Lorenz96(), 3)
+    truth = after(system, states, 1 / 2048, 1.0)
+    errors = [np.abs(after(system, states, 1 / n, 1.0) - truth).max() for n in (64, 128, 256, 512)]
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    assert ((orders > 3.9) & (orders < 4.05)).all(), orders
+
+
+def test_etdrk4_is_of_fourth_order_at_small_steps_of_a_chaotic_state():
+    system = KuramotoSivashinsky()
+    states = after(system, system.encode(starts(system, 2)), 0.0625, 200.0)
+    truth = after(system, states, 1 / 1024, 2.0)
+    errors = [np.abs(after(system, states, 1 / n, 2.0) - truth).max() for n in (64, 128)]
+    assert np.log2(errors[0] / errors[1]) >= 3.6
+
+
+def test_a_nyquist_component_decays_and_the_mean_stays():
+    system = KuramotoSivashinsky(nodes=64)
+    field = starts(system, 1) + 0.1 * (-1.0) ** np.arange(64) + 0.5
+    spectrum = after(system, system.encode(field), 0.0625, 10.0)
+    assert abs(spectrum[0, -1]) / 64 < 1e-12
+    assert spectrum[0, 0].real == pytest.approx(32.0, abs=1e-12)
+
+
+def test_a_symmetric_start_is_warned_about():
+    x = 22 * np.arange(64) / 64
+    field = np.cos(2 * np.pi * x / 22) + 0.3 * np.sin(4 * np.pi * x / 22)
+    with pytest.warns(SimulationWarning, match="is odd about a point"):
+        kuramoto_sivashinsky(nodes=64, duration=1.0, initial=field, verify=False)
+    with pytest.warns(SimulationWarning, match="repeats itself"):
+        lorenz96(nodes=8, duration=1.0, initial=np.tile([1.0, 2.0], 4), verify=False)
+
+
+@pytest.mark.parametrize("coupling", ["sum", "mean"])
+def test_two_scales_equal_a_loop_over_indices(coupling):
+    system = Lorenz96TwoScale(nodes=5, fast=7, forcing=10.0, h=0.9, b=8.0, c=6.0, coupling=coupling)
+    k_count, j_count = 5, 7
+    state = np.random.default_rng(0).standard_normal((2, system.dimension))
+    slope = ScalesSlope(system, (2,))
+    slope.stage[system.rows] = state.T
+    out = np.zeros_like(slope.stage)
+    slope(out, 0.0)
+    strength = 0.9 * 6.0 / (8.0 if coupling == "sum" else j_count)
+    for member in range(2):
+        x, y = state[member, :k_count], state[member, k_count:]
+        n = k_count * j_count
+        expected = [
+            x[k - 1] * (x[(k + 1) % k_count] - x[k - 2])
+            - x[k]
+            + 10.0
+            - strength * sum(y[k * j_count + j] for j in range(j_count))
+            for k in range(k_count)
+        ] + [
+            48.0 * y[(i + 1) % n] * (y[i - 1] - y[(i + 2) % n]) - 6.0 * y[i] + strength * x[i // j_count]
+            for i in range(n)
+        ]
+        np.testing.assert_allclose(out[system.rows, member], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_couplings_agree_only_where_b_is_j():
+    short = {"duration": 0.1, "spinup": 0.0, "every": 10, "verify": False, "dtype": "float64"}
+    for fast, same in ((10, True), (8, False)):
+        a, b = (lorenz96_two_scale(nodes=6, fast=fast, coupling=c, **short)["x"].values for c in ("sum", "mean"))
+        assert np.allclose(a, b, rtol=1e-9) is same
+
+
+@pytest.mark.parametrize("function", SHORT, ids=lambda f: f.__name__)
+def test_a_member_does_not_depend_on_its_company_its_block_or_the_threads(function, monkeypatch):
+    options = {**SHORT[function], "verify": False, "dtype": "float64"}
+    many = function(members=7, workers=2, **options)
+    check_panel(many.drop_vars("pm25", errors="ignore"))
+    for name in ("Lorenz96", "Lorenz96TwoScale", "Lorenz96ThreeScale", "KuramotoSivashinsky", "SensorNetwork"):
+        from stgate.simulate import registry
+
+        monkeypatch.setattr(next(k for k in registry.SYSTEMS.values() if k.__name__ == name), "block", 1)
+    alone = function(members=3, workers=1, **options)
+    xr.testing.assert_equal(many.isel(member=slice(0, 3)), alone)
+
+
+def test_the_compiled_steps_have_the_bits_of_the_plain_ones():
+    for nodes, members, forcing in ((40, 1, 8.0), (40, 37, 8.0), (5, 3, (6.0, 7.0, 8.0, 9.0, 10.0))):
+        system = Lorenz96(nodes=nodes, forcing=forcing)
+        plain = system.stepper(starts(system, members), step=0.01)
+        feed = np.broadcast_to(np.asarray(forcing, float), nodes)
+        fast = FastLorenz96(starts(system, members), feed, 0.01)
+        rows = [np.empty((20, members, 1, nodes)) for _ in range(2)]
+        plain.record(rows[0], 7)
+        fast.record(rows[1], 7)
+        np.testing.assert_array_equal(rows[0], rows[1])
+        np.testing.assert_array_equal(plain.state, fast.state)
+    assert isinstance(system.stepper(plain.state, step=0.01, place=Place(planned=10**9)), FastLorenz96)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("stgate.simulate.plan.CHUNK", 2**10)
+    for function, short in SHORT.items():
+        options = {**short, "members": 2, "verify": False}
+        whole = function(**options)
+        out = tmp_path / f"{function.__name__}.zarr"
+        usual = Engine._check
+        calls = []
+
+        def stop(self, *args, usual=usual, calls=calls):
+            calls.extend([1] * (self.clock > self.plan.discarded))
+            if len(calls) == 6:
+                raise KeyboardInterrupt
+            usual(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "_check", stop)
+            patch.setattr("stgate.simulate.engine.SLICE_SECONDS", 1e-9)
+            with pytest.raises(KeyboardInterrupt):
+                function(out=out, **options)
+        assert not out.exists()
+        if (tmp_path / f"{out.name}.partial" / "restart.npz").exists():
+            with pytest.raises(RequestError, match="seed 0, this one 1"):
+                function(out=out, resume=True, seed=1, **options)
+        resumed = function(out=out, resume=True, **options)
+        xr.testing.assert_equal(resumed.load(), whole)
+        assert not (tmp_path / f"{out.name}.partial").exists()
+
+
+def test_a_blow_up_names_member_time_and_a_step_that_holds():
+    with (
+        pytest.warns(SimulationWarning, match="may blow up"),
+        pytest.raises(SimulationError, match=r"member \d+ blew up .*with step 0.1; try --step 0.025"),
+    ):
+        lorenz96(forcing=16.0, step=0.1, every=1, duration=50.0, members=8, force=True, verify=False)
+
+
+def test_a_grid_that_is_too_coarse_is_warned_about():
+    with pytest.warns(SimulationWarning, match=r"spectral tail .*--nodes \d+ would"):
+        kuramoto_sivashinsky(nodes=32, duration=10.0, spinup=100.0, verify=False)
+
+
+def test_ones_own_equation_runs_like_the_others():
+    def decay(time, state):
+        return -state + np.cos(time)
+
+    panel = integrate(decay, [[1.0], [2.0]], duration=2.0, step=0.01, dtype="float64", verify=False)
+    t = panel["time"].values
+    exact = 0.5 * (np.cos(t) + np.sin(t)) + 0.5 * np.exp(-t)
+    np.testing.assert_allclose(panel["x"].values[0, :, 0], exact, atol=1e-9)
+    with pytest.raises(RequestError, match="duration and step"):
+        integrate(decay, [1.0])
+
+
+def test_a_panel_starts_where_another_ended():
+    first = lorenz96(duration=1.0, dtype="float64", verify=False)
+    rest = lorenz96(duration=1.0, initial=first, dtype="float64", verify=False)
+    whole = lorenz96(duration=2.0, dtype="float64", verify=False)
+    np.testing.assert_array_equal(rest["x"].values[:, -1], whole["x"].values[:, -1])
+
+
+def test_the_valid_ground_truth_time_grows_as_the_step_shrinks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SimulationWarning)
+        times = [
+            lorenz96(duration=0.1, step=step, every=1, members=4).attrs["valid_ground_truth_time"]
+            for step in (0.05, 0.0125)
+        ]
+    assert 2.5 < times[0] < 6.5 < times[1] < 11
+
+
+def test_exponents_of_a_small_system_add_up():
+    found = lyapunov("lorenz96", nodes=4, forcing=20.0, step=0.005, duration=200.0)
+    assert float(found["total"]) == pytest.approx(-4, abs=1e-4)
+    np.testing.assert_allclose(found["exponent"], [1.199, 0, -1.571, -3.628], atol=0.12)
+    assert float(found["positive"]) == 1
+    with pytest.raises(RequestError, match="not a chaotic system"):
+        lyapunov("sensor_network")
+
+
+def test_simulate_refuses_an_unknown_option():
+    with pytest.raises(RequestError, match="did you mean duration"):
+        simulate(Lorenz96(), durations=3)
