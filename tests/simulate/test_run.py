@@ -22,9 +22,7 @@ from stgate.simulate.engine import Engine
 from stgate.simulate.fast import FastLorenz96
 from stgate.simulate.run import simulate
 from stgate.simulate.system import Place
-from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from stgate.simulate.systems.lorenz96 import Lorenz96
-from stgate.simulate.systems.lorenz96_scales import Lorenz96TwoScale, ScalesSlope
 
 SHORT = {
     lorenz96: {"duration": 1.0, "spinup": 1.0},
@@ -39,36 +37,6 @@ def starts(system, members):
     return np.stack([system.initial(member_stream(system.name, 0, i)) for i in range(members)])
 
 
-def after(system, states, step, time):
-    stepper = system.stepper(states, step=step)
-    stepper.advance(round(time / step))
-    return stepper.state
-
-
-def test_rk4_is_of_fourth_order():
-    system, states = Lorenz96(), starts(Lorenz96(), 3)
-    truth = after(system, states, 1 / 2048, 1.0)
-    errors = [np.abs(after(system, states, 1 / n, 1.0) - truth).max() for n in (64, 128, 256, 512)]
-    orders = np.log2(np.divide(errors[:-1], errors[1:]))
-    assert ((orders > 3.9) & (orders < 4.05)).all(), orders
-
-
-def test_etdrk4_is_of_fourth_order_at_small_steps_of_a_chaotic_state():
-    system = KuramotoSivashinsky()
-    states = after(system, system.encode(starts(system, 2)), 0.0625, 200.0)
-    truth = after(system, states, 1 / 1024, 2.0)
-    errors = [np.abs(after(system, states, 1 / n, 2.0) - truth).max() for n in (64, 128)]
-    assert np.log2(errors[0] / errors[1]) >= 3.6
-
-
-def test_a_nyquist_component_decays_and_the_mean_stays():
-    system = KuramotoSivashinsky(nodes=64)
-    field = starts(system, 1) + 0.1 * (-1.0) ** np.arange(64) + 0.5
-    spectrum = after(system, system.encode(field), 0.0625, 10.0)
-    assert abs(spectrum[0, -1]) / 64 < 1e-12
-    assert spectrum[0, 0].real == pytest.approx(32.0, abs=1e-12)
-
-
 def test_a_symmetric_start_is_warned_about():
     x = 22 * np.arange(64) / 64
     field = np.cos(2 * np.pi * x / 22) + 0.3 * np.sin(4 * np.pi * x / 22)
@@ -76,39 +44,6 @@ def test_a_symmetric_start_is_warned_about():
         kuramoto_sivashinsky(nodes=64, duration=1.0, initial=field, verify=False)
     with pytest.warns(SimulationWarning, match="repeats itself"):
         lorenz96(nodes=8, duration=1.0, initial=np.tile([1.0, 2.0], 4), verify=False)
-
-
-@pytest.mark.parametrize("coupling", ["sum", "mean"])
-def test_two_scales_equal_a_loop_over_indices(coupling):
-    system = Lorenz96TwoScale(nodes=5, fast=7, forcing=10.0, h=0.9, b=8.0, c=6.0, coupling=coupling)
-    k_count, j_count = 5, 7
-    state = np.random.default_rng(0).standard_normal((2, system.dimension))
-    slope = ScalesSlope(system, (2,))
-    slope.stage[system.rows] = state.T
-    out = np.zeros_like(slope.stage)
-    slope(out, 0.0)
-    strength = 0.9 * 6.0 / (8.0 if coupling == "sum" else j_count)
-    for member in range(2):
-        x, y = state[member, :k_count], state[member, k_count:]
-        n = k_count * j_count
-        expected = [
-            x[k - 1] * (x[(k + 1) % k_count] - x[k - 2])
-            - x[k]
-            + 10.0
-            - strength * sum(y[k * j_count + j] for j in range(j_count))
-            for k in range(k_count)
-        ] + [
-            48.0 * y[(i + 1) % n] * (y[i - 1] - y[(i + 2) % n]) - 6.0 * y[i] + strength * x[i // j_count]
-            for i in range(n)
-        ]
-        np.testing.assert_allclose(out[system.rows, member], expected, rtol=1e-12, atol=1e-12)
-
-
-def test_the_couplings_agree_only_where_b_is_j():
-    short = {"duration": 0.1, "spinup": 0.0, "every": 10, "verify": False, "dtype": "float64"}
-    for fast, same in ((10, True), (8, False)):
-        a, b = (lorenz96_two_scale(nodes=6, fast=fast, coupling=c, **short)["x"].values for c in ("sum", "mean"))
-        assert np.allclose(a, b, rtol=1e-9) is same
 
 
 @pytest.mark.parametrize("function", SHORT, ids=lambda f: f.__name__)
