@@ -1,4 +1,4 @@
-"""Lyapunov exponents against what is known of them: python benchmarks/lyapunov.py [CASE ...] (half an hour on one core).
+"""Lyapunov exponents against what is known of them: python benchmarks/lyapunov.py [CASE ...] (half an hour, one core).
 
 Long runs of `stgate.simulate.lyapunov`. They are the source of the reference table that ships with the package,
 stgate/simulate/lyapunov.json, which this script writes, case by case, and of results/lyapunov.md. It exits with 1 where
