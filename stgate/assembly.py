@@ -105,4 +105,5 @@ def _attributes(model: Forecaster) -> dict[str, str]:
 
 
 def _kept(panel: xr.Dataset) -> dict[str, Any]:
-    return {key: panel.attrs[key] for key in ("boundary", "system", "lyapunov_exponent") if key in panel.attrs}
+    told = ("boundary", "system", "lyapunov_exponent", "valid_ground_truth_time")
+    return {key: panel.attrs[key] for key in told if key in panel.attrs}

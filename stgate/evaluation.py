@@ -36,7 +36,7 @@ def evaluate(
         Over `by`: `count` of scored cases; `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
         `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
         prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
-        bounds.
+        bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
         Cases whose truth or forecast is missing drop out; a cell without any is NaN.
 
     Raises:
@@ -129,5 +129,10 @@ def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: s
     }
     if "lyapunov_exponent" in forecast.attrs:
         scores["vpt_lyapunov"] = scores["vpt"] * forecast.attrs["lyapunov_exponent"]
+    limit = forecast.attrs.get("valid_ground_truth_time")
+    if limit is not None and bool((scores["vpt"] > limit).any()):
+        scores["vpt"].attrs["comment"] = (
+            f"longer than the {limit:g} for which the simulated truth is that of its equation and not of its step"
+        )
     share = metrics.mean_over(censored.astype("float64").where(times.notnull()), dims)
     scores["vpt_censored"] = share

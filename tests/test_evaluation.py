@@ -219,6 +219,14 @@ def test_the_valid_prediction_time_is_the_last_lead_before_half_a_sigma():
     assert "vpt_lyapunov" not in whole
 
 
+def test_skill_beyond_the_simulations_own_truth_is_flagged():
+    forecast = make_chaotic([[0.1, 0.2, 0.3, 0.4]], exponent=2.0)
+    assert "comment" not in stgate.evaluate(forecast)["vpt"].attrs
+    assert "comment" not in stgate.evaluate(forecast.assign_attrs(valid_ground_truth_time=0.5))["vpt"].attrs
+    flagged = stgate.evaluate(forecast.assign_attrs(valid_ground_truth_time=0.3))["vpt"]
+    assert flagged.attrs["comment"].startswith("longer than the 0.3 for which")
+
+
 def test_an_origin_that_was_not_observed_has_no_valid_prediction_time():
     forecast = make_chaotic([[0.1, 0.6], [0.1, 0.1]])
     forecast["x_truth"][1] = np.nan

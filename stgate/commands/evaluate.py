@@ -72,7 +72,8 @@ def _note(scores: xr.Dataset) -> str:
         f"calibration: {scores.attrs['calibration']}",
     ]
     if "vpt" in scores:
-        parts.append("vpt: model time until the NRMSE of the mean reaches 0.5")
+        beyond = scores["vpt"].attrs.get("comment")
+        parts.append("vpt: model time until the NRMSE of the mean reaches 0.5" + (f"; {beyond}" if beyond else ""))
     return "; ".join(parts)
 
 

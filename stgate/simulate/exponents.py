@@ -76,7 +76,7 @@ def lyapunov(
     step = equation.defaults.step if step is None else step
     duration = 20 * equation.defaults.duration if duration is None else duration
     transient = max(0.1 * duration // step, BETWEEN) * step if transient is None else transient
-    count = default_count(equation) if exponents is None else exponents
+    count = equation.telling if exponents is None else exponents
     positive(exponents=count)
     if members < 2:
         raise RequestError(f"members {members}: the standard error needs at least 2")
@@ -91,14 +91,6 @@ def lyapunov(
         raise RequestError(f"duration {duration:g}: at least {BETWEEN} steps of {step:g}")
     rates = _rates(equation, count, rounds, discarded, step, members, seed, progress)
     return _dataset(equation, rates, {"step": step, "duration": duration, "members": members, "seed": seed})
-
-
-def default_count(system: System) -> int:
-    """All exponents of a small system; of a large one enough for its Kaplan-Yorke dimension."""
-    length = getattr(system, "length", None)
-    if length is not None:  # Kuramoto-Sivashinsky: the dimension is about 0.226 L
-        return min(int(0.25 * length) + 7, system.dimension)
-    return min(system.dimension, 64)
 
 
 def _rates(

@@ -185,6 +185,11 @@ class System(ABC):
         return {}
 
     @property
+    def telling(self) -> int:
+        """How many Lyapunov exponents tell the Kaplan-Yorke dimension: all of a small system, 64 of a large one."""
+        return min(self.dimension, 64)
+
+    @property
     def trace(self) -> float | None:
         """The sum of all Lyapunov exponents, where the divergence of the flow is constant."""
         return None

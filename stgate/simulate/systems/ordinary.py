@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class OrdinarySystem(System):
     integrator: ClassVar[str] = "RK4"
     equation: ClassVar[str] = "dx/dt = rhs(t, x), given by the user"
     defaults: ClassVar[Defaults] = Defaults(duration=100.0, step=0.01, every=1, spinup=0.0)
+    block: ClassVar[int] = 2**62
+    """All members go together: a function need neither be safe on threads nor round alike in every company."""
 
     @classmethod
     def from_rhs(
@@ -52,8 +55,12 @@ class OrdinarySystem(System):
         """The system of a right-hand side, which is tried on the initial states.
 
         Raises:
-            RequestError: It returns another shape, or something that is not finite.
+            RequestError: It returns another shape, or something that is not finite; or the parameters cannot be stored.
         """
+        try:
+            json.dumps(dict(parameters or {}))
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"parameters: numbers, text, lists and dicts of them only ({error})") from error
         slope = np.asarray(rhs(0.0, np.array(states)))
         if slope.shape != states.shape:
             raise RequestError(f"rhs: returns shape {slope.shape} for states {states.shape}; it takes (member, node)")
