@@ -66,6 +66,8 @@ def table(found: xr.Dataset) -> str:
         value = found[name]
         if value.ndim == 0 and not math.isnan(float(value)):
             lines.append(f"{value.attrs['long_name']}: {float(value):.6g}")
+    if math.isnan(float(found["kaplan_yorke_dimension"])):
+        lines.append("Kaplan-Yorke dimension: the sum of these is still positive; more --exponents would tell")
     attrs = found.attrs
     if "reference_exponent" in attrs:
         lines.append(

@@ -1,5 +1,6 @@
 """Every system: orders, references, streams of random numbers, streaming and resuming."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -14,7 +15,6 @@ from stgate.simulate import (
     lorenz96,
     lorenz96_three_scale,
     lorenz96_two_scale,
-    lyapunov,
     sensor_network,
 )
 from stgate.simulate.counting import member_stream
@@ -125,6 +125,30 @@ def test_ones_own_equation_runs_like_the_others():
     np.testing.assert_allclose(panel["x"].values[0, :, 0], exact, atol=1e-9)
     with pytest.raises(RequestError, match="duration and step"):
         integrate(decay, [1.0])
+    with pytest.raises(RequestError, match="parameters: numbers, text"):
+        integrate(decay, [1.0], duration=1.0, step=0.01, parameters={"a": np.ones(2)})
+    with pytest.raises(RequestError, match=r"shape \(1,\) for states \(1, 1\)"):
+        integrate(lambda time, state: [0.0], [1.0], duration=1.0, step=0.01)
+
+
+def test_ones_own_function_sees_all_members_together_and_is_never_called_from_two_threads():
+    shapes, threads = set(), set()
+
+    def rhs(time, state):
+        shapes.add(state.shape)
+        threads.add(threading.get_ident())
+        return -state
+
+    start = np.ones((64, 512))
+    integrate(rhs, start, duration=0.1, step=0.05, workers=4, verify=False)
+    assert shapes == {start.shape} and len(threads) == 1
+
+
+def test_the_callers_array_is_never_stepped():
+    start = np.random.default_rng(0).normal(2, 3, 8)
+    before = start.copy()
+    lorenz96(nodes=8, duration=1.0, initial=start, verify=False)
+    np.testing.assert_array_equal(start, before)
 
 
 def test_a_panel_starts_where_another_ended():
@@ -142,15 +166,6 @@ def test_the_valid_ground_truth_time_grows_as_the_step_shrinks():
             for step in (0.05, 0.0125)
         ]
     assert 2.5 < times[0] < 6.5 < times[1] < 11
-
-
-def test_exponents_of_a_small_system_add_up():
-    found = lyapunov("lorenz96", nodes=4, forcing=20.0, step=0.005, duration=200.0)
-    assert float(found["total"]) == pytest.approx(-4, abs=1e-4)
-    np.testing.assert_allclose(found["exponent"], [1.199, 0, -1.571, -3.628], atol=0.12)
-    assert float(found["positive"]) == 1
-    with pytest.raises(RequestError, match="not a chaotic system"):
-        lyapunov("sensor_network")
 
 
 def test_simulate_refuses_an_unknown_option():

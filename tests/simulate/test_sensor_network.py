@@ -1,0 +1,116 @@
+"""The sensor network: its truth against scipy, its cycles, its noise, and places without a station."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from stgate.errors import RequestError, SimulationWarning
+from stgate.simulate import sensor_network
+from stgate.simulate.counting import member_stream
+from stgate.simulate.system import Place
+from stgate.simulate.systems.sensor_network import GRID, SensorNetwork
+
+
+def test_the_truth_is_the_solution_of_the_equation_also_at_places_without_a_station():
+    # The field on the grid by scipy, with the wind and the cycles of each step as the class describes them.
+    system = SensorNetwork(stations=3, places=2)
+    rng = np.random.default_rng(0)
+    field = 10 + rng.random((GRID, GRID))
+    state = system.encode(field.reshape(1, -1))
+    stepper = system.stepper(state, step=1.0, place=Place(seed=3))
+    nodes, sources = system.layout(3)
+    kx, ky = system.waves
+
+    def tendency(hour, wind):
+        day, year = 2 * np.pi * hour / 24, 2 * np.pi * hour / 8766
+        emission = (1 - 0.4 * np.cos(day) - 0.3 * np.cos(2 * day - 2.0)) * (1 + 0.4 * np.cos(year))
+        dilution = (1 - 0.6 * np.cos(day - 0.5)) / 16.0
+
+        def slope(_, flat):
+            c = flat.reshape(GRID, GRID // 2 + 1)
+            advection = 1j * (wind.real * kx + wind.imag * ky) * c
+            diffusion = 5.0 * (kx**2 + ky**2) * c
+            return (-advection - diffusion - c * dilution + emission * sources).ravel()
+
+        return slope
+
+    spectrum = state[0, :-1]
+    for step in range(5):
+        stepper.advance(1)
+        hour = stepper.epoch + step + 0.5
+        wind = 4 + 2j + 5 * np.exp(2j * np.pi * hour / 24) + stepper.wander[0]
+        spectrum = solve_ivp(tendency(hour, wind), (0, 1), spectrum, rtol=1e-10, atol=1e-12).y[:, -1]
+    np.testing.assert_allclose(stepper.spectra[0], spectrum, atol=1e-8)
+    out = np.empty((1, 4, 5))
+    stepper.read(out)
+    weight = np.where(np.isin(np.arange(GRID // 2 + 1), (0, GRID // 2)), 1.0, 2.0)
+    half = spectrum.reshape(GRID, -1) * weight
+    for node, (x, y) in enumerate(nodes):
+        assert out[0, 1, node] == pytest.approx((half * np.exp(1j * (kx * x + ky * y))).sum().real, rel=1e-9)
+
+
+def test_a_year_has_days_winters_and_instruments_of_the_noise_that_was_asked_for():
+    panel = sensor_network(stations=20, places=3, noise=0.2, duration=8784.0, seed=2).isel(member=0)
+    truth = panel["pm25_truth"].astype("float64")
+    assert float(truth.min()) > 0
+    hours = truth.mean("node").groupby("time.hour").mean()
+    assert float(hours.max() / hours.min()) > 1.15
+    months = truth.mean("node").groupby("time.month").mean()
+    assert float(months.sel(month=[12, 1, 2]).mean() / months.sel(month=[6, 7, 8]).mean()) > 1.5
+    measured = panel["pm25"].astype("float64").isel(node=slice(20))
+    logs = np.log(measured / truth.isel(node=slice(20)))
+    assert float(logs.std()) == pytest.approx(0.2, rel=0.02)
+    assert float((measured / truth.isel(node=slice(20))).mean()) == pytest.approx(1.0, abs=0.005)
+    assert panel["pm25"].isel(node=slice(20, None)).isnull().all()
+    assert panel["station"].values.tolist() == [True] * 20 + [False] * 3
+
+
+def test_near_stations_are_more_alike_than_far_ones():
+    panel = sensor_network(stations=30, duration=2400.0, noise=0.0, seed=1).isel(member=0)
+    values = panel["pm25_truth"].values.astype("float64")
+    alike = np.corrcoef(values.T)
+    x, y = panel["x"].values, panel["y"].values
+    gap = np.hypot(*(np.minimum(d, 100 - d) for d in (np.abs(x[:, None] - x), np.abs(y[:, None] - y))))
+    near, far = (gap > 0) & (gap < 12), gap > 45
+    assert alike[near].mean() > alike[far].mean() + 0.2
+
+
+def test_more_places_move_no_station_of_the_same_seed():
+    few, many = (sensor_network(stations=4, places=p, duration=24.0, noise=0.0) for p in (0, 3))
+    np.testing.assert_array_equal(many["x"].values[:4], few["x"].values)
+    np.testing.assert_allclose(many["pm25_truth"].values[..., :4], few["pm25_truth"].values, rtol=1e-6)
+
+
+def test_the_calendar_starts_where_it_was_told_and_a_step_may_be_half_an_hour():
+    panel = sensor_network(stations=2, start="2021-06-01T12:00", step=0.5, duration=6.0)
+    assert str(panel["time"].values[0])[:16] == "2021-06-01T12:00"
+    assert np.unique(np.diff(panel["time"].values)).astype("timedelta64[m]").tolist() == [np.timedelta64(30, "m")]
+
+
+def test_the_layout_does_not_depend_on_the_member_but_the_weather_does():
+    panel = sensor_network(stations=3, members=2, duration=48.0)
+    assert panel["x"].dims == ("node",)
+    assert not np.allclose(panel["wind_u"].values[0], panel["wind_u"].values[1])
+    assert member_stream("sensor_network", 0, 0).random() != member_stream("sensor_network", 0, 1).random()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"stations": 0}, "stations 0"),
+        ({"places": -1}, "places -1"),
+        ({"size": 5.0}, "at least 20 km"),
+        ({"noise": -0.1}, "noise -0.1"),
+        ({"start": "someday"}, "not a time"),
+        ({"start": "2020-01-01T00:00Z"}, "without a zone"),
+        ({"step": 48.0, "duration": 96.0}, "step 48"),
+    ],
+)
+def test_a_wrong_request_is_named(options, word):
+    with pytest.raises(RequestError, match=word):
+        sensor_network(**{"duration": 24.0, **options})
+
+
+def test_a_long_step_is_warned_about():
+    with pytest.warns(SimulationWarning, match="constant over a step"):
+        sensor_network(stations=2, step=6.0, duration=24.0)
