@@ -7,6 +7,7 @@ fast-math: a fused multiply-add would change the last bit.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,19 +15,28 @@ from typing import Any
 
 import numpy as np
 
+from stgate.errors import SimulationWarning
 from stgate.simulate.system import Array, Stepper
 
 LANES = 16
 
 
 def worth_compiling(steps: int, values: int) -> bool:
-    """Whether numba is there and would save more than it takes to load, about two seconds."""
-    return steps * (8e-6 + values / 2.8e8) > 2.0 and _numba()
+    """Whether the compiled steps are there and would save more than they take to load, about two seconds."""
+    return steps * (8e-6 + values / 2.8e8) > 2.0 and kernels() is not None
 
 
 @cache
-def _numba() -> bool:
-    return find_spec("numba") is not None
+def kernels() -> Any:  # noqa: ANN401 (a module, imported only where it pays)
+    """The compiled kernels; None without numba, or with one that does not work here, which is warned about."""
+    if find_spec("numba") is None:
+        return None
+    try:
+        return import_module("stgate.simulate.kernels")
+    except Exception as error:  # whatever numba raises beside a numpy it does not know, or without a folder to write to
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"numba cannot be used, so steps are not compiled: {reason}", SimulationWarning, stacklevel=2)
+        return None
 
 
 class FastLorenz96(Stepper):
@@ -41,7 +51,7 @@ class FastLorenz96(Stepper):
     def __init__(self, states: Array, forcing: Array, step: float) -> None:
         self.block = np.array(states.T, order="C")  # (site, member), never the caller's array
         self.forcing, self.step = np.ascontiguousarray(forcing), step
-        self.kernel: Any = import_module("stgate.simulate.kernels").lorenz96
+        self.kernel: Any = kernels().lorenz96
         self.none = np.empty((0, *states.shape))
 
     def advance(self, steps: int) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
 from stgate.panel import some
 from stgate.simulate.counting import member_stream, steps_in
-from stgate.simulate.system import Array, System, positive
+from stgate.simulate.system import Array, System, number, positive, whole
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -98,8 +98,8 @@ class Plan:
                 known = [*RunOptions.__annotations__, *system.parameters]
                 raise RequestError(f"{name}: no such option of {system.name}; {did_you_mean(name, known)}")
         defaults = system.defaults
-        step = float(options.get("step", defaults.step))
-        every = options.get("every", defaults.every)
+        step = number("step", options.get("step", defaults.step))
+        every = whole("every", options.get("every", defaults.every))
         positive(every=every)
         outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration") + 1
         given = _given(system, options.get("initial"))
@@ -109,9 +109,10 @@ class Plan:
             if members not in (None, len(given)):
                 raise RequestError(f"members {members}: {len(given)} initial states were given; leave members out")
             members = len(given)
-        members = 1 if members is None else members
-        seed, dtype = options.get("seed", 0), options.get("dtype", "float32")
-        workers = options.get("workers") or _cores()
+        members = 1 if members is None else whole("members", members)
+        seed, dtype = whole("seed", options.get("seed", 0)), options.get("dtype", "float32")
+        workers = options.get("workers")
+        workers = _cores() if workers is None else whole("workers", workers)
         positive(members=members, workers=workers)
         if seed < 0:
             raise RequestError(f"seed {seed}: must not be negative")

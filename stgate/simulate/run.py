@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 import xarray as xr
 
-from stgate.errors import SimulationWarning
+from stgate.errors import SimulationError, SimulationWarning
 from stgate.simulate.describe import template
 from stgate.simulate.engine import Engine
 from stgate.simulate.plan import Plan, RunOptions
@@ -56,10 +56,14 @@ def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
         store.resume()
     with engine:
         watch = TailWatch(plan)
-        for first, chunk in engine.chunks(done):
-            store.write(first, chunk)
-            store.save(first + len(chunk), engine.states)
-            watch(engine)
+        try:
+            for first, chunk in engine.chunks(done):
+                store.write(first, chunk)
+                store.save(first + len(chunk), engine.states)
+                watch(engine)
+        except SimulationError:
+            store.discard()
+            raise
         if done == plan.outputs:  # it was killed after its last chunk
             watch(engine)
         return store.finish(watch.attrs)

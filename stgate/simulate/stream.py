@@ -140,6 +140,10 @@ class Store:
         """Go on with the store as it is."""
         self.arrays = self._open()
 
+    def discard(self) -> None:
+        """Remove what was written: the run blew up, and would again."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
     def finish(self, attrs: Attrs) -> xr.Dataset:
         """Give the store its name, replacing an older one."""
         if attrs:

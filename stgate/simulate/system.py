@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Self
@@ -102,6 +103,15 @@ class System(ABC):
     """The variables that are checked for blow-up."""
     zeros: ClassVar[int] = 0
     """How many Lyapunov exponents are exactly zero; 0 where the system is not chaotic."""
+
+    def __post_init__(self) -> None:
+        """Make plain Python numbers of the parameters, so that 22 is 22.0 and numpy's are stored like any other."""
+        for entry in fields(self):
+            value, kind = getattr(self, entry.name), str(entry.type)
+            if kind.startswith("int") and value is not None:
+                object.__setattr__(self, entry.name, whole(entry.name, value))
+            elif kind == "float":
+                object.__setattr__(self, entry.name, number(entry.name, value))
 
     @property
     @abstractmethod
@@ -211,6 +221,30 @@ class System(ABC):
     def parameters(self) -> dict[str, Any]:
         """The parameters by name."""
         return asdict(self)
+
+
+def whole(name: str, value: object) -> int:
+    """A plain int of an int of any kind.
+
+    Raises:
+        RequestError: It is none.
+    """
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise RequestError(f"{name} {value!r}: must be a whole number") from error
+
+
+def number(name: str, value: object) -> float:
+    """A plain float of a number of any kind.
+
+    Raises:
+        RequestError: It is none.
+    """
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{name} {value!r}: must be a number") from error
 
 
 def positive(**counts: float) -> None:

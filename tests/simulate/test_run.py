@@ -10,6 +10,7 @@ import xarray as xr
 from stgate.errors import RequestError, SimulationError, SimulationWarning
 from stgate.panel import check_panel
 from stgate.simulate import (
+    fast,
     integrate,
     kuramoto_sivashinsky,
     lorenz96,
@@ -171,3 +172,38 @@ def test_the_valid_ground_truth_time_grows_as_the_step_shrinks():
 def test_simulate_refuses_an_unknown_option():
     with pytest.raises(RequestError, match="did you mean duration"):
         simulate(Lorenz96(), durations=3)
+
+
+def test_numbers_of_any_kind_are_stored_as_plain_ones():
+    short = {"duration": 1, "spinup": 0, "verify": False}
+    plain = kuramoto_sivashinsky(length=22.0, nodes=64, members=2, seed=1, **short)
+    other = kuramoto_sivashinsky(length=np.int64(22), nodes=np.int32(64), members=np.int8(2), seed=np.uint8(1), **short)
+    xr.testing.assert_identical(plain, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nodes": 8.5}, r"nodes 8\.5: must be a whole number"),
+        ({"forcing": "strong"}, "forcing 'strong': must be a number"),
+        ({"members": 1.0}, r"members 1\.0: must be a whole number"),
+        ({"every": "5"}, "every '5': must be a whole number"),
+        ({"step": "small"}, "step 'small': must be a number"),
+        ({"workers": 0}, "workers 0: must be at least 1"),
+    ],
+)
+def test_what_is_no_number_is_named(options, message):
+    with pytest.raises(RequestError, match=message):
+        lorenz96(**options)
+
+
+def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch):
+    def broken(name):
+        raise ImportError("Numba needs NumPy 2.3 or less")
+
+    fast.kernels.cache_clear()
+    monkeypatch.setattr(fast, "import_module", broken)
+    with pytest.warns(SimulationWarning, match=r"not compiled: Numba needs NumPy 2\.3 or less"):
+        stepper = Lorenz96().stepper(np.ones((1, 40)), step=0.01, place=Place(planned=10**9))
+    assert not isinstance(stepper, FastLorenz96)
+    fast.kernels.cache_clear()

@@ -46,6 +46,7 @@ class KuramotoSivashinsky(System):
     block: ClassVar[int] = 2**16
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (np.isfinite(self.length) and self.length > 0):
             raise RequestError(f"length {self.length:g}: the period is positive")
         if self.nodes is None:

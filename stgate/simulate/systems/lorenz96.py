@@ -19,7 +19,7 @@ class Lorenz96(System):
     """dx_k/dt = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F_k,  k = 0 … N-1 on a ring.
 
     Advection conserves energy, the linear term damps it, F feeds it. For F = 8 and N = 40 the flow is chaotic with a
-    leading exponent of 1.70 a time unit (a Lyapunov time of 0.59), 13 positive exponents and a Kaplan-Yorke dimension
+    leading exponent of 1.69 a time unit (a Lyapunov time of 0.59), 13 positive exponents and a Kaplan-Yorke dimension
     of 27.1; for F below about 4 it is periodic or steady. One time unit is about five atmospheric days.
 
     Args:
@@ -39,6 +39,7 @@ class Lorenz96(System):
     zeros: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.nodes < 4:
             raise RequestError(f"nodes {self.nodes}: Lorenz-96 needs at least 4 sites")
         object.__setattr__(self, "forcing", site_forcing(self.forcing, self.nodes))
@@ -135,7 +136,10 @@ def site_forcing(forcing: float | tuple[float, ...], nodes: int) -> float | tupl
     Raises:
         RequestError: Not finite, or another number of them.
     """
-    values = np.atleast_1d(np.asarray(forcing, dtype=np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(forcing, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"forcing {forcing!r}: must be a number, or one for each site") from error
     if values.ndim != 1 or values.size not in (1, nodes):
         raise RequestError(f"forcing: {values.size} values for {nodes} sites; give one, or one for each site")
     if not np.isfinite(values).all():

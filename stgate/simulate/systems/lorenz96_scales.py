@@ -53,6 +53,7 @@ class _Scales(System):
     zeros: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(**{n: c for n, c in zip(("nodes", "fast", "fastest"), self.counts, strict=False)})
         for name, count in self.rings.items():
             if count < 4:

@@ -60,6 +60,7 @@ class SensorNetwork(System):
     background: ClassVar[float] = 0.4  # µg/m³/h
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(stations=self.stations)
         if self.places < 0:
             raise RequestError(f"places {self.places}: must not be negative")
