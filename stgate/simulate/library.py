@@ -60,8 +60,8 @@ def lorenz96_two_scale(
     """Simulate Lorenz-96 with two scales: slow sites X, each with J fast ones Y.
 
     The equations, and the two conventions of the coupling, stand in
-    `stgate.simulate.systems.lorenz96_scales.Lorenz96TwoScale`. A panel's node is a slow site with all that is in it:
-    its variables are `x` and `y_0` … `y_{J-1}`.
+    `stgate.simulate.systems.lorenz96_two_scale.Lorenz96TwoScale`. A panel's node is a slow site with all that is in
+    it: its variables are `x` and `y_0` … `y_{J-1}`.
 
     Args:
         preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; what else is given wins over
@@ -117,8 +117,8 @@ def lorenz96_three_scale(
 ) -> xr.Dataset:
     """Simulate Lorenz-96 with three scales: slow sites X, fast ones Y in each, still faster ones Z in each of those.
 
-    The equations stand in `stgate.simulate.systems.lorenz96_scales.Lorenz96ThreeScale`. A panel's node is a slow site
-    with all that is in it: its variables are `x`, `y_0` … `y_{J-1}` and `z_0` … `z_{J I - 1}`.
+    The equations stand in `stgate.simulate.systems.lorenz96_three_scale.Lorenz96ThreeScale`. A panel's node is a slow
+    site with all that is in it: its variables are `x`, `y_0` … `y_{J-1}` and `z_0` … `z_{J I - 1}`.
 
     Args:
         nodes: Number of slow sites K.

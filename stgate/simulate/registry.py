@@ -9,7 +9,8 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.system import System
 from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from stgate.simulate.systems.lorenz96 import Lorenz96
-from stgate.simulate.systems.lorenz96_scales import Lorenz96ThreeScale, Lorenz96TwoScale
+from stgate.simulate.systems.lorenz96_three_scale import Lorenz96ThreeScale
+from stgate.simulate.systems.lorenz96_two_scale import Lorenz96TwoScale
 from stgate.simulate.systems.sensor_network import SensorNetwork
 
 SYSTEMS: dict[str, type[System]] = {

@@ -13,7 +13,9 @@ from stgate.simulate.etdrk4 import Coefficients
 from stgate.simulate.rk4 import RungeKutta4
 from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from stgate.simulate.systems.lorenz96 import Lorenz96
-from stgate.simulate.systems.lorenz96_scales import Lorenz96ThreeScale, Lorenz96TwoScale, ScalesSlope
+from stgate.simulate.systems.lorenz96_scales import ScalesSlope
+from stgate.simulate.systems.lorenz96_three_scale import Lorenz96ThreeScale
+from stgate.simulate.systems.lorenz96_two_scale import Lorenz96TwoScale
 
 SMALL = (
     Lorenz96(nodes=7, forcing=(6.0, 7.0, 8.0, 9.0, 10.0, 9.0, 8.0)),

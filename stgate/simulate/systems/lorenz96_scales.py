@@ -1,11 +1,11 @@
-"""Lorenz-96 with two and three scales: slow sites, each driving and driven by fast ones."""
+"""What Lorenz-96 with two and with three scales share: rings of sites, each driving and driven by the next."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,19 +26,10 @@ from stgate.simulate.system import (
 )
 from stgate.simulate.systems.lorenz96 import peak, site_forcing
 
-COUPLINGS = ("sum", "mean")
-PRESETS: dict[str, dict[str, Any]] = {
-    "lorenz1996": {"nodes": 36, "fast": 10, "forcing": 10.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
-    "wilks2005": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
-    "arnold2013": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 4.0, "coupling": "sum"},
-    "schneider2017": {"nodes": 36, "fast": 10, "forcing": 10.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "mean"},
-}
-"""Parameter sets as public codes use them; c = 4 of Arnold et al. is recalled, and Wilks also ran F = 18."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class _Scales(System):
-    """What the two- and the three-scale system share: scales stacked in rows, each with its halo."""
+class ScalesSystem(System):
+    """Scales stacked in rows, each with its halo."""
 
     nodes: int = 8
     fast: int = 32
@@ -179,166 +170,10 @@ class _Scales(System):
         """For each scale: advection, damping, push by the scale above, drag by the sum over the scale below."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lorenz96TwoScale(_Scales):
-    """Slow sites X, each with J fast ones Y on one ring around all of them.
-
-    coupling "sum" (Lorenz 1996, Wilks 2005, Arnold et al. 2013):
-        dX_k/dt = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F - (h c / b) Σ_j Y_{j,k}
-        dY_{j,k}/dt = c b Y_{j+1,k} (Y_{j-1,k} - Y_{j+2,k}) - c Y_{j,k} + (h c / b) X_k
-    coupling "mean" (Schneider et al. 2017): the drag on X is h c times the mean of Y, and the push on Y is (h c / J)
-    X_k. The two agree if and only if b = J.
-
-    With F >= 10 the flow is chaotic, and its leading exponent (10 to 20 a time unit) is that of the fast scale: measure
-    forecasts of X in model time. Give a preset, or parameters, or both: parameters win.
-
-    Args:
-        preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; what else is given wins over
-            it.
-        nodes: Number of slow sites K.
-        fast: Number of fast sites J in each slow one.
-        forcing: F, one number or one for each slow site.
-        h: Strength of the coupling.
-        b: Ratio of the amplitudes.
-        c: Ratio of the time scales.
-        coupling: `sum` or `mean`.
-        scales: Which scales the panel has: `x`, `y` or both.
-
-    References:
-        Lorenz, E. N. (1996), Predictability: a problem partly solved. ECMWF Seminar on Predictability, 1-18.
-        Wilks, D. S. (2005), Q. J. R. Meteorol. Soc. 131, 389-407, doi:10.1256/qj.04.03.
-        Arnold, H. M., Moroz, I. M., Palmer, T. N. (2013), Phil. Trans. R. Soc. A 371, doi:10.1098/rsta.2011.0479.
-        Schneider, T., Lan, S., Stuart, A., Teixeira, J. (2017), Geophys. Res. Lett. 44, doi:10.1002/2017GL076101.
-    """
-
-    coupling: str = "sum"
-
-    @classmethod
-    def of(cls, *, preset: str = "wilks2005", **parameters: Any) -> Self:  # noqa: ANN401
-        """The system of a preset; what else is given wins over it.
-
-        Raises:
-            RequestError: No such preset or parameter, or a wrong value.
-        """
-        if preset not in PRESETS:
-            raise RequestError(f"preset {preset!r}: {did_you_mean(preset, PRESETS)}")
-        return super().of(**{**PRESETS[preset], **parameters})
-
-    name: ClassVar[str] = "lorenz96_two_scale"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.coupling not in COUPLINGS:
-            raise RequestError(f"coupling {self.coupling!r}: {did_you_mean(self.coupling, COUPLINGS)}")
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """K and J."""
-        return self.nodes, self.fast
-
-    @property
-    def title(self) -> str:
-        """What it is, in a few words."""
-        return f"Lorenz-96, two scales, {self.nodes} x {self.fast} sites, coupled by the {self.coupling}"
-
-    @property
-    def equation(self) -> str:
-        """With the coupling's own form."""
-        sums = self.coupling == "sum"
-        drag = "(h c / b) sum_j Y_{j,k}" if sums else "h c mean_j Y_{j,k}"
-        push = "(h c / b) X_k" if sums else "(h c / J) X_k"
-        return (
-            f"dX_k/dt = X_{{k-1}} (X_{{k+1}} - X_{{k-2}}) - X_k + F - {drag}; "
-            f"dY_{{j,k}}/dt = c b Y_{{j+1,k}} (Y_{{j-1,k}} - Y_{{j+2,k}}) - c Y_{{j,k}} + {push}"
-        )
-
-    def rates(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Advection, damping, push, drag of X and of Y."""
-        strength = self.h * self.c / (self.b if self.coupling == "sum" else self.fast)
-        return (1.0, 1.0, 0.0, strength), (self.c * self.b, self.c, strength, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lorenz96ThreeScale(_Scales):
-    """Slow sites X, fast ones Y in each of them, still faster ones Z in each of those.
-
-    dX_k/dt = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F - (h c / b) Σ_j Y_{j,k}
-    dY_{j,k}/dt = c b Y_{j+1,k} (Y_{j-1,k} - Y_{j+2,k}) - c Y_{j,k} + (h c / b) X_k - (h e / d) Σ_i Z_{i,j,k}
-    dZ_{i,j,k}/dt = e d Z_{i-1,j,k} (Z_{i+1,j,k} - Z_{i-2,j,k}) - e Z_{i,j,k} + (h e / d) Y_{j,k}
-
-    The equations are those of Thornes et al. with equal coupling, as recalled. As in the two-scale system the leading
-    exponent is that of the fastest scale.
-
-    Args:
-        nodes: Number of slow sites K.
-        fast: Number of fast sites J in each slow one.
-        fastest: Number of the fastest sites I in each fast one.
-        forcing: F, one number or one for each slow site.
-        h: Strength of both couplings.
-        b: Ratio of the amplitudes of X and Y.
-        c: Ratio of their time scales.
-        d: Ratio of the amplitudes of Y and Z.
-        e: Rate of Z.
-        scales: Which scales the panel has: any of `x`, `y`, `z`.
-
-    References:
-        Thornes, T., Düben, P., Palmer, T. (2017), Q. J. R. Meteorol. Soc. 143, 897-908, doi:10.1002/qj.2974.
-        Chattopadhyay, A., Hassanzadeh, P., Subramanian, D. (2020), Nonlin. Processes Geophys. 27, 373-389.
-    """
-
-    fast: int = 8
-    fastest: int = 8
-    d: float = 10.0
-    e: float = 10.0
-
-    name: ClassVar[str] = "lorenz96_three_scale"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.d == 0 or not np.isfinite([self.d, self.e]).all():
-            raise RequestError("d, e: finite numbers, d not zero")
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """K, J and I."""
-        return self.nodes, self.fast, self.fastest
-
-    @property
-    def trace(self) -> float:
-        """X is damped at rate 1, Y at rate c, Z at rate e."""
-        return super().trace - self.e * self.rings["z"]
-
-    @property
-    def limits(self) -> StepLimits:
-        """As for two scales, by the faster of the two products."""
-        fastest = max(abs(self.b * self.c), abs(self.d * self.e), 1.0)
-        return StepLimits(0.5 / fastest, 1.0 / fastest, f"RK4 may blow up on the fastest scale, at rate {fastest:g}")
-
-    @property
-    def title(self) -> str:
-        """What it is, in a few words."""
-        return f"Lorenz-96, three scales, {self.nodes} x {self.fast} x {self.fastest} sites"
-
-    equation: ClassVar[str] = (
-        "dX_k/dt = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F - (h c / b) sum_j Y_{j,k}; "
-        "dY_{j,k}/dt = c b Y_{j+1,k} (Y_{j-1,k} - Y_{j+2,k}) - c Y_{j,k} + (h c / b) X_k - (h e / d) sum_i Z_{i,j,k}; "
-        "dZ_{i,j,k}/dt = e d Z_{i-1,j,k} (Z_{i+1,j,k} - Z_{i-2,j,k}) - e Z_{i,j,k} + (h e / d) Y_{j,k}"
-    )
-
-    def rates(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Advection, damping, push, drag of X, Y and Z."""
-        outer, inner = self.h * self.c / self.b, self.h * self.e / self.d
-        return (
-            (1.0, 1.0, 0.0, outer),
-            (self.c * self.b, self.c, outer, inner),
-            (self.e * self.d, self.e, inner, 0.0),
-        )
-
-
 class ScalesSlope:
     """The tendency over (row, member) or (row, 1 + perturbation, member): one ring a scale, coupled to the next."""
 
-    def __init__(self, system: _Scales, rest: tuple[int, ...]) -> None:
+    def __init__(self, system: ScalesSystem, rest: tuple[int, ...]) -> None:
         self.slices = system.slices()
         counts = list(system.rings.values())
         self.stage = np.zeros((sum(counts) + 3 * len(counts), *rest))
