@@ -2,8 +2,8 @@
 
 1. 10^7 output states of Lorenz-96, N = 40, as one long trajectory and as a hundred shorter ones: peak memory of the
    whole command.
-2. Runs of four systems, killed with SIGKILL at ten seeded random moments of their life and resumed: every byte of the
-   store must be that of an unbroken run (but for the attribute `history`, which tells when it was made).
+2. Runs of four systems, killed with SIGKILL at twenty seeded random moments of their life and resumed: the files and
+   bytes of the store must be those of an unbroken run (but for the attribute `history`, which tells when it was made).
 """
 
 import json
@@ -28,7 +28,7 @@ RUNS = (
     ("lorenz96-two-scale", "--members", "4", "--duration", "40", "--scales", "x", "y", "--spinup", "1"),
     ("sensor-network", "--members", "4", "--duration", "20000"),
 )
-KILLS = 10
+KILLS = 20
 
 
 def command(system, *options, out):
@@ -53,8 +53,11 @@ def killed(arguments, moments, seconds, out):
         process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL:
+        code = process.wait()
+        if code == -signal.SIGKILL:
             return moment
+        if code:
+            raise SystemExit(f"failed: {' '.join(arguments)}")
         shutil.rmtree(out)
 
 

@@ -23,6 +23,7 @@ from stgate.store import ORDER, check_out
 
 DIMS = ("member", "time", "node")
 RESTART = "restart.npz"
+TEMPORARY = ".restart.npz.tmp"
 
 
 class Memory:
@@ -132,12 +133,14 @@ class Store:
         """Note that so many outputs are whole, and the internal states then."""
         buffer = io.BytesIO()
         np.savez(buffer, done=np.int64(done), states=states)
-        temporary = self.partial / f".{RESTART}.tmp"
+        temporary = self.partial / TEMPORARY
         temporary.write_bytes(buffer.getvalue())
         os.replace(temporary, self.partial / RESTART)
 
     def resume(self) -> None:
-        """Go on with the store as it is."""
+        """Go on with the store as it is, less the files that the kill left half-written (zarr's own are *.partial)."""
+        for stray in [*self.partial.rglob("*.partial"), self.partial / TEMPORARY]:
+            stray.unlink(missing_ok=True)
         self.arrays = self._open()
 
     def discard(self) -> None:
