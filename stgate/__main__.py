@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
     "lyapunov": ("stgate.commands.lyapunov", "measure the Lyapunov exponents of a chaotic system"),
     "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
+    "mask": ("stgate.commands.mask", "hide a share of a panel, to score reconstruction"),
     "fit": ("stgate.commands.lightning", "train a forecaster and calibrate its intervals"),
     "validate": ("stgate.commands.lightning", "score a checkpoint on the validation part"),
     "test": ("stgate.commands.lightning", "score a checkpoint on the test part"),

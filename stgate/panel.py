@@ -219,6 +219,16 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
     return period.start_time, period.end_time
 
 
+def first_row(panel: xr.Dataset, when: str | float) -> int:
+    """The first row at or after a time, as `parse_time` reads it or as model time; the number of rows if there is none.
+
+    Raises:
+        ValueError: Not a time of the panel's kind.
+    """
+    wanted = np.datetime64(parse_time(when)[0]) if time_kind(panel) == "calendar" else float(when)
+    return int(np.searchsorted(panel["time"].values, np.asarray(wanted)))
+
+
 def some(names: Iterable[Any], most: int = 4) -> str:
     """Up to `most` names, then a count of the rest."""
     shown: Sequence[Any] = list(names)

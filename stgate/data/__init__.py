@@ -1,21 +1,25 @@
-"""From files to tensors: readers, splits, scaling, windows and the data module."""
+"""From files to tensors: readers, gaps, graphs, splits, scaling, windows and the data module."""
 
 from typing import TYPE_CHECKING
 
 from stgate.lazy import attach
 
 if TYPE_CHECKING:
+    from stgate.data import graph, hypergraph, missing
     from stgate.data.modules import WindowData
     from stgate.data.read import open_panel, read_csv
     from stgate.data.split import Split, split_panel
 
-__all__ = ["Split", "WindowData", "open_panel", "read_csv", "split_panel"]
+__all__ = ["Split", "WindowData", "graph", "hypergraph", "missing", "open_panel", "read_csv", "split_panel"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "Split": "stgate.data.split",
         "WindowData": "stgate.data.modules",
+        "graph": "stgate.data.graph",
+        "hypergraph": "stgate.data.hypergraph",
+        "missing": "stgate.data.missing",
         "open_panel": "stgate.data.read",
         "read_csv": "stgate.data.read",
         "split_panel": "stgate.data.split",

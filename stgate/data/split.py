@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stgate.errors import RequestError
-from stgate.panel import parse_time, time_kind
+from stgate.panel import first_row
 
 PARTS = ("train", "validation", "calibration", "test")
 
@@ -66,11 +66,10 @@ def _rows(panel: xr.Dataset, starts: Sequence[float | str]) -> list[int]:
     rows = []
     for start in starts:
         try:
-            when = np.datetime64(parse_time(start)[0]) if time_kind(panel) == "calendar" else float(start)
+            row = first_row(panel, start)
         except ValueError as error:
             raise RequestError(f"split: {start!r} is not a time of this panel ({error})") from error
-        row = int(np.searchsorted(times, np.asarray(when)))
-        if row == 0 or when > times[-1]:
+        if row in (0, len(times)):
             raise RequestError(f"split: {start} lies outside the panel, which spans {times[0]} to {times[-1]}")
         rows.append(row)
     return rows

@@ -1,0 +1,118 @@
+"""Where the nodes are: distances by great circle, by Euclid, or around a ring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from stgate.errors import PanelError, RequestError
+from stgate.panel import some
+
+EARTH = 6371.0088
+"""Mean radius in km (IUGG)."""
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Points among which straight distances can be found by a tree, and what these mean.
+
+    Attributes:
+        points: (node, dimension); on the sphere unit vectors.
+        period: Of a ring or torus, or None.
+        sphere: Whether a straight distance is a chord of the unit sphere.
+    """
+
+    points: Floats
+    period: float | None
+    sphere: bool
+
+    @classmethod
+    def of(cls, panel: xr.Dataset) -> Self:
+        """The places of a panel's nodes.
+
+        `lat` and `lon` in degrees are on the Earth; `x` (and `y`, `z`) on a plane, or on a ring where `x` alone has the
+        attribute `period`. Without any, a panel whose `boundary` is periodic is a ring in the order of its nodes.
+
+        Raises:
+            PanelError: No coordinates, or one that is missing at a node.
+        """
+        on_node = {str(n) for n, c in panel.coords.items() if c.dims == ("node",)}
+        if {"lat", "lon"} <= on_node:
+            lat, lon = (np.radians(_values(panel, name)) for name in ("lat", "lon"))
+            if (np.abs(lat) > np.pi / 2 + 1e-9).any():
+                raise PanelError("`lat`: beyond 90 degrees; it may have changed places with `lon`")
+            unit = [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
+            return cls(np.stack(unit, axis=1), None, True)
+        axes = [name for name in ("x", "y", "z") if name in on_node]
+        if axes:
+            points = np.stack([_values(panel, name) for name in axes], axis=1)
+            period = panel["x"].attrs.get("period") if axes == ["x"] else None
+            return cls(points, None if period is None else float(period), False)
+        if panel.attrs.get("boundary") == "periodic":
+            return cls(np.arange(panel.sizes["node"], dtype=np.float64)[:, None], float(panel.sizes["node"]), False)
+        raise PanelError("`node`: has no coordinates; assign lat and lon (degrees), or x and y, to the nodes")
+
+    @property
+    def tree(self) -> Any:  # noqa: ANN401 (a cKDTree, whose stubs know neither its box nor what a query returns)
+        """A tree of the points."""
+        if self.period is None:
+            return cKDTree(self.points)
+        return cKDTree(np.mod(self.points, self.period), boxsize=np.array([self.period]))
+
+    def lengths(self, straight: Floats) -> Floats:
+        """Distances (km on the Earth) of straight ones."""
+        return 2 * EARTH * np.arcsin(np.minimum(straight / 2, 1.0)) if self.sphere else straight
+
+    def distances(self) -> Floats:
+        """All distances, (node, node)."""
+        gaps = self.points[:, None] - self.points
+        if self.period is not None:
+            gaps = np.abs(np.mod(gaps + self.period / 2, self.period) - self.period / 2)
+        return self.lengths(np.sqrt((gaps**2).sum(axis=-1)))
+
+    def within(self, radius: float) -> tuple[Ints, Ints, Floats]:
+        """All ordered pairs of different nodes within a radius, and their distances, sorted by the second node."""
+        straight = 2 * np.sin(min(radius / (2 * EARTH), np.pi / 2)) if self.sphere else radius
+        tree = self.tree
+        near = tree.query_ball_point(tree.data, straight * (1 + 1e-12), return_sorted=True)
+        target = np.repeat(np.arange(len(near)), [len(n) for n in near])
+        source = np.concatenate([np.asarray(n, np.int64) for n in near]) if len(near) else target
+        apart = source != target
+        source, target = source[apart], target[apart]
+        gaps = self.points[source] - self.points[target]
+        if self.period is not None:
+            gaps = np.mod(gaps + self.period / 2, self.period) - self.period / 2
+        return source, target, self.lengths(np.sqrt((gaps**2).sum(axis=-1)))
+
+
+def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
+    """The k nearest others of each node and their distances, (node, k) each, nearest first.
+
+    Raises:
+        RequestError: k is below 1 or not below the number of nodes.
+    """
+    count = len(places.points)
+    if not 1 <= k < count:
+        raise RequestError(f"k {k}: of {count} nodes each has 1 to {count - 1} neighbours")
+    tree = places.tree
+    straight, near = tree.query(tree.data, k + 1)
+    # A node is its own nearest, unless another stands at the same place.
+    own = near == np.arange(count)[:, None]
+    own[~own.any(axis=1), -1] = True
+    return near[~own].reshape(count, k), places.lengths(straight[~own].reshape(count, k))
+
+
+def _values(panel: xr.Dataset, name: str) -> Floats:
+    values = np.asarray(panel[name].values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        label = panel["node"].values[~np.isfinite(values)].tolist()
+        raise PanelError(f"`{name}`: missing at node {some(label)}; give it, or drop the node")
+    return values
