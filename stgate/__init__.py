@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
     from stgate.forecasting import backtest, calibrate, forecast
+    from stgate.lattice import from_lattice, to_lattice
     from stgate.panel import check_panel, observed_mask
     from stgate.spec import PanelSpec
     from stgate.store import open_forecast, write
@@ -31,6 +32,7 @@ __all__ = [
     "data",
     "evaluate",
     "forecast",
+    "from_lattice",
     "metrics",
     "models",
     "nn",
@@ -39,6 +41,7 @@ __all__ = [
     "open_panel",
     "plot",
     "simulate",
+    "to_lattice",
     "to_panel",
     "write",
 ]
@@ -55,6 +58,7 @@ __getattr__, __dir__ = attach(
         "data": "stgate.data",
         "evaluate": "stgate.evaluation",
         "forecast": "stgate.forecasting",
+        "from_lattice": "stgate.lattice",
         "metrics": "stgate.metrics",
         "models": "stgate.models",
         "nn": "stgate.nn",
@@ -63,6 +67,7 @@ __getattr__, __dir__ = attach(
         "open_panel": "stgate.data.read",
         "plot": "stgate.plot",
         "simulate": "stgate.simulate",
+        "to_lattice": "stgate.lattice",
         "to_panel": "stgate.tables",
         "write": "stgate.store",
     },

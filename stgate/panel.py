@@ -194,6 +194,11 @@ def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
     return str(value)
 
 
+def number_label(value: float) -> str:
+    """A coordinate as part of a node's label, with the digits it has."""
+    return f"{float(value):.10g}"
+
+
 def number_text(step: float, kind: str, units: str) -> str:
     """A step in seconds or model time, as people say it."""
     if kind == "calendar":

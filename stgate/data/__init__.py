@@ -6,11 +6,23 @@ from stgate.lazy import attach
 
 if TYPE_CHECKING:
     from stgate.data import graph, hypergraph, missing
+    from stgate.data.combine import merge, select
     from stgate.data.modules import WindowData
     from stgate.data.read import open_panel, read_csv
     from stgate.data.split import Split, split_panel
 
-__all__ = ["Split", "WindowData", "graph", "hypergraph", "missing", "open_panel", "read_csv", "split_panel"]
+__all__ = [
+    "Split",
+    "WindowData",
+    "graph",
+    "hypergraph",
+    "merge",
+    "missing",
+    "open_panel",
+    "read_csv",
+    "select",
+    "split_panel",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -19,9 +31,11 @@ __getattr__, __dir__ = attach(
         "WindowData": "stgate.data.modules",
         "graph": "stgate.data.graph",
         "hypergraph": "stgate.data.hypergraph",
+        "merge": "stgate.data.combine",
         "missing": "stgate.data.missing",
         "open_panel": "stgate.data.read",
         "read_csv": "stgate.data.read",
+        "select": "stgate.data.combine",
         "split_panel": "stgate.data.split",
     },
 )
