@@ -1,8 +1,8 @@
-"""From pandas frames to panels."""
+"""From pandas frames to panels, and values that mark what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,9 @@ import xarray as xr
 
 from stgate.errors import PanelError, did_you_mean
 from stgate.panel import at, check_panel, check_time, some, time_kind
+
+Marks = Sequence[float] | Mapping[str, Sequence[float]]
+"""Values that mark what is missing, in all variables or by variable."""
 
 
 def to_panel(
@@ -129,6 +132,31 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
             for c in chosen.columns
         }
     )
+
+
+def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:
+    """The panel with NaN where a variable holds a value that marks what is missing, such as -999.
+
+    Args:
+        panel: It is not changed.
+        marks: For all variables, or by variable.
+
+    Raises:
+        PanelError: A variable that the panel has not.
+
+    >>> panel = xr.Dataset({"y": (("time", "node"), [[1.0], [-999.0]])}, {"time": [0.0, 1.0], "node": ["a"]})
+    >>> mark_missing(panel, [-999])["y"].values.ravel().tolist()
+    [1.0, nan]
+    """
+    dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
+    by_name = marks if isinstance(marks, Mapping) else dict.fromkeys(dynamic, marks)
+    for name, values in by_name.items():
+        if name not in panel.data_vars:
+            raise PanelError(f"missing: the panel has no variable {name!r}; {did_you_mean(name, dynamic)}")
+        if len(values):
+            stored = np.asarray(values, panel[name].dtype)  # -99.9 in float32 is not -99.9 in float64
+            panel = panel.assign({name: panel[name].where(~panel[name].isin(stored))})
+    return panel
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import xarray as xr
 
 from stgate import store
 from stgate.commands.parser import Parser, said
-from stgate.data.read import open_panel, read_csv
+from stgate.data.arrays import read_npz
+from stgate.data.portrait import portrait
+from stgate.data.read import open_panel, read_tables
 from stgate.errors import RequestError, did_you_mean
-from stgate.panel import check_panel, step_text
+from stgate.panel import check_panel
+from stgate.tables import Marks, mark_missing
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -20,7 +23,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
             "usage: stgate data convert FILE... | check FILE\n\n"
-            "  convert   csv tables into a panel\n  check     a panel's portrait"
+            "  convert   tables, arrays and lattices into a panel\n  check     a panel's portrait"
         )
         if not arguments:
             raise RequestError("data: say what to do: convert or check")
@@ -31,51 +34,77 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def convert(arguments: Sequence[str]) -> None:
-    """Read csv tables into one panel and write it."""
+    """Read files into one panel and write it."""
     parser = Parser(
         "data convert",
-        "Read one csv table or several into one panel.\n"
-        "Long: give --node, the column of node labels. Wide, one column a node: give --name.\n"
-        "One file a station: several files, with --node or named after their station.",
+        "Read files into one panel: tables (.csv, .parquet, .h5), arrays (.npz), lattices (.nc, .zarr).\n"
+        "Long table: give --node, the column of node labels. Wide, one column a node: give --name.\n"
+        "One file a station: several files, with --node or named after their station.\n"
+        "Arrays, (time, node, variable): give --variables, their names. A lattice needs nothing.",
         "stgate data convert station_*.csv --time year month day hour --node station --drop wd --out air.nc",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="csv tables, compressed or not")
-    parser.add_argument(
-        "--time",
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="tables (compressed or not), one .npz, or one lattice")
+    add("--time", nargs="+", metavar="COLUMN", help="the column of times, or its parts (year month day hour)")
+    add("--node", metavar="COLUMN", help="the column of node labels")
+    add("--name", help="the variable's name, for a wide table")
+    add(
+        "--variables",
         nargs="+",
-        default=["time"],
-        metavar="COLUMN",
-        help="the column of times, or its parts (year month day hour)",
+        metavar="NAME",
+        help="columns to keep (default: all); the names of an array's variables",
     )
-    parser.add_argument("--node", metavar="COLUMN", help="the column of node labels")
-    parser.add_argument("--name", help="the variable's name, for a wide table")
-    parser.add_argument("--variables", nargs="+", metavar="COLUMN", help="columns to keep (default: all)")
-    parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
-    parser.add_argument("--rename", nargs="+", default=[], metavar="OLD=NEW", help="new names of variables")
-    parser.add_argument("--units", nargs="+", default=[], metavar="NAME=UNIT", help="units by new name")
-    parser.add_argument("--coords", metavar="FILE", help="csv of node coordinates: label, then lat, lon or x, y")
-    parser.add_argument("--time-format", help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
-    parser.add_argument("--freq", help="put rows on this grid (h, D, 5min); absent ones become missing values")
+    add("--drop", nargs="+", metavar="COLUMN", help="columns to leave out")
+    add("--rename", nargs="+", metavar="OLD=NEW", help="new names of variables")
+    add("--units", nargs="+", metavar="NAME=UNIT", help="units by new name")
+    add("--coords", metavar="FILE", help="csv of node coordinates: label, then lat, lon or x, y")
+    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="values that mark what is missing: -999, or speed=0")
+    add("--start", metavar="TIME", help="of the first row, where there are no times; --freq is the step then")
+    add("--freq", help="put rows on this grid (h, D, 5min); absent ones become missing values")
+    add("--time-format", help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
+    add(
+        "--time-zone", metavar="ZONE", help="of the clock the times are read from, as in Europe/Berlin; they become UTC"
+    )
+    add("--separator", metavar="MARK", help="between columns (default a comma)")
+    add("--decimal", metavar="MARK", help="the decimal mark (default a point)")
+    add("--no-header", action="store_true", help="the first row holds no names: columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
-    panel = read_csv(
-        given.files,
-        time=given.time,
-        node=given.node,
-        name=given.name,
-        variables=given.variables,
-        drop=given.drop,
-        rename=_pairs(given.rename, "--rename"),
-        units=_pairs(given.units, "--units"),
-        coords=given.coords,
-        freq=given.freq,
-        time_format=given.time_format,
-    )
+    panel = _read(given)
     panel.attrs["history"] = store.history(f"data convert ({len(given.files)} files)")
     shown = portrait(panel)
     said(store.write(panel, out, overwrite=given.overwrite))
     print(shown)
+
+
+def _read(given: argparse.Namespace) -> xr.Dataset:
+    """The panel of the files, by their kind; an option that this kind has no use for is refused."""
+    first = str(given.files[0])
+    options = {
+        "rename": _pairs(given.rename, "--rename"),
+        "units": _pairs(given.units, "--units"),
+        "missing": _marks(given.missing),
+        **{n: getattr(given, n) for n in ("time", "node", "name", "variables", "drop", "coords", "start", "freq")},
+        **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal")},
+        "header": False if given.no_header else None,
+    }
+    options = {name: value for name, value in options.items() if value not in (None, {}, [])}
+    if first.endswith((".nc", ".zarr", ".npz")):
+        if len(given.files) > 1:
+            raise RequestError(f"{given.files[1]}: one too many; only tables are read several at once")
+        kind = "an .npz" if first.endswith(".npz") else "a lattice"
+        wanted = {"variables", "start", "freq", "missing", "units"} if first.endswith(".npz") else {"missing"}
+        for name in options:
+            if name not in wanted:
+                option = "no-header" if name == "header" else name.replace("_", "-")
+                raise RequestError(f"--{option}: has no use for {kind}; leave it out")
+        if not first.endswith(".npz"):
+            return mark_missing(open_panel(first), options.get("missing", ()))
+        if "variables" not in options:
+            raise RequestError("--variables: name the variables of the array, in order")
+        return read_npz(first, **options)
+    return read_tables(given.files, **options)
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -89,48 +118,24 @@ def check(arguments: Sequence[str]) -> None:
     print(portrait(panel))
 
 
-def portrait(panel: xr.Dataset) -> str:
-    """A few lines: span, step, nodes, and for each variable its range, share missing and longest gap."""
-    times = panel["time"].values
-    nodes = panel["node"].values
-    lines = [
-        f"time  {panel.sizes['time']} steps of {step_text(panel)}, {_when(times[0])} to {_when(times[-1])}",
-        f"node  {len(nodes)}: {', '.join(str(n) for n in nodes[:6])}{', …' if len(nodes) > 6 else ''}",
-    ]
-    if "member" in panel.dims:
-        lines.append(f"member  {panel.sizes['member']}")
-    lines.append(
-        f"{'variable':<16}{'units':<10}{'missing':>8}{'longest gap':>13}{'least':>10}{'median':>10}{'most':>10}"
-    )
-    for name, variable in panel.data_vars.items():
-        if "time" not in variable.dims:
-            continue
-        values = variable.values.reshape(-1, *variable.shape[-2:])
-        missing = np.isnan(values)
-        shown = [
-            f"{f(values):>10.4g}" if not missing.all() else f"{'-':>10}" for f in (np.nanmin, np.nanmedian, np.nanmax)
-        ]
-        units = str(variable.attrs.get("units", ""))
-        lines.append(f"{name!s:<16}{units:<10}{100 * missing.mean():>6.1f} %{_longest(missing):>13}{''.join(shown)}")
-        silent = nodes[missing.all((0, 1))]
-        if silent.size:
-            lines.append(f"  never observed at {', '.join(map(str, silent[:4]))}: `fit` refuses it as a target there")
-    return "\n".join(lines)
-
-
-def _longest(missing: np.ndarray) -> int:
-    """The longest run of missing steps at any node; (member, time, node)."""
-    rows = np.arange(1, missing.shape[1] + 1)[None, :, None]
-    last_seen = np.maximum.accumulate(np.where(missing, 0, rows), axis=1)
-    return int((rows - last_seen).max())
-
-
-def _when(value: object) -> str:
-    return str(value)[:16] if isinstance(value, np.datetime64) else f"{value:g}"
-
-
-def _pairs(given: Sequence[str], option: str) -> Mapping[str, str]:
-    for pair in given:
+def _pairs(given: Sequence[str] | None, option: str) -> Mapping[str, str]:
+    for pair in given or ():
         if pair.count("=") != 1:
             raise RequestError(f"{option} {pair}: write OLD=NEW, as in PM2.5=pm25")
-    return dict(pair.split("=") for pair in given)
+    return dict(pair.split("=") for pair in given or ())
+
+
+def _marks(given: Sequence[str] | None) -> Marks:
+    """`-999` for all variables, `speed=0` for one; not both kinds at once."""
+    everywhere: list[float] = []
+    by_name: dict[str, list[float]] = {}
+    for text in given or ():
+        name, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise RequestError(f"--missing {text}: write a number, or NAME=NUMBER") from error
+        (by_name.setdefault(name, []) if name else everywhere).append(number)
+    if everywhere and by_name:
+        raise RequestError("--missing: give values for all variables, or NAME=VALUE for each, not both")
+    return by_name or everywhere

@@ -6,9 +6,10 @@ from stgate.lazy import attach
 
 if TYPE_CHECKING:
     from stgate.data import graph, hypergraph, missing
+    from stgate.data.arrays import read_npz
     from stgate.data.combine import merge, select
     from stgate.data.modules import WindowData
-    from stgate.data.read import open_panel, read_csv
+    from stgate.data.read import open_panel, read_tables
     from stgate.data.split import Split, split_panel
 
 __all__ = [
@@ -19,7 +20,8 @@ __all__ = [
     "merge",
     "missing",
     "open_panel",
-    "read_csv",
+    "read_npz",
+    "read_tables",
     "select",
     "split_panel",
 ]
@@ -34,7 +36,8 @@ __getattr__, __dir__ = attach(
         "merge": "stgate.data.combine",
         "missing": "stgate.data.missing",
         "open_panel": "stgate.data.read",
-        "read_csv": "stgate.data.read",
+        "read_npz": "stgate.data.arrays",
+        "read_tables": "stgate.data.read",
         "select": "stgate.data.combine",
         "split_panel": "stgate.data.split",
     },

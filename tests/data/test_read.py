@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from conftest import make_panel
 
-from stgate.data import open_panel, read_csv
+from stgate.data import open_panel, read_tables
 from stgate.errors import PanelError, RequestError, StgateError, StoreError
 from stgate.store import write
 
@@ -28,49 +28,49 @@ def same(found: xr.Dataset, expected: xr.Dataset = PANEL) -> None:
 
 
 def test_a_long_table(tmp_path):
-    same(read_csv(table(tmp_path, LONG), node="node"))
-    same(read_csv(table(tmp_path, LONG.rename(columns={"node": "site"})), node="site", drop=["u"]), PANEL[["y"]])
+    same(read_tables(table(tmp_path, LONG), node="node"))
+    same(read_tables(table(tmp_path, LONG.rename(columns={"node": "site"})), node="site", drop=["u"]), PANEL[["y"]])
     same(open_panel(table(tmp_path, LONG.sample(frac=1, random_state=0))))
 
 
 def test_a_wide_table(tmp_path):
     wide = PANEL["y"].to_pandas().reset_index()
-    same(read_csv(table(tmp_path, wide), name="y"), PANEL[["y"]])
-    same(read_csv(table(tmp_path, wide), name="y", variables=["a", "c"]), PANEL[["y"]].sel(node=["a", "c"]))
+    same(read_tables(table(tmp_path, wide), name="y"), PANEL[["y"]])
+    same(read_tables(table(tmp_path, wide), name="y", variables=["a", "c"]), PANEL[["y"]].sel(node=["a", "c"]))
 
 
 def test_one_file_a_station_named_after_it(tmp_path):
     files = [table(tmp_path, part.drop(columns="node"), f"{name}.csv.gz") for name, part in LONG.groupby("node")]
-    same(read_csv(files))
+    same(read_tables(files))
 
 
 def test_one_file_a_station_with_a_node_column(tmp_path):
     files = [table(tmp_path, part, f"file{i}.csv") for i, (_, part) in enumerate(LONG.groupby("node"))]
-    same(read_csv(files, node="node"))
+    same(read_tables(files, node="node"))
 
 
 def test_times_in_several_columns(tmp_path):
     parts = LONG.assign(**{p: getattr(LONG["time"].dt, p) for p in ("year", "month", "day", "hour")})
     path = table(tmp_path, parts.drop(columns="time"))
-    same(read_csv(path, time=["year", "month", "day", "hour"], node="node"))
+    same(read_tables(path, time=["year", "month", "day", "hour"], node="node"))
     capital = parts.drop(columns="time").rename(columns=str.title)
     columns = ["Year", "Month", "Day", "Hour"]
-    same(read_csv(table(tmp_path, capital), time=columns, node="Node", rename={"Y": "y", "U": "u"}))
+    same(read_tables(table(tmp_path, capital), time=columns, node="Node", rename={"Y": "y", "U": "u"}))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt"])
 def test_a_compressed_table_is_a_table(suffix, tmp_path):
-    same(read_csv(table(tmp_path, LONG, f"air{suffix}"), node="node"))
+    same(read_tables(table(tmp_path, LONG, f"air{suffix}"), node="node"))
 
 
 def test_times_with_a_zone_become_utc(tmp_path):
     zoned = LONG.assign(time=LONG["time"].dt.tz_localize("UTC").dt.tz_convert("Asia/Shanghai"))
-    same(read_csv(table(tmp_path, zoned), node="node"))
+    same(read_tables(table(tmp_path, zoned), node="node"))
 
 
 def test_numbers_are_model_time(tmp_path):
     numbered = LONG.assign(time=LONG["time"].rank(method="dense") * 0.05)
-    panel = read_csv(table(tmp_path, numbered), node="node")
+    panel = read_tables(table(tmp_path, numbered), node="node")
     assert panel["time"].dtype == np.float64
     same(panel, PANEL.assign_coords(time=np.arange(1, 31) * 0.05))
 
@@ -78,16 +78,16 @@ def test_numbers_are_model_time(tmp_path):
 def test_with_a_frequency_absent_rows_become_missing_values(tmp_path):
     path = table(tmp_path, LONG[LONG["time"] != LONG["time"].unique()[7]])
     with pytest.raises(PanelError, match=r"2020-01-01T06:00 to 2020-01-01T08:00"):
-        read_csv(path, node="node")
+        read_tables(path, node="node")
     hole = PANEL["time"] != PANEL["time"][7]
-    same(read_csv(path, node="node", freq="h"), PANEL.where(hole))
+    same(read_tables(path, node="node", freq="h"), PANEL.where(hole))
 
 
 def test_coordinates_units_and_new_names(tmp_path):
     COORDS.to_csv(tmp_path / "stations.csv")
     path = table(tmp_path, LONG)
     for coords in (COORDS, tmp_path / "stations.csv"):
-        panel = read_csv(path, node="node", rename={"y": "pm25"}, units={"pm25": "ug/m3"}, coords=coords)
+        panel = read_tables(path, node="node", rename={"y": "pm25"}, units={"pm25": "ug/m3"}, coords=coords)
         assert set(panel.data_vars) == {"pm25", "u"} and panel["pm25"].attrs["units"] == "ug/m3"
         np.testing.assert_allclose(panel["lat"], [40, 40.1, 40.2])
 
@@ -96,7 +96,7 @@ def test_stations_that_are_numbered_meet_their_coordinates_in_a_wide_table(tmp_p
     coords = COORDS.set_index(pd.Index([101, 102, 103], name="id"))
     coords.to_csv(tmp_path / "stations.csv")
     wide = PANEL["y"].to_pandas().set_axis(["101", "102", "103"], axis=1).reset_index()
-    panel = read_csv(table(tmp_path, wide), name="y", coords=tmp_path / "stations.csv")
+    panel = read_tables(table(tmp_path, wide), name="y", coords=tmp_path / "stations.csv")
     np.testing.assert_allclose(panel["lat"], [40, 40.1, 40.2])
 
 
@@ -107,7 +107,7 @@ def test_netcdf_and_zarr_open_by_their_suffix(tmp_path):
 
 def refusal(kind, *arguments, **options) -> str:
     with pytest.raises(kind) as caught:
-        read_csv(*arguments, **options)
+        read_tables(*arguments, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -119,7 +119,7 @@ def test_text_in_a_column_is_named_with_the_column_and_the_time(tmp_path):
     message = refusal(PanelError, path, node="node")
     assert "'NNW'" in message and "2020-01-01T01:00" in message
     assert "wind" in message
-    same(read_csv(path, node="node", drop=["wind"]))
+    same(read_tables(path, node="node", drop=["wind"]))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_missing_column_is_answered_with_the_nearest_name(options, near, tmp_p
 
 def test_a_new_name_for_no_column_is_refused(tmp_path):
     with pytest.raises(StgateError, match="yy"):
-        read_csv(table(tmp_path, LONG), node="node", rename={"yy": "pm25"})
+        read_tables(table(tmp_path, LONG), node="node", rename={"yy": "pm25"})
 
 
 def test_what_is_no_time_is_named_with_its_column(tmp_path):
@@ -166,7 +166,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "plain.csv.gz").write_text("time,node,y\n")
     assert "not a readable table" in refusal(StoreError, tmp_path / "plain.csv.gz")
     (tmp_path / "air.parquet").touch()
-    assert ".csv" in refusal(StoreError, tmp_path / "air.parquet")
+    assert "not a readable table" in refusal(StoreError, tmp_path / "air.parquet")
+    (tmp_path / "air.xlsx").touch()
+    assert ".csv" in refusal(StoreError, tmp_path / "air.xlsx")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten"])
@@ -180,7 +182,7 @@ def test_a_download_that_broke_is_refused(damage, tmp_path):
 
 def test_the_air_of_beijing_is_a_panel_with_gaps(shared):
     files = sorted((shared / "data" / "beijing_air").glob("PRSA_Data_*.csv.gz"))[:2]
-    panel = read_csv(
+    panel = read_tables(
         files,
         time=["year", "month", "day", "hour"],
         node="station",
@@ -197,7 +199,7 @@ def test_a_day_first_date_is_refused_unless_its_format_is_given(tmp_path):
     rows = "".join(f"{day:02d}/01/2020,{day}\n" for day in range(1, 13))
     (tmp_path / "days.csv").write_text("time,a\n" + rows)
     with pytest.raises(PanelError, match=r"starts '01/01/2020'.*--time-format"):
-        read_csv(tmp_path / "days.csv", name="y")
-    panel = read_csv(tmp_path / "days.csv", name="y", time_format="%d/%m/%Y")
+        read_tables(tmp_path / "days.csv", name="y")
+    panel = read_tables(tmp_path / "days.csv", name="y", time_format="%d/%m/%Y")
     assert panel.sizes["time"] == 12
     assert str(panel["time"].values[-1])[:10] == "2020-01-12"

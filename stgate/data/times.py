@@ -1,0 +1,91 @@
+"""Times of tables: parsed, put together from parts, counted from a start, and taken from a clock to UTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from stgate.errors import PanelError, RequestError
+from stgate.panel import parse_time
+
+
+def parse_times(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    label: str,
+    time_format: str | None = None,
+    time_zone: str | None = None,
+    by: str | None = None,
+) -> pd.Series:
+    """One column of naive UTC times, or of model time as numbers.
+
+    Args:
+        frame: The table.
+        columns: The column of times, or its parts: year, month, day, hour, minute.
+        label: The table's name, for messages.
+        time_format: How times are written, as `strptime` has it; ISO 8601 when None.
+        time_zone: Of the clock that the times were read from (`Europe/Berlin`); the hour that it shows twice in autumn
+            is told from the order of the rows.
+        by: The column of nodes, whose rows are in order each by itself.
+
+    Raises:
+        PanelError: Not times, or times that the clock never shows or that cannot be told apart.
+        RequestError: No such time zone, or numbers with one.
+    """
+    if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]) and time_format is None:
+        if time_zone is not None:
+            raise RequestError(f"time zone {time_zone}: column {columns[0]!r} holds numbers, which are model time")
+        return frame[columns[0]].astype("float64")
+    try:
+        if len(columns) == 1:
+            given = frame[columns[0]]
+            given = given.astype(str) if pd.api.types.is_numeric_dtype(given) else given
+            if time_zone is None:
+                return pd.to_datetime(given, format=time_format or "ISO8601", utc=True).dt.tz_localize(None)
+            parsed = pd.to_datetime(given, format=time_format or "ISO8601")
+        else:
+            parsed = pd.to_datetime(frame[list(columns)].rename(columns=str.lower))
+    except (ValueError, TypeError) as error:
+        shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[0])
+        hint = "give --time-format, as in '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
+        raise PanelError(f"{label}: column {', '.join(columns)} is not a time (it starts {shown}); {hint}") from error
+    if time_zone is None:
+        return parsed
+    if not isinstance(parsed.dtype, pd.DatetimeTZDtype) and parsed.dtype.kind == "M":
+        return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
+    raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
+
+
+def count_times(rows: int, start: str, freq: str) -> pd.DatetimeIndex:
+    """Times of a table that has none: so many from a start on.
+
+    Raises:
+        RequestError: Not a time, or not a frequency.
+    """
+    try:
+        return pd.date_range(parse_time(start)[0], periods=rows, freq=freq)
+    except ValueError as error:
+        raise RequestError(f"start {start!r} and freq {freq!r}: write them as 2012-03-01 and 5min ({error})") from error
+
+
+def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) -> pd.Series:
+    try:
+        clock = ZoneInfo(zone)
+    except (LookupError, ValueError, OSError) as error:
+        raise RequestError(f"time zone {zone!r}: not known; write it as Europe/Berlin") from error
+    parts = [times] if nodes is None else [part for _, part in times.groupby(nodes, sort=False)]
+    try:
+        local = [part.dt.tz_localize(clock, ambiguous="infer", nonexistent="raise") for part in parts]
+    except ValueError as error:
+        found = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", str(error))
+        when = found[0].replace(" ", "T") if found else "some hour"
+        what = "never shows" if "nonexistent" in str(error) else "shows twice, and the rows do not tell which it is,"
+        raise PanelError(
+            f"{label}: a clock of {zone} {what} {when}; write times with their offset, as in 2016-10-30T02:00+01:00"
+        ) from error
+    joined: pd.Series = pd.concat([part.dt.tz_convert("UTC").dt.tz_localize(None) for part in local])
+    return joined.reindex(times.index)
