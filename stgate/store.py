@@ -93,12 +93,18 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
             }
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=coding)
         else:
-            with warnings.catch_warnings():
-                # Node labels are strings; zarr 3 says that their on-disk form may still change.
-                warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
+            with quiet_zarr():
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
-                ordered.drop_encoding().to_zarr(temporary, consolidated=False, zarr_format=3)
+                ordered.drop_encoding().to_zarr(temporary, consolidated=True, zarr_format=3)
     return path
+
+
+@contextlib.contextmanager
+def quiet_zarr() -> Iterator[None]:
+    """Without what zarr says of its format 3: that strings and consolidated metadata have no specification yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
+        yield
 
 
 def check_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
 from stgate.simulate.registry import SYSTEMS
 from stgate.simulate.run import simulate
+from stgate.simulate.sizes import size_text
 from stgate.simulate.system import System
 
 
@@ -30,6 +31,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     with warnings_told():
         options = _options(given)
         if given.dry_run:
+            if given.out is not None:
+                store.check_out(given.out, overwrite=given.overwrite or given.resume)
             print(_dry_run(Plan.make(system, options)))
             return
         if given.out is None:
@@ -56,9 +59,10 @@ def _parser(command: str, name: str) -> tuple[Parser, list[str]]:
     add("--members", type=int, help="independent trajectories (default 1)")
     add("--seed", type=int, help="of the initial states (default 0)")
     add("--spinup", type=float, help=f"model time discarded at the start (default {default.spinup:g})")
-    add("--initial", metavar="FILE", help="start from the last time of this panel")
     add("--dtype", choices=("float32", "float64"), help="what is kept (default float32); all is computed in float64")
-    add("--no-verify", action="store_true", help="do not measure the valid-ground-truth time by a run at half the step")
+    if kind.zeros:  # the others cannot be read from a panel, and are not chaotic
+        add("--initial", metavar="FILE", help="start from the last time of this panel, by default without spin-up")
+        add("--no-verify", action="store_true", help="do not measure the valid-ground-truth time by a twin run")
     add("--force", action="store_true", help="run although the step is beyond the limit")
     add("--workers", type=int, help="threads over blocks of members (default one a core)")
     add("--dry-run", action="store_true", help="say how large and how long it would be, and stop")
@@ -70,9 +74,9 @@ def _parser(command: str, name: str) -> tuple[Parser, list[str]]:
 def _options(given: argparse.Namespace) -> RunOptions:
     named = ("duration", "step", "every", "members", "seed", "spinup", "dtype", "workers")
     options: dict[str, Any] = {n: getattr(given, n) for n in named if getattr(given, n) is not None}
-    if given.initial:
+    if getattr(given, "initial", None):
         options["initial"] = store.open_dataset(given.initial)
-    return cast(RunOptions, {**options, "verify": not given.no_verify, "force": given.force})
+    return cast(RunOptions, {**options, "verify": not getattr(given, "no_verify", False), "force": given.force})
 
 
 def _dry_run(plan: Plan) -> str:
@@ -80,7 +84,7 @@ def _dry_run(plan: Plan) -> str:
     many = len(plan.system.variables)
     what = f"{sizes} x {many} variables" if many > 1 else sizes
     return (
-        f"{plan.system.title}: {what}, {plan.nbytes / 1e6:,.1f} MB; "
+        f"{plan.system.title}: {what}, {size_text(plan.nbytes)}; "
         f"{plan.steps:,} steps of {plan.step:g}, about {seconds_needed(plan):,.0f} s"
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from stgate.errors import RequestError
 
 
-def steps_in(span: float, step: float, name: str) -> int:
+def steps_in(span: float, step: float, name: str, what: str = "steps") -> int:
     """How many steps make up a span, refused unless a whole number.
 
     >>> steps_in(0.3, 0.1, "duration")
@@ -20,11 +20,11 @@ def steps_in(span: float, step: float, name: str) -> int:
     """
     if not (np.isfinite(step) and step > 0):
         raise RequestError(f"step {step:g}: a time step is positive")
-    if not (np.isfinite(span) and span >= 0):
-        raise RequestError(f"{name} {span:g}: must not be negative")
+    if not np.isfinite(span) or span < 0:
+        raise RequestError(f"{name} {span:g}: must be {'a finite number' if not np.isfinite(span) else 'zero or more'}")
     count = round(span / step)
-    if abs(count * step - span) > 1e-9 * max(abs(span), step):
-        raise RequestError(f"{name} {span:g}: not a whole number of steps of {step:g}; try {count * step:g}")
+    if abs(count * step - span) > min(1e-9 * max(abs(span), step), 1e-3 * step):  # round-off, never a step
+        raise RequestError(f"{name} {span:g}: not a whole number of {what} of {step:g}; try {count * step:g}")
     return count
 
 

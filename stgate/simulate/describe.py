@@ -50,10 +50,11 @@ def template(plan: Plan) -> xr.Dataset:
         "computed_in": "float64",
         "random_streams": "Philox on SeedSequence(seed, spawn_key=(crc32 of the system, member))",
         "numpy_version": np.__version__,
-        **system.attrs,
+        **system.attrs(plan.seed),
         **known_exponent(system.name, system.parameters),
     }
-    counts = np.arange(plan.outputs, dtype=np.int64) * plan.every
+    counts = np.arange(plan.outputs, dtype=np.float64)  # whole numbers, exact in float64
+    counts *= plan.every
     members = ("member", np.arange(plan.members), {"standard_name": "realization", "units": "1"})
     return xr.Dataset(
         coords={"member": members, "time": system.times(counts, plan.step), **system.coords(plan.seed)}, attrs=attrs

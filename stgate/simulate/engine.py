@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,17 @@ from stgate.errors import SimulationError
 from stgate.simulate.plan import Plan, Progress
 from stgate.simulate.system import Array, Place
 
+SAVE_SECONDS = 20.0
+"""How long a chunk may take before it is saved as far as it is."""
 SLICE_SECONDS = 0.3
 """About how long the cores work between two checks and reports."""
 
 
 def seconds_needed(plan: Plan, trial: float = 0.5) -> float:
-    """About how long a run takes, by stepping its members for a moment."""
+    """About how long a run takes, by stepping some of its members for a moment."""
+    sample = min(plan.members, max(4 * plan.system.block // plan.system.dimension, 1))
+    share = sample / plan.members
+    plan = dataclasses.replace(plan, members=sample, given=None if plan.given is None else plan.given[:sample])
     engine = Engine(plan, plan.states(), 0, None)
     with engine:
         row = engine._room(1)
@@ -30,7 +36,7 @@ def seconds_needed(plan: Plan, trial: float = 0.5) -> float:
             steps = min(2 * steps, engine._slice(1))
             engine._advance(row, steps)
         rate = (engine.clock - 1) / max(time.monotonic() - started, 1e-9)
-    return plan.steps / max(rate, 1e-9)
+    return plan.steps / max(rate, 1e-9) / share
 
 
 class Engine:
@@ -84,18 +90,28 @@ class Engine:
             self._advance(row, steps)
             self._check(row, self.clock, steps)
 
-    def chunks(self, first: int) -> Iterator[tuple[int, Array]]:
-        """Yield (index of the first output, (time, member, variable, node)) from output `first` on.
+    def chunks(self, first: int = 0, held: Array | None = None) -> Iterator[tuple[int, Array, bool]]:
+        """Yield chunks from output `first` on: its number, (time, member, variable, node), and whether it is whole.
+
+        A chunk that takes long is yielded in between too, as far as it is, so that it can be saved.
+
+        Args:
+            first: The chunk's first output.
+            held: Its rows that are there already.
 
         Raises:
-            SimulationError: A member blew up; the chunk in which it did is not yielded.
+            SimulationError: A member blew up; the rows in which it did are not yielded.
         """
         plan = self.plan
         room = self._room(plan.chunk)
+        ready = 0 if held is None else len(held)
+        if held is not None:
+            room[:ready] = held
+        saved = time.monotonic()
         while first < plan.outputs:
             last = min(first + plan.chunk, plan.outputs)
-            at = first
-            if first == 0:
+            at, ready = first + ready, 0
+            if at == 0:
                 for block, stepper in zip(self.blocks, self.steppers, strict=True):
                     stepper.read(room[0, block.start : block.stop])
                 at = 1
@@ -104,8 +120,11 @@ class Engine:
                 self._advance(rows, plan.every)
                 self._check(rows, self.clock - len(rows) * plan.every + plan.every, plan.every)
                 at += len(rows)
-            yield first, room[: last - first]
-            first = last
+                if at < last and time.monotonic() - saved > SAVE_SECONDS:
+                    yield first, room[: at - first], False
+                    saved = time.monotonic()
+            yield first, room[: last - first], True
+            first, saved = last, time.monotonic()
 
     def _room(self, rows: int) -> Array:
         plan = self.plan

@@ -14,7 +14,7 @@ from stgate.simulate.counting import member_stream, steps_in
 from stgate.simulate.plan import Progress, check_step
 from stgate.simulate.reference import known
 from stgate.simulate.registry import build
-from stgate.simulate.system import Array, System, positive
+from stgate.simulate.system import Array, System, number, positive, whole
 
 BETWEEN = 10
 """Steps between two orthonormalisations."""
@@ -73,10 +73,11 @@ def lyapunov(
     equation = build(system, parameters)
     if not equation.zeros:
         raise RequestError(f"{system}: not a chaotic system, so it has no Lyapunov exponents to speak of")
-    step = equation.defaults.step if step is None else step
-    duration = 20 * equation.defaults.duration if duration is None else duration
+    step = equation.defaults.step if step is None else number("step", step)
+    duration = 20 * equation.defaults.duration if duration is None else number("duration", duration)
+    members, seed = whole("members", members), whole("seed", seed)
     transient = max(0.1 * duration // step, BETWEEN) * step if transient is None else transient
-    count = equation.telling if exponents is None else exponents
+    count = equation.telling if exponents is None else whole("exponents", exponents)
     positive(exponents=count)
     if members < 2:
         raise RequestError(f"members {members}: the standard error needs at least 2")

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
 from stgate.panel import some
 from stgate.simulate.counting import member_stream, steps_in
+from stgate.simulate.sizes import free_memory, size_text
 from stgate.simulate.system import Array, System, number, positive, whole
 
 Progress = Callable[[int, int], None]
@@ -101,7 +102,10 @@ class Plan:
         step = number("step", options.get("step", defaults.step))
         every = whole("every", options.get("every", defaults.every))
         positive(every=every)
-        outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration") + 1
+        if not (math.isfinite(step) and step > 0):
+            raise RequestError(f"step {step:g}: a time step is positive")
+        kept = f"kept states (every {every} steps of {step:g})" if every > 1 else "steps"
+        outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration", kept) + 1
         given = _given(system, options.get("initial"))
         spinup = options.get("spinup")
         members = options.get("members")
@@ -110,14 +114,16 @@ class Plan:
                 raise RequestError(f"members {members}: {len(given)} initial states were given; leave members out")
             members = len(given)
         members = 1 if members is None else whole("members", members)
-        seed, dtype = whole("seed", options.get("seed", 0)), options.get("dtype", "float32")
+        seed, dtype = whole("seed", options.get("seed", 0)), _dtype(options.get("dtype", "float32"))
         workers = options.get("workers")
         workers = _cores() if workers is None else whole("workers", workers)
         positive(members=members, workers=workers)
-        if seed < 0:
-            raise RequestError(f"seed {seed}: must not be negative")
-        if dtype not in DTYPES:
-            raise RequestError(f"dtype {dtype!r}: {did_you_mean(str(dtype), DTYPES)}")
+        if not 0 <= seed < 2**63:
+            raise RequestError(f"seed {seed}: must be between 0 and 2^63")
+        for name in ("overwrite", "resume"):
+            if options.get(name) and options.get("out") is None:
+                raise RequestError(f"{name}: goes with out, the store that is streamed to")
+        _check_memory(system, members)
         check_step(system, step, force=options.get("force", False))
         if given is not None and (why := system.symmetry(given)):
             warnings.warn(f"initial state: {why}; add some noise for a generic one", SimulationWarning, stacklevel=4)
@@ -127,7 +133,7 @@ class Plan:
             step=step,
             every=every,
             outputs=outputs,
-            discarded=_steps(spinup, defaults.spinup if given is None else 0.0, step, "spinup"),
+            discarded=_steps(spinup, defaults.spinup if given is None else 0.0, step, "spinup", "steps"),
             members=members,
             seed=seed,
             given=given,
@@ -178,11 +184,30 @@ class Plan:
         return self.system.encode(np.stack([self.system.initial(stream) for stream in streams]))
 
 
-def _steps(span: float | None, default: float, step: float, name: str) -> int:
+def _steps(span: float | None, default: float, step: float, name: str, what: str) -> int:
     """A span's steps: one that is given must be a whole number of them, the default is rounded up."""
-    if span is not None or not step > 0:
-        return steps_in(default if span is None else span, step, name)
-    return math.ceil(default / step - 1e-9)
+    return math.ceil(default / step - 1e-9) if span is None else steps_in(number(name, span), step, name, what)
+
+
+def _dtype(given: object) -> str:
+    """`float32` or `float64`, however it is written."""
+    try:
+        name = np.dtype(given).name  # type: ignore[call-overload]
+    except TypeError:
+        name = str(given)
+    if name not in DTYPES:
+        raise RequestError(f"dtype {name}: {did_you_mean(name, DTYPES)}")
+    return str(name)
+
+
+def _check_memory(system: System, members: int) -> None:
+    """Refuse states that memory cannot hold, with the work arrays of a step."""
+    needed, room = 10 * 8 * members * system.dimension, free_memory()
+    if room is not None and needed > room:
+        raise RequestError(
+            f"{members:,} members of {system.dimension:,} values: their steps take {size_text(needed)} of memory, "
+            f"{size_text(room)} are free; run fewer members at once (member i is the same in every run)"
+        )
 
 
 def _cores() -> int:
@@ -207,10 +232,15 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
     """Initial states as (member, size), copied: in-place steps must not alter the caller's."""
     if initial is None:
         return None
+    if isinstance(initial, str | os.PathLike):
+        raise RequestError(f"initial: {os.fspath(initial)!r} is a path; open it first with stgate.open_panel")
     if isinstance(initial, xr.Dataset):
-        missing = [name for name in system.state_variables if name not in initial]
+        missing = [name for name in system.state_variables if name not in initial.data_vars]
         if missing:
-            raise RequestError(f"initial: the panel has no {some(missing)}, which is part of the state")
+            raise RequestError(
+                f"initial: the panel has no variable {some(missing)}, which is part of the state of {system.name}"
+                + ("; simulate it with all --scales" if "scales" in system.parameters else "")
+            )
         last = initial.isel(time=-1) if "time" in initial.dims else initial
         last = last if "member" in last.dims else last.expand_dims("member")
         fields = {name: last[name].transpose("member", "node").values for name in system.state_variables}
@@ -220,6 +250,8 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
         states = system.gather(fields)
     else:
         try:
+            if np.iscomplexobj(initial):
+                raise TypeError
             states = np.atleast_2d(np.asarray(initial, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise RequestError("initial: neither an array of numbers nor a panel") from error

@@ -24,6 +24,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
     Raises:
         RequestError: No such system or parameter, or a value that is wrong.
     """
+    name = str(name).replace("-", "_")
     if name not in SYSTEMS:
         raise RequestError(f"system {name!r}: {did_you_mean(name, SYSTEMS)}")
     return SYSTEMS[name].of(**{key: value for key, value in parameters.items() if value is not None})

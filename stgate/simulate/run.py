@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 import xarray as xr
 
-from stgate.errors import SimulationError, SimulationWarning
+from stgate.errors import SimulationWarning
 from stgate.simulate.describe import template
 from stgate.simulate.engine import Engine
 from stgate.simulate.plan import Plan, RunOptions
@@ -32,38 +32,42 @@ def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
         StoreError: `out` cannot be written.
     """
     plan = Plan.make(system, options)
-    progress = options.get("progress")
     if plan.out is None:
         memory = Memory(plan)
         panel, engine = _begin(plan, options)
         with engine:
             watch = TailWatch(plan)
-            for first, chunk in engine.chunks(0):
-                memory.write(first, chunk)
-                watch(engine)
+            for first, rows, whole in engine.chunks():
+                if whole:
+                    memory.write(first, rows)
+                    watch(engine)
             return memory.finish(panel.assign_attrs(watch.attrs))
-    store = Store(plan, overwrite=options.get("overwrite", False), resume=options.get("resume", False))
-    if store.whole:
-        return store.opened()
+    with Store(plan, overwrite=options.get("overwrite", False), resume=options.get("resume", False)) as store:
+        return store.opened() if store.whole else _stream(plan, options, store)
+
+
+def _stream(plan: Plan, options: RunOptions, store: Store) -> xr.Dataset:
     restart = store.restart()
     if restart is None:
         panel, engine = _begin(plan, options)
         store.begin(panel)
-        done = 0
+        del panel  # the time axis of a long run is large
+        done, held = 0, None
     else:
-        done, states = restart
-        engine = Engine(plan, states, plan.discarded + max(done - 1, 0) * plan.every, progress)
+        done, held, states = restart
+        engine = Engine(
+            plan, states, plan.discarded + max(done + len(held) - 1, 0) * plan.every, options.get("progress")
+        )
         store.resume()
     with engine:
         watch = TailWatch(plan)
-        try:
-            for first, chunk in engine.chunks(done):
-                store.write(first, chunk)
-                store.save(first + len(chunk), engine.states)
+        for first, rows, whole in engine.chunks(done, held):
+            if whole:
+                store.write(first, rows)
+                store.save(first + len(rows), rows[:0], engine.states)
                 watch(engine)
-        except SimulationError:
-            store.discard()
-            raise
+            else:
+                store.save(first, rows, engine.states)
         if done == plan.outputs:  # it was killed after its last chunk
             watch(engine)
         return store.finish(watch.attrs)
@@ -100,5 +104,8 @@ class TailWatch:
             self.attrs = {"spectral_tail": float(f"{ratio:.3g}")}
             if ratio > TAIL and not self.warned:
                 self.warned = True
+                self.attrs["spectral_tail_comment"] = (
+                    f"above {TAIL:g}: the grid does not resolve the field, so this is not quite the equation's flow"
+                )
                 text = f"spectral tail {ratio:.1e}: the grid does not resolve the field; --nodes {grid} would"
                 warnings.warn(text, SimulationWarning, stacklevel=4)

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import json
 import os
 import shutil
 import uuid
 import warnings
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 import zarr
 
-from stgate.errors import RequestError, SimulationWarning, StoreError
+from stgate.errors import RequestError, SimulationError, SimulationWarning, StgateError, StoreError
 from stgate.simulate.describe import identity
+from stgate.simulate.lock import FolderLock
 from stgate.simulate.plan import Plan
+from stgate.simulate.sizes import free_memory, size_text
 from stgate.simulate.system import Array, Attrs
-from stgate.store import ORDER, check_out
+from stgate.store import ORDER, check_out, quiet_zarr
 
 DIMS = ("member", "time", "node")
 RESTART = "restart.npz"
-TEMPORARY = ".restart.npz.tmp"
+TEMPORARY = ".unfinished"
+RUN = "run.json"
 
 
 class Memory:
     """Chunks gathered in memory."""
 
     def __init__(self, plan: Plan) -> None:
-        room = _memory()
+        room = free_memory()
         if room is not None and plan.nbytes > 0.8 * room:
             raise RequestError(
-                f"the panel takes {plan.nbytes / 2**30:.1f} GiB and {room / 2**30:.1f} are free: "
+                f"the panel takes {size_text(plan.nbytes)} and {size_text(room)} of memory are free: "
                 "stream it to a store, --out FILE.zarr"
             )
         shape = (plan.members, plan.outputs, plan.system.sites)
@@ -54,58 +58,95 @@ class Memory:
 class Store:
     """Chunks streamed to a preallocated zarr store.
 
-    It grows beside `out` as `out.partial` and takes the name when it is whole. After each chunk the exact internal
-    states are saved, so that a run killed at any moment goes on from its last whole chunk and ends in the same bytes.
+    It grows beside `out`, in `out.partial`, and takes the name when it is whole. After each chunk, and within one that
+    takes long, the exact internal states are saved, so that a run killed at any moment goes on and ends in the same
+    bytes. While it is being written no other process can write it.
     """
 
     def __init__(self, plan: Plan, *, overwrite: bool, resume: bool) -> None:
         assert plan.out is not None
         self.plan, self.out = plan, plan.out
         self.partial = self.out.with_name(f"{self.out.name}.partial")
+        self.data = self.partial / "data"
+        self.lock: FolderLock | None = None
+        if self.out.suffix != ".zarr":
+            raise StoreError(f"out {self.out}: only a .zarr store can be streamed to; else leave out away and write it")
         if overwrite and resume:
             raise RequestError("--overwrite and --resume: one starts afresh, the other goes on; give one of them")
         self.whole = resume and (self.out / "zarr.json").is_file()
         check_out(self.out, overwrite=overwrite or self.whole, suffixes=(".zarr",))
         if self.whole:
-            self._same(self.out)
-        elif overwrite and self.partial.is_dir():
-            shutil.rmtree(self.partial)
-        elif self.partial.exists() and not resume:
+            self._same(self.out, dict(zarr.open_group(self.out, mode="r").attrs))
+            return
+        stopped = self.partial.exists()
+        if stopped and not (overwrite or resume):
             raise StoreError(
                 f"--out {self.out}: a stopped run of it is there; --resume goes on, --overwrite starts anew"
             )
-        elif resume and not self.partial.exists():
+        if resume and not stopped:
             text = f"--resume: no stopped run of {self.out} is there, so this one starts from the beginning"
             warnings.warn(text, SimulationWarning, stacklevel=4)
+        room = shutil.disk_usage(self.out.parent).free
+        if not stopped and plan.nbytes > room:
+            raise StoreError(f"--out {self.out}: takes {size_text(plan.nbytes)} and {size_text(room)} are free there")
+        self._claim(afresh=overwrite or not stopped)
 
-    def restart(self) -> tuple[int, Array] | None:
-        """Outputs done and the internal states then, of a stopped run; None where there is none.
+    def _claim(self, *, afresh: bool) -> None:
+        told = self.partial / RUN
+        if not afresh and told.is_file():
+            self._same(self.partial, json.loads(told.read_text(encoding="utf-8")))
+        self.partial.mkdir(exist_ok=True)
+        self.lock = FolderLock(self.partial)
+        if afresh:
+            self._empty()
+        self._put(RUN, json.dumps(identity(self.plan)).encode())
 
-        Raises:
-            RequestError: The stopped run had other parameters.
-        """
+    def _put(self, name: str, content: bytes) -> None:
+        """Write a file of ours in one step."""
+        temporary = self.partial / TEMPORARY
+        temporary.write_bytes(content)
+        os.replace(temporary, self.partial / name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave nothing of a run that blew up, for it would again, or that was refused before it began."""
+        mended = kind and issubclass(kind, StgateError) and not self.whole
+        if kind and mended and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
+            shutil.rmtree(self.partial, ignore_errors=True)
+        if self.lock:
+            self.lock.release()
+
+    def restart(self) -> tuple[int, Array, Array] | None:
+        """Of a stopped run: outputs in the store, those held besides, and the internal states then; else None."""
         if not (self.partial / RESTART).is_file():
-            if self.partial.exists():  # stopped before its first chunk was whole
-                shutil.rmtree(self.partial)
+            self._empty(but=RUN)  # stopped before anything was saved
             return None
-        self._same(self.partial)
         with np.load(self.partial / RESTART, allow_pickle=False) as saved:
-            return int(saved["done"]), saved["states"]
+            return int(saved["done"]), saved["held"], saved["states"]
+
+    def _empty(self, but: str = "") -> None:
+        for path in self.partial.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != but:
+                path.unlink()
 
     def begin(self, panel: xr.Dataset) -> None:
         """Lay out the whole store: coordinates, attributes and empty variables."""
         plan = self.plan
-        with warnings.catch_warnings():
-            # Node labels may be strings; zarr 3 says that their on-disk form may still change.
-            warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
+        with quiet_zarr():
             panel.assign_attrs({ORDER: "\n".join(plan.system.variables)}).to_zarr(
-                self.partial,
+                self.data,
                 mode="w",
                 consolidated=False,
                 zarr_format=3,
                 encoding={"time": {"chunks": (plan.outputs,)}},  # in one piece: else opening reads thousands of them
             )
-        group = zarr.open_group(self.partial, mode="r+")
+        group = zarr.open_group(self.data, mode="r+")
         coords = " ".join(str(c) for c in panel.coords if c not in panel.dims)
         for name, attrs in plan.system.variables.items():
             group.create_array(
@@ -121,7 +162,7 @@ class Store:
         self.arrays = self._open()
 
     def _open(self) -> list[Any]:
-        group = zarr.open_group(self.partial, mode="r+")
+        group = zarr.open_group(self.data, mode="r+")
         return [group[name] for name in self.plan.system.variables]
 
     def write(self, first: int, chunk: Array) -> None:
@@ -129,49 +170,44 @@ class Store:
         for index, array in enumerate(self.arrays):
             array[:, first : first + len(chunk)] = np.ascontiguousarray(chunk[:, :, index].transpose(1, 0, 2))
 
-    def save(self, done: int, states: Array) -> None:
-        """Note that so many outputs are whole, and the internal states then."""
+    def save(self, done: int, held: Array, states: Array) -> None:
+        """Note that so many outputs are in the store, the rows of the next chunk so far, and the states then."""
         buffer = io.BytesIO()
-        np.savez(buffer, done=np.int64(done), states=states)
-        temporary = self.partial / TEMPORARY
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, self.partial / RESTART)
+        np.savez(buffer, done=np.int64(done), held=held, states=states)
+        self._put(RESTART, buffer.getvalue())
 
     def resume(self) -> None:
         """Go on with the store as it is, less the files that the kill left half-written (zarr's own are *.partial)."""
-        for stray in [*self.partial.rglob("*.partial"), self.partial / TEMPORARY]:
+        for stray in [*self.data.rglob("*.partial"), self.partial / TEMPORARY]:
             stray.unlink(missing_ok=True)
         self.arrays = self._open()
-
-    def discard(self) -> None:
-        """Remove what was written: the run blew up, and would again."""
-        shutil.rmtree(self.partial, ignore_errors=True)
 
     def finish(self, attrs: Attrs) -> xr.Dataset:
         """Give the store its name, replacing an older one."""
         if attrs:
-            zarr.open_group(self.partial, mode="r+").attrs.update(attrs)
+            zarr.open_group(self.data, mode="r+").attrs.update(attrs)
+        with quiet_zarr():  # xarray looks for it, and complains where there is none
+            zarr.consolidate_metadata(self.data)
         old = None
         if self.out.exists():
             old = self.out.with_name(f".{self.out.name}.{uuid.uuid4().hex[:8]}.old")
             os.rename(self.out, old)
-        os.rename(self.partial, self.out)
-        (self.out / RESTART).unlink()
+        os.rename(self.data, self.out)
+        shutil.rmtree(self.partial)
         if old:
             shutil.rmtree(old)
         return self.opened()
 
     def opened(self) -> xr.Dataset:
         """The whole store, opened lazily."""
-        with contextlib.suppress(FileNotFoundError):  # left by a run that was killed in its very last moment
-            (self.out / RESTART).unlink()
+        if self.partial.is_dir() and not self.data.exists():  # left by a run that was killed in its very last moment
+            shutil.rmtree(self.partial)
         panel: xr.Dataset = xr.open_zarr(self.out, consolidated=False, chunks=None)
         panel.attrs.pop(ORDER, None)
         ordered: xr.Dataset = panel[list(self.plan.system.variables)]
         return ordered
 
-    def _same(self, path: Path) -> None:
-        stored = dict(zarr.open_group(path, mode="r").attrs)
+    def _same(self, path: Path, stored: dict[str, Any]) -> None:
         for name, value in identity(self.plan).items():
             if stored.get(name) != value:
                 raise RequestError(
@@ -185,13 +221,3 @@ def _nan(dtype: str) -> str:
     from xarray.backends.zarr import FillValueCoder
 
     return str(FillValueCoder.encode(float("nan"), np.dtype(dtype)))
-
-
-def _memory() -> int | None:
-    """Bytes of memory that a new array may take, where the system tells; what the page cache holds counts as free."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -187,10 +187,10 @@ class System(ABC):
 
     def times(self, counts: Array, step: float) -> Any:  # noqa: ANN401 (whatever xarray takes as a coordinate)
         """The time coordinate of so many steps: a count times the step in float64, for float32 drifts."""
-        return ("time", counts * step, {"long_name": "model time", "units": "1", "axis": "T"})
+        np.multiply(counts, step, counts)  # in place: a long run's axis is large
+        return ("time", counts, {"long_name": "model time", "units": "1", "axis": "T"})
 
-    @property
-    def attrs(self) -> Attrs:
+    def attrs(self, seed: int) -> Attrs:
         """Further attributes of the panel."""
         return {}
 
@@ -230,6 +230,8 @@ def whole(name: str, value: object) -> int:
         RequestError: It is none.
     """
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
         raise RequestError(f"{name} {value!r}: must be a whole number") from error
@@ -241,7 +243,11 @@ def number(name: str, value: object) -> float:
     Raises:
         RequestError: It is none.
     """
+    if isinstance(value, np.float32 | np.float16):
+        return float(str(value))  # the number that was written, not its neighbour in float64
     try:
+        if isinstance(value, str | bool | np.bool_):
+            raise TypeError
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise RequestError(f"{name} {value!r}: must be a number") from error

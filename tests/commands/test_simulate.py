@@ -63,7 +63,7 @@ def test_every_system_writes_a_panel_that_is_the_functions(stgate_command, tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--duration", "-1"), ("duration -1", "must not be negative")),
+        (("--duration", "-1"), ("duration -1", "zero or more")),
         (("--step", "0"), ("step 0",)),
         (("--every", "0"), ("every 0", "at least 1")),
         (("--members", "0"), ("members 0",)),
@@ -72,7 +72,6 @@ def test_every_system_writes_a_panel_that_is_the_functions(stgate_command, tmp_p
         (("--step", "1000", "--duration", "100000"), ("step 1000", "--force")),
         (("--dtype", "float16"), ("float16",)),
         (("--memberz", "3"), ("did you mean --members?",)),
-        (("--initial", "none.nc"), ("none.nc", "no such file")),
     ],
 )
 def test_a_wrong_request_is_one_line_and_leaves_nothing(stgate_command, tmp_path, monkeypatch, system, options, words):
@@ -89,10 +88,11 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(stgate_command, tmp_path
         (("lorenz96-two-scale", "--preset", "wilks2006"), ("did you mean wilks2005?",)),
         (("lorenz96-two-scale", "--coupling", "summ"), ("did you mean sum?",)),
         (("lorenz96-two-scale", "--scales", "z"), ("scales 'z'", "known: x, y")),
-        (("lorenz96-two-scale", "--b", 0), ("b not zero",)),
-        (("lorenz96-three-scale", "--d", 0), ("d not zero",)),
+        (("lorenz96-two-scale", "--b", 0), ("b 0", "positive")),
+        (("lorenz96-three-scale", "--d", 0), ("d 0", "positive")),
         (("kuramoto-sivashinsky", "--length", -22), ("length -22", "positive")),
         (("kuramoto-sivashinsky", "--nodes", 63), ("nodes 63", "even")),
+        (("lorenz96", "--initial", "none.nc"), ("none.nc", "no such file")),
         (("sensor-network", "--start", "soon"), ("'soon'", "2020-01-01")),
         (("--nodes", 40), ("name the system first",)),
     ],
@@ -105,13 +105,13 @@ def test_a_dry_run_tells_size_and_time_and_writes_nothing(stgate_command, tmp_pa
     long = ("--duration", 500000, "--members", 100, "--out", tmp_path / "l96.zarr")
     code, out, _ = stgate_command("simulate", "lorenz96", *long, "--dry-run")
     assert code == 0 and list(tmp_path.iterdir()) == []
-    assert "100 members x 10,000,001 times x 40 nodes, 160,000.0 MB" in out
+    assert "100 members x 10,000,001 times x 40 nodes, 160 GB" in out
     assert "50,002,000 steps of 0.01" in out and re.search(r"about [\d,]+ s", out)
 
 
 def test_a_panel_that_memory_cannot_hold_is_sent_to_a_store(stgate_command, tmp_path):
     huge = ("--duration", 500000, "--members", 10000, "--out", tmp_path / "l96.nc")
-    one_line(stgate_command("simulate", "lorenz96", *huge), 2, "GiB", "--out FILE.zarr")
+    one_line(stgate_command("simulate", "lorenz96", *huge), 2, "takes 16 TB", "--out FILE.zarr")
 
 
 def test_a_blow_up_is_exit_code_1_and_leaves_nothing(stgate_command, tmp_path):
@@ -174,8 +174,8 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(tmp_path):
     refused = run("killed.zarr")
     assert refused.returncode == 2 and "--resume goes on, --overwrite starts anew" in refused.stderr
     # What a kill in the middle of a write leaves: zarr's temporary file, and ours.
-    chunk = next(p for p in (tmp_path / "killed.zarr.partial" / "u").rglob("0") if p.is_file())
-    for stray in (chunk.with_name("0.5c1aa422.partial"), restart.with_name(".restart.npz.tmp")):
+    chunk = next(p for p in (tmp_path / "killed.zarr.partial" / "data" / "u").rglob("0") if p.is_file())
+    for stray in (chunk.with_name("0.5c1aa422.partial"), restart.with_name(".unfinished")):
         stray.write_bytes(b"half")
     resumed = run("killed.zarr", "--resume")
     assert resumed.returncode == 0, resumed.stderr

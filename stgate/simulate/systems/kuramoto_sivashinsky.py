@@ -85,8 +85,7 @@ class KuramotoSivashinsky(System):
         """A hundred times the usual amplitude."""
         return 300.0
 
-    @property
-    def attrs(self) -> Attrs:
+    def attrs(self, seed: int) -> Attrs:
         """A ring of length L."""
         return {"boundary": "periodic", "period": float(self.length)}
 
@@ -136,7 +135,7 @@ class KuramotoSivashinsky(System):
             return None
         ratio = float(energy[last - 1 : last + 1].mean() / largest)
         peak = int(np.argmax(energy[1:])) + 1
-        if ratio <= 0 or last <= peak + 1:
+        if ratio <= 0 or ratio > 1e-3 or last <= peak + 1:  # no tail to go by
             return ratio, smooth(2.56 * self.length)
         needed = peak + (last - peak) * np.log(1e-12) / np.log(min(ratio, 0.5))  # the tail falls exponentially
         return ratio, max(smooth(3 * needed + 1), smooth(2.56 * self.length))

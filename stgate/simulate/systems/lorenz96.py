@@ -83,8 +83,7 @@ class Lorenz96(System):
         """Each site damps itself at rate 1 and advects its own perturbation nowhere."""
         return -float(self.nodes)
 
-    @property
-    def attrs(self) -> Attrs:
+    def attrs(self, seed: int) -> Attrs:
         """A ring of N sites."""
         return {"boundary": "periodic", "period": float(self.nodes), "model_time_unit_in_days": 5.0}
 

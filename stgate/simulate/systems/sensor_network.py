@@ -116,8 +116,7 @@ class SensorNetwork(System):
         """Far above any concentration."""
         return 1e7
 
-    @property
-    def attrs(self) -> Attrs:
+    def attrs(self, seed: int) -> Attrs:
         """The square."""
         return {"boundary_of_field": "periodic", "domain_km": float(self.size)}
 
