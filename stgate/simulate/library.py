@@ -247,7 +247,18 @@ def integrate(
     >>> panel["x"].shape
     (1, 501, 3)
     """
-    states = np.atleast_2d(np.asarray(state, dtype=np.float64))
+    if not callable(rhs):
+        raise RequestError(f"rhs {rhs!r}: must be a function of (time, state)")
+    if "initial" in run:
+        raise RequestError("initial: integrate starts from state; leave initial out")
+    if np.iscomplexobj(state) or not np.size(state):
+        raise RequestError("state: real numbers, (node,) or (member, node), at least one")
+    try:
+        states = np.atleast_2d(np.asarray(state, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise RequestError("state: real numbers, (node,) or (member, node)") from error
+    if not np.isfinite(states).all():
+        raise RequestError("state: not all values are finite")
     system = OrdinarySystem.from_rhs(rhs, states, name=name, variable=variable, units=units, parameters=parameters)
     if "duration" not in run or "step" not in run:
         raise RequestError("integrate: give duration and step, of which nothing is known here")

@@ -51,17 +51,18 @@ def valid_ground_truth(plan: Plan, states: Array) -> Attrs:
         parted = np.sqrt(np.concatenate(errors) / variance) > THRESHOLD  # (time, member)
         if parted.any(axis=0).all():
             times = (parted.argmax(axis=0) + 1) * stride * step
-            return _attrs(float(times.mean()), float(times.min()), len(states), step, reached=True)
+            return _attrs(plan, times, len(states), reached=True)
     longest = len(parted) * stride * step
     times = np.where(parted.any(axis=0), (parted.argmax(axis=0) + 1) * stride * step, longest)
-    return _attrs(float(times.mean()), float(times.min()), len(states), step, reached=False)
+    return _attrs(plan, times, len(states), reached=False)
 
 
-def _attrs(mean: float, least: float, members: int, step: float, *, reached: bool) -> Attrs:
+def _attrs(plan: Plan, times: Array, members: int, *, reached: bool) -> Attrs:
     bound = "" if reached else "; a lower bound: not all of them parted"
+    name = next(iter(plan.system.variables))
     return {
-        "valid_ground_truth_time": float(f"{mean:.6g}"),
-        "valid_ground_truth_time_least": float(f"{least:.6g}"),
-        "valid_ground_truth_comment": f"time until NRMSE > {THRESHOLD} to a twin run at step {step / 2:g}, "
-        f"mean and least of {members} members{bound}",
+        "valid_ground_truth_time": float(f"{times.mean():.6g}"),
+        "valid_ground_truth_time_least": float(f"{times.min():.6g}"),
+        "valid_ground_truth_comment": f"time until NRMSE of {name} > {THRESHOLD} to a twin run at step "
+        f"{plan.step / 2:g}, mean and least of {members} members{bound}",
     }

@@ -1,5 +1,6 @@
 """Every system: orders, references, streams of random numbers, streaming and resuming."""
 
+import sys
 import threading
 import warnings
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stgate.errors import RequestError, SimulationError, SimulationWarning
+from stgate.errors import RequestError, SimulationError, SimulationWarning, StoreError
 from stgate.panel import check_panel
 from stgate.simulate import (
     fast,
@@ -103,6 +104,61 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
         assert not (tmp_path / f"{out.name}.partial").exists()
 
 
+def test_a_long_chunk_is_saved_on_the_way(tmp_path, monkeypatch):
+    options = {"nodes": 8, "duration": 20.0, "spinup": 1.0, "members": 2, "verify": False}
+    whole = lorenz96(**options)
+    out, seen = tmp_path / "l96.zarr", []
+
+    def stop(done, total):
+        saved = tmp_path / "l96.zarr.partial" / "restart.npz"
+        if saved.exists():
+            with np.load(saved) as files:
+                seen.append((int(files["done"]), len(files["held"])))
+        if done > 1500:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("stgate.simulate.engine.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("stgate.simulate.engine.SLICE_SECONDS", 1e-3)
+    for _ in range(2):  # the second goes on where the first stopped
+        with pytest.raises(KeyboardInterrupt):
+            lorenz96(out=out, resume=bool(seen), progress=stop, **options)
+        assert seen[-1][0] == 0 and 0 < seen[-1][1] < 401  # one chunk: all is held
+    resumed = lorenz96(out=out, resume=True, **options)
+    xr.testing.assert_equal(resumed.load(), whole)
+
+
+def test_options_are_compared_from_the_start_and_what_is_refused_leaves_nothing(tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    run = {"nodes": 8, "duration": 1.0, "out": tmp_path / "l96.zarr"}
+    with pytest.raises(KeyboardInterrupt):  # in the spin-up: nothing is saved yet
+        lorenz96(**run, progress=stop)
+    with pytest.raises(RequestError, match="seed 0, this one 1"):
+        lorenz96(**run, seed=1, resume=True)
+    assert lorenz96(**run, resume=True).sizes["time"] == 21
+    with pytest.raises(RequestError, match="whole seconds"):
+        sensor_network(duration=1.0, step=0.0001, every=10, out=tmp_path / "s.zarr")
+    assert [p.name for p in tmp_path.iterdir()] == ["l96.zarr"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")
+def test_two_runs_do_not_write_one_store(tmp_path):
+    run = {"nodes": 8, "duration": 1.0, "out": tmp_path / "l96.zarr", "verify": False}
+    tried = []
+
+    def meanwhile(done, total):
+        if not tried:
+            for options in ({}, {"resume": True}, {"overwrite": True}):
+                with pytest.raises(StoreError, match=r"another process is writing it|a stopped run of it is there"):
+                    lorenz96(**run, **options)
+                tried.append(options)
+
+    lorenz96(**run, progress=meanwhile)
+    assert len(tried) == 3
+    xr.testing.assert_equal(xr.open_zarr(run["out"])[["x"]].load(), lorenz96(nodes=8, duration=1.0)[["x"]])
+
+
 def test_a_blow_up_names_member_time_and_a_step_that_holds():
     with (
         pytest.warns(SimulationWarning, match="may blow up"),
@@ -128,6 +184,23 @@ def test_ones_own_equation_runs_like_the_others():
         integrate(decay, [1.0])
     with pytest.raises(RequestError, match="parameters: numbers, text"):
         integrate(decay, [1.0], duration=1.0, step=0.01, parameters={"a": np.ones(2)})
+    short = {"duration": 1.0, "step": 0.01}
+    for options, message in (
+        ({"initial": [2.0]}, "starts from state"),
+        ({"variable": "node"}, "not that of a dimension"),
+        ({"resume": True}, "goes with out"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            integrate(decay, [1.0], **short, **options)
+    for rhs, state, message in (
+        ("decay", [1.0], "must be a function"),
+        (decay, [], "at least one"),
+        (decay, [1j], "real numbers"),
+        (decay, [np.nan], "state: not all values are finite"),
+        (lambda time, x: 1j * x, [1.0], "returns complex128"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            integrate(rhs, state, **short)
     with pytest.raises(RequestError, match=r"shape \(1,\) for states \(1, 1\)"):
         integrate(lambda time, state: [0.0], [1.0], duration=1.0, step=0.01)
 
@@ -190,11 +263,29 @@ def test_numbers_of_any_kind_are_stored_as_plain_ones():
         ({"every": "5"}, "every '5': must be a whole number"),
         ({"step": "small"}, "step 'small': must be a number"),
         ({"workers": 0}, "workers 0: must be at least 1"),
+        ({"members": True}, "members True: must be a whole number"),
+        ({"duration": "1"}, "duration '1': must be a number"),
+        ({"duration": np.inf}, "duration inf: must be a finite number"),
+        ({"duration": 1.03}, r"not a whole number of kept states \(every 5 steps of 0.01\)"),
+        ({"duration": 1e7 + 0.02}, "not a whole number"),
+        ({"step": -0.01}, r"step -0\.01: a time step is positive"),
+        ({"seed": 2**70}, "between 0 and 2"),
+        ({"dtype": "float16"}, "dtype float16: known: float32, float64|did you mean"),
+        ({"members": 10**9}, "run fewer members at once"),
+        ({"initial": "start.nc"}, "open it first"),
+        ({"initial": np.ones(40) * 1j}, "neither an array of numbers"),
+        ({"initial": xr.Dataset(coords={"x": ("node", np.ones(40))})}, "the panel has no variable 'x'"),
     ],
 )
 def test_what_is_no_number_is_named(options, message):
     with pytest.raises(RequestError, match=message):
         lorenz96(**options)
+
+
+def test_a_dtype_may_be_written_in_any_way_and_a_step_be_a_float32():
+    short = {"nodes": 8, "duration": 1.0, "spinup": 0.0, "verify": False}
+    assert lorenz96(dtype=float, **short)["x"].dtype == np.float64
+    assert lorenz96(step=np.float32(0.01), **short).attrs["step"] == 0.01
 
 
 def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch):

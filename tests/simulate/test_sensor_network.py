@@ -1,7 +1,10 @@
 """The sensor network: its truth against scipy, its cycles, its noise, and places without a station."""
 
+import json
+
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.integrate import solve_ivp
 
 from stgate.errors import RequestError, SimulationWarning
@@ -18,7 +21,7 @@ def test_the_truth_is_the_solution_of_the_equation_also_at_places_without_a_stat
     field = 10 + rng.random((GRID, GRID))
     state = system.encode(field.reshape(1, -1))
     stepper = system.stepper(state, step=1.0, place=Place(seed=3))
-    nodes, sources = system.layout(3)
+    nodes, sources = system.layout(3)[3], system.sources(3)
     kx, ky = system.waves
 
     def tendency(hour, wind):
@@ -87,6 +90,16 @@ def test_the_calendar_starts_where_it_was_told_and_a_step_may_be_half_an_hour():
     assert np.unique(np.diff(panel["time"].values)).astype("timedelta64[m]").tolist() == [np.timedelta64(30, "m")]
 
 
+def test_a_panel_tells_all_constants_of_its_truth():
+    panel = sensor_network(stations=2, start=np.datetime64("2021-01-01"), duration=24.0, seed=5)
+    again = sensor_network(stations=2, start="2021-01-01", duration=24.0, seed=5)
+    xr.testing.assert_identical(panel, again)
+    sources = json.loads(panel.attrs["sources"])
+    assert len(sources) == 6 and set(sources[0]) == {"q", "x", "y", "s"}
+    assert {"emission", "dilution", "wind", "diffusivity"} <= set(panel.attrs)
+    assert panel.attrs["units_of_duration_step_spinup"] == "h"
+
+
 def test_the_layout_does_not_depend_on_the_member_but_the_weather_does():
     panel = sensor_network(stations=3, members=2, duration=48.0)
     assert panel["x"].dims == ("node",)
@@ -103,6 +116,7 @@ def test_the_layout_does_not_depend_on_the_member_but_the_weather_does():
         ({"noise": -0.1}, "noise -0.1"),
         ({"start": "someday"}, "not a time"),
         ({"start": "2020-01-01T00:00Z"}, "without a zone"),
+        ({"start": "1500-01-01"}, "between the years"),
         ({"step": 48.0, "duration": 96.0}, "step 48"),
     ],
 )

@@ -19,7 +19,7 @@ class KuramotoSivashinsky(System):
 
     The second derivative feeds the long waves, the fourth damps the short ones, the first carries energy between them;
     the mean never changes. L is the physical period, not divided by 2π: at L = 22 there is one positive Lyapunov
-    exponent (0.049, a Lyapunov time of 20), at L = 100 eleven, at L = 200 about 23; the dimension grows like 0.226 L.
+    exponent (0.048, a Lyapunov time of 20.8), at L = 100 eleven, at L = 200 about 23; the dimension grows like 0.226 L.
     Short periods (L < 2π) relax to zero.
 
     Pseudo-spectral with the 2/3 rule, ETDRK4 in time, all in float64. Near 1/64 the fourth order shows; at steps about

@@ -61,7 +61,11 @@ class OrdinarySystem(System):
             json.dumps(dict(parameters or {}))
         except (TypeError, ValueError) as error:
             raise RequestError(f"parameters: numbers, text, lists and dicts of them only ({error})") from error
+        if not str(variable).isidentifier() or variable in ("time", "node", "member"):
+            raise RequestError(f"variable {variable!r}: a name such as x or u, and not that of a dimension")
         slope = np.asarray(rhs(0.0, np.array(states)))
+        if slope.dtype.kind not in "fiu":
+            raise RequestError(f"rhs: returns {slope.dtype}; it must be real numbers")
         if slope.shape != states.shape:
             raise RequestError(f"rhs: returns shape {slope.shape} for states {states.shape}; it takes (member, node)")
         if not np.isfinite(np.asarray(slope, dtype=np.float64)).all():

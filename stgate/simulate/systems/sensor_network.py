@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -26,10 +27,15 @@ class SensorNetwork(System):
     """c_t + w(t)·∇c = κ ∇²c - c/τ(t) + E(x, t) on a periodic square, sampled by stations.
 
     Six smooth sources and a faint background emit, more at rush hours and in winter; the wind w, the same everywhere,
-    is a mean plus a sea breeze that turns daily plus an Ornstein-Uhlenbeck process; dilution 1/τ is strongest in the
-    early afternoon. Over each step wind, dilution and emissions are constant, taken at its middle, and each Fourier
-    mode is then advanced exactly: the truth has no error of discretisation, and is known at any place. A station
-    reports it times log-normal noise of mean 1. Time is in hours and the panel's time is a calendar.
+    is a mean plus a sea breeze that turns daily plus an Ornstein-Uhlenbeck process; dilution 1/τ is strongest after
+    noon. With the phases d of the day and y of the year, in µg/m³, km and h:
+        E = (0.4 + Σ q exp(-|x - x_q|² / 2 s_q²)) (1 - 0.4 cos d - 0.3 cos(2 d - 2)) (1 + 0.4 cos y)
+        1/τ = (1 - 0.6 cos(d - 0.5)) / 16,  κ = 5
+        w = 4 + 2i + 5 exp(i d) + OU(standard deviation 8 in each direction, memory 36 h), eastward + i northward
+    The sources' q, x_q and s_q are drawn from the seed and stand in the panel's attributes. Over each step wind,
+    dilution and emissions are constant, taken at its middle, and each Fourier mode is then advanced exactly: the truth
+    has no error of discretisation, and is known at any place. A station reports it times log-normal noise of mean 1.
+    Time is in hours and the panel's time is a calendar.
 
     Args:
         stations: Number of stations, at random places.
@@ -70,10 +76,13 @@ class SensorNetwork(System):
             raise RequestError(f"noise {self.noise:g}: must not be negative")
         try:
             start = pd.Timestamp(self.start)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise RequestError(f"start {self.start!r}: not a time; write it as 2020-01-01") from error
-        if start.tz is not None or pd.isna(start):
+        if pd.isna(start) or start.tz is not None:
             raise RequestError(f"start {self.start!r}: a time without a zone, as 2020-01-01")
+        if not 1700 <= start.year <= 2200:
+            raise RequestError(f"start {self.start!r}: between the years 1700 and 2200, which all calendars hold")
+        object.__setattr__(self, "start", start.isoformat())
 
     @property
     def title(self) -> str:
@@ -117,23 +126,41 @@ class SensorNetwork(System):
         return 1e7
 
     def attrs(self, seed: int) -> Attrs:
-        """The square."""
-        return {"boundary_of_field": "periodic", "domain_km": float(self.size)}
+        """The square, all constants and the sources."""
+        strength, where, width, _ = self.layout(seed)
+        sources = [
+            {"q": round(q, 4), "x": round(x, 3), "y": round(y, 3), "s": round(s, 3)}
+            for q, (x, y), s in zip(strength.tolist(), where.tolist(), width.tolist(), strict=True)
+        ]
+        return {
+            "boundary_of_field": "periodic",
+            "domain_km": float(self.size),
+            "emission": "(0.4 + sum q exp(-|x - x_q|^2 / 2 s_q^2)) (1 - 0.4 cos d - 0.3 cos(2 d - 2)) (1 + 0.4 cos y)",
+            "sources": json.dumps(sources),
+            "dilution": "1/tau = (1 - 0.6 cos(d - 0.5)) / 16",
+            "diffusivity": self.diffusivity,
+            "wind": "4 + 2i + 5 exp(i d) + OU(standard deviation 8 in each direction, memory 36)",
+            "symbols": "km, h, ug/m3; d and y are the phases of the day (0 at midnight) and of the year",
+            "units_of_duration_step_spinup": "h",
+        }
 
-    def layout(self, seed: int) -> tuple[Array, Array]:
-        """Where the nodes are, (node, 2) in km, and the sources' spectrum, (wave, wave)."""
+    def layout(self, seed: int) -> tuple[Array, Array, Array, Array]:
+        """The sources' strength, place and width, and where the nodes are, (node, 2); all in km."""
         stream = member_stream("sensor_network layout", seed)
         strength = stream.uniform(2.0, 8.0, SOURCES)
         where = stream.uniform(0.0, self.size, (SOURCES, 2))
         width = stream.uniform(0.06, 0.12, SOURCES) * self.size
-        nodes = stream.uniform(0.0, self.size, (self.sites, 2))
+        return strength, where, width, stream.uniform(0.0, self.size, (self.sites, 2))
+
+    def sources(self, seed: int) -> Array:
+        """The spectrum of the emissions, (wave, wave)."""
         kx, ky = self.waves
         spectrum = np.zeros((GRID, GRID // 2 + 1), complex)
-        for q, (x, y), s in zip(strength, where, width, strict=True):
+        for q, (x, y), s in zip(*self.layout(seed)[:3], strict=True):
             area = 2 * np.pi * s**2 / self.size**2
             spectrum += q * area * np.exp(-0.5 * s**2 * (kx**2 + ky**2) - 1j * (kx * x + ky * y))
         spectrum[0, 0] += self.background
-        return nodes, spectrum
+        return spectrum
 
     @cached_property
     def waves(self) -> tuple[Array, Array]:
@@ -143,7 +170,7 @@ class SensorNetwork(System):
 
     def coords(self, seed: int) -> dict[str, Any]:
         """Labels, positions, and which nodes are stations."""
-        (nodes, _), counts = self.layout(seed), (self.stations, self.places)
+        nodes, counts = self.layout(seed)[3], (self.stations, self.places)
         labels = [f"{kind}{i:03d}" for kind, count in zip("sp", counts, strict=True) for i in range(count)]
         return {
             "node": np.array(labels),
@@ -180,9 +207,9 @@ class NetworkStepper(Stepper):
     def __init__(self, system: SensorNetwork, states: Array, step: float, place: Place) -> None:
         self.system, self.step, self.clock, self.place = system, step, place.clock, place
         self.spectra, self.wander = states[:, :-1].copy(), states[:, -1].copy()
-        nodes, sources = system.layout(place.seed)
+        nodes = system.layout(place.seed)[3]
         self.kx, self.ky = (k.ravel() for k in system.waves)
-        self.sources = sources.ravel()
+        self.sources = system.sources(place.seed).ravel()
         # A real field from half its spectrum: all columns but the first and the last stand for two waves.
         weight = np.full((GRID, GRID // 2 + 1), 2.0)
         weight[:, [0, -1]] = 1.0
