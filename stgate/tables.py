@@ -124,7 +124,7 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     lacking = [label for label in labels if label not in coords.index]
     if lacking:
         raise PanelError(f"`node`: the coordinates lack {some(lacking)}; add their rows")
-    chosen = coords.loc[labels].select_dtypes("number")
+    chosen = coords.rename(columns={"latitude": "lat", "longitude": "lon"}).loc[labels].select_dtypes("number")
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     return panel.assign_coords(
         {

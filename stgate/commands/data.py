@@ -1,4 +1,4 @@
-"""`stgate data convert | check`. No torch."""
+"""`stgate data convert | check | list | describe | fetch`. No torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 
 from stgate import store
+from stgate.commands import cards
 from stgate.commands.parser import Parser, said
 from stgate.data.arrays import read_npz
 from stgate.data.portrait import portrait
@@ -19,14 +20,24 @@ from stgate.tables import Marks, mark_missing
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Dispatch to a data command."""
-    actions = {"convert": convert, "check": check}
+    actions = {
+        "convert": convert,
+        "check": check,
+        "list": cards.list_cards,
+        "describe": cards.describe,
+        "fetch": cards.fetch_files,
+    }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
-            "usage: stgate data convert FILE... | check FILE\n\n"
-            "  convert   tables, arrays and lattices into a panel\n  check     a panel's portrait"
+            "usage: stgate data convert FILE... | check FILE | list | describe NAME | fetch NAME\n\n"
+            "  convert    tables, arrays and lattices into a panel\n"
+            "  check      a panel's portrait\n"
+            "  list       the public data sets that have a card\n"
+            "  describe   a data set: source, licence, reader, split, published figures\n"
+            "  fetch      its files, into a cache"
         )
         if not arguments:
-            raise RequestError("data: say what to do: convert or check")
+            raise RequestError(f"data: say what to do: {', '.join(actions)}")
         return
     if arguments[0] not in actions:
         raise RequestError(f"data {arguments[0]}: {did_you_mean(arguments[0], actions)}")

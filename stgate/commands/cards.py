@@ -1,0 +1,70 @@
+"""`stgate data list | describe | fetch`. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from stgate.commands.parser import Parser, progress
+from stgate.data.cards import Card, cards, fetch, find_card
+
+
+def list_cards(arguments: Sequence[str]) -> None:
+    """Print all data sets, a line each."""
+    parser = Parser("data list", "The data sets that have a card.", "stgate data list")
+    parser.parse(arguments)
+    for name, card in cards().items():
+        how = "fetch" if card.get("files") else "by hand" if card.get("by_hand") else "simulate"
+        print(f"{name:<22}{how:<10}{card['title']}")
+
+
+def describe(arguments: Sequence[str]) -> None:
+    """Print a card."""
+    parser = Parser(
+        "data describe", "What a data set is, and how it is read and split.", "stgate data describe metr_la"
+    )
+    parser.add_argument("name", metavar="NAME", help="as `stgate data list` prints it")
+    print(card_text(find_card(parser.parse(arguments).name)))
+
+
+def fetch_files(arguments: Sequence[str]) -> None:
+    """Download the files of a data set, or find them in the cache, and print where they are."""
+    parser = Parser(
+        "data fetch", "Download a data set's files into a cache and check them.", "stgate data fetch pems_bay"
+    )
+    parser.add_argument("name", metavar="NAME", help="as `stgate data list` prints it")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="where to keep them (default $STGATE_CACHE or the user's cache)"
+    )
+    given = parser.parse(arguments)
+    card = find_card(given.name)
+    paths = fetch(given.name, given.folder, progress=lambda name: progress(f"fetching {name}", "bytes"))
+    for path, file in zip(paths, card["files"], strict=True):
+        print(path)
+        if not file["sha256"]:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            print(f"  {path.name}: the card knows no checksum; sha256 {digest}", file=sys.stderr)
+    print(f"then: {card['reader']}", file=sys.stderr)
+
+
+def card_text(card: Card) -> str:
+    """A card as people read it."""
+    lines = [f"{card['name']}: {card['title']}", ""]
+    for key in ("source", "licence", "citation", "by_hand", "reader", "graph", "split", "notes"):
+        value = card.get(key)
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        wrapped = textwrap.wrap(str(value), 96, break_long_words=False, break_on_hyphens=False)
+        lines.append(f"{key.replace('_', ' '):<10}{wrapped[0]}")
+        lines += [f"{'':<10}{line}" for line in wrapped[1:]]
+    for file in card.get("files", ()):
+        lines.append(f"{'file':<10}{file['name']}  {file['url']}  sha256 {file['sha256'] or 'not known'}")
+    for figure in card.get("published", ()):
+        wrapped = textwrap.wrap(f"{figure['figure']} ({figure['standing']})", 96)
+        lines.append(f"{'figure':<10}{wrapped[0]}")
+        lines += [f"{'':<10}{line}" for line in wrapped[1:]]
+    return "\n".join(lines)
