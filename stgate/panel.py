@@ -53,12 +53,13 @@ def observed_mask(panel: xr.Dataset, name: str) -> xr.DataArray:
     return panel[name].notnull()
 
 
-def check_panel(panel: xr.Dataset, *, regular: bool = True) -> None:
+def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True) -> None:
     """Check a panel against the schema; silent when it holds.
 
     Args:
         panel: The dataset to check.
         regular: Require evenly spaced times, as window models do.
+        values: Look for infinite values too, which loads a panel that is opened lazily.
 
     Raises:
         PanelError: With one line that names the variable, the place and the mend.
@@ -81,7 +82,7 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True) -> None:
     if not dynamic:
         raise PanelError("the panel has no variable over (time, node)")
     for name in dynamic:
-        _check_variable(panel, name)
+        _check_variable(panel, name, values=values)
 
 
 def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
@@ -136,7 +137,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
         raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {mend}")
 
 
-def _check_variable(panel: xr.Dataset, name: str) -> None:
+def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
     variable = panel[name]
     wanted = ("member", "time", "node") if "member" in variable.dims else ("time", "node")
     if variable.dims != wanted:
@@ -152,7 +153,7 @@ def _check_variable(panel: xr.Dataset, name: str) -> None:
         raise PanelError(
             f"`{name}`: holds {variable.dtype}, not floats; cast it with panel[{name!r}].astype('float32')"
         )
-    infinite = np.isinf(variable.values)
+    infinite = np.isinf(variable.values) if values else np.zeros(1, bool)
     if infinite.any():
         where = np.unravel_index(int(np.argmax(infinite)), infinite.shape)
         place = ", ".join(
@@ -164,8 +165,13 @@ def _check_variable(panel: xr.Dataset, name: str) -> None:
         )
 
 
-def check_targets(panel: xr.Dataset, targets: Iterable[str]) -> None:
+def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = True) -> None:
     """Refuse targets that are missing altogether, as a variable or at a node.
+
+    Args:
+        panel: A panel.
+        targets: Names.
+        values: Look whether they are ever observed, which loads a panel that is opened lazily.
 
     Raises:
         PanelError: A target is no variable of the panel, or some node never observes it.
@@ -174,12 +180,23 @@ def check_targets(panel: xr.Dataset, targets: Iterable[str]) -> None:
         if name not in panel.data_vars:
             have = sorted(map(str, panel.data_vars))
             raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+        if not values:
+            continue
         seen = panel[name].notnull().any([d for d in panel[name].dims if d != "node"])
-        if not bool(seen.all()):
-            silent = panel["node"].values[~seen.values].tolist()
-            raise PanelError(
-                f"`{name}`: never observed at node {some(silent)}; leave out with panel.drop_sel(node={silent[:3]!r})"
-            )
+        check_seen(name, panel["node"].values, seen.values)
+
+
+def check_seen(name: str, nodes: np.ndarray, seen: np.ndarray) -> None:
+    """Refuse a target that some node never observes.
+
+    Raises:
+        PanelError: Naming the nodes.
+    """
+    if not seen.all():
+        silent = nodes[~seen].tolist()
+        raise PanelError(
+            f"`{name}`: never observed at node {some(silent)}; leave out with panel.drop_sel(node={silent[:3]!r})"
+        )
 
 
 def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)

@@ -68,13 +68,17 @@ class PanelSpec:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
 
-    def check(self, panel: xr.Dataset) -> xr.Dataset:
+    def check(self, panel: xr.Dataset, *, values: bool = True) -> xr.Dataset:
         """The panel with this spec's nodes in this spec's order.
+
+        Args:
+            panel: The panel.
+            values: As in `check_panel`.
 
         Raises:
             PanelError: The panel lacks a variable, has other nodes or another step.
         """
-        check_panel(panel)
+        check_panel(panel, values=values)
         for name in (*self.channels, *self.static_covariates):
             if name not in panel:
                 have = sorted(map(str, panel.data_vars))

@@ -46,6 +46,23 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
 
 
+def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a zarr store whose values are read when they are asked for.
+
+    Raises:
+        StoreError: No such store, or not a readable one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreError(f"{path}: no such file; {_neighbour(path)}")
+    try:
+        opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}: not a readable zarr store ({_first_line(error)})") from error
+    opened.attrs.pop(ORDER, None)
+    return opened
+
+
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a forecast or hindcast and check it.
 

@@ -15,8 +15,8 @@ from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
 from stgate.simulate.registry import SYSTEMS
 from stgate.simulate.run import simulate
-from stgate.simulate.sizes import size_text
 from stgate.simulate.system import System
+from stgate.sizes import size_text
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

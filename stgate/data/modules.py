@@ -14,10 +14,13 @@ from stgate.data.calendar import default_keys
 from stgate.data.read import open_panel
 from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
+from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows, mapped
 from stgate.data.windows import Batch, EpochShuffle, Series, Windows, part_origins
 from stgate.errors import PanelError, RequestError
 from stgate.panel import check_panel, check_targets, step_number, time_kind
+from stgate.sizes import free_memory
 from stgate.spec import PanelSpec
+from stgate.store import open_lazily
 
 
 class WindowData(L.LightningDataModule):
@@ -41,6 +44,10 @@ class WindowData(L.LightningDataModule):
         eval_every: Stride between the origins of the other parts.
         seed: Of the shuffle; with the epoch it determines every batch.
         num_workers: Loader processes; 0 is fastest for panels in memory.
+        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
+            would take more is read in blocks, its windows shuffled within a buffer (see `stgate.data.stored`).
+        memory_map: A folder in which the tensors are kept as files and mapped, for a store that would take more: then
+            the shuffle is that of memory, and the disk has to be fast.
 
     Raises:
         PanelError: The panel breaks the schema, lacks a variable, or is too short.
@@ -63,6 +70,8 @@ class WindowData(L.LightningDataModule):
         eval_every: int = 1,
         seed: int = 0,
         num_workers: int = 0,
+        max_memory: float | None = None,
+        memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         counts = {
@@ -89,8 +98,11 @@ class WindowData(L.LightningDataModule):
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
         self.batch_size, self.every, self.eval_every = batch_size, every, eval_every
         self.seed, self.num_workers = seed, num_workers
+        if max_memory is not None and not max_memory > 0:
+            raise RequestError(f"max_memory {max_memory:g}: a positive number of megabytes")
+        self.max_memory, self.memory_map = max_memory, memory_map
         self._given = panel
-        self._loaded: tuple[xr.Dataset, PanelSpec, Series, Split] | None = None
+        self._loaded: tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Load the panel and check that each part of the split holds a window."""
@@ -111,8 +123,8 @@ class WindowData(L.LightningDataModule):
         return self._load()[1]
 
     @property
-    def series(self) -> Series:
-        """The panel as tensors."""
+    def series(self) -> Series | StoredSeries:
+        """The panel as tensors, in memory or read in blocks."""
         return self._load()[2]
 
     @property
@@ -122,11 +134,16 @@ class WindowData(L.LightningDataModule):
 
     def statistics(self) -> Statistics:
         """Scales of the training part."""
-        return Statistics.of(self.series, self.spec, self.parts.train)
+        series = self.series
+        if isinstance(series, StoredSeries):
+            return series.statistics()
+        return Statistics.of(series, self.spec, self.parts.train)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by (seed, epoch)."""
         windows = self._windows("train")
+        if isinstance(windows, StoredWindows):
+            return self._loader(windows)
         return self._loader(windows, sampler=EpochShuffle(len(windows), self.seed))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
@@ -146,7 +163,9 @@ class WindowData(L.LightningDataModule):
         start, stop = getattr(self.parts, part)
         return self._loader(self._windows(part)) if stop > start else []
 
-    def _loader(self, windows: Windows, **options: Any) -> DataLoader[Batch]:  # noqa: ANN401
+    def _loader(self, windows: Windows | StoredWindows, **options: Any) -> DataLoader[Batch]:  # noqa: ANN401
+        if isinstance(windows, StoredWindows):  # whole batches, read by a thread of its own
+            return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)))
         # A batch is one gather in Windows.__getitems__, so that there is nothing left to collate.
         return DataLoader(
             windows,
@@ -157,22 +176,46 @@ class WindowData(L.LightningDataModule):
             **options,
         )
 
-    def _windows(self, part: str) -> Windows:
+    def _windows(self, part: str) -> Windows | StoredWindows:
         every = self.every if part == "train" else self.eval_every
-        origins = part_origins(self.series, self.spec, getattr(self.parts, part), every=every, name=part)
+        origins = part_origins(self.series.observed, self.spec, getattr(self.parts, part), every=every, name=part)
         if len(origins) == 0:
             raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")
+        if isinstance(self.series, StoredSeries):
+            seed = self.seed if part == "train" else None
+            return StoredWindows(self.series, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=seed)
         return Windows(self.series, self.spec, origins)
 
-    def _load(self) -> tuple[xr.Dataset, PanelSpec, Series, Split]:
+    def _memory(self) -> float:
+        """Bytes that the tensors may take."""
+        return 0.5 * (free_memory() or 2**32) if self.max_memory is None else 1e6 * self.max_memory
+
+    def _load(self) -> tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split]:
         if self._loaded is None:
-            panel = self._given if isinstance(self._given, xr.Dataset) else open_panel(self._given)
-            check_panel(panel)
-            check_targets(panel, self.targets)
+            panel, lazy = self._open()
+            check_panel(panel, values=not lazy)
+            check_targets(panel, self.targets, values=not lazy)
             spec = self._make_spec(panel)
-            panel = spec.check(panel)
-            self._loaded = panel, spec, Series.of(panel, spec), split_panel(panel, self.split)
+            panel = spec.check(panel, values=not lazy)
+            split = split_panel(panel, self.split)
+            series = StoredSeries(panel, spec, split.train) if lazy else Series.of(panel, spec)
+            if isinstance(series, StoredSeries) and self.memory_map is not None:
+                series = mapped(series, self.memory_map)
+            self._loaded = panel, spec, series, split
         return self._loaded
+
+    def _open(self) -> tuple[xr.Dataset, bool]:
+        """The panel, and whether it stays in its store because memory would not hold its tensors."""
+        if isinstance(self._given, xr.Dataset):
+            return self._given, False
+        if os.fspath(self._given).endswith(".zarr"):
+            panel = open_lazily(self._given)
+            channels = [*self.targets, *self.past_covariates, *self.future_covariates]
+            size = sum(panel[name].size for name in channels if name in panel)
+            held = 4 * size * (1 + len(self.targets) / len(channels))
+            if "node" in panel.dims and held > self._memory():
+                return panel, True
+        return open_panel(self._given), False
 
     def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
         if self.calendar and time_kind(panel) == "model":

@@ -37,24 +37,64 @@ class Statistics:
         Raises:
             PanelError: A variable is never observed in these rows.
         """
-        part = series.values[:, rows[0] : rows[1]].double()  # (member, time, node, channel)
-        channels = part.flatten(0, 2)
-        count = (~torch.isnan(channels)).sum(0)
-        if (count == 0).any():
-            name = spec.channels[int((count == 0).int().argmax())]
+        part = series.values[:, rows[0] : rows[1]]  # (member, time, node, channel)
+        channels, nodes = Moments(), Moments()
+        channels.add(part.flatten(0, 2))
+        nodes.add(part[..., : len(spec.targets)].flatten(0, 1))
+        return cls.of_moments(channels, nodes, series.static, spec)
+
+    @classmethod
+    def of_moments(cls, channels: Moments, nodes: Moments, static: Tensor, spec: PanelSpec) -> Statistics:
+        """Statistics from moments over (…, channel), those over (…, node, target), and the static covariates.
+
+        Raises:
+            PanelError: A variable is never observed.
+        """
+        if (channels.count == 0).any():
+            name = spec.channels[int((channels.count == 0).int().argmax())]
             raise PanelError(f"`{name}`: never observed in the training part; split later or leave it out")
-        targets = part[..., : len(spec.targets)].flatten(0, 1)
-        static = series.static.double()
+        fixed = Moments()
+        fixed.add(static)
         return cls(
-            center=channels.nanmean(0).float(),
-            scale=_spread(channels),
-            static_center=static.nanmean(0).float(),
-            static_scale=_spread(static),
-            node_scale=_spread(targets),
+            center=channels.mean.float(),
+            scale=channels.spread,
+            static_center=fixed.mean.float(),
+            static_scale=fixed.spread,
+            node_scale=nodes.spread,
         )
 
 
-def _spread(values: Tensor) -> Tensor:
-    """Standard deviation along the first axis, NaN left out; 1 where it is zero or unknown."""
-    spread = (values - values.nanmean(0)).square().nanmean(0).sqrt().float()
-    return torch.where(spread > 0, spread, 1.0)
+class Moments:
+    """Count, mean and squared deviations of what is observed, added up in float64, piece by piece.
+
+    References:
+        Chan, T. F., Golub, G. H., LeVeque, R. J. (1983), The American Statistician 37, 242-247.
+    """
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self) -> None:
+        self._empty = True
+
+    def add(self, values: Tensor) -> None:
+        """Add values along their first axis, NaN left out."""
+        values = values.double()
+        count = (~torch.isnan(values)).sum(0)
+        mean = torch.where(count > 0, torch.nansum(values, 0) / count.clamp(min=1), 0.0)
+        squares = torch.nansum((values - mean).square(), 0)
+        if self._empty:
+            self.count, self.mean, self.squares, self._empty = count, mean, squares, False
+            return
+        total = (self.count + count).clamp(min=1)
+        gap = mean - self.mean
+        self.squares = self.squares + squares + gap.square() * self.count * count / total
+        self.mean = self.mean + gap * count / total
+        self.count = self.count + count
+
+    @property
+    def spread(self) -> Tensor:
+        """The standard deviation; 1 where it is zero or unknown."""
+        spread = (self.squares / self.count.clamp(min=1)).sqrt().float()
+        return torch.where(spread > 0, spread, 1.0)

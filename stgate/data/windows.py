@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -42,6 +44,12 @@ class Series:
     seconds: Tensor
     static: Tensor
 
+    @property
+    def observed(self) -> Tensor:
+        """(member, time), whether any target is observed at any node."""
+        targets = self.values[..., : self.since.shape[-1]]
+        return ~torch.isnan(targets).flatten(2).all(-1)
+
     @classmethod
     def of(cls, panel: xr.Dataset, spec: PanelSpec, *, dtype: torch.dtype = torch.float32) -> Series:
         """The tensors of a panel that fits the spec."""
@@ -53,35 +61,38 @@ class Series:
                 array = array.expand_dims(member=panel.sizes.get("member", 1))
             columns.append(array.transpose(*dims).values)
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
-        times = panel["time"].values
-        if spec.time == "calendar":
-            calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
-            seconds = torch.from_numpy(times.astype("datetime64[s]").astype("int64"))
-        else:
-            calendar = torch.zeros((len(times), 0), dtype=dtype)
-            seconds = torch.zeros(len(times), dtype=torch.int64)
-        static = [torch.from_numpy(np.asarray(panel[name].values, "float64")) for name in spec.static_covariates]
-        return cls(
-            values=values,
-            since=steps_since_observed(values[..., : len(spec.targets)]),
-            calendar=calendar,
-            seconds=seconds,
-            static=torch.stack(static, -1).to(dtype) if static else torch.zeros((len(spec.nodes), 0), dtype=dtype),
-        )
+        since = steps_since_observed(values[..., : len(spec.targets)])
+        return cls(values, since, *time_features(panel["time"].values, spec, dtype), static_values(panel, spec, dtype))
 
 
-def steps_since_observed(values: Tensor) -> Tensor:
+def time_features(times: NDArray[Any], spec: PanelSpec, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """The calendar (time, feature) and the seconds since 1970 (time,) of times; empty and zero for model time."""
+    if spec.time == "model":
+        return torch.zeros((len(times), 0), dtype=dtype), torch.zeros(len(times), dtype=torch.int64)
+    calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
+    return calendar, torch.from_numpy(times.astype("datetime64[s]").astype("int64"))
+
+
+def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The static covariates, (node, static)."""
+    static = [torch.from_numpy(np.asarray(panel[name].values, "float64")) for name in spec.static_covariates]
+    return torch.stack(static, -1).to(dtype) if static else torch.zeros((len(spec.nodes), 0), dtype=dtype)
+
+
+def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor:
     """Steps since each entry was last observed; counted from the first row where it never was.
 
     Args:
         values: (member, time, node, target), NaN where missing.
+        before: (member, node, target), the same at the row before the first, if there is one.
 
     Returns:
-        The same shape: 0 where observed.
+        The shape of `values`: 0 where observed.
     """
     rows = torch.arange(values.shape[1], dtype=values.dtype).view(1, -1, 1, 1)
-    seen = torch.where(torch.isnan(values), torch.full_like(rows, -1.0), rows)
-    return rows - torch.cummax(seen, dim=1).values
+    last = -1.0 - (0.0 if before is None else before.to(values.dtype)[:, None])
+    seen = torch.where(torch.isnan(values), torch.full_like(rows, -torch.inf), rows)
+    return rows - torch.maximum(torch.cummax(seen, dim=1).values, torch.as_tensor(last, dtype=values.dtype))
 
 
 class Windows(Dataset[Batch]):
@@ -126,11 +137,11 @@ class Windows(Dataset[Batch]):
         }
 
 
-def part_origins(series: Series, spec: PanelSpec, part: tuple[int, int], *, every: int = 1, name: str = "") -> Tensor:
+def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, every: int = 1, name: str = "") -> Tensor:
     """Origins whose every lead falls within a part and some observe a target; inputs may precede the part.
 
     Args:
-        series: The panel's tensors.
+        observed: (member, time), whether any target is observed.
         spec: Window and horizon.
         part: Row range `[start, stop)`.
         every: Stride between origins.
@@ -150,7 +161,6 @@ def part_origins(series: Series, spec: PanelSpec, part: tuple[int, int], *, ever
             f"`time`: the {name} part has {part[1] - part[0]} steps, a window of {spec.window} and a horizon of "
             f"{spec.horizon} need {need}; give more data, a larger share, or a shorter window"
         )
-    observed = ~torch.isnan(series.values[..., : len(spec.targets)]).flatten(2).all(-1)  # (member, time)
     counts = torch.cat([torch.zeros(len(observed), 1, dtype=torch.int64), observed.cumsum(1)], 1)
     any_target = counts[:, rows + spec.horizon + 1] > counts[:, rows + 1]
     member, column = torch.nonzero(any_target, as_tuple=True)

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
 from stgate.panel import some
 from stgate.simulate.counting import member_stream, steps_in
-from stgate.simulate.sizes import free_memory, size_text
 from stgate.simulate.system import Array, System, number, positive, whole
+from stgate.sizes import free_memory, size_text
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""

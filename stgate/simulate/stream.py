@@ -20,8 +20,8 @@ from stgate.errors import RequestError, SimulationError, SimulationWarning, Stga
 from stgate.simulate.describe import identity
 from stgate.simulate.lock import FolderLock
 from stgate.simulate.plan import Plan
-from stgate.simulate.sizes import free_memory, size_text
 from stgate.simulate.system import Array, Attrs
+from stgate.sizes import free_memory, size_text
 from stgate.store import ORDER, check_out, quiet_zarr
 
 DIMS = ("member", "time", "node")

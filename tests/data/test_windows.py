@@ -53,7 +53,7 @@ def test_the_tensors_are_the_panel():
 @settings(deadline=None, max_examples=25)
 def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
     series, spec = make_series(members=members, window=window, horizon=horizon)
-    windows = Windows(series, spec, part_origins(series, spec, (0, 40)))
+    windows = Windows(series, spec, part_origins(series.observed, spec, (0, 40)))
     chosen = data.draw(st.lists(st.integers(0, len(windows) - 1), min_size=1, max_size=5))
     batch = windows.__getitems__(chosen)
     for i, index in enumerate(chosen):
@@ -77,7 +77,7 @@ def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
 
 def test_one_window_is_a_batch_of_one():
     series, spec = make_series()
-    windows = Windows(series, spec, part_origins(series, spec, (0, 40)))
+    windows = Windows(series, spec, part_origins(series.observed, spec, (0, 40)))
     assert windows[3]["past"].shape == (1, 4, 3, 4)
     for key, value in windows[3].items():
         np.testing.assert_array_equal(value, windows.__getitems__([3])[key])
@@ -87,7 +87,7 @@ def test_without_covariates_a_window_has_targets_alone():
     panel = make_panel(steps=20)
     spec = PanelSpec(targets=("y",), nodes=("a", "b", "c"), step=3600.0, time="calendar", window=4, horizon=3)
     series = Series.of(panel, spec)
-    batch = Windows(series, spec, part_origins(series, spec, (0, 20)))[0]
+    batch = Windows(series, spec, part_origins(series.observed, spec, (0, 20)))[0]
     assert batch["past"].shape == (1, 4, 3, 1) and batch["future"].shape == (1, 3, 3, 0)
     assert batch["past_calendar"].shape == (1, 4, 0) and batch["static"].shape == (3, 0)
 
@@ -129,20 +129,20 @@ def test_origins_are_those_whose_leads_all_fall_in_the_part_and_see_a_target(
     fitting = [r for r in range(40) if r + 1 >= window and r + 1 >= start and r + horizon < stop][::every]
     if not fitting:
         with pytest.raises(PanelError, match="the test part"):
-            part_origins(series, spec, (start, stop), every=every, name="test")
+            part_origins(series.observed, spec, (start, stop), every=every, name="test")
         return
     observed = ~np.isnan(series.values[..., :2].numpy())
     expected = [[m, r] for m in range(2) for r in fitting if observed[m, r + 1 : r + 1 + horizon].any()]
-    assert part_origins(series, spec, (start, stop), every=every, name="test").tolist() == expected
+    assert part_origins(series.observed, spec, (start, stop), every=every, name="test").tolist() == expected
 
 
 def test_a_part_that_is_too_short_is_named_with_what_it_needs():
     series, spec = make_series(window=6, horizon=5)
     with pytest.raises(PanelError, match=r"validation part has 4 steps.*need 5"):
-        part_origins(series, spec, (20, 24), name="validation")
+        part_origins(series.observed, spec, (20, 24), name="validation")
     with pytest.raises(PanelError, match=r"train part has 3 steps.*need 11"):
-        part_origins(series, spec, (0, 3), name="train")
-    assert len(part_origins(series, spec, (20, 25))) == len(part_origins(series, spec, (0, 11))) == 1
+        part_origins(series.observed, spec, (0, 3), name="train")
+    assert len(part_origins(series.observed, spec, (20, 25))) == len(part_origins(series.observed, spec, (0, 11))) == 1
 
 
 @given(size=st.integers(1, 200), seed=st.integers(-5, 2**40), epoch=st.integers(0, 50))

@@ -1,0 +1,295 @@
+"""Panels larger than memory: a zarr store read in blocks of rows, its windows shuffled within a buffer of blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from stgate.data.scaling import Moments, Statistics
+from stgate.data.windows import Batch, Series, Windows, hash_seed, static_values, steps_since_observed, time_features
+from stgate.errors import PanelError, RequestError
+from stgate.panel import at, check_seen
+from stgate.sizes import size_text
+from stgate.spec import PanelSpec
+
+SCAN = 2**25
+"""Bytes that are read at once where the whole store is."""
+
+
+class StoredSeries:
+    """A panel in a zarr store, as tensors of the rows that are asked for.
+
+    One pass over the store finds the scales, where targets are observed, and, every so many rows, how long ago each
+    was; so any block of rows gives the same tensors as the panel in memory.
+
+    Args:
+        panel: A panel opened lazily, with the spec's nodes in its order.
+        spec: What is read of it.
+        train: Rows `[start, stop)` of the training part.
+
+    Raises:
+        PanelError: An infinite value, or a target that some node never observes.
+    """
+
+    def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int]) -> None:
+        self.panel, self.spec = panel, spec
+        self.members, self.times = panel.sizes.get("member", 1), panel.sizes["time"]
+        self.calendar, self.seconds = time_features(panel["time"].values, spec)
+        self.static = static_values(panel, spec)
+        chunk = max((_chunk(panel[name]) for name in spec.channels), default=1)
+        fitting = max(SCAN // self.row_bytes, 1)
+        self.stride = min(chunk * -(-64 // chunk), fitting)
+        self.observed = torch.zeros((self.members, self.times), dtype=torch.bool)
+        self._before: list[Tensor] = []
+        self._scan(train)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of all channels."""
+        return 4 * self.members * len(self.spec.nodes) * len(self.spec.channels)
+
+    @property
+    def values(self) -> Tensor:
+        """Refused: what needs all values at once needs a panel that fits memory."""
+        raise PanelError(
+            f"the panel takes {size_text(self.row_bytes * self.times)} and is read from its store in blocks, and this "
+            "forecaster wants all of it at once; give it more memory (max_memory), or a shorter panel"
+        )
+
+    def statistics(self) -> Statistics:
+        """Scales of the training part."""
+        return self._statistics
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Values of the rows `[start, stop)`, (member, time, node, channel), float32."""
+        values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
+        for i, name in enumerate(self.spec.channels):
+            values[..., i] = self.panel[name].isel(time=slice(start, stop)).values  # (member?, time, node)
+        return torch.from_numpy(values)
+
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Values of the rows `[start, stop)`, and steps since each target was observed."""
+        first = start - start % self.stride
+        values = self.read(start, stop)
+        targets = len(self.spec.targets)
+        before = self._before[first // self.stride]
+        if start > first:  # from that row on, for what happened since
+            ahead = self.read(first, start)[..., :targets]
+            before = steps_since_observed(ahead, before)[:, -1]
+        return values, steps_since_observed(values[..., :targets], before)
+
+    def _scan(self, train: tuple[int, int]) -> None:
+        spec, targets = self.spec, len(self.spec.targets)
+        channels, nodes = Moments(), Moments()
+        seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
+        before = torch.zeros((self.members, len(spec.nodes), targets))
+        stretch = self.stride * max(SCAN // self.row_bytes // self.stride, 1)
+        for start in range(0, self.times, stretch):
+            stop = min(start + stretch, self.times)
+            values = self.read(start, stop)
+            self._refuse_infinite(values, start)
+            there = ~torch.isnan(values[..., :targets])
+            self.observed[:, start:stop] = there.flatten(2).any(-1)
+            seen |= there.flatten(0, 1).any(0)
+            since = steps_since_observed(values[..., :targets], before)
+            self._before += [before, *since[:, self.stride - 1 : -1 : self.stride].clone().unbind(1)]
+            before = since[:, -1].clone()
+            part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
+            channels.add(part.flatten(0, 2))
+            nodes.add(part[..., :targets].flatten(0, 1))
+        for i, name in enumerate(spec.targets):
+            check_seen(name, np.asarray(spec.nodes), seen[:, i].numpy())
+        self._statistics = Statistics.of_moments(channels, nodes, self.static, spec)
+
+    def _refuse_infinite(self, values: Tensor, start: int) -> None:
+        infinite = torch.isinf(values)
+        if infinite.any():
+            member, row, node, channel = (int(i) for i in torch.nonzero(infinite)[0])
+            when = at(self.panel["time"].values[start + row])
+            where = f"member {member}, " if self.members > 1 else ""
+            raise PanelError(
+                f"`{self.spec.channels[channel]}`: infinite at {where}time {when}, node {self.spec.nodes[node]}; "
+                "NaN is the mark of a missing value"
+            )
+
+
+def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
+    """The tensors of a store as files that are mapped into memory: written once, then only what is used is read.
+
+    Args:
+        series: The store.
+        folder: For `values.npy` and `since.npy`; written anew.
+
+    Returns:
+        Tensors backed by the files.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    shape = (series.members, series.times, len(series.spec.nodes))
+    kinds = {"values": len(series.spec.channels), "since": len(series.spec.targets)}
+    files = {
+        name: np.lib.format.open_memmap(place / f"{name}.npy", "w+", np.float32, (*shape, count))
+        for name, count in kinds.items()
+    }
+    block = series.stride * max(SCAN // series.row_bytes // series.stride, 1)
+    for start in range(0, series.times, block):
+        stop = min(start + block, series.times)
+        for file, tensor in zip(files.values(), series.rows(start, stop), strict=True):
+            file[:, start:stop] = tensor.numpy()
+    values, since = (torch.from_numpy(file) for file in files.values())
+    return Series(values, since, series.calendar, series.seconds, series.static)
+
+
+class StoredWindows(Dataset[Batch]):
+    """Batches of windows from a store, by (epoch, number of the batch).
+
+    The origins are cut into blocks of rows. Each epoch puts the blocks in a new order and reads several at a time into
+    a buffer; the windows of a buffer are shuffled, and the next buffer is read while this one is served. Every window
+    is served once an epoch, and which batch holds it follows from the seed and the epoch alone.
+
+    Args:
+        series: The store.
+        origins: (origin, 2): member and row.
+        batch_size: Windows in a batch.
+        max_memory: Bytes that the buffers may take.
+        seed: Of the shuffle; None serves the origins in order.
+    """
+
+    def __init__(
+        self, series: StoredSeries, origins: Tensor, *, batch_size: int, max_memory: float, seed: int | None = None
+    ) -> None:
+        self.series, self.origins, self.batch_size, self.seed = series, origins, batch_size, seed
+        spec = series.spec
+        halo = spec.window + spec.horizon
+        # Two buffers, each of values and of steps since observed, and what is being read.
+        row = series.row_bytes * (2 + 2 * len(spec.targets) / len(spec.channels) + 1)
+        rows = int(max_memory / row)
+        if rows < 4 * halo:
+            raise RequestError(
+                f"max_memory {size_text(max_memory)}: a window of {spec.window} and a horizon of {spec.horizon} of "
+                f"this panel need {size_text(4 * halo * row)}"
+            )
+        self.block = max(min(rows // 4, max(4 * halo, 1024)) - halo, halo)
+        self.together = max(rows // (self.block + halo), 1)
+        order = torch.argsort(origins[:, 1], stable=True)
+        edges = torch.arange(0, int(origins[:, 1].max()) + self.block + 1, self.block)
+        cuts = torch.searchsorted(origins[order, 1].contiguous(), edges)
+        self.blocks = [order[a:b] for a, b in pairwise(cuts.tolist()) if b > a]
+        self._epoch: int | None = None
+        self._pool = ThreadPoolExecutor(1)
+
+    def __len__(self) -> int:
+        return -(-len(self.origins) // self.batch_size)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, number = key
+        if epoch != self._epoch:
+            self._begin(epoch)
+        first = number * self.batch_size
+        last = min(first + self.batch_size, len(self.origins))
+        parts = []
+        group = int(np.searchsorted(self._starts, first, "right")) - 1
+        while first < last:
+            end = min(last, int(self._starts[group + 1]))
+            windows, order = self._buffer(group)
+            offset = int(self._starts[group])
+            parts.append(windows(order[first - offset : end - offset]))
+            first, group = end, group + 1
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _begin(self, epoch: int) -> None:
+        """Put the blocks in this epoch's order, in groups that are read together."""
+        count = len(self.blocks)
+        if self.seed is None:
+            turn = list(range(count))
+        else:
+            generator = torch.Generator().manual_seed(hash_seed(self.seed, epoch))
+            turn = torch.randperm(count, generator=generator).tolist()
+        self._groups = [turn[i : i + self.together] for i in range(0, count, self.together)]
+        sizes = [sum(len(self.blocks[b]) for b in group) for group in self._groups]
+        self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)])
+        self._epoch, self._read = epoch, {}
+
+    def _buffer(self, group: int) -> tuple[Any, Tensor]:
+        """A group's windows and their order; the next group is being read from now on."""
+        for number in [n for n in self._read if n not in (group, group + 1)]:
+            del self._read[number]
+        for number in (group, group + 1):
+            if number < len(self._groups) and number not in self._read:
+                self._read[number] = self._pool.submit(self._load, number)
+        return self._read[group].result()
+
+    _read: dict[int, Future[tuple[Any, Tensor]]]
+
+    def _load(self, group: int) -> tuple[Any, Tensor]:
+        series, spec = self.series, self.series.spec
+        numbers = torch.cat([self.blocks[b] for b in self._groups[group]])
+        spans = []
+        for b in self._groups[group]:
+            origin = self.origins[self.blocks[b], 1]
+            spans.append((int(origin.min()) - spec.window + 1, int(origin.max()) + spec.horizon + 1))
+        total = sum(stop - start for start, stop in spans)
+        shape = (series.members, total, len(spec.nodes))
+        values, since = torch.empty((*shape, len(spec.channels))), torch.empty((*shape, len(spec.targets)))
+        local = self.origins[numbers].clone()
+        place, done, where = 0, 0, []
+        for (start, stop), b in zip(spans, self._groups[group], strict=True):
+            rows = slice(place, place + stop - start)
+            values[:, rows], since[:, rows] = series.rows(start, stop)
+            where.append(torch.arange(start, stop))
+            local[done : done + len(self.blocks[b]), 1] += place - start
+            place, done = rows.stop, done + len(self.blocks[b])
+        row = torch.cat(where)
+        part = Series(values, since, series.calendar[row], series.seconds[row], series.static)
+        windows = Windows(part, spec, local)
+        if self.seed is None:
+            order = torch.arange(len(numbers))
+        else:
+            generator = torch.Generator().manual_seed(hash_seed(self.seed, self._epoch or 0, group + 1))
+            order = torch.randperm(len(numbers), generator=generator)
+
+        def batch(chosen: Tensor) -> Batch:
+            found = windows.__getitems__(chosen.tolist())
+            found["origin"] = self.origins[numbers[chosen]]
+            return found
+
+        return batch, order
+
+
+class BatchNumbers(Sampler[tuple[int, int]]):
+    """(epoch, number) of each batch in turn; Lightning sets the epoch."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.epoch = count, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, number) for number in range(self.count))
+
+
+def _chunk(variable: xr.DataArray) -> int:
+    """Rows in a chunk of the store."""
+    chunks: Sequence[int] | None = variable.encoding.get("chunks")
+    return 1 if chunks is None else int(chunks[variable.dims.index("time")])
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != "static"}
+    return {**joined, "static": parts[0]["static"]}
