@@ -246,7 +246,7 @@ def _predict(
     size = 64
     with _evaluating(model):
         for first in range(0, len(windows), size):
-            batch = windows.__getitems__(range(first, min(first + size, len(windows))))
+            batch = windows[torch.arange(first, min(first + size, len(windows)))]
             made.append(model.predicted({name: value.to(model.device) for name, value in batch.items()}, quantiles))
             if progress:
                 progress(min(first + size, len(windows)), len(windows))

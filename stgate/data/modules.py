@@ -15,7 +15,7 @@ from stgate.data.read import open_panel
 from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
 from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows, mapped
-from stgate.data.windows import Batch, EpochShuffle, Series, Windows, part_origins
+from stgate.data.windows import Batch, EpochBatches, Series, Windows, part_origins
 from stgate.errors import PanelError, RequestError
 from stgate.panel import check_panel, check_targets, step_number, time_kind
 from stgate.sizes import free_memory
@@ -141,10 +141,7 @@ class WindowData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by (seed, epoch)."""
-        windows = self._windows("train")
-        if isinstance(windows, StoredWindows):
-            return self._loader(windows)
-        return self._loader(windows, sampler=EpochShuffle(len(windows), self.seed))
+        return self._loader(self._windows("train"), seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """In order; empty when the split has no validation part."""
@@ -163,17 +160,16 @@ class WindowData(L.LightningDataModule):
         start, stop = getattr(self.parts, part)
         return self._loader(self._windows(part)) if stop > start else []
 
-    def _loader(self, windows: Windows | StoredWindows, **options: Any) -> DataLoader[Batch]:  # noqa: ANN401
-        if isinstance(windows, StoredWindows):  # whole batches, read by a thread of its own
+    def _loader(self, windows: Windows | StoredWindows, seed: int | None = None) -> DataLoader[Batch]:
+        # The sampler names whole batches and the windows make them, so that there is nothing left to collate.
+        if isinstance(windows, StoredWindows):  # which a thread of its own reads
             return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)))
-        # A batch is one gather in Windows.__getitems__, so that there is nothing left to collate.
         return DataLoader(
             windows,
-            batch_size=self.batch_size,
-            collate_fn=_as_it_is,
+            batch_size=None,
+            sampler=EpochBatches(len(windows), self.batch_size, seed),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            **options,
         )
 
     def _windows(self, part: str) -> Windows | StoredWindows:
@@ -240,7 +236,3 @@ class WindowData(L.LightningDataModule):
             boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
         )
-
-
-def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 (torch types what it collates as a list)
-    return batch

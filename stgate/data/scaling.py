@@ -64,6 +64,10 @@ class Statistics:
         )
 
 
+PIECE = 2**19
+"""Values that are added at once: in float64, with what is made of them, some 16 MB."""
+
+
 class Moments:
     """Count, mean and squared deviations of what is observed, added up in float64, piece by piece.
 
@@ -80,7 +84,11 @@ class Moments:
 
     def add(self, values: Tensor) -> None:
         """Add values along their first axis, NaN left out."""
-        values = values.double()
+        rows = max(PIECE // max(values[:1].numel(), 1), 1)
+        for piece in torch.split(values, rows):
+            self._add(piece.double())
+
+    def _add(self, values: Tensor) -> None:
         count = (~torch.isnan(values)).sum(0)
         mean = torch.where(count > 0, torch.nansum(values, 0) / count.clamp(min=1), 0.0)
         squares = torch.nansum((values - mean).square(), 0)

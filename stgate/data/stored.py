@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -23,7 +23,7 @@ from stgate.panel import at, check_seen
 from stgate.sizes import size_text
 from stgate.spec import PanelSpec
 
-SCAN = 2**25
+SCAN = 2**22
 """Bytes that are read at once where the whole store is."""
 
 
@@ -51,7 +51,8 @@ class StoredSeries:
         fitting = max(SCAN // self.row_bytes, 1)
         self.stride = min(chunk * -(-64 // chunk), fitting)
         self.observed = torch.zeros((self.members, self.times), dtype=torch.bool)
-        self._before: list[Tensor] = []
+        marks = -(-self.times // self.stride)
+        self._before = torch.zeros((marks, self.members, len(spec.nodes), len(spec.targets)))
         self._scan(train)
 
     @property
@@ -74,26 +75,27 @@ class StoredSeries:
     def read(self, start: int, stop: int) -> Tensor:
         """Values of the rows `[start, stop)`, (member, time, node, channel), float32."""
         values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
-        for i, name in enumerate(self.spec.channels):
-            values[..., i] = self.panel[name].isel(time=slice(start, stop)).values  # (member?, time, node)
+        with zarr.config.set({"async.concurrency": 1}):  # one chunk at a time: each in flight takes memory
+            for first in range(start - start % self.stride, stop, self.stride):
+                rows = slice(max(first, start), min(first + self.stride, stop))
+                for i, name in enumerate(self.spec.channels):
+                    piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
+                    values[:, rows.start - start : rows.stop - start, :, i] = piece
         return torch.from_numpy(values)
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Values of the rows `[start, stop)`, and steps since each target was observed."""
-        first = start - start % self.stride
-        values = self.read(start, stop)
-        targets = len(self.spec.targets)
-        before = self._before[first // self.stride]
-        if start > first:  # from that row on, for what happened since
-            ahead = self.read(first, start)[..., :targets]
-            before = steps_since_observed(ahead, before)[:, -1]
-        return values, steps_since_observed(values[..., :targets], before)
+        mark = start // self.stride
+        first = mark * self.stride  # from there on it is known what happened before
+        values = self.read(first, stop)
+        since = steps_since_observed(values[..., : len(self.spec.targets)], self._before[mark])
+        return values[:, start - first :], since[:, start - first :]
 
     def _scan(self, train: tuple[int, int]) -> None:
         spec, targets = self.spec, len(self.spec.targets)
         channels, nodes = Moments(), Moments()
         seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
-        before = torch.zeros((self.members, len(spec.nodes), targets))
+        before = self._before[0]
         stretch = self.stride * max(SCAN // self.row_bytes // self.stride, 1)
         for start in range(0, self.times, stretch):
             stop = min(start + stretch, self.times)
@@ -103,7 +105,9 @@ class StoredSeries:
             self.observed[:, start:stop] = there.flatten(2).any(-1)
             seen |= there.flatten(0, 1).any(0)
             since = steps_since_observed(values[..., :targets], before)
-            self._before += [before, *since[:, self.stride - 1 : -1 : self.stride].clone().unbind(1)]
+            mark = start // self.stride
+            ends = since[:, self.stride - 1 :: self.stride].transpose(0, 1)[: len(self._before) - mark - 1]
+            self._before[mark + 1 : mark + 1 + len(ends)] = ends
             before = since[:, -1].clone()
             part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
             channels.add(part.flatten(0, 2))
@@ -187,7 +191,13 @@ class StoredWindows(Dataset[Batch]):
         cuts = torch.searchsorted(origins[order, 1].contiguous(), edges)
         self.blocks = [order[a:b] for a, b in pairwise(cuts.tolist()) if b > a]
         self._epoch: int | None = None
+        self._read: dict[int, Future[tuple[Windows, Tensor, Tensor]]] = {}
         self._pool = ThreadPoolExecutor(1)
+        # Two buffers that are filled in turn: making new ones each time would leave memory in pieces.
+        shape = (series.members, self.together * (self.block + halo), len(spec.nodes))
+        self._room = [
+            (torch.empty((*shape, len(spec.channels))), torch.empty((*shape, len(spec.targets)))) for _ in range(2)
+        ]
 
     def __len__(self) -> int:
         return -(-len(self.origins) // self.batch_size)
@@ -198,18 +208,26 @@ class StoredWindows(Dataset[Batch]):
             self._begin(epoch)
         first = number * self.batch_size
         last = min(first + self.batch_size, len(self.origins))
-        parts = []
         group = int(np.searchsorted(self._starts, first, "right")) - 1
-        while first < last:
-            end = min(last, int(self._starts[group + 1]))
-            windows, order = self._buffer(group)
-            offset = int(self._starts[group])
-            parts.append(windows(order[first - offset : end - offset]))
-            first, group = end, group + 1
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        windows, _, _ = self._buffer(group)
+        numbers = torch.empty(last - first, dtype=torch.int64)
+
+        def pieces(place: int, group: int) -> Iterator[tuple[Windows, Tensor]]:
+            while place < last:  # a batch may begin in one buffer and end in the next
+                offset, end = int(self._starts[group]), min(last, int(self._starts[group + 1]))
+                held, among, order = self._buffer(group)
+                chosen = order[place - offset : end - offset]
+                numbers[place - first : end - first] = among[chosen]
+                yield held, chosen
+                place, group = end, group + 1
+
+        batch = windows.gather(pieces(first, group), last - first)
+        return {**batch, "origin": self.origins[numbers]}
 
     def _begin(self, epoch: int) -> None:
         """Put the blocks in this epoch's order, in groups that are read together."""
+        for reading in self._read.values():
+            reading.result()  # it fills a buffer
         count = len(self.blocks)
         if self.seed is None:
             turn = list(range(count))
@@ -221,8 +239,8 @@ class StoredWindows(Dataset[Batch]):
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)])
         self._epoch, self._read = epoch, {}
 
-    def _buffer(self, group: int) -> tuple[Any, Tensor]:
-        """A group's windows and their order; the next group is being read from now on."""
+    def _buffer(self, group: int) -> tuple[Windows, Tensor, Tensor]:
+        """A group's windows, their numbers among all, and their order; the next group is being read from now on."""
         for number in [n for n in self._read if n not in (group, group + 1)]:
             del self._read[number]
         for number in (group, group + 1):
@@ -230,41 +248,29 @@ class StoredWindows(Dataset[Batch]):
                 self._read[number] = self._pool.submit(self._load, number)
         return self._read[group].result()
 
-    _read: dict[int, Future[tuple[Any, Tensor]]]
-
-    def _load(self, group: int) -> tuple[Any, Tensor]:
+    def _load(self, group: int) -> tuple[Windows, Tensor, Tensor]:
         series, spec = self.series, self.series.spec
-        numbers = torch.cat([self.blocks[b] for b in self._groups[group]])
-        spans = []
-        for b in self._groups[group]:
-            origin = self.origins[self.blocks[b], 1]
-            spans.append((int(origin.min()) - spec.window + 1, int(origin.max()) + spec.horizon + 1))
-        total = sum(stop - start for start, stop in spans)
-        shape = (series.members, total, len(spec.nodes))
-        values, since = torch.empty((*shape, len(spec.channels))), torch.empty((*shape, len(spec.targets)))
-        local = self.origins[numbers].clone()
+        blocks = [self.blocks[b] for b in self._groups[group]]
+        numbers = torch.cat(blocks)
+        local = self.origins[numbers].clone()  # the origins as rows of the buffer
+        values, since = self._room[group % 2]
         place, done, where = 0, 0, []
-        for (start, stop), b in zip(spans, self._groups[group], strict=True):
+        for block in blocks:
+            origin = self.origins[block, 1]
+            start, stop = int(origin.min()) - spec.window + 1, int(origin.max()) + spec.horizon + 1
             rows = slice(place, place + stop - start)
             values[:, rows], since[:, rows] = series.rows(start, stop)
             where.append(torch.arange(start, stop))
-            local[done : done + len(self.blocks[b]), 1] += place - start
-            place, done = rows.stop, done + len(self.blocks[b])
+            local[done : done + len(block), 1] += place - start
+            place, done = place + stop - start, done + len(block)
         row = torch.cat(where)
         part = Series(values, since, series.calendar[row], series.seconds[row], series.static)
-        windows = Windows(part, spec, local)
         if self.seed is None:
             order = torch.arange(len(numbers))
         else:
             generator = torch.Generator().manual_seed(hash_seed(self.seed, self._epoch or 0, group + 1))
             order = torch.randperm(len(numbers), generator=generator)
-
-        def batch(chosen: Tensor) -> Batch:
-            found = windows.__getitems__(chosen.tolist())
-            found["origin"] = self.origins[numbers[chosen]]
-            return found
-
-        return batch, order
+        return Windows(part, spec, local), numbers, order
 
 
 class BatchNumbers(Sampler[tuple[int, int]]):
@@ -288,8 +294,3 @@ def _chunk(variable: xr.DataArray) -> int:
     """Rows in a chunk of the store."""
     chunks: Sequence[int] | None = variable.encoding.get("chunks")
     return 1 if chunks is None else int(chunks[variable.dims.index("time")])
-
-
-def _joined(parts: Sequence[Batch]) -> Batch:
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != "static"}
-    return {**joined, "static": parts[0]["static"]}

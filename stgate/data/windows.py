@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -89,52 +89,100 @@ def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor
     Returns:
         The shape of `values`: 0 where observed.
     """
+    since = torch.empty_like(values)
+    width = max(values[:, :1].numel(), 1)
+    last = torch.zeros_like(values[:, 0]) if before is None else before.to(values.dtype)
+    for first in range(0, values.shape[1], max(PIECE // width, 1)):
+        piece = slice(first, first + max(PIECE // width, 1))
+        since[:, piece] = _since(values[:, piece], last)
+        last = since[:, piece][:, -1]
+    return since
+
+
+PIECE = 2**18
+"""Entries that are counted at once: with what is made of them, some 5 MB."""
+
+
+def _since(values: Tensor, before: Tensor) -> Tensor:
     rows = torch.arange(values.shape[1], dtype=values.dtype).view(1, -1, 1, 1)
-    last = -1.0 - (0.0 if before is None else before.to(values.dtype)[:, None])
-    seen = torch.where(torch.isnan(values), torch.full_like(rows, -torch.inf), rows)
-    return rows - torch.maximum(torch.cummax(seen, dim=1).values, torch.as_tensor(last, dtype=values.dtype))
+    seen = torch.where(torch.isnan(values), -1.0 - before[:, None], rows)
+    return rows - torch.cummax(seen, dim=1).values
 
 
 class Windows(Dataset[Batch]):
-    """Windows of a series, by origin (member, row of the last input step)."""
+    """Windows of a series, by origin (member, row of the last input step).
+
+    Windows overlap in memory: each is one stretch of the flattened panel, so that a batch is copied stretch by stretch.
+    """
 
     def __init__(self, series: Series, spec: PanelSpec, origins: Tensor) -> None:
         self.series, self.spec, self.origins = series, spec, origins
-        members, times, nodes, channels = series.values.shape
-        self._rows = series.values.reshape(members * times, nodes * channels)
-        self._since = series.since.reshape(members * times, -1)
-        self._shape = (times, nodes, channels)
+        _, self.times, self.nodes, self.channels = series.values.shape
+        self.length = spec.window + spec.horizon
+        self._values = _stretches(series.values.flatten(0, 1), self.length)
+        self._since = _stretches(series.since.flatten(0, 1), spec.window)
+        self._calendar = _stretches(series.calendar, self.length)
+        self._seconds = _stretches(series.seconds[:, None], self.length)
 
     def __len__(self) -> int:
         return self.origins.shape[0]
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
+    def __getitem__(self, indices: int | Tensor) -> Batch:
+        """The batch of these windows, (batch,), in one gather; of one, if it is an int."""
+        chosen = torch.as_tensor(indices).reshape(-1)
+        return self.gather([(self, chosen)], len(chosen))
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """A batch in one gather; the loader calls this with all of a batch's indices."""
-        spec = self.spec
-        times, nodes, channels = self._shape
-        origins = self.origins[torch.as_tensor(indices)]
-        back = torch.arange(1 - spec.window, 1)
-        ahead = torch.arange(1, spec.horizon + 1)
-        rows = origins[:, 1, None] + torch.cat([back, ahead])  # (batch, window + lead), within a member
-        flat = (rows + origins[:, :1] * times).reshape(-1)
-        block = self._rows.index_select(0, flat).view(len(origins), -1, nodes, channels)
-        since = self._since.index_select(0, flat).view(len(origins), -1, nodes, len(spec.targets))
-        calendar = self.series.calendar[rows]
-        first_future = channels - len(spec.future_covariates)
+    def gather(self, pieces: Iterable[tuple[Windows, Tensor]], count: int) -> Batch:
+        """A batch of pieces of several series of this spec, each taken before the next is asked for.
+
+        Args:
+            pieces: Windows and the indices of those that are wanted.
+            count: How many are wanted in all.
+        """
+        window, ahead = self.spec.window, self.spec.horizon
+        stretches = (self._values, self._since, self._calendar, self._seconds)
+        values, since, calendar, seconds = rooms = [_room(s, count) for s in stretches]
+        origins = _room(self.origins, count)
+        done = 0
+        for windows, chosen in pieces:
+            part = slice(done, done + len(chosen))
+            origin = torch.index_select(windows.origins, 0, chosen, out=origins[part])
+            member, row = origin.unbind(1)
+            first = row - (window - 1)
+            flat = torch.add(first, member, alpha=windows.times)
+            sources = (windows._values, windows._since, windows._calendar, windows._seconds)
+            for room, source, start in zip(rooms, sources, (flat, flat, first, first), strict=True):
+                torch.index_select(source, 0, start, out=room[part])
+            done = part.stop
+        shape = (count, window + ahead, self.nodes, self.channels)
+        past, future = values.view(shape).split_with_sizes([window, ahead], 1)
+        past_calendar, future_calendar = calendar.view(*shape[:2], -1).split_with_sizes([window, ahead], 1)
+        targets, covariates = len(self.spec.targets), len(self.spec.future_covariates)
         return {
-            "past": block[:, : spec.window],
-            "since": since[:, : spec.window],
-            "past_calendar": calendar[:, : spec.window],
-            "future": block[:, spec.window :, :, first_future:],
-            "future_calendar": calendar[:, spec.window :],
-            "future_seconds": self.series.seconds[rows[:, spec.window :]],
+            "past": past,
+            "since": since.view(count, window, self.nodes, targets),
+            "past_calendar": past_calendar,
+            "future": future.narrow(3, self.channels - covariates, covariates),
+            "future_calendar": future_calendar,
+            "future_seconds": seconds.narrow(1, window, ahead),
             "static": self.series.static,
-            "target": block[:, spec.window :, :, : len(spec.targets)],
+            "target": future.narrow(3, 0, targets),
             "origin": origins,
         }
+
+
+def _room(rows: Tensor, count: int) -> Tensor:
+    """Room for so many rows like these, of numpy's making: torch's aligned blocks do not fit where one was freed."""
+    return torch.from_numpy(np.empty((count, *rows.shape[1:]), rows[:0].numpy().dtype))
+
+
+def _stretches(rows: Tensor, length: int) -> Tensor:
+    """All stretches of so many rows as an overlapping view, (start, length * row)."""
+    rows = rows.contiguous().flatten(1)
+    count, width = rows.shape
+    if width == 0:
+        return rows.new_empty((count, 0))
+    return torch.as_strided(rows, (max(count - length + 1, 0), length * width), (width, 1))
 
 
 def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, every: int = 1, name: str = "") -> Tensor:
@@ -167,22 +215,33 @@ def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, ev
     return torch.stack([member, rows[column]], 1)
 
 
-class EpochShuffle(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone, so that a resumed run sees the same batches."""
+class EpochBatches(Sampler[Tensor]):
+    """The indices of each batch; the shuffle depends on seed and epoch alone, so that a resumed run sees it too.
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    Args:
+        size: How many there are.
+        batch_size: In a batch; the last may be smaller.
+        seed: Of the shuffle; None leaves them in order.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int | None = None) -> None:
+        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return -(-self.size // self.batch_size)
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(hash_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.size, generator=generator).tolist())
+    def __iter__(self) -> Iterator[Tensor]:
+        # A generator: a resumed run makes the iterator before it tells the epoch.
+        if self.seed is None:
+            order = torch.arange(self.size)
+        else:
+            generator = torch.Generator().manual_seed(hash_seed(self.seed, self.epoch))
+            order = torch.randperm(self.size, generator=generator)
+        yield from torch.split(order, self.batch_size)
 
 
 def hash_seed(*parts: int) -> int:

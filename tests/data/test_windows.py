@@ -10,7 +10,7 @@ from conftest import make_panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stgate.data.windows import EpochShuffle, Series, Windows, hash_seed, part_origins, steps_since_observed
+from stgate.data.windows import EpochBatches, Series, Windows, hash_seed, part_origins, steps_since_observed
 from stgate.errors import PanelError
 from stgate.spec import PanelSpec
 
@@ -55,7 +55,7 @@ def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
     series, spec = make_series(members=members, window=window, horizon=horizon)
     windows = Windows(series, spec, part_origins(series.observed, spec, (0, 40)))
     chosen = data.draw(st.lists(st.integers(0, len(windows) - 1), min_size=1, max_size=5))
-    batch = windows.__getitems__(chosen)
+    batch = windows[torch.as_tensor(chosen)]
     for i, index in enumerate(chosen):
         member, row = windows.origins[index].tolist()
         past, ahead = slice(row - window + 1, row + 1), slice(row + 1, row + 1 + horizon)
@@ -80,7 +80,7 @@ def test_one_window_is_a_batch_of_one():
     windows = Windows(series, spec, part_origins(series.observed, spec, (0, 40)))
     assert windows[3]["past"].shape == (1, 4, 3, 4)
     for key, value in windows[3].items():
-        np.testing.assert_array_equal(value, windows.__getitems__([3])[key])
+        np.testing.assert_array_equal(value, windows[torch.tensor([3])][key])
 
 
 def test_without_covariates_a_window_has_targets_alone():
@@ -148,25 +148,31 @@ def test_a_part_that_is_too_short_is_named_with_what_it_needs():
 @given(size=st.integers(1, 200), seed=st.integers(-5, 2**40), epoch=st.integers(0, 50))
 @settings(deadline=None, max_examples=30)
 def test_an_epoch_serves_each_window_once(size, seed, epoch):
-    shuffle = EpochShuffle(size, seed)
-    shuffle.set_epoch(epoch)
-    assert len(shuffle) == size and sorted(shuffle) == list(range(size))
+    batches = EpochBatches(size, 16, seed)
+    batches.set_epoch(epoch)
+    served = list(batches)
+    assert len(batches) == len(served) and all(len(b) == 16 for b in served[:-1])
+    assert sorted(torch.cat(served).tolist()) == list(range(size))
+
+
+def test_without_a_seed_the_order_is_kept():
+    assert torch.cat(list(EpochBatches(50, 7))).tolist() == list(range(50))
 
 
 def test_a_shuffle_depends_on_seed_and_epoch_alone():
     def order(seed, epoch):
-        shuffle = EpochShuffle(50, seed)
-        shuffle.set_epoch(epoch)
-        return tuple(shuffle)
+        batches = EpochBatches(50, 8, seed)
+        batches.set_epoch(epoch)
+        return tuple(torch.cat(list(batches)).tolist())
 
     first = order(1, 2)
     torch.manual_seed(99)
     torch.rand(7)
     assert order(1, 2) == first
-    resumed = EpochShuffle(50, 1)
+    resumed = EpochBatches(50, 8, 1)
     for epoch in range(3):  # a run that went through all epochs comes to the same
         resumed.set_epoch(epoch)
-        last = tuple(resumed)
+        last = tuple(torch.cat(list(resumed)).tolist())
     assert last == first
     assert len({order(s, e) for s in range(4) for e in range(4)}) == 16
 
@@ -175,7 +181,7 @@ def test_shuffling_leaves_the_global_random_state_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    list(EpochShuffle(50, 1))
+    list(EpochBatches(50, 8, 1))
     assert torch.equal(torch.rand(1), expected)
 
 
