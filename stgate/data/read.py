@@ -106,7 +106,7 @@ def read_tables(
         frame = load_frame(path, separator=separator, decimal=decimal, header=header)
         frame.columns = frame.columns.map(str)
         if start is not None and freq is not None:
-            frame.insert(0, "time", count_times(len(frame), start, freq), allow_duplicates=False)
+            frame = frame.assign(time=count_times(len(frame), start, freq))
         _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
         times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
         kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
