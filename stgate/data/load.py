@@ -83,7 +83,7 @@ def load_frame(path: Path, *, separator: str = ",", decimal: str = ".", header: 
         else:
             names: dict[str, Any] = {} if header else {"header": None}
             table: pd.DataFrame = pd.read_csv(path, sep=separator, decimal=decimal, encoding="utf-8-sig", **names)
-            return table
+            return table.copy()  # in one piece: a wide table comes as a block a column
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
         raise StoreError(f"{path}: not a readable table ({reason})") from error
