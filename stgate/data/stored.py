@@ -184,7 +184,9 @@ class StoredWindows(Dataset[Batch]):
                 f"max_memory {size_text(max_memory)}: a window of {spec.window} and a horizon of {spec.horizon} of "
                 f"this panel need {size_text(4 * halo * row)}"
             )
-        self.block = max(min(rows // 4, max(4 * halo, 1024)) - halo, halo)
+        # Whole stretches of the store, at least two of them: each block also reads into those beside it.
+        whole = min((rows - halo) // series.stride, max(2, rows // series.stride // 4))
+        self.block = whole * series.stride if whole > 0 else max(rows // 4 - halo, halo)
         self.together = max(rows // (self.block + halo), 1)
         order = torch.argsort(origins[:, 1], stable=True)
         edges = torch.arange(0, int(origins[:, 1].max()) + self.block + 1, self.block)
