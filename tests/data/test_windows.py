@@ -188,3 +188,28 @@ def test_shuffling_leaves_the_global_random_state_alone():
 def test_seeds_of_different_parts_differ():
     seeds = [hash_seed(a, b) for a in range(30) for b in range(30)]
     assert len(set(seeds)) == 900 and all(0 <= s < 2**63 for s in seeds)
+
+
+@given(
+    window=st.integers(1, 6),
+    horizon=st.integers(1, 5),
+    members=st.integers(1, 3),
+    missing=st.sampled_from([0.0, 0.3, 0.8]),
+    seed=st.integers(0, 5),
+)
+@settings(deadline=None, max_examples=30)
+def test_a_panel_put_together_again_from_its_windows_is_the_panel(window, horizon, members, missing, seed):
+    series, spec = make_series(members=members, window=window, horizon=horizon, missing=missing, seed=seed)
+    always = torch.ones(members, 40, dtype=torch.bool)
+    batch = Windows(series, spec, part_origins(always, spec, (0, 40)))[
+        torch.arange(len(part_origins(always, spec, (0, 40))))
+    ]
+    values, future = torch.full_like(series.values, torch.inf), torch.full_like(series.values[..., 3:], torch.inf)
+    for i, (member, row) in enumerate(batch["origin"].tolist()):
+        values[member, row - window + 1 : row + 1] = batch["past"][i]
+        values[member, row + 1 : row + 1 + horizon, :, :2] = batch["target"][i]
+        future[member, row + 1 : row + 1 + horizon] = batch["future"][i]
+    reached = 40 - horizon  # beyond it there are leads only, which have no past covariate
+    torch.testing.assert_close(values[:, :reached], series.values[:, :reached], equal_nan=True)
+    torch.testing.assert_close(values[..., :2], series.values[..., :2], equal_nan=True)
+    torch.testing.assert_close(future[:, window:], series.values[:, window:, :, 3:], equal_nan=True)
