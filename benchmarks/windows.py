@@ -49,10 +49,12 @@ class PerSample:
         return {
             "past": series.values[member, past],
             "since": series.since[member, past],
-            "past_calendar": series.calendar[past],
+            "past_calendar": series.clock.calendar[past],
+            "past_cell": series.clock.cell[past],
             "future": series.values[member, ahead, :, 1:],
-            "future_calendar": series.calendar[ahead],
-            "future_seconds": series.seconds[ahead],
+            "future_calendar": series.clock.calendar[ahead],
+            "future_cell": series.clock.cell[ahead],
+            "future_seconds": series.clock.seconds[ahead],
             "target": series.values[member, ahead, :, :1],
             "origin": self.origins[index],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from stgate.panel import step_number, time_kind
 
 PERIODS = {"hour": 86_400.0, "weekday": 7 * 86_400.0, "yearday": 365.2425 * 86_400.0}
 """Calendar keys and their periods in seconds."""
+
+CELLS = {"month": 12, "weekday": 7, "hour": 24}
+"""Calendar keys by which times are grouped, and how many cells each has."""
 
 
 def default_keys(panel: xr.Dataset) -> tuple[str, ...]:
@@ -52,22 +56,33 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
     return np.stack(columns, axis=1).astype("float32")
 
 
+def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...]:
+    """The keys that a climatology goes by unless told otherwise: month and hour, as far as the step resolves them.
+
+    Args:
+        step: Seconds.
+        time: Model time has no calendar, so no keys.
+    """
+    if time == "model":
+        return ()
+    return ("month", "hour") if step < 86_400 else ("month",)
+
+
 def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.int64]:
     """One integer a time: the cell of the calendar it falls in, such as (month, hour).
 
     Args:
         times: (time,) datetime64.
-        keys: Of `month` (12 cells), `hour` (24), `weekday` (7).
+        keys: Of `CELLS`.
 
     Raises:
         RequestError: An unknown key.
     """
-    sizes = {"month": 12, "weekday": 7, "hour": 24}
     group = np.zeros(len(times), "int64")
     stamps = pd.DatetimeIndex(times) if keys else None
     for key in keys:
-        if key not in sizes:
-            raise RequestError(f"calendar key {key!r}: {did_you_mean(key, sizes)}")
+        if key not in CELLS:
+            raise RequestError(f"calendar key {key!r}: {did_you_mean(key, CELLS)}")
         value = np.asarray(getattr(stamps, "day_of_week" if key == "weekday" else key), "int64") - (key == "month")
-        group = group * sizes[key] + value
+        group = group * CELLS[key] + value
     return group

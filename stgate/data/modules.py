@@ -8,9 +8,11 @@ from typing import Any
 
 import lightning as L
 import xarray as xr
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from stgate.data.calendar import default_keys
+from stgate.data.cell_means import cell_means
 from stgate.data.read import open_panel
 from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
@@ -138,6 +140,10 @@ class WindowData(L.LightningDataModule):
         if isinstance(series, StoredSeries):
             return series.statistics()
         return Statistics.of(series, self.spec, self.parts.train)
+
+    def cell_means(self) -> Tensor:
+        """Climatology of the training part, (cell, node, channel); see `stgate.data.cell_means`."""
+        return cell_means(self.series, self.spec, self.parts.train)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by (seed, epoch)."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from stgate.data.scaling import Moments, Statistics
-from stgate.data.windows import Batch, Series, Windows, hash_seed, static_values, steps_since_observed, time_features
+from stgate.data.windows import Batch, Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
 from stgate.panel import at, check_seen
 from stgate.sizes import size_text
@@ -45,7 +45,7 @@ class StoredSeries:
     def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int]) -> None:
         self.panel, self.spec = panel, spec
         self.members, self.times = panel.sizes.get("member", 1), panel.sizes["time"]
-        self.calendar, self.seconds = time_features(panel["time"].values, spec)
+        self.clock = Clock.of(panel["time"].values, spec)
         self.static = static_values(panel, spec)
         chunk = max((_chunk(panel[name]) for name in spec.channels), default=1)
         fitting = max(SCAN // self.row_bytes, 1)
@@ -91,14 +91,18 @@ class StoredSeries:
         since = steps_since_observed(values[..., : len(self.spec.targets)], self._before[mark])
         return values[:, start - first :], since[:, start - first :]
 
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Row ranges that make up `[start, stop)`, each of whole stretches of the store where it can be."""
+        rows = self.stride * max(SCAN // self.row_bytes // self.stride, 1)
+        edges = range(start - start % rows, stop, rows)
+        return ((max(first, start), min(first + rows, stop)) for first in edges)
+
     def _scan(self, train: tuple[int, int]) -> None:
         spec, targets = self.spec, len(self.spec.targets)
         channels, nodes = Moments(), Moments()
         seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
         before = self._before[0]
-        stretch = self.stride * max(SCAN // self.row_bytes // self.stride, 1)
-        for start in range(0, self.times, stretch):
-            stop = min(start + stretch, self.times)
+        for start, stop in self.blocks(0, self.times):
             values = self.read(start, stop)
             self._refuse_infinite(values, start)
             there = ~torch.isnan(values[..., :targets])
@@ -146,13 +150,11 @@ def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
         name: np.lib.format.open_memmap(place / f"{name}.npy", "w+", np.float32, (*shape, count))
         for name, count in kinds.items()
     }
-    block = series.stride * max(SCAN // series.row_bytes // series.stride, 1)
-    for start in range(0, series.times, block):
-        stop = min(start + block, series.times)
+    for start, stop in series.blocks(0, series.times):
         for file, tensor in zip(files.values(), series.rows(start, stop), strict=True):
             file[:, start:stop] = tensor.numpy()
     values, since = (torch.from_numpy(file) for file in files.values())
-    return Series(values, since, series.calendar, series.seconds, series.static)
+    return Series(values, since, series.clock, series.static)
 
 
 class StoredWindows(Dataset[Batch]):
@@ -266,7 +268,7 @@ class StoredWindows(Dataset[Batch]):
             local[done : done + len(block), 1] += place - start
             place, done = place + stop - start, done + len(block)
         row = torch.cat(where)
-        part = Series(values, since, series.calendar[row], series.seconds[row], series.static)
+        part = Series(values, since, series.clock[row], series.static)
         if self.seed is None:
             order = torch.arange(len(numbers))
         else:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from stgate.data.calendar import calendar_features
+from stgate.data.calendar import calendar_features, calendar_groups, cell_keys
 from stgate.errors import PanelError
 from stgate.spec import PanelSpec
 
@@ -21,9 +21,38 @@ Batch = dict[str, Tensor]
 """A batch of windows, in raw units with NaN where missing:
 
 `past` (batch, window, node, channel), `since` (batch, window, node, target), `past_calendar` (batch, window, feature),
-`future` (batch, lead, node, future covariate), `future_calendar` (batch, lead, feature), `static` (node, static),
-`target` (batch, lead, node, target), `origin` (batch, 2): the member and the row of the last input step.
+`past_cell` (batch, window), `future` (batch, lead, node, future covariate), `future_calendar` (batch, lead, feature),
+`future_cell` (batch, lead), `future_seconds` (batch, lead), `static` (node, static), `target` (batch, lead, node,
+target), `origin` (batch, 2): the member and the row of the last input step.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """What depends on time alone.
+
+    Attributes:
+        calendar: (time, feature), sines and cosines; none for model time.
+        cell: (time,), the cell of the calendar, such as (month, hour), that each step falls in; see `cell_keys`.
+        seconds: (time,), calendar times in seconds since 1970; zeros for model time.
+    """
+
+    calendar: Tensor
+    cell: Tensor
+    seconds: Tensor
+
+    @classmethod
+    def of(cls, times: NDArray[Any], spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Clock:
+        """The clock of these times."""
+        if spec.time == "model":
+            nothing = torch.zeros(len(times), dtype=torch.int64)
+            return cls(torch.zeros((len(times), 0), dtype=dtype), nothing, nothing)
+        calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
+        cell = torch.from_numpy(calendar_groups(times, cell_keys(spec.step, spec.time)))
+        return cls(calendar, cell, torch.from_numpy(times.astype("datetime64[s]").astype("int64")))
+
+    def __getitem__(self, rows: Tensor | slice) -> Clock:
+        return Clock(self.calendar[rows], self.cell[rows], self.seconds[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +62,13 @@ class Series:
     Attributes:
         values: (member, time, node, channel), channels as in `PanelSpec.channels`.
         since: (member, time, node, target), steps since the target was last observed, 0 when it is observed now.
-        calendar: (time, feature).
-        seconds: (time,), calendar times in seconds since 1970 (model time: zeros), for climatologies.
+        clock: What depends on time alone.
         static: (node, static).
     """
 
     values: Tensor
     since: Tensor
-    calendar: Tensor
-    seconds: Tensor
+    clock: Clock
     static: Tensor
 
     @property
@@ -62,15 +89,17 @@ class Series:
             columns.append(array.transpose(*dims).values)
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
         since = steps_since_observed(values[..., : len(spec.targets)])
-        return cls(values, since, *time_features(panel["time"].values, spec, dtype), static_values(panel, spec, dtype))
+        clock = Clock.of(panel["time"].values, spec, dtype)
+        return cls(values, since, clock, static_values(panel, spec, dtype))
 
+    def read(self, start: int, stop: int) -> Tensor:
+        """Values of the rows `[start, stop)`, (member, time, node, channel)."""
+        return self.values[:, start:stop]
 
-def time_features(times: NDArray[Any], spec: PanelSpec, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """The calendar (time, feature) and the seconds since 1970 (time,) of times; empty and zero for model time."""
-    if spec.time == "model":
-        return torch.zeros((len(times), 0), dtype=dtype), torch.zeros(len(times), dtype=torch.int64)
-    calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
-    return calendar, torch.from_numpy(times.astype("datetime64[s]").astype("int64"))
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Row ranges within `[start, stop)` whose values, with what is made of them, take little room."""
+        rows = max(PIECE // max(self.values[:, :1].numel(), 1), 1)
+        return ((first, min(first + rows, stop)) for first in range(start, stop, rows))
 
 
 def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -121,8 +150,9 @@ class Windows(Dataset[Batch]):
         self.length = spec.window + spec.horizon
         self._values = _stretches(series.values.flatten(0, 1), self.length)
         self._since = _stretches(series.since.flatten(0, 1), spec.window)
-        self._calendar = _stretches(series.calendar, self.length)
-        self._seconds = _stretches(series.seconds[:, None], self.length)
+        self._calendar = _stretches(series.clock.calendar, self.length)
+        self._cell = _stretches(series.clock.cell[:, None], self.length)
+        self._seconds = _stretches(series.clock.seconds[:, None], self.length)
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -140,8 +170,8 @@ class Windows(Dataset[Batch]):
             count: How many are wanted in all.
         """
         window, ahead = self.spec.window, self.spec.horizon
-        stretches = (self._values, self._since, self._calendar, self._seconds)
-        values, since, calendar, seconds = rooms = [_room(s, count) for s in stretches]
+        stretches = (self._values, self._since, self._calendar, self._cell, self._seconds)
+        values, since, calendar, cell, seconds = rooms = [_room(s, count) for s in stretches]
         origins = _room(self.origins, count)
         done = 0
         for windows, chosen in pieces:
@@ -150,8 +180,8 @@ class Windows(Dataset[Batch]):
             member, row = origin.unbind(1)
             first = row - (window - 1)
             flat = torch.add(first, member, alpha=windows.times)
-            sources = (windows._values, windows._since, windows._calendar, windows._seconds)
-            for room, source, start in zip(rooms, sources, (flat, flat, first, first), strict=True):
+            sources = (windows._values, windows._since, windows._calendar, windows._cell, windows._seconds)
+            for room, source, start in zip(rooms, sources, (flat, flat, first, first, first), strict=True):
                 torch.index_select(source, 0, start, out=room[part])
             done = part.stop
         shape = (count, window + ahead, self.nodes, self.channels)
@@ -162,8 +192,10 @@ class Windows(Dataset[Batch]):
             "past": past,
             "since": since.view(count, window, self.nodes, targets),
             "past_calendar": past_calendar,
+            "past_cell": cell.narrow(1, 0, window),
             "future": future.narrow(3, self.channels - covariates, covariates),
             "future_calendar": future_calendar,
+            "future_cell": cell.narrow(1, window, ahead),
             "future_seconds": seconds.narrow(1, window, ahead),
             "static": self.series.static,
             "target": future.narrow(3, 0, targets),

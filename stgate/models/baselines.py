@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from stgate.data.calendar import calendar_groups
+from stgate.data.calendar import CELLS, calendar_groups, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch
 from stgate.errors import RequestError
@@ -22,8 +21,8 @@ from stgate.spec import PanelSpec
 class Baseline(Forecaster):
     """A forecaster that is fitted in closed form: no optimizer, one pass at most."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, fill: str = "zero") -> None:
+        super().__init__(fill=fill)
         self.automatic_optimization = False
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -97,8 +96,6 @@ class Climatology(Baseline):
             steps below a day, month for longer ones, and no cells (the overall median) for model time.
     """
 
-    SIZES: ClassVar[dict[str, int]] = {"month": 12, "weekday": 7, "hour": 24}
-
     def __init__(self, keys: Sequence[str] | None = None) -> None:
         super().__init__()
         self.keys = None if keys is None else tuple(keys)
@@ -108,22 +105,18 @@ class Climatology(Baseline):
         """Tables of medians and spreads: (cell, node, target)."""
         if self.keys and spec.time == "model":
             raise RequestError(f"keys {list(self.keys)}: the panel has model time, which has no calendar")
-        cells = int(np.prod([self.SIZES[key] for key in self._keys(spec)]))
+        cells = int(np.prod([CELLS[key] for key in self._keys(spec)]))
         shape = (cells, len(spec.nodes), len(spec.targets))
         return Table({"median": torch.zeros(shape), "spread": torch.ones(shape)})
 
     def _keys(self, spec: PanelSpec) -> tuple[str, ...]:
-        if self.keys is not None:
-            return self.keys
-        if spec.time == "model":
-            return ()
-        return ("month", "hour") if spec.step < 86_400 else ("month",)
+        return cell_keys(spec.step, spec.time) if self.keys is None else self.keys
 
     def fit_series(self, data: WindowData) -> None:
         """Medians of the observed training values; a cell never observed takes the node's overall median."""
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
-        cells = self._cells(data.series.seconds[start:stop])
+        cells = self._cells(data.series.clock.seconds[start:stop])
         median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         everything = values.flatten(0, 1)  # (time, node, target)
         overall = _nanmedian(everything)
@@ -168,10 +161,11 @@ class Ridge(Baseline):
 
     Args:
         penalty: Added to the diagonal of the features' mean cross-product; features have about unit variance.
+        fill: See `Forecaster`.
     """
 
-    def __init__(self, penalty: float = 1e-3) -> None:
-        super().__init__()
+    def __init__(self, penalty: float = 1e-3, fill: str = "zero") -> None:
+        super().__init__(fill)
         if penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty

@@ -18,12 +18,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
 from stgate.forecast_schema import levels_of, quantiles_of
 from stgate.metrics.torch import MaskedMean
 from stgate.models import checkpoint as ckpt
+from stgate.nn.fills import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
 from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
@@ -37,6 +39,8 @@ class Forecaster(L.LightningModule, ABC):
 
     Args:
         likelihood: What the network's outputs mean; Normal when None.
+        fill: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+            observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -47,14 +51,18 @@ class Forecaster(L.LightningModule, ABC):
     def __init__(
         self,
         likelihood: Likelihood | None = None,
+        fill: str = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        self.likelihood = likelihood or Normal()
+        check_fill(fill)
+        self.likelihood, self.fill = likelihood or Normal(), fill
         # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
-        self.save_hyperparameters(ignore=["likelihood", "optimizer", "lr_scheduler"])
-        if "likelihood" in inspect.signature(type(self)).parameters:
+        options = inspect.signature(type(self)).parameters
+        ours = inspect.signature(Forecaster).parameters
+        self.save_hyperparameters(ignore=["likelihood", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())])
+        if "likelihood" in options:
             self.save_hyperparameters({"likelihood": self.likelihood.config()})
         for name, value in self.hparams.items():
             if isinstance(value, np.generic):
@@ -129,13 +137,19 @@ class Forecaster(L.LightningModule, ABC):
         statistics = data.statistics()
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(self.scaler, name).copy_(getattr(statistics, name))
+        if isinstance(self.scaler.fill, Climatology):
+            means = (data.cell_means() - statistics.center) / statistics.scale
+            self.scaler.fill.means.copy_(means)
 
     def configure_model(self) -> None:
         """Build the network; a no-op while the spec is unknown, or when it is built."""
         if self.spec is None or self.network is not None:
             return
         spec = self.spec
-        self.scaler = Standardize(len(spec.channels), len(spec.static_covariates), len(spec.nodes), len(spec.targets))
+        channels, nodes = len(spec.channels), len(spec.nodes)
+        cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        fill = make_fill(self.fill, cells, nodes, channels)
+        self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), fill)
         self.network = self.build(spec)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -28,6 +28,7 @@ class GatedRNN(Forecaster):
         halo: Neighbours on either side that a node sees; for rings and lattices.
         dropout: Share of the state dropped in training.
         likelihood: See `Forecaster`.
+        fill: See `Forecaster`.
         optimizer: See `Forecaster`.
         lr_scheduler: See `Forecaster`.
 
@@ -45,10 +46,11 @@ class GatedRNN(Forecaster):
         halo: int = 0,
         dropout: float = 0.0,
         likelihood: Likelihood | None = None,
+        fill: str = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(likelihood, optimizer, lr_scheduler)
+        super().__init__(likelihood, fill, optimizer, lr_scheduler)
         if unroll is not None and (not rollout or unroll < 1):
             raise RequestError(f"unroll {unroll}: a positive number of leads, and only with rollout: true")
         for name, value, least in (("hidden", hidden, 1), ("layers", layers, 1), ("halo", halo, 0)):

@@ -7,13 +7,15 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from stgate.nn.fills import Zero
+
 
 @dataclasses.dataclass
 class Inputs:
     """What a network sees of a batch: standardised, no NaN anywhere.
 
     Attributes:
-        values: (batch, window, node, channel), zero where missing.
+        values: (batch, window, node, channel), what the fill says where missing.
         mask: (batch, window, node, channel), 1 where observed.
         since: (batch, window, node, target), log(1 + steps since last observed).
         calendar: (batch, window, feature).
@@ -32,16 +34,29 @@ class Inputs:
 
     @property
     def last(self) -> Tensor:
-        """The last observed value of each target in the window, zero where none: (batch, node, target)."""
+        """The last observed value of each target in the window; where none, what the fill says of the last step.
+
+        Returns:
+            (batch, node, target).
+        """
         targets = self.since.shape[-1]
         values, mask = self.values[..., :targets], self.mask[..., :targets]
         steps = torch.arange(1, values.shape[1] + 1, device=values.device).view(1, -1, 1, 1)
-        newest = (mask * steps).argmax(1, keepdim=True)
+        newest = torch.where(mask > 0, steps, 0).argmax(1, keepdim=True)
+        newest = torch.where(mask.amax(1, keepdim=True) > 0, newest, values.shape[1] - 1)
         return values.gather(1, newest).squeeze(1)
 
 
 class Standardize(nn.Module):
-    """Standardise a raw batch with stored centres and scales, and fill missing entries with zero."""
+    """Standardise a raw batch with stored centres and scales, and fill missing entries.
+
+    Args:
+        channels: How many channels there are, targets first, future covariates last.
+        static: How many static covariates; where missing they are zero.
+        nodes: How many nodes.
+        targets: How many targets.
+        fill: One of `stgate.nn.fills`; Zero when None.
+    """
 
     center: Tensor
     scale: Tensor
@@ -49,9 +64,10 @@ class Standardize(nn.Module):
     static_scale: Tensor
     node_scale: Tensor
 
-    def __init__(self, channels: int, static: int, nodes: int, targets: int) -> None:
+    def __init__(self, channels: int, static: int, nodes: int, targets: int, fill: nn.Module | None = None) -> None:
         super().__init__()
         self.targets = targets
+        self.fill = fill or Zero()
         self.register_buffer("center", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("static_center", torch.zeros(static))
@@ -70,21 +86,22 @@ class Standardize(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Inputs:
         """A batch as `stgate.data.windows.Batch` describes it."""
-        past, mask = self._filled(batch["past"], self.center, self.scale)
+        past = (batch["past"] - self.center) / self.scale
         first = len(self.center) - batch["future"].shape[-1]
-        future, future_mask = self._filled(batch["future"], self.center[first:], self.scale[first:])
-        static, _ = self._filled(batch["static"], self.static_center, self.static_scale)
+        future = (batch["future"] - self.center[first:]) / self.scale[first:]
+        static = (batch["static"] - self.static_center) / self.static_scale
+        values = self.fill(past, batch["past_cell"], 0)
+        ahead = self.fill(future, batch["future_cell"], first, values[:, -1, :, first:])
         return Inputs(
-            values=past,
-            mask=mask,
+            values=values,
+            mask=_mask(past),
             since=torch.log1p(batch["since"]),
             calendar=batch["past_calendar"],
-            future=torch.cat([future, future_mask], -1),
+            future=torch.cat([ahead, _mask(future)], -1),
             future_calendar=batch["future_calendar"],
-            static=static,
+            static=torch.nan_to_num(static, nan=0.0),
         )
 
-    @staticmethod
-    def _filled(values: Tensor, center: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        standard = (values - center) / scale
-        return torch.nan_to_num(standard, nan=0.0), (~torch.isnan(standard)).to(values.dtype)
+
+def _mask(values: Tensor) -> Tensor:
+    return (~torch.isnan(values)).to(values.dtype)

@@ -48,6 +48,8 @@ def test_what_is_standardised_comes_back_and_gaps_stay_gaps(values):
         "past": raw,
         "since": torch.zeros_like(raw),
         "past_calendar": torch.zeros(1, len(values), 0),
+        "past_cell": torch.zeros(1, len(values), dtype=torch.int64),
+        "future_cell": torch.zeros(1, 1, dtype=torch.int64),
         "future": torch.zeros(1, 1, 1, 0),
         "future_calendar": torch.zeros(1, 1, 0),
         "static": empty,

@@ -45,8 +45,8 @@ def test_the_tensors_are_the_panel():
         np.testing.assert_array_equal(series.values[member, :, :, 0], panel["y"])
         np.testing.assert_array_equal(series.values[member, :, :, 3], panel["u"])
     np.testing.assert_allclose(series.static, np.stack([panel["lat"], panel["lon"]], -1), rtol=1e-6)
-    assert series.seconds[0] == panel["time"].values[0].astype("datetime64[s]").astype(int)
-    assert torch.equal(series.seconds.diff(), torch.full((39,), 3600))
+    assert series.clock.seconds[0] == panel["time"].values[0].astype("datetime64[s]").astype(int)
+    assert torch.equal(series.clock.seconds.diff(), torch.full((39,), 3600))
 
 
 @given(window=st.integers(1, 6), horizon=st.integers(1, 5), members=st.integers(1, 3), data=st.data())
@@ -62,10 +62,12 @@ def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
         expected = {
             "past": series.values[member, past],
             "since": series.since[member, past],
-            "past_calendar": series.calendar[past],
+            "past_calendar": series.clock.calendar[past],
+            "past_cell": series.clock.cell[past],
             "future": series.values[member, ahead, :, 3:],
-            "future_calendar": series.calendar[ahead],
-            "future_seconds": series.seconds[ahead],
+            "future_calendar": series.clock.calendar[ahead],
+            "future_cell": series.clock.cell[ahead],
+            "future_seconds": series.clock.seconds[ahead],
             "target": series.values[member, ahead, :, :2],
             "origin": torch.tensor([member, row]),
         }

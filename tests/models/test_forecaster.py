@@ -143,9 +143,26 @@ def test_a_checkpoint_holds_nothing_but_plain_containers_and_tensors(fitted, tmp
         assert torch.load(path, weights_only=True)["stgate"]["class"] == "GatedRNN"
 
 
+@pytest.mark.parametrize("fill", ["last", "climatology"])
+def test_a_forecaster_loaded_from_its_checkpoint_fills_as_it_was_fitted(fill, tmp_path):
+    model, plain = built(GatedRNN(hidden=8, fill=fill)), built(GatedRNN(hidden=8))
+    model.save(tmp_path / "m.ckpt")
+    loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
+    assert loaded.fill == fill and loaded.fingerprint() == model.fingerprint()
+    panel = make_panel(steps=60, seed=5)
+    assert stgate.backtest(loaded, panel).equals(stgate.backtest(model, panel))
+    assert not stgate.backtest(plain, panel).equals(stgate.backtest(model, panel))  # the same weights, other inputs
+
+
 @pytest.mark.parametrize(
     "make",
-    [Persistence, lambda: Persistence(carry=True), lambda: Climatology(keys=["hour"]), Climatology, lambda: Ridge(0.1)],
+    [
+        Persistence,
+        lambda: Persistence(carry=True),
+        lambda: Climatology(keys=["hour"]),
+        Climatology,
+        lambda: Ridge(0.1, "last"),
+    ],
     ids=["persistence", "carry", "climatology by hour", "climatology", "ridge"],
 )
 def test_every_baseline_comes_back_from_its_checkpoint(make, tmp_path):

@@ -5,9 +5,12 @@ import torch
 from conftest import make_panel
 
 from stgate.data.modules import WindowData
+from stgate.errors import RequestError
+from stgate.models import GatedRNN
+from stgate.nn.fills import FILLS, make_fill
 from stgate.nn.inputs import Standardize
 
-BATCH, WINDOW, LEADS, NODES, TARGETS, CHANNELS, FUTURE, STATIC = 4, 6, 3, 5, 2, 4, 1, 2
+BATCH, WINDOW, LEADS, NODES, TARGETS, CHANNELS, FUTURE, STATIC, CELLS = 4, 6, 3, 5, 2, 4, 1, 2, 3
 
 
 def raw_batch(missing=0.4, seed=0):
@@ -22,22 +25,25 @@ def raw_batch(missing=0.4, seed=0):
         "past": gappy(BATCH, WINDOW, NODES, CHANNELS),
         "since": torch.randint(0, 9, (BATCH, WINDOW, NODES, TARGETS), generator=generator).float(),
         "past_calendar": torch.zeros(BATCH, WINDOW, 2),
+        "past_cell": torch.randint(0, CELLS, (BATCH, WINDOW), generator=generator),
         "future": gappy(BATCH, LEADS, NODES, FUTURE),
         "future_calendar": torch.zeros(BATCH, LEADS, 2),
+        "future_cell": torch.randint(0, CELLS, (BATCH, LEADS), generator=generator),
         "static": gappy(NODES, STATIC),
     }
 
 
-def scaler():
-    made = Standardize(CHANNELS, STATIC, NODES, TARGETS)
+def scaler(fill="zero"):
+    made = Standardize(CHANNELS, STATIC, NODES, TARGETS, make_fill(fill, CELLS, NODES, CHANNELS))
     made.center.copy_(torch.tensor([10.0, 9.0, 8.0, 7.0]))
     made.scale.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     return made
 
 
+@pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("missing", [0.0, 0.4, 1.0])
-def test_nothing_that_leaves_is_nan_whatever_is_missing(missing):
-    inputs = scaler()(raw_batch(missing))
+def test_nothing_that_leaves_is_nan_whatever_is_missing(missing, fill):
+    inputs = scaler(fill)(raw_batch(missing))
     everything = [*vars(inputs).values(), inputs.last]
     assert all(torch.isfinite(x).all() for x in everything)
 
@@ -50,6 +56,49 @@ def test_the_mask_is_one_where_observed_and_the_value_is_zero_elsewhere():
     values, masks = inputs.future.chunk(2, -1)
     assert torch.equal(masks, (~batch["future"].isnan()).float())
     assert (values[masks == 0] == 0).all()
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_fill_changes_nothing_that_was_observed_and_no_mask(fill):
+    filled, zero = scaler(fill)(raw_batch()), scaler()(raw_batch())
+    for name in ("mask", "since", "static"):
+        assert torch.equal(getattr(filled, name), getattr(zero, name))
+    assert torch.equal(filled.values[zero.mask == 1], zero.values[zero.mask == 1])
+    ahead, masks = zero.future.chunk(2, -1)
+    assert torch.equal(filled.future[..., :FUTURE][masks == 1], ahead[masks == 1])
+    assert torch.equal(filled.future[..., FUTURE:], masks)
+
+
+def test_last_carries_the_newest_observation_on_and_into_the_future():
+    batch, made = raw_batch(0.7), scaler("last")
+    inputs = made(batch)
+    expected = torch.zeros(BATCH, NODES, CHANNELS)
+    for step in range(WINDOW):
+        now = (batch["past"][:, step] - made.center) / made.scale
+        expected = torch.where(now.isnan(), expected, now)
+        assert torch.equal(inputs.values[:, step], expected)
+    ahead = expected[..., -FUTURE:]
+    for lead in range(LEADS):
+        now = (batch["future"][:, lead] - made.center[-FUTURE:]) / made.scale[-FUTURE:]
+        ahead = torch.where(now.isnan(), ahead, now)
+        assert torch.equal(inputs.future[:, lead, :, :FUTURE], ahead)
+
+
+def test_climatology_is_the_mean_of_the_cell_that_each_step_falls_in():
+    batch, made = raw_batch(1.0), scaler("climatology")
+    made.fill.means.copy_(torch.arange(CELLS * NODES * CHANNELS).view(CELLS, NODES, CHANNELS))
+    inputs = made(batch)
+    for b in range(BATCH):
+        for step in range(WINDOW):
+            assert torch.equal(inputs.values[b, step], made.fill.means[batch["past_cell"][b, step]])
+        for lead in range(LEADS):
+            assert torch.equal(inputs.future[b, lead, :, 0], made.fill.means[batch["future_cell"][b, lead], :, -1])
+    assert torch.equal(inputs.last, inputs.values[:, -1, :, :TARGETS])
+
+
+def test_an_unknown_fill_is_refused_with_the_name_that_was_meant():
+    with pytest.raises(RequestError, match=r"fill 'climatolgy'.*climatology"):
+        GatedRNN(fill="climatolgy")
 
 
 def test_observed_values_are_standardised_channel_by_channel_the_future_by_the_last_channels():
@@ -71,10 +120,11 @@ def test_last_is_the_newest_observed_value_of_each_target(missing):
     assert torch.equal(inputs.last, expected)
 
 
-def test_no_gradient_through_the_filling_is_nan():
+@pytest.mark.parametrize("fill", FILLS)
+def test_no_gradient_through_the_filling_is_nan(fill):
     batch = raw_batch()
     batch["past"].requires_grad_()
-    inputs = scaler()(batch)
+    inputs = scaler(fill)(batch)
     (inputs.values.square().sum() + inputs.last.sum()).backward()
     gradient = batch["past"].grad
     assert torch.isfinite(gradient).all()
