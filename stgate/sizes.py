@@ -7,6 +7,8 @@ import math
 import os
 from pathlib import Path
 
+from stgate.errors import RequestError
+
 
 def free_memory() -> int | None:
     """Bytes of memory that new arrays may take, where the system tells; what the page cache holds counts as free."""
@@ -16,6 +18,19 @@ def free_memory() -> int | None:
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def memory_limit(megabytes: float | None) -> float:
+    """Bytes that may be taken: as many megabytes, or half of what is free.
+
+    Raises:
+        RequestError: Not a positive number.
+    """
+    if megabytes is None:
+        return 0.5 * (free_memory() or 2**32)
+    if not megabytes > 0:
+        raise RequestError(f"max_memory {megabytes:g}: a positive number of megabytes")
+    return 1e6 * megabytes
 
 
 def size_text(count: float) -> str:

@@ -23,21 +23,22 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
     )
+    parser.add_memory()
     parser.add_out("the hindcast, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
 
-    from stgate.data.read import open_panel
     from stgate.forecasting import backtest
 
     result = backtest(
         given.checkpoint,
-        open_panel(given.panel),
+        given.panel,
         start=given.start,
         end=given.end,
         every=given.every,
         levels=given.levels,
         progress=progress("forecasting"),
+        max_memory=given.max_memory,
     )
     result.attrs["history"] = store.history(f"backtest {' '.join(arguments)}")
     said(store.write(result, out, overwrite=given.overwrite))

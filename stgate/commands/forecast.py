@@ -23,13 +23,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
     )
+    parser.add_memory()
     parser.add_out("the forecast, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
 
-    from stgate.data.read import open_panel
     from stgate.forecasting import forecast
 
-    result = forecast(given.checkpoint, open_panel(given.panel), levels=given.levels, start=given.start)
+    result = forecast(
+        given.checkpoint, given.panel, levels=given.levels, start=given.start, max_memory=given.max_memory
+    )
     result.attrs["history"] = store.history(f"forecast {' '.join(arguments)}")
     said(store.write(result, out, overwrite=given.overwrite))

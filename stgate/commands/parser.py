@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", required=required, metavar="FILE", help=what)
         self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
+    def add_memory(self) -> None:
+        """The option of every command that reads panels larger than memory."""
+        self.add_argument(
+            "--max-memory",
+            type=float,
+            metavar="MB",
+            help="a .zarr panel that would take more is read in blocks (default: half of what is free)",
+        )
+
 
 def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
     """A progress line on stderr: redrawn on a terminal, a few lines in a log; nothing for work under a second.

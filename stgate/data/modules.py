@@ -13,16 +13,15 @@ from torch.utils.data import DataLoader
 
 from stgate.data.calendar import default_keys
 from stgate.data.cell_means import cell_means
-from stgate.data.read import open_panel
+from stgate.data.read import open_within
 from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
 from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows, mapped
 from stgate.data.windows import Batch, EpochBatches, Series, Windows, part_origins
 from stgate.errors import PanelError, RequestError
-from stgate.panel import check_panel, check_targets, step_number, time_kind
-from stgate.sizes import free_memory
+from stgate.panel import check_panel, check_seen, check_targets, step_number, time_kind
+from stgate.sizes import memory_limit
 from stgate.spec import PanelSpec
-from stgate.store import open_lazily
 
 
 class WindowData(L.LightningDataModule):
@@ -100,8 +99,7 @@ class WindowData(L.LightningDataModule):
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
         self.batch_size, self.every, self.eval_every = batch_size, every, eval_every
         self.seed, self.num_workers = seed, num_workers
-        if max_memory is not None and not max_memory > 0:
-            raise RequestError(f"max_memory {max_memory:g}: a positive number of megabytes")
+        memory_limit(max_memory)  # refused now if it is out of range
         self.max_memory, self.memory_map = max_memory, memory_map
         self._given = panel
         self._loaded: tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split] | None = None
@@ -190,34 +188,30 @@ class WindowData(L.LightningDataModule):
 
     def _memory(self) -> float:
         """Bytes that the tensors may take."""
-        return 0.5 * (free_memory() or 2**32) if self.max_memory is None else 1e6 * self.max_memory
+        return memory_limit(self.max_memory)
 
     def _load(self) -> tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split]:
         if self._loaded is None:
-            panel, lazy = self._open()
+            if isinstance(self._given, xr.Dataset):
+                panel, lazy = self._given, False
+            else:
+                channels = (*self.targets, *self.past_covariates, *self.future_covariates)
+                panel, lazy = open_within(self._given, channels, self.targets, self._memory())
             check_panel(panel, values=not lazy)
             check_targets(panel, self.targets, values=not lazy)
             spec = self._make_spec(panel)
             panel = spec.check(panel, values=not lazy)
             split = split_panel(panel, self.split)
-            series = StoredSeries(panel, spec, split.train) if lazy else Series.of(panel, spec)
-            if isinstance(series, StoredSeries) and self.memory_map is not None:
-                series = mapped(series, self.memory_map)
+            series: Series | StoredSeries
+            if lazy:
+                series = StoredSeries(panel, spec, split.train)
+                for seen, name in zip(series.seen.T, spec.targets, strict=True):
+                    check_seen(name, panel["node"].values, seen.numpy())
+                series = series if self.memory_map is None else mapped(series, self.memory_map)
+            else:
+                series = Series.of(panel, spec)
             self._loaded = panel, spec, series, split
         return self._loaded
-
-    def _open(self) -> tuple[xr.Dataset, bool]:
-        """The panel, and whether it stays in its store because memory would not hold its tensors."""
-        if isinstance(self._given, xr.Dataset):
-            return self._given, False
-        if os.fspath(self._given).endswith(".zarr"):
-            panel = open_lazily(self._given)
-            channels = [*self.targets, *self.past_covariates, *self.future_covariates]
-            size = sum(panel[name].size for name in channels if name in panel)
-            held = 4 * size * (1 + len(self.targets) / len(channels))
-            if "node" in panel.dims and held > self._memory():
-                return panel, True
-        return open_panel(self._given), False
 
     def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
         if self.calendar and time_kind(panel) == "model":

@@ -43,6 +43,28 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
     return opened
 
 
+def open_within(
+    path: str | os.PathLike[str], channels: Sequence[str], targets: Sequence[str], memory: float
+) -> tuple[xr.Dataset, bool]:
+    """Open a panel; a zarr store whose tensors would take more than so many bytes is left in its store.
+
+    Args:
+        path: The file.
+        channels: Variables that are wanted.
+        targets: Those of them that are forecast: steps since observed are kept for each.
+        memory: Bytes.
+
+    Returns:
+        The panel, and whether its values are still in the store; then they are unchecked.
+    """
+    if os.fspath(path).endswith(".zarr"):
+        panel = store.open_lazily(path)
+        size = sum(panel[name].size for name in channels if name in panel)
+        if "node" in panel.dims and 4 * size * (1 + len(targets) / len(channels)) > memory:
+            return panel, True
+    return open_panel(path), False
+
+
 def read_tables(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,

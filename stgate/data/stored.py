@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.windows import Batch, Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
-from stgate.panel import at, check_seen
+from stgate.panel import at
 from stgate.sizes import size_text
 from stgate.spec import PanelSpec
 
@@ -37,15 +38,23 @@ class StoredSeries:
         panel: A panel opened lazily, with the spec's nodes in its order.
         spec: What is read of it.
         train: Rows `[start, stop)` of the training part.
+        ahead: Rows of missing values that follow those of the store.
+
+    Attributes:
+        observed: (member, time), whether any target is observed at any node.
+        seen: (node, target), whether it is ever observed.
 
     Raises:
-        PanelError: An infinite value, or a target that some node never observes.
+        PanelError: An infinite value.
     """
 
-    def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int]) -> None:
+    def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int] = (0, 0), ahead: int = 0) -> None:
         self.panel, self.spec = panel, spec
-        self.members, self.times = panel.sizes.get("member", 1), panel.sizes["time"]
-        self.clock = Clock.of(panel["time"].values, spec)
+        times: Any = panel["time"].values
+        if ahead:
+            times = np.concatenate([times, times[-1] + np.arange(1, ahead + 1) * spec.time_step])
+        self.members, self.times = panel.sizes.get("member", 1), len(times)
+        self.clock = Clock.of(times, spec)
         self.static = static_values(panel, spec)
         chunk = max((_chunk(panel[name]) for name in spec.channels), default=1)
         fitting = max(SCAN // self.row_bytes, 1)
@@ -69,15 +78,21 @@ class StoredSeries:
         )
 
     def statistics(self) -> Statistics:
-        """Scales of the training part."""
-        return self._statistics
+        """Scales of the training part.
+
+        Raises:
+            PanelError: A variable is never observed in it.
+        """
+        return Statistics.of_moments(*self._moments, self.static, self.spec)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Values of the rows `[start, stop)`, (member, time, node, channel), float32."""
         values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
+        held = self.panel.sizes["time"]
+        values[:, max(held - start, 0) :] = np.nan
         with zarr.config.set({"async.concurrency": 1}):  # one chunk at a time: each in flight takes memory
-            for first in range(start - start % self.stride, stop, self.stride):
-                rows = slice(max(first, start), min(first + self.stride, stop))
+            for first in range(start - start % self.stride, min(stop, held), self.stride):
+                rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
                     piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
@@ -99,15 +114,15 @@ class StoredSeries:
 
     def _scan(self, train: tuple[int, int]) -> None:
         spec, targets = self.spec, len(self.spec.targets)
-        channels, nodes = Moments(), Moments()
-        seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
+        self._moments = channels, nodes = Moments(), Moments()
+        self.seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
         before = self._before[0]
         for start, stop in self.blocks(0, self.times):
             values = self.read(start, stop)
             self._refuse_infinite(values, start)
             there = ~torch.isnan(values[..., :targets])
             self.observed[:, start:stop] = there.flatten(2).any(-1)
-            seen |= there.flatten(0, 1).any(0)
+            self.seen |= there.flatten(0, 1).any(0)
             since = steps_since_observed(values[..., :targets], before)
             mark = start // self.stride
             ends = since[:, self.stride - 1 :: self.stride].transpose(0, 1)[: len(self._before) - mark - 1]
@@ -116,9 +131,6 @@ class StoredSeries:
             part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
             channels.add(part.flatten(0, 2))
             nodes.add(part[..., :targets].flatten(0, 1))
-        for i, name in enumerate(spec.targets):
-            check_seen(name, np.asarray(spec.nodes), seen[:, i].numpy())
-        self._statistics = Statistics.of_moments(channels, nodes, self.static, spec)
 
     def _refuse_infinite(self, values: Tensor, start: int) -> None:
         infinite = torch.isinf(values)

@@ -115,7 +115,7 @@ def test_an_unknown_model_gets_a_suggestion(stgate_command, saved, tmp_path):
         (("simulate", "lorenz96"), ("--out",)),
         (("simulate", "lorenz96", "--out", "x.txt"), (".txt", ".nc, .zarr")),
         (("simulate", "lorenz96", "--out", "no/such/x.nc"), ("does not exist", "mkdir -p")),
-        (("forecast", "nothing.nc", "--checkpoint", "none.ckpt", "--out", "f.nc"), ("nothing.nc", "no such file")),
+        (("forecast", "nothing.nc", "--checkpoint", "none.ckpt", "--out", "f.nc"), ("none.ckpt", "no such checkpoint")),
         (("evaluate", "nothing.nc"), ("nothing.nc", "no such file")),
         (("plot", "f.nc", "--out", "f.gif"), (".gif", ".png")),
         (("plot", "f.nc", "--kind", "fann", "--out", "f.png"), ("did you mean fan?",)),
@@ -184,6 +184,14 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
     )
     refused(stgate_command("test", *given, "--data.horizon", 6, "--model", "Ridge"), "Ridge", "holds a GatedRNN")
     refused(stgate_command("test", *given, "--data.horizon", 7), "horizon", "fitted with 6", "have 7")
+
+
+@pytest.mark.parametrize("command", ["forecast", "backtest"])
+def test_a_panel_that_is_not_there_is_named(stgate_command, tmp_path, checkpoint, command):
+    given = (command, "nothing.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
+    refused(stgate_command(*given), "nothing.nc", "no such file")
+    refused(stgate_command(*given, "--max-memory", 0), "max_memory 0", "positive")
+    assert not (tmp_path / "f.nc").exists()
 
 
 def test_the_runs_own_config_agrees_with_its_checkpoint(stgate_command, checkpoint):

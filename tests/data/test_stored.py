@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import stgate
 from stgate.data import WindowData
 from stgate.data.stored import StoredWindows
-from stgate.errors import PanelError, RequestError
+from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.store import quiet_zarr
 
 STEPS, NODES = 700, 4
@@ -129,14 +129,35 @@ def test_evaluation_is_in_the_order_of_time(both):
     assert (rows.diff() >= 0).all()
 
 
-def test_a_forecaster_fits_calibrates_and_forecasts_from_a_store(tmp_path):
-    path = make(tmp_path / "p.zarr")
-    data = WindowData(path, **OPTIONS, max_memory=0.02)
+@pytest.mark.parametrize("members", [None, 2])
+def test_a_forecaster_fits_calibrates_and_forecasts_from_a_store_as_from_memory(tmp_path, members):
+    path, few = make(tmp_path / "p.zarr", members=members), 0.05
+    data = WindowData(path, **OPTIONS, max_memory=few)
     model = stgate.models.GatedRNN(hidden=4)
     L.Trainer(max_epochs=2, **QUIET).fit(model, data)
     stgate.calibrate(model, data, levels=[0.5])
-    hindcast = stgate.backtest(model, stgate.open_panel(path), start="2020-01-25", every=20, levels=[0.5])
-    assert float(stgate.evaluate(hindcast)["count"]) > 50
+    panel = stgate.open_panel(path)
+    for start, end in ((None, None), ("2020-01-25", "2020-01-28")):
+        stored, memory = (
+            stgate.backtest(model, p, start=start, end=end, every=20, levels=[0.5], max_memory=few)
+            for p in (path, panel)
+        )
+        xr.testing.assert_equal(stored, memory)
+        assert float(stgate.evaluate(stored)["count"]) > 20
+    for start in ("2020-01-20T03", "2020-01-29T23"):
+        stored, memory = (stgate.forecast(model, p, start=start, levels=[0.5], max_memory=few) for p in (path, panel))
+        xr.testing.assert_equal(stored, memory)
+    with pytest.raises(ForecastError, match="`v`: a future covariate, missing at 2020-01-30T04"):
+        stgate.forecast(model, path, levels=[0.5], max_memory=few)
+
+
+def test_a_hindcast_that_memory_cannot_hold_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("stgate.forecasting.free_memory", lambda: 10_000)
+    path = make(tmp_path / "p.zarr")
+    model = stgate.models.Persistence()
+    model.adopt(WindowData(path, **OPTIONS))
+    with pytest.raises(RequestError, match=r"691 forecasts take 310 kB.*every=24"):
+        stgate.backtest(model, path)
 
 
 def test_what_wants_all_at_once_says_so(tmp_path):
