@@ -124,9 +124,8 @@ def irish(folder):
     test, train = y.sel(time=slice("1971", None)), y.sel(time=slice(None, "1970"))
     mae, rmse = score(y.shift(time=1).sel(time=test["time"]), test)
     told("irish_wind, persistence, RMSE / MAE", (rmse, mae), (4.668, 3.542), (3, 3))
-    days = train.groupby("time.dayofyear").mean().pad(dayofyear=31, mode="wrap")
-    days = days.rolling(dayofyear=31, center=True).mean().isel(dayofyear=slice(31, -31))
-    usual = days.assign_coords(dayofyear=np.arange(1, 367)).sel(dayofyear=y["time"].dt.dayofyear).values
+    days = train.groupby("time.dayofyear").mean().rolling(dayofyear=31, center=True, min_periods=1).mean()
+    usual = days.sel(dayofyear=y["time"].dt.dayofyear).values
     apart, first = y.values - usual, train.sizes["time"]
     slope = (apart[1:first] * apart[: first - 1]).sum(0) / (apart[: first - 1] ** 2).sum(0)
     matrix = np.linalg.lstsq(apart[: first - 1], apart[1:first], rcond=None)[0]
@@ -178,8 +177,7 @@ def flu(folder):
                     np.stack([np.ones(len(t)), *(u[t - lead - lag, node] for lag in range(20))], axis=1)
                     for t in (train, test)
                 )
-                penalty = np.diag([0.0] + [0.01] * 20)
-                weights = np.linalg.solve(seen.T @ seen + penalty, seen.T @ u[train, node])
+                weights = np.linalg.solve(seen.T @ seen + 0.01 * np.eye(21), seen.T @ u[train, node])
                 forecast[:, node] = wanted @ weights * (high - low)[node] + low[node]
             fitted.append(score(forecast, y[test])[1])
             carried.append(score(y[test - lead], y[test])[1])
