@@ -15,7 +15,7 @@ import xarray as xr
 import stgate
 from stgate.data import read_tables
 from stgate.data.places import Places
-from stgate.metrics import coverage, interval_score, mean_over
+from stgate.metrics import coverage, interval_score
 
 LINES = []
 
@@ -112,8 +112,8 @@ def chickenpox(folder):
             xr.DataArray(np.asarray(v, float), dims="case")
             for v in (truth, found["yhat_p50"], found["yhat_lower"], found["yhat_upper"])
         )
-        width = float(mean_over(interval_score(y, low, high, level=0.95), ["case"]))
-        covered = float(mean_over(coverage(y, low, high), ["case"]))
+        width = float(interval_score(y, low, high, level=0.95, by=()))
+        covered = float(coverage(y, low, high, by=()))
         name = f"chickenpox, BayesNF {how.upper()}, MAE / RMSE / interval score / coverage"
         told(name, (*score(middle, y), width, covered), figures, (2, 2, 1, 3))
 

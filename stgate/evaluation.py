@@ -113,7 +113,7 @@ def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, grou
     dims = [d for d in scored.dims if d not in groups]
     table = xr.Dataset({"count": scored.sum(dims)})
     for key, values in cases.items():
-        table[str(key)] = metrics.mean_over(values, map(str, dims))
+        table[str(key)] = metrics.average(values, groups)
     return table.drop_vars([c for c in table.coords if c not in groups])
 
 
@@ -121,8 +121,7 @@ def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: s
     times, censored = metrics.valid_prediction_time(
         forecast[f"{name}_truth"], forecast[f"{name}_mean"], forecast[f"{name}_sigma"]
     )
-    dims = [str(d) for d in times.dims if d not in groups]
-    scores["vpt"] = metrics.mean_over(times, dims).drop_vars("quantile", errors="ignore")
+    scores["vpt"] = metrics.average(times, groups).drop_vars("quantile", errors="ignore")
     scores["vpt"].attrs = {
         "long_name": "valid prediction time, NRMSE of the mean below 0.5",
         "units": forecast["lead_time"].units,
@@ -134,5 +133,5 @@ def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: s
         scores["vpt"].attrs["comment"] = (
             f"longer than the {limit:g} for which the simulated truth is that of its equation and not of its step"
         )
-    share = metrics.mean_over(censored.astype("float64").where(times.notnull()), dims)
+    share = metrics.average(censored.astype("float64").where(times.notnull()), groups)
     scores["vpt_censored"] = share

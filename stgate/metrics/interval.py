@@ -7,13 +7,15 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
-from stgate.metrics.point import Values
+from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
-def coverage(observation: Values, lower: Values, upper: Values) -> Values:
+def coverage(
+    observation: Values, lower: Values, upper: Values, *, by: Groups | None = None, weights: Weights = None
+) -> Values:
     """1 where the observation lies within [lower, upper], 0 where not, NaN where it or a bound is missing.
 
-    A plain comparison would count a missing observation as a miss. The mean is the coverage.
+    A plain comparison would count a missing observation as a miss. The mean is the coverage: `by=()` gives it over all.
 
     >>> coverage(np.array([1.0, 5.0, np.nan]), np.zeros(3), np.full(3, 2.0))
     array([ 1.,  0., nan])
@@ -21,20 +23,30 @@ def coverage(observation: Values, lower: Values, upper: Values) -> Values:
     # NaN in any of the three makes `gap` NaN, where a plain comparison would be false.
     gap: Any = np.maximum(lower - observation, observation - upper)
     covered: Any = xr.where(np.isnan(gap), np.nan, gap <= 0)  # type: ignore[no-untyped-call]
-    return cast(Values, covered)
+    return average(cast(Values, covered), by, weights)
 
 
-def interval_width(observation: Values, lower: Values, upper: Values) -> Values:
+def interval_width(
+    observation: Values, lower: Values, upper: Values, *, by: Groups | None = None, weights: Weights = None
+) -> Values:
     """The width where there is an observation, NaN elsewhere: over the cases that coverage counts.
 
     >>> interval_width(np.array([1.0, np.nan]), np.zeros(2), np.full(2, 2.0))
     array([ 2., nan])
     """
     width: Values = upper - lower + 0.0 * observation
-    return width
+    return average(width, by, weights)
 
 
-def interval_score(observation: Values, lower: Values, upper: Values, *, level: float) -> Values:
+def interval_score(
+    observation: Values,
+    lower: Values,
+    upper: Values,
+    *,
+    level: float,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
     """The interval (Winkler) score of a central interval: width plus 2 / (1 - level) times the miss.
 
     Args:
@@ -42,9 +54,11 @@ def interval_score(observation: Values, lower: Values, upper: Values, *, level: 
         lower: The (1 - level) / 2 quantile.
         upper: The (1 + level) / 2 quantile.
         level: The interval's nominal coverage, in (0, 1).
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
 
     Returns:
-        One score a forecast, in the target's units; smaller is better; NaN where the truth is missing.
+        One score a forecast, or over `by`, in the target's units; smaller is better; NaN where the truth is missing.
 
     Raises:
         ValueError: The level is not between 0 and 1.
@@ -60,4 +74,4 @@ def interval_score(observation: Values, lower: Values, upper: Values, *, level: 
     below, above = (lower - observation).clip(0), (observation - upper).clip(0)
     penalty = 2 / (1 - level)
     score: Values = upper - lower + penalty * (below + above)
-    return score
+    return average(score, by, weights)

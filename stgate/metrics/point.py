@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
+from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
 def absolute_error(observation: Values, forecast: Values) -> Values:
-    """|observation - forecast|, elementwise; NaN where either is missing. Its mean is the MAE.
+    """|observation - forecast|, elementwise; NaN where either is missing.
 
     >>> absolute_error(np.array([1.0, np.nan]), np.array([3.0, 1.0]))
     array([ 2., nan])
@@ -21,5 +20,141 @@ def absolute_error(observation: Values, forecast: Values) -> Values:
 
 
 def squared_error(observation: Values, forecast: Values) -> Values:
-    """(observation - forecast)², elementwise; NaN where either is missing. The root of its mean is the RMSE."""
+    """(observation - forecast)², elementwise; NaN where either is missing."""
     return (observation - forecast) ** 2
+
+
+def mae(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
+    """Mean absolute error over the pairs of which neither end is missing.
+
+    Args:
+        observation: Truth.
+        forecast: Of the same shape; the median is the best there is.
+        by: As in `average`.
+        weights: As in `average`, such as `latitude_weights`.
+
+    Returns:
+        Over `by`, in the target's units.
+
+    >>> float(mae(np.array([1.0, np.nan, 3.0]), np.zeros(3)))
+    2.0
+    """
+    return average(absolute_error(observation, forecast), by, weights)
+
+
+def rmse(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
+    """Root of the mean squared error; the mean is the best forecast there is. See `mae`."""
+    return average(squared_error(observation, forecast), by, weights) ** 0.5
+
+
+def bias(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
+    """Mean of forecast - observation: above zero where the forecast is too high. See `mae`."""
+    return average(forecast - observation, by, weights)
+
+
+def mape(
+    observation: Values, forecast: Values, *, zero: float = 0.0, by: Groups = (), weights: Weights = None
+) -> Values:
+    """Mean of |error| / |observation|, as a share; observations at or near zero are left out.
+
+    Args:
+        observation: Truth.
+        forecast: Of the same shape.
+        zero: Observations with |y| <= zero drop out: their error is no share of anything.
+        by: As in `average`.
+        weights: As in `average`.
+
+    Returns:
+        Over `by`: 0.1 is ten percent.
+
+    >>> float(mape(np.array([0.0, 2.0, 4.0]), np.array([5.0, 1.0, 4.0])))
+    0.25
+    """
+    size: Any = abs(observation)
+    there = size > zero
+    size = size.where(there) if isinstance(size, xr.DataArray) else np.where(there, size, np.nan)
+    return average(cast(Values, absolute_error(observation, forecast) / size), by, weights)
+
+
+def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (), weights: Weights = None) -> Values:
+    """Mean absolute error in units of the seasonal naive forecast's on the training data.
+
+    Args:
+        observation: Truth.
+        forecast: Of the same shape.
+        scale: From `naive_scale`; broadcast against the others. A node whose scale is zero drops out.
+        by: As in `average`.
+        weights: As in `average`.
+
+    Returns:
+        Over `by`: below 1 where the forecast is better than the naive one was.
+
+    References:
+        Hyndman and Koehler (2006), Another look at measures of forecast accuracy.
+        doi:10.1016/j.ijforecast.2006.03.001
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        positive: Any = scale / (scale > 0)  # NaN where it is zero
+        return average(cast(Values, absolute_error(observation, forecast) / positive), by, weights)
+
+
+def naive_scale(history: Values, *, season: int = 1) -> Values:
+    """Mean absolute error of the seasonal naive forecast: what `mase` divides by.
+
+    Args:
+        history: Training data, over `time` (of an array the first axis) and others.
+        season: Steps in a season; 1 for the plain naive forecast.
+
+    Returns:
+        The history's shape without time; NaN where no two values a season apart were observed.
+
+    >>> float(naive_scale(np.array([1.0, 2.0, 4.0, 7.0])))
+    2.0
+    """
+    if isinstance(history, xr.DataArray):
+        change = abs(history - history.shift(time=season))
+        return average(change, [str(d) for d in change.dims if d != "time"])
+    array = np.asarray(history, "float64")
+    return average(abs(array[season:] - array[:-season]), list(range(1, array.ndim)))
+
+
+def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
+    """Coefficient of determination: 1 - mean squared error / variance of the observations.
+
+    Args:
+        observation: Truth.
+        forecast: Of the same shape.
+        by: As in `average`.
+        weights: As in `average`.
+
+    Returns:
+        Over `by`: 1 is perfect, 0 no better than the mean of the observations; NaN where they do not vary.
+
+    >>> float(r2(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0])))
+    0.5
+    """
+    error: Any = squared_error(observation, forecast)
+    scored: Any = observation + 0.0 * error  # NaN where no pair
+    mean: Any = average(scored, by, weights)
+    if not isinstance(scored, xr.DataArray):
+        kept = [by] if isinstance(by, int) else list(cast(Any, by))
+        axes = [a for a in range(np.ndim(scored)) if a not in {int(k) % np.ndim(scored) for k in kept}]
+        mean = np.expand_dims(mean, axes)
+    variance: Any = average((scored - mean) ** 2, by, weights)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Any = average(error, by, weights) / variance
+    return cast(
+        Values,
+        1 - (ratio.where(variance > 0) if isinstance(ratio, xr.DataArray) else np.where(variance > 0, ratio, np.nan)),
+    )
+
+
+def skill_score(score: Values, reference: Values) -> Values:
+    """1 - score / reference: 1 is perfect, 0 as good as the reference, below zero worse; of scores whose best is 0.
+
+    >>> skill_score(np.array(0.5), np.array(2.0))
+    array(0.75)
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skill: Any = 1 - score / reference
+    return cast(Values, skill if isinstance(skill, xr.DataArray) else np.asarray(skill))

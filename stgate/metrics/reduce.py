@@ -1,20 +1,139 @@
-"""Means over what was observed."""
+"""Means over what was observed, weighted, and how sure they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
+Groups = str | int | Sequence[str] | Sequence[int]
+"""What a mean keeps apart: names of dims of a DataArray, axes of an array."""
+
+Parameter = ArrayLike | xr.DataArray
+"""Of a distribution; broadcast against the observations."""
+
+Weights = ArrayLike | xr.DataArray | None
+"""Broadcast against the scores."""
 
 
-def mean_over(values: xr.DataArray, dims: Iterable[str]) -> xr.DataArray:
-    """The mean over dims of the values that are not NaN, in float64; NaN, never 0, where there is none.
+def average(values: Values, by: Groups | None = (), weights: Weights = None) -> Values:
+    """The mean of the values that are not NaN, in float64; NaN, never 0, where there is none.
 
-    >>> float(mean_over(xr.DataArray([1.0, np.nan, 3.0], dims="time"), ["time"]))
+    Args:
+        values: Scores, one a forecast.
+        by: Dims (axes) that are kept; all others are averaged over. None leaves the values as they are.
+        weights: Broadcast against the values; a missing value drops out with its weight.
+
+    Returns:
+        Over `by`.
+
+    Raises:
+        ValueError: No such dim, or a weight that is negative or missing.
+
+    >>> float(average(np.array([1.0, np.nan, 3.0])))
     2.0
+    >>> average(np.array([[1.0, 3.0], [np.nan, 5.0]]), by=0, weights=np.array([3.0, 1.0]))
+    array([1.5, 5. ])
     """
-    dims = list(dims)
-    count = values.notnull().sum(dims)
-    total = values.astype("float64").sum(dims, skipna=True)
-    return (total / count.where(count > 0)).astype(np.float64)
+    if by is None:
+        return values
+    total, weight = sums(values, by, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Any = total / weight  # 0 / 0 is NaN
+    return cast(Values, mean)
+
+
+def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, Values]:
+    """Weighted sums of the values that are not NaN, and of their weights, over all dims but `by`; see `average`."""
+    if weights is not None and not bool(np.all(np.asarray(weights) >= 0)):
+        raise ValueError("weights: at least one is negative or missing; give zero to leave an entry out")
+    kept: list[Any] = [by] if isinstance(by, str | int) else list(by)
+    if isinstance(values, xr.DataArray):
+        for name in kept:
+            if name not in values.dims:
+                raise ValueError(f"by {name!r}: no dim of the values, which have {', '.join(map(str, values.dims))}")
+        dims = [d for d in values.dims if d not in kept]
+        seen = values.notnull()
+        weight = xr.where(seen, 1.0 if weights is None else weights, 0.0)  # type: ignore[no-untyped-call]
+        total = (values.astype("float64").where(seen, 0.0) * weight).sum(dims)
+        return total, weight.transpose(*values.dims, ...).sum(dims)
+    array = np.asarray(values, "float64")
+    there = ~np.isnan(array)
+    axes = tuple(sorted(set(range(array.ndim)) - {int(k) % array.ndim for k in kept}))
+    each = np.where(there, 1.0 if weights is None else np.asarray(weights, "float64"), 0.0)
+    result: Any = np.asarray((np.where(there, array, 0.0) * each).sum(axes)), np.asarray(each.sum(axes))
+    return cast(tuple[Values, Values], result)
+
+
+def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
+    """The cosine of the latitude: how much area a cell of a regular longitude-latitude lattice stands for.
+
+    Args:
+        latitude: Degrees.
+
+    >>> latitude_weights(xr.DataArray([0.0, 60.0], dims="node")).values.round(3)
+    array([1. , 0.5])
+    """
+    cosine: xr.DataArray = np.cos(np.deg2rad(latitude)).clip(0)  # type: ignore[assignment]
+    return cosine
+
+
+def bootstrap(
+    values: xr.DataArray,
+    *,
+    by: str | Sequence[str] = (),
+    weights: Weights = None,
+    dim: str = "init_time",
+    block: int | None = None,
+    level: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """A confidence interval of `average(values, by)`, by a moving-block bootstrap over origins.
+
+    Scores of neighbouring origins depend on one another: whole blocks of them are drawn with replacement, so that an
+    interval is not narrower than the data allow.
+
+    Args:
+        values: Scores over `dim` and others, origins in order.
+        by: As in `average`; not `dim` itself.
+        weights: As in `average`.
+        dim: What is drawn in blocks.
+        block: Entries in a block: at least as many as depend on one another. The cube root of their number when None.
+        level: Of the interval.
+        samples: How many resamples.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper bound, over `by`.
+
+    Raises:
+        ValueError: `dim` is among `by`, or a block is longer than the data.
+
+    References:
+        Künsch (1989), The jackknife and the bootstrap for general stationary observations. doi:10.1214/aos/1176347265
+    """
+    kept = [by] if isinstance(by, str) else list(by)
+    if dim in kept:
+        raise ValueError(f"by {dim!r}: its entries are what is drawn; keep others apart")
+    count = values.sizes[dim]
+    block = max(round(count ** (1 / 3)), 1) if block is None else block
+    if not 1 <= block <= count:
+        raise ValueError(f"block {block}: between 1 and the {count} entries of {dim}")
+    total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))
+    drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
+    times = np.zeros((samples, count))
+    np.add.at(times, (np.arange(samples)[:, None], drawn), 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.tensordot(times, total.values, 1) / np.tensordot(times, weight.values, 1)
+    unseen = weight.values.sum(0) == 0
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.nanquantile(np.where(unseen, 0.0, means), tails, axis=0)
+    template = total.isel({dim: 0}, drop=True)
+    return template.copy(data=np.where(unseen, np.nan, low)), template.copy(data=np.where(unseen, np.nan, high))

@@ -7,7 +7,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stgate.metrics import absolute_error, coverage, interval_score, interval_width, mean_over, squared_error
+from stgate.metrics import absolute_error, coverage, interval_score, interval_width, squared_error
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.standard_normal((50, 20))
@@ -87,7 +87,7 @@ def test_coverage_with_a_tenth_missing_is_that_of_the_observed_part():
     truth = np.random.default_rng(2).standard_normal(50_000)
     gaps = np.where(np.random.default_rng(3).random(truth.shape) < 0.1, np.nan, truth)
     lower, upper = np.full(truth.shape, -2.0537), np.full(truth.shape, 2.0537)  # 96 %
-    found = float(mean_over(coverage(xr.DataArray(gaps, dims="time"), lower, upper), ["time"]))
+    found = float(coverage(gaps, lower, upper, by=()))
     seen = ~np.isnan(gaps)
     assert found == coverage(truth, lower, upper)[seen].mean() == pytest.approx(0.96, abs=0.004)
     assert ((gaps >= lower) & (gaps <= upper)).mean() == pytest.approx(0.864, abs=0.008)

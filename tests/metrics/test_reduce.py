@@ -7,9 +7,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scores.continuous import mae, mse
+from scores import continuous as sc
 
-from stgate.metrics import absolute_error, mean_over, squared_error
+from stgate import metrics
+from stgate.metrics import average, bootstrap, latitude_weights
 from stgate.metrics.torch import MaskedMean
 
 RNG = np.random.default_rng(0)
@@ -19,26 +20,94 @@ GAPS = TRUTH.where(xr.DataArray(RNG.random((6, 5, 4)) > 0.4, dims=FORECAST.dims)
 GAPS[:, 2] = np.nan
 
 
-@pytest.mark.parametrize("dims", [["init_time"], ["init_time", "node"], ["init_time", "lead_time", "node"]])
-def test_scores_gives_the_same_means(dims):
-    xr.testing.assert_allclose(mean_over(absolute_error(GAPS, FORECAST), dims), mae(FORECAST, GAPS, reduce_dims=dims))
-    xr.testing.assert_allclose(mean_over(squared_error(GAPS, FORECAST), dims), mse(FORECAST, GAPS, reduce_dims=dims))
+WEIGHTS = xr.DataArray([0.5, 2.0, 0.0, 1.5], dims="node")
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("by", [[], ["lead_time"], ["node", "lead_time"], ["init_time"]])
+def test_scores_gives_the_same_means(by, weights):
+    given = {"preserve_dims": by, "weights": weights}
+    ours = {"by": by, "weights": weights}
+    for mine, theirs in ((metrics.mae, sc.mae), (metrics.rmse, sc.rmse), (metrics.bias, sc.additive_bias)):
+        found, expected = mine(GAPS, FORECAST, **ours), theirs(FORECAST, GAPS, **given)
+        xr.testing.assert_allclose(found.transpose(*by), expected.transpose(*by), rtol=1e-6)
+
+
+@pytest.mark.parametrize("by", [(), 1, (1, 2), (-1,), 0])
+def test_arrays_and_data_arrays_are_averaged_alike(by):
+    names = [GAPS.dims[k] for k in ([by] if isinstance(by, int) else by)]
+    weights = RNG.random(4)
+    found = average(GAPS.values, by, weights)
+    np.testing.assert_allclose(found, average(GAPS, names, xr.DataArray(weights, dims="node")))
 
 
 def test_a_mean_of_nothing_is_nan_never_zero():
-    by_lead = mean_over(GAPS, ["init_time", "node"])
+    by_lead = average(GAPS, "lead_time")
     np.testing.assert_array_equal(np.isnan(by_lead), [False, False, True, False, False])
-    assert np.isnan(mean_over(xr.full_like(GAPS, np.nan), GAPS.dims))
+    assert np.isnan(average(xr.full_like(GAPS, np.nan))) and np.isnan(average(np.full(3, np.nan)))
+    assert np.isnan(average(GAPS, weights=xr.zeros_like(WEIGHTS)))
 
 
-def test_a_mean_over_no_dimension_changes_nothing():
-    xr.testing.assert_equal(mean_over(GAPS, []), GAPS)
+def test_what_is_kept_whole_is_not_changed():
+    xr.testing.assert_equal(average(GAPS, GAPS.dims), GAPS)
+    assert average(GAPS, None) is GAPS
+
+
+def test_a_dim_that_is_not_there_and_a_weight_that_is_none_are_refused():
+    with pytest.raises(ValueError, match=r"by 'lead'.*init_time, lead_time, node"):
+        average(GAPS, "lead")
+    for wrong in (-WEIGHTS, WEIGHTS.where(WEIGHTS > 0)):
+        with pytest.raises(ValueError, match="weights"):
+            average(GAPS, weights=wrong)
 
 
 def test_a_mean_of_many_float32_values_is_taken_in_float64():
     values = xr.DataArray(np.full(2**20, 1e4, "float32"), dims="time") + np.float32(0.1)
-    found = mean_over(values, ["time"])
+    found = average(values)
     assert found.dtype == np.float64 and float(found) == float(values[0])
+
+
+def test_a_weighted_mean_over_a_lattice_weighs_by_area():
+    latitude = xr.DataArray([-60.0, 0.0, 90.0], dims="node")
+    values = xr.DataArray([1.0, 2.0, 1e9], dims="node")
+    assert float(average(values, weights=latitude_weights(latitude))) == pytest.approx((0.5 + 2) / 1.5)
+
+
+def persistent(count, memory, seed):
+    """An autoregression of mean 0 over origins, and two nodes that share it."""
+    noise = np.random.default_rng(seed).standard_normal(count)
+    for i in range(1, count):
+        noise[i] += memory * noise[i - 1]
+    return xr.DataArray(np.stack([noise, noise + 1], 1), dims=("init_time", "node"))
+
+
+def test_a_bootstrap_in_blocks_holds_the_true_mean_where_single_draws_do_not():
+    held = dict.fromkeys((1, 40), 0)
+    for seed in range(60):
+        values = persistent(600, 0.9, seed)
+        for block in held:
+            low, high = bootstrap(values, block=block, samples=300, seed=seed)
+            held[block] += bool(low <= 0.5 <= high)
+    assert held[40] > 48 and held[1] < 36
+
+
+def test_a_bootstrap_follows_its_groups_weights_and_seed():
+    values = persistent(300, 0.3, 0)
+    low, high = bootstrap(values, by="node", block=10)
+    np.testing.assert_allclose(low[1] - low[0], 1, atol=1e-9)
+    assert (low < values.mean("init_time")).all() and (values.mean("init_time") < high).all()
+    again, _ = bootstrap(values, by="node", block=10)
+    other, _ = bootstrap(values, by="node", block=10, seed=1)
+    assert again.identical(low) and not other.identical(low)
+    weighted, _ = bootstrap(values, weights=xr.DataArray([1.0, 0.0], dims="node"), block=10)
+    assert float(weighted) == pytest.approx(float(low[0]))
+    silent = values.where(values["node"] == 0)
+    low, high = bootstrap(silent, by="node", block=10)
+    assert np.isnan(low[1]) and np.isnan(high[1]) and low[0] < high[0]
+    with pytest.raises(ValueError, match="drawn"):
+        bootstrap(values, by="init_time")
+    with pytest.raises(ValueError, match="block 301"):
+        bootstrap(values, block=301)
 
 
 def fed(values, observed, sizes) -> torch.Tensor:

@@ -1,0 +1,142 @@
+"""The continuous ranked probability score of an ensemble, and from quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.metrics.arrays import applied
+from stgate.metrics.reduce import Groups, Values, Weights, average
+
+ROWS = 2**16
+"""Entries that are sorted at once: they stay in the processor's cache."""
+
+
+def crps(
+    observation: Values,
+    forecast: Values,
+    *,
+    fair: bool = True,
+    dim: str = "sample",
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """CRPS of an ensemble: how far its distribution function is from the step at the observation.
+
+    mean_i |x_i - y| - ½ mean_ij |x_i - x_j|, in O(M log M). With `fair`, the second mean is over pairs of different
+    members: the score that an infinite ensemble would get, on average. The other, `fair=False`, is that of the M
+    members as they are; it is 1/M of their spread too high, and rewards ensembles that are too narrow.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        forecast: Members, the last axis of an array or `dim` of a DataArray; a missing one gives NaN.
+        fair: See above.
+        dim: The dim of a DataArray along which the members lie.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, or over `by`, in the target's units; smaller is better.
+
+    Raises:
+        ValueError: A fair score of one member.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
+        Ferro (2014), Fair scores for ensemble forecasts. doi:10.1002/qj.2270
+
+    >>> crps(np.array([0.0]), np.array([[-1.0, 1.0]])), crps(np.array([0.0]), np.array([[-1.0, 1.0]]), fair=False)
+    (array([0.]), array([0.5]))
+    """
+    count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
+    if fair and count < 2:
+        raise ValueError("crps: one member has no fair score; give more, or fair=False")
+    scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
+    return average(scores, by, weights)
+
+
+def _ensemble(observation: NDArray[np.float64], members: NDArray[np.float64], fair: bool) -> NDArray[np.float64]:
+    shape, count = np.broadcast_shapes(observation.shape, members.shape[:-1]), members.shape[-1]
+    truth = np.broadcast_to(observation, shape).reshape(-1, 1)
+    flat = np.broadcast_to(members, (*shape, count)).reshape(-1, count)
+    # Of sorted members, ½ mean |x_i - x_j| is a weighted sum.
+    ranks = (2 * np.arange(1, count + 1) - count - 1) / (count * (count - 1 if fair else count))
+    each = np.full(count, 1 / count)
+    scores = np.empty(len(flat))
+    rows = max(ROWS // count, 1)
+    for first in range(0, len(flat), rows):
+        part = slice(first, first + rows)
+        apart = flat[part] - truth[part]
+        apart.sort(axis=-1)
+        spread = apart @ ranks
+        np.abs(apart, out=apart)
+        scores[part] = apart @ each - spread
+    return scores.reshape(shape)
+
+
+def crps_quantiles(
+    observation: Values,
+    forecast: Values,
+    quantiles: Sequence[float] | None = None,
+    *,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """CRPS from quantiles: twice the pinball loss, integrated over the level.
+
+    Each quantile stands for the levels nearer to it than to the others, the outermost ones up to 0 and 1. With few
+    quantiles this is coarse: compare it only between forecasts of the same quantiles.
+
+    Args:
+        observation: (...).
+        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`.
+        quantiles: Levels of the last axis; a DataArray carries its own.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, in the target's units; NaN where the truth is missing.
+
+    References:
+        Laio and Tamea (2007), Verification tools for probabilistic forecasts. doi:10.5194/hess-11-1267-2007
+
+    >>> crps_quantiles(np.array([1.0]), np.array([[0.0]]), [0.5])
+    array([1.])
+    """
+    levels = levels_of_axis(forecast, quantiles)
+    cells = 2 * _cells(levels)
+
+    def integrated(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+        miss = y[..., None] - q
+        return np.asarray(np.maximum(levels * miss, (levels - 1) * miss) @ cells)
+
+    return average(cast(Values, applied(integrated, observation, forecast, core={1: "quantile"})), by, weights)
+
+
+def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[float] | None) -> NDArray[np.float64]:
+    """The levels of a forecast's quantiles: those given, or a DataArray's own.
+
+    Raises:
+        ValueError: None are given for an array, or not as many as it has, or not ascending between 0 and 1.
+    """
+    if isinstance(forecast, xr.DataArray):
+        levels = np.asarray(forecast["quantile"].values, "float64")
+    elif quantiles is None:
+        raise ValueError("quantiles: an array does not say which levels its last axis holds; give them")
+    else:
+        levels = np.asarray(quantiles, "float64")
+        if levels.shape != np.shape(forecast)[-1:]:
+            raise ValueError(f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}")
+    if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
+        raise ValueError("quantiles: levels ascend between 0 and 1")
+    return levels
+
+
+def _cells(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of [0, 1] each level stands for."""
+    edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
+    return np.diff(edges)

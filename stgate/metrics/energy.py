@@ -1,0 +1,68 @@
+"""The energy score: the CRPS of several quantities at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.metrics.reduce import Groups, Values, Weights, average
+
+
+def energy_score(
+    observation: Values,
+    forecast: Values,
+    *,
+    fair: bool = True,
+    dim: str = "sample",
+    over: str = "node",
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """Energy score of an ensemble of vectors: mean_i ‖x_i - y‖ - ½ mean_ij ‖x_i - x_j‖.
+
+    A quantity whose truth or one of whose members is missing is left out of the norms: such a score is over fewer
+    quantities, so compare forecasts on the same truth.
+
+    Args:
+        observation: (..., quantity), or a DataArray over `over`.
+        forecast: (..., member, quantity), or a DataArray over `dim` and `over`.
+        fair: The second mean over pairs of different members; see `crps`.
+        dim: The dim of a DataArray along which the members lie.
+        over: The dim of a DataArray that holds the vectors' quantities.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, or over `by`; NaN where all of its quantities are missing.
+
+    Raises:
+        ValueError: A fair score of one member.
+
+    References:
+        Gneiting et al. (2008), Assessing probabilistic forecasts of multivariate quantities.
+        doi:10.1007/s11749-008-0114-x
+    """
+    count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
+    if fair and count < 2:
+        raise ValueError("energy_score: one member has no fair score; give more, or fair=False")
+
+    def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)
+
+    given: Any = (observation, forecast)
+    named = isinstance(forecast, xr.DataArray)
+    scores: Any = xr.apply_ufunc(score, *given, input_core_dims=[[over], [dim, over]]) if named else score(*given)
+    return average(cast(Values, scores), by, weights)
+
+
+def _energy(y: NDArray[np.float64], members: NDArray[np.float64], fair: bool) -> NDArray[np.float64]:
+    known = ~(np.isnan(y) | np.isnan(members).any(-2))  # (..., quantity)
+    x = np.where(known[..., None, :], members, 0.0)
+    count = x.shape[-2]
+    to_truth = np.linalg.norm(x - np.where(known, y, 0.0)[..., None, :], axis=-1).mean(-1)
+    between = sum(np.linalg.norm(x[..., i + 1 :, :] - x[..., i : i + 1, :], axis=-1).sum(-1) for i in range(count - 1))
+    pairs = count * (count - 1 if fair else count)
+    return np.where(known.any(-1), to_truth - between / pairs, np.nan)

@@ -1,0 +1,109 @@
+"""The logarithmic score: minus the logarithm of the density at the observation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import logsumexp
+
+from stgate.metrics.arrays import applied
+from stgate.metrics.reduce import Groups, Parameter, Values, Weights, average
+
+
+def log_score_normal(
+    observation: Values,
+    loc: Parameter,
+    scale: Parameter,
+    *,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """-log φ((y - μ) / σ) + log σ.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        loc: μ, broadcast against y.
+        scale: σ > 0.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, or over `by`, in nats; smaller is better. It depends on the target's units.
+
+    References:
+        Good (1952), Rational decisions. doi:10.1111/j.2517-6161.1952.tb00104.x
+
+    >>> log_score_normal(np.array([0.0]), 0.0, 1.0).round(4)
+    array([0.9189])
+    """
+    scores: Values = _negative(stats.norm.logpdf, observation, loc, scale)
+    return average(scores, by, weights)
+
+
+def log_score_student_t(
+    observation: Values,
+    df: Parameter,
+    loc: Parameter,
+    scale: Parameter,
+    *,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """Of a Student t distribution with `df` degrees of freedom; see `log_score_normal`."""
+
+    def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
+        y, freedom, location, width = given
+        return np.asarray(stats.t.logpdf(y, freedom, location, width))
+
+    scores: Values = _negative(log_density, observation, df, loc, scale)
+    return average(scores, by, weights)
+
+
+def log_score_lognormal(
+    observation: Values,
+    loc: Parameter,
+    scale: Parameter,
+    *,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """Of a log-normal distribution, log y ~ N(loc, scale²); infinite where y <= 0. See `log_score_normal`."""
+
+    def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
+        y, location, width = given
+        return np.asarray(stats.lognorm.logpdf(y, width, scale=np.exp(location)))
+
+    scores: Values = _negative(log_density, observation, loc, scale)
+    return average(scores, by, weights)
+
+
+def log_score_normal_mixture(
+    observation: Values,
+    loc: Parameter,
+    scale: Parameter,
+    *,
+    dim: str = "component",
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """Of an equal-weight mixture of normal distributions, its components as in `crps_normal_mixture`."""
+
+    def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
+        y, location, width = given
+        each = np.asarray(stats.norm.logpdf(y[..., None], location, width))
+        return np.asarray(logsumexp(each, axis=-1) - np.log(each.shape[-1]))
+
+    scores: Values = _negative(log_density, observation, loc, scale, core={1: dim, 2: dim})
+    return average(scores, by, weights)
+
+
+def _negative(
+    log_density: Callable[..., Any],
+    *given: Any,  # noqa: ANN401
+    core: dict[int, str] | None = None,
+) -> Any:  # noqa: ANN401
+    return -applied(log_density, *given, core=core)

@@ -1,0 +1,120 @@
+"""Scores of quantile forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.metrics.arrays import applied
+from stgate.metrics.crps_empirical import levels_of_axis
+from stgate.metrics.reduce import Groups, Values, Weights, average
+
+
+def pinball(
+    observation: Values, forecast: Values, quantile: float, *, by: Groups | None = None, weights: Weights = None
+) -> Values:
+    """The pinball (quantile) loss of one quantile: q (y - x) where y >= x, (1 - q) (x - y) where not.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        forecast: x, the q quantile.
+        quantile: q, between 0 and 1.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, or over `by`, in the target's units.
+
+    Raises:
+        ValueError: q is not between 0 and 1.
+
+    References:
+        Koenker and Bassett (1978), Regression quantiles. doi:10.2307/1913643
+
+    >>> pinball(np.array([3.0, 0.0]), np.array([1.0, 1.0]), 0.9)
+    array([1.8, 0.1])
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+    miss: Any = observation - forecast
+    loss: Any = np.maximum(quantile * miss, (quantile - 1) * miss)
+    return average(cast(Values, loss), by, weights)
+
+
+def weighted_interval_score(
+    observation: Values,
+    forecast: Values,
+    quantiles: Sequence[float] | None = None,
+    *,
+    by: Groups | None = None,
+    weights: Weights = None,
+) -> Values:
+    """The weighted interval score: the median's error and K intervals' scores, (½|y - m| + Σ α_k/2 IS_k) / (K + ½).
+
+    Args:
+        observation: (...).
+        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`: the median and the two
+            bounds of each central interval.
+        quantiles: Levels of the last axis; a DataArray carries its own.
+        by: As in `average`; None gives one score a forecast.
+        weights: As in `average`.
+
+    Returns:
+        One score a forecast, or over `by`, in the target's units; it tends to the CRPS as the intervals grow many.
+
+    Raises:
+        ValueError: No median, or a quantile without its opposite.
+
+    References:
+        Bracher et al. (2021), Evaluating epidemic forecasts in an interval format. doi:10.1371/journal.pcbi.1008618
+    """
+    levels = levels_of_axis(forecast, quantiles)
+    if len(levels) % 2 == 0 or not np.allclose(levels + levels[::-1], 1, atol=1e-6):
+        raise ValueError("weighted_interval_score: needs the median and both bounds of each central interval")
+
+    def score(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+        miss = y[..., None] - q  # Σ α/2 IS is twice the sum of the pinball losses of its bounds, halved
+        return np.asarray(2 * np.maximum(levels * miss, (levels - 1) * miss).sum(-1) / len(levels))
+
+    return average(cast(Values, applied(score, observation, forecast, core={1: "quantile"})), by, weights)
+
+
+def reliability(
+    observation: Values, forecast: Values, quantiles: Sequence[float] | None = None, *, weights: Weights = None
+) -> Values:
+    """The reliability curve: how often the observation lies at or below each quantile.
+
+    Args:
+        observation: (...); a missing one drops out.
+        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`.
+        quantiles: Levels of the last axis; a DataArray carries its own.
+        weights: As in `average`, of the observation's shape.
+
+    Returns:
+        (quantile,): of a calibrated forecast, the levels themselves.
+    """
+    levels_of_axis(forecast, quantiles)
+    if isinstance(forecast, xr.DataArray):
+        below = (observation <= forecast).where(observation.notnull() & forecast.notnull())
+        return average(below, "quantile", weights)
+    y = np.asarray(observation)[..., None]
+    known = ~(np.isnan(y) | np.isnan(forecast))
+    flags: Any = np.where(known, y <= forecast, np.nan)
+    return average(flags, flags.ndim - 1, None if weights is None else np.asarray(weights)[..., None])
+
+
+def calibration_error(
+    observation: Values, forecast: Values, quantiles: Sequence[float] | None = None, *, weights: Weights = None
+) -> float:
+    """Mean distance of the reliability curve from the diagonal, over the forecast's quantiles; see `reliability`.
+
+    References:
+        Kuleshov, Fenner, Ermon (2018), Accurate uncertainties for deep learning using calibrated regression. ICML.
+    """
+    levels = levels_of_axis(forecast, quantiles)
+    curve = np.asarray(reliability(observation, forecast, quantiles, weights=weights))
+    return float(np.abs(curve - levels).mean())
