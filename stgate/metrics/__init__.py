@@ -6,6 +6,13 @@ from stgate.lazy import attach
 
 if TYPE_CHECKING:
     from stgate.metrics.chaos import nrmse, valid_prediction_time
+    from stgate.metrics.climate import (
+        correlation_length,
+        histogram_distance,
+        power_spectrum,
+        spectrum_error,
+        wasserstein_distance,
+    )
     from stgate.metrics.crps_closed import crps_lognormal, crps_normal, crps_normal_mixture, crps_student_t
     from stgate.metrics.crps_empirical import crps, crps_quantiles
     from stgate.metrics.energy import energy_score
@@ -38,6 +45,7 @@ __all__ = [
     "bias",
     "bootstrap",
     "calibration_error",
+    "correlation_length",
     "coverage",
     "crps",
     "crps_lognormal",
@@ -46,6 +54,7 @@ __all__ = [
     "crps_quantiles",
     "crps_student_t",
     "energy_score",
+    "histogram_distance",
     "interval_score",
     "interval_width",
     "latitude_weights",
@@ -60,19 +69,23 @@ __all__ = [
     "nrmse",
     "pinball",
     "pit",
+    "power_spectrum",
     "r2",
     "rank_histogram",
     "reliability",
     "rmse",
     "skill_score",
+    "spectrum_error",
     "squared_error",
     "valid_prediction_time",
+    "wasserstein_distance",
     "weighted_interval_score",
 ]
 
 _ROOMS = {
     "chaos": ("nrmse", "valid_prediction_time"),
     "crps_empirical": ("crps", "crps_quantiles"),
+    "climate": ("correlation_length", "histogram_distance", "power_spectrum", "spectrum_error", "wasserstein_distance"),
     "crps_closed": ("crps_lognormal", "crps_normal", "crps_normal_mixture", "crps_student_t"),
     "energy": ("energy_score",),
     "interval": ("coverage", "interval_score", "interval_width"),

@@ -1,0 +1,137 @@
+"""Does a free run have the climate of the truth? Spectra, histograms and correlation in space.
+
+An error of zero is not to be had from finite runs: print beside each score its floor, that of the same system started
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from stgate.metrics.reduce import Values
+
+
+def power_spectrum(
+    values: Values, *, step: float = 1.0, segment: int = 256
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Power spectral density in time by Welch's method: half-overlapping Hann windows, each without its mean.
+
+    Args:
+        values: Over `time`, `node` and perhaps `member`; of an array, time is the first axis. Segments with a gap are
+            left out.
+        step: Time between values.
+        segment: Values in a segment; all of them where there are fewer.
+
+    Returns:
+        Frequencies (segment // 2 + 1,), and density averaged over segments, nodes and members; NaN where no segment is
+        whole.
+
+    References:
+        Welch (1967), The use of fast Fourier transform for the estimation of power spectra.
+        doi:10.1109/TAU.1967.1161901
+    """
+    series = _series(values)
+    segment = min(segment, series.shape[1])
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(segment) / segment)
+    total, count = np.zeros(segment // 2 + 1), 0
+    for one in series:
+        pieces = np.lib.stride_tricks.sliding_window_view(one, segment)[:: max(segment // 2, 1)]
+        pieces = pieces[~np.isnan(pieces).any(-1)]
+        power = np.abs(np.fft.rfft((pieces - pieces.mean(-1, keepdims=True)) * window)) ** 2
+        total, count = total + power.sum(0), count + len(power)
+    density = 2 * step * total / (window**2).sum()
+    density[0] /= 2
+    if segment % 2 == 0:
+        density[-1] /= 2
+    frequency = np.asarray(np.fft.rfftfreq(segment, step), "float64")
+    return frequency, density / count if count else np.full_like(density, np.nan)
+
+
+def spectrum_error(observation: Values, forecast: Values, *, step: float = 1.0, segment: int = 256) -> float:
+    """Mean distance of two power spectra over all frequencies but zero, in decibels; see `power_spectrum`.
+
+    mean_f |10 log10(S_forecast(f) / S_observation(f))|
+    """
+    (_, truth), (_, ours) = (power_spectrum(v, step=step, segment=segment) for v in (observation, forecast))
+    with np.errstate(divide="ignore"):
+        return float(np.abs(10 * np.log10(ours[1:] / truth[1:])).mean())
+
+
+def histogram_distance(observation: Values, forecast: Values, *, bins: int = 50) -> float:
+    """Hellinger distance of two marginal distributions: 0 where they are the same, 1 where they do not overlap.
+
+    √(1 - Σ √(p q)) of histograms over the range of both, all nodes and times pooled, missing values left out.
+
+    References:
+        Mikhaeil, Monfared, Durstewitz (2022), On the difficulty of learning chaotic dynamics with RNNs. NeurIPS.
+    """
+    truth, ours = _pooled(observation), _pooled(forecast)
+    low, high = min(truth.min(), ours.min()), max(truth.max(), ours.max())
+    p, q = (np.histogram(v, bins, (low, high))[0] / len(v) for v in (truth, ours))
+    return float(np.sqrt(max(1 - np.sqrt(p * q).sum(), 0.0)))
+
+
+def wasserstein_distance(observation: Values, forecast: Values) -> float:
+    """Distance of two marginal distributions, ∫ |F - G|, in standard deviations of the truth.
+
+    All nodes and times are pooled, missing values left out.
+
+    References:
+        Villani (2009), Optimal transport. doi:10.1007/978-3-540-71050-9
+    """
+    truth = _pooled(observation)
+    return float(stats.wasserstein_distance(truth, _pooled(forecast)) / truth.std())
+
+
+def correlation_length(values: Values, *, spacing: float = 1.0, boundary: str = "periodic") -> float:
+    """The distance at which the correlation between nodes first falls below 1/e, by linear interpolation.
+
+    Args:
+        values: Over `time` and `node`, nodes in a row; of an array, time is the first axis and node the last.
+        spacing: Distance of neighbours.
+        boundary: `periodic` for a ring, `open` for a row.
+
+    Returns:
+        In units of the spacing; NaN where the correlation stays above 1/e.
+    """
+    named = values.transpose("time", ..., "node").values if isinstance(values, xr.DataArray) else np.asarray(values)
+    anomalies = named - np.nanmean(named, axis=0)
+    nodes = anomalies.shape[-1]
+    farthest = nodes // 2 if boundary == "periodic" else nodes - 1
+    before = 1.0
+    for lag in range(1, farthest + 1):
+        if boundary == "periodic":
+            one, other = anomalies, np.roll(anomalies, -lag, axis=-1)
+        else:
+            one, other = anomalies[..., :-lag], anomalies[..., lag:]
+        known = ~(np.isnan(one) | np.isnan(other))
+        a, b = one[known], other[known]
+        now = float((a * b).mean() / np.sqrt((a**2).mean() * (b**2).mean()))
+        if now < np.exp(-1):
+            return float(spacing * (lag - 1 + (before - np.exp(-1)) / (before - now)))
+        before = now
+    return float("nan")
+
+
+def _series(values: Values) -> NDArray[np.float64]:
+    """(series, time)."""
+    array: Any = values.transpose("time", ...).values if isinstance(values, xr.DataArray) else np.asarray(values)
+    return np.asarray(array, "float64").reshape(len(array), -1).T
+
+
+def _pooled(values: Values) -> NDArray[np.float64]:
+    """All values that are not missing.
+
+    Raises:
+        ValueError: There are none.
+    """
+    flat: NDArray[np.float64] = np.asarray(values, "float64").ravel()
+    flat = flat[~np.isnan(flat)]
+    if flat.size == 0:
+        raise ValueError("no value is observed; there is no climate to compare")
+    return flat
