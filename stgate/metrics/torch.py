@@ -1,14 +1,20 @@
-"""torchmetrics forms for training: float64 sums and counts, so that unequal batches weigh what they hold."""
+"""torchmetrics forms for training: float64 sums and counts, so that unequal batches weigh what they hold.
+
+Sums and counts are what is reduced between processes, so that a mean over several is that of all their cases.
+"""
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Normal
 from torchmetrics import Metric
 
 
-class MaskedMean(Metric):
-    """The mean of all observed values seen in an epoch, not the mean of batch means; NaN when none was observed."""
+class Mean(Metric):
+    """A mean over all observed cases of an epoch, not the mean of batch means; NaN when none was observed."""
 
     total: Tensor
     count: Tensor
@@ -18,7 +24,7 @@ class MaskedMean(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, values: Tensor, observed: Tensor) -> None:
+    def add(self, values: Tensor, observed: Tensor) -> None:
         """Add values of any shape where `observed` is true."""
         # New tensors, not in place: after `trainer.validate` the states are inference tensors.
         self.total = self.total + torch.where(observed, values, 0.0).sum(dtype=torch.float64)
@@ -27,3 +33,124 @@ class MaskedMean(Metric):
     def compute(self) -> Tensor:
         """The mean."""
         return torch.where(self.count > 0, self.total / self.count, torch.nan)
+
+
+class MaskedMean(Mean):
+    """The mean of values where they are observed."""
+
+    def update(self, values: Tensor, observed: Tensor) -> None:
+        """Add values of any shape where `observed` is true."""
+        self.add(values, observed)
+
+
+class MeanAbsoluteError(Mean):
+    """Mean absolute error of the median over what is observed: `update(observation, forecast)`, NaN where missing."""
+
+    def update(self, observation: Tensor, forecast: Distribution) -> None:
+        """Add a batch: (...) and a distribution of that batch shape."""
+        filled, observed = _filled(observation, forecast)
+        self.add((forecast.icdf(torch.tensor(0.5)) - filled).abs(), observed)
+
+
+class RootMeanSquaredError(Mean):
+    """Root of the mean squared error of the mean over what is observed; see `MeanAbsoluteError`."""
+
+    def update(self, observation: Tensor, forecast: Distribution) -> None:
+        """Add a batch: (...) and a distribution of that batch shape."""
+        filled, observed = _filled(observation, forecast)
+        self.add((forecast.mean - filled).square(), observed)
+
+    def compute(self) -> Tensor:
+        """The root of the mean."""
+        return super().compute().sqrt()
+
+
+class Coverage(Mean):
+    """Share of observations within the central interval of a level; see `MeanAbsoluteError`.
+
+    Args:
+        level: Nominal coverage, in (0, 1).
+    """
+
+    def __init__(self, level: float = 0.9) -> None:
+        super().__init__()
+        self.level = level
+
+    def update(self, observation: Tensor, forecast: Distribution) -> None:
+        """Add a batch: (...) and a distribution of that batch shape."""
+        filled, observed = _filled(observation, forecast)
+        lower, upper = (forecast.icdf(torch.tensor((1 + s * self.level) / 2)) for s in (-1, 1))
+        self.add(((filled >= lower) & (filled <= upper)).double(), observed)
+
+
+class CRPS(Mean):
+    """Mean continuous ranked probability score, see `crps_of`; of what is observed, see `MeanAbsoluteError`."""
+
+    def update(self, observation: Tensor, forecast: Distribution) -> None:
+        """Add a batch: (...) and a distribution of that batch shape."""
+        filled, observed = _filled(observation, forecast)
+        self.add(crps_of(forecast, filled), observed)
+
+
+class ValidPredictionTime(Mean):
+    """Mean lead up to which the NRMSE of the mean stays below a threshold; see `metrics.valid_prediction_time`.
+
+    A forecast that never reaches it counts with its last observed lead: a lower bound.
+
+    Args:
+        threshold: Of the NRMSE.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def update(self, observation: Tensor, forecast: Distribution, sigma: Tensor, step: float = 1.0) -> None:
+        """Add a batch.
+
+        Args:
+            observation: (batch, lead, node, target).
+            forecast: Of that batch shape.
+            sigma: (node, target), spread of the training data.
+            step: Time between leads.
+        """
+        filled, observed = _filled(observation, forecast)
+        squares = torch.where(observed, ((forecast.mean - filled) / sigma).square(), 0.0)
+        count = observed.sum(2)
+        nrmse = (squares.sum(2) / count.clamp(min=1)).sqrt()  # (batch, lead, target)
+        known = count > 0
+        missed = known & (nrmse >= self.threshold)
+        leads = torch.arange(1, nrmse.shape[1] + 1, device=nrmse.device).view(1, -1, 1)
+        first = torch.where(missed, leads, nrmse.shape[1] + 1).amin(1)  # (batch, target)
+        last = torch.where(known, leads, 0).amax(1)
+        steps = torch.where(missed.any(1), first - 1, last)
+        self.add(steps * step, known[:, 0])
+
+
+@singledispatch
+def crps_of(forecast: Distribution, observation: Tensor) -> Tensor:
+    """The continuous ranked probability score of a distribution, one a forecast.
+
+    In closed form where there is one; else twice the pinball loss, integrated over the level at 20 midpoints.
+
+    Args:
+        forecast: Of any batch shape.
+        observation: Of that shape, without NaN.
+    """
+    levels = (torch.arange(20, dtype=observation.dtype, device=observation.device) + 0.5) / 20
+    miss = torch.stack([observation - forecast.icdf(level) for level in levels], -1)
+    return 2 * torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
+
+
+@crps_of.register
+def _(forecast: Normal, observation: Tensor) -> Tensor:
+    z = (observation - forecast.loc) / forecast.scale
+    density = torch.exp(-0.5 * z.square()) * 0.3989422804014327
+    return forecast.scale * (z * torch.erf(z * 0.7071067811865476) + 2 * density - 0.5641895835477563)
+
+
+def _filled(observation: Tensor, forecast: Distribution) -> tuple[Tensor, Tensor]:
+    """The observation with the forecast's mean where it is missing, and where both are there."""
+    mean = forecast.mean.detach()
+    observed = ~torch.isnan(observation) & ~torch.isnan(mean)
+    return torch.where(observed, observation, mean), observed

@@ -23,7 +23,7 @@ from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
 from stgate.forecast_schema import levels_of, quantiles_of
-from stgate.metrics.torch import MaskedMean
+from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.nn.fills import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
@@ -72,7 +72,12 @@ class Forecaster(L.LightningModule, ABC):
         self.calibration: dict[str, Any] | None = None
         self.network: nn.Module | None = None
         self._seed: int | None = None
-        self.means = nn.ModuleDict({f"{stage}_{name}": MaskedMean() for stage in STAGES for name in ("loss", "mae")})
+        self.scores = nn.ModuleDict()
+        for stage in STAGES:
+            made = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
+            if stage != "train":
+                made |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}
+            self.scores.update({f"{stage}_{name}": score for name, score in made.items()})
 
     # What a subclass defines
 
@@ -181,7 +186,10 @@ class Forecaster(L.LightningModule, ABC):
         return self._step(batch, "train", self.training_forward(batch))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The training loss, and the mean absolute error of the median over all leads."""
+        """The training loss, and over all leads the error of the median, the CRPS and the coverage.
+
+        For model time also `vpt`, the valid prediction time.
+        """
         self._step(batch, "val", self(batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -213,18 +221,24 @@ class Forecaster(L.LightningModule, ABC):
         filled = torch.where(observed, target, forecast.mean.detach())
         losses, seen = -forecast.log_prob(filled)[:, :trained], observed[:, :trained]
         self._log(stage, "loss", losses.detach(), seen)
-        self._log(stage, "mae", (median_of(forecast).detach() - filled).abs(), observed)
+        with torch.no_grad():
+            self._log(stage, "mae", target, forecast)
+            if stage != "train":
+                self._log(stage, "crps", target, forecast)
+                self._log(stage, "coverage_90", target, forecast)
+                if self.fitted_spec.time == "model":
+                    self._log(stage, "vpt", target, forecast, self.scaler.node_scale, self.fitted_spec.step)
         return torch.where(seen, losses, 0.0).sum() / seen.sum().clamp(min=1)
 
     def training_leads(self) -> int:
         """How many leads the loss counts; all of them unless a subclass says otherwise."""
         return self.fitted_spec.horizon
 
-    def _log(self, stage: str, name: str, values: Tensor, observed: Tensor) -> None:
+    def _log(self, stage: str, name: str, *given: Any) -> None:  # noqa: ANN401 (what that score takes)
         key = f"{stage}_{name}"
-        metric = self.means[key]
-        assert isinstance(metric, MaskedMean)
-        metric.update(values, observed)
+        metric = self.scores[key]
+        assert isinstance(metric, Mean)
+        metric.update(*given)
         self.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
 
     # Calibrated quantiles
