@@ -93,8 +93,8 @@ def main():
         "",
         f"{others[rival] / ours:.1f} times as fast as {rival}, {slowest / ours:.0f} times as fast as torchmetrics.",
         "",
-        "CPU time of an epoch of GatedRNN on Lorenz-96 with CRPS, coverage and valid prediction time logged, against one "
-        f"with its loss only: {100 * cost:+.1f} %.",
+        "CPU time of an epoch of GatedRNN on Lorenz-96 with CRPS, coverage and valid prediction time logged, against "
+        f"one with its loss only: {100 * cost:+.1f} %.",
     ]
     results = Path(__file__).parent / "results"
     (results / "scores.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -32,6 +32,12 @@ class StoreError(StgateError):
     """A file cannot be read, or would be overwritten."""
 
 
+class FetchError(StoreError):
+    """A download failed: the request was well formed, the network or the server was not."""
+
+    exit_code = 1
+
+
 class CheckpointError(StgateError):
     """A file is no checkpoint of stgate, or is not safe to load."""
 

@@ -85,6 +85,13 @@ class PanelSpec:
                 raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
             if name in self.channels and "time" not in panel[name].dims:
                 raise PanelError(f"`{name}`: does not change in time; make it one of static_covariates")
+        for name in self.targets:
+            unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
+            if unit and fitted and unit != fitted:
+                raise PanelError(
+                    f"`{name}`: in {unit}, the forecaster was fitted on {fitted}; convert it, then set its units with "
+                    f"panel[{name!r}].attrs['units'] = {fitted!r}"
+                )
         for name in self.static_covariates:
             if panel[name].dims != ("node",) or panel[name].dtype.kind not in "fiub":
                 raise PanelError(

@@ -51,13 +51,16 @@ def to_panel(
     if time is not None:
         frame = frame.set_index(time)
     frame = frame.rename_axis(index="time")
+    for key in [name] if node is None else [c for c in frame.columns if c != node]:
+        if "/" in str(key):
+            raise PanelError(f"{key!r}: a variable's name has no slash in it, files could not hold it; rename it")
     if node is None:
         if name is None:
             raise PanelError("a wide frame needs name=…, the variable's name; a long one node=…, the column of nodes")
         twice = frame.columns.duplicated()
         if twice.any():
             raise PanelError(f"`node`: column {frame.columns[twice][0]!r} stands twice; drop or rename one")
-        variables = {name: _numbers(frame.rename_axis(columns="node"))}
+        variables = {name: _numbers(frame.rename_axis(columns="node").sort_index(kind="stable"))}
     else:
         if frame[node].isna().any():
             when = frame.index[int(np.argmax(frame[node].isna()))]
@@ -79,7 +82,7 @@ def to_panel(
         index = index.tz_convert("UTC").tz_localize(None)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
     if freq is not None:
-        panel = _on_grid(panel.sortby("time"), freq)
+        panel = on_grid(panel.sortby("time"), freq)
     if coords is not None:
         panel = add_coords(panel, coords)
     for key, unit in (units or {}).items():
@@ -95,7 +98,7 @@ def to_panel(
     return panel
 
 
-def _on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
+def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
     """The panel on a regular grid from its first time on; a time off the grid is refused, not moved."""
     check_time(panel, regular=False)
     if time_kind(panel) == "model":
@@ -121,10 +124,20 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     labels = panel["node"].values.tolist()
     if any(isinstance(label, str) for label in labels) and coords.index.dtype.kind in "iu":
         coords = coords.set_axis(coords.index.astype(str))  # station numbers are text in a wide table's header
+    twice = coords.index.duplicated()
+    if twice.any():
+        raise PanelError(f"`node`: {some(coords.index[twice][:1])} stands twice in the coordinates; keep one row")
     lacking = [label for label in labels if label not in coords.index]
     if lacking:
-        raise PanelError(f"`node`: the coordinates lack {some(lacking)}; add their rows")
-    chosen = coords.rename(columns={"latitude": "lat", "longitude": "lon"}).loc[labels].select_dtypes("number")
+        column = coords.index.name or "the index"
+        raise PanelError(
+            f"`node`: the coordinates lack {some(lacking)}; their labels are read from {column!r}, which starts with "
+            f"{some(coords.index[:2])}: add the rows, or put the column of labels first"
+        )
+    coords = coords.rename(columns=lambda name: PLACES.get(str(name).lower(), name)).loc[labels]
+    for axis in [axis for axis in dict.fromkeys(PLACES.values()) if axis in coords.columns]:
+        _check_axis(str(axis), coords[axis])
+    chosen = coords.select_dtypes("number")
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     return panel.assign_coords(
         {
@@ -132,6 +145,20 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
             for c in chosen.columns
         }
     )
+
+
+PLACES = {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon", "lng": "lon", "x": "x", "y": "y"}
+"""How columns of coordinates are headed, in small letters, and what they become."""
+LIMITS = {"lat": 90.0, "lon": 360.0}
+
+
+def _check_axis(axis: str, values: pd.Series) -> None:
+    numbers = pd.to_numeric(values, errors="coerce")
+    bad = numbers.isna() | (numbers.abs() > LIMITS.get(axis, np.inf))
+    if bad.any():
+        label, value = values.index[int(np.argmax(bad))], values[bad].tolist()[0]
+        what = "degrees, as in 51.93" if axis in LIMITS else "a number"
+        raise PanelError(f"`{axis}`: {value!r} at node {some([label])} in the coordinates; write {what}")
 
 
 def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:

@@ -20,6 +20,13 @@ def calibrated():
     return model, data, panel, coverage
 
 
+def test_calibration_takes_every_origin_whatever_the_stride_of_evaluation():
+    every, sparse = (WindowData(make_panel(), "y", 6, 3, eval_every=k) for k in (1, 24))
+    first, second = (sum(len(b["origin"]) for b in d.part_dataloader("calibration")) for d in (every, sparse))
+    assert first == second > 24
+    assert sum(len(b["origin"]) for b in sparse.val_dataloader()) < len(every._windows("validation")) / 10
+
+
 def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more(calibrated):
     model, _, _, coverage = calibrated
     assert list(coverage) == [0.5, 0.8, 0.9]

@@ -15,7 +15,7 @@ from stgate.data.portrait import portrait
 from stgate.data.read import open_panel, read_tables
 from stgate.errors import RequestError, did_you_mean
 from stgate.panel import check_panel
-from stgate.tables import Marks, mark_missing
+from stgate.tables import Marks, mark_missing, on_grid
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -68,8 +68,8 @@ def convert(arguments: Sequence[str]) -> None:
     add("--drop", nargs="+", metavar="COLUMN", help="columns to leave out")
     add("--rename", nargs="+", metavar="OLD=NEW", help="new names of variables")
     add("--units", nargs="+", metavar="NAME=UNIT", help="units by new name")
-    add("--coords", metavar="FILE", help="csv of node coordinates: label, then lat, lon or x, y")
-    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="values that mark what is missing: -999, or speed=0")
+    add("--coords", metavar="FILE", help="table of node coordinates: label, then lat, lon or x, y")
+    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="what marks a missing value: -999, speed=0, or a text")
     add("--start", metavar="TIME", help="of the first row, where there are no times; --freq is the step then")
     add("--freq", help="put rows on this grid (h, D, 5min); absent ones become missing values")
     add("--time-format", help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
@@ -78,6 +78,7 @@ def convert(arguments: Sequence[str]) -> None:
     )
     add("--separator", metavar="MARK", help="between columns (default a comma)")
     add("--decimal", metavar="MARK", help="the decimal mark (default a point)")
+    add("--encoding", metavar="NAME", help="of the text, as in latin-1 (default utf-8)")
     add("--no-header", action="store_true", help="the first row holds no names: columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
     given = parser.parse(arguments)
@@ -97,7 +98,7 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
         "units": _pairs(given.units, "--units"),
         "missing": _marks(given.missing),
         **{n: getattr(given, n) for n in ("time", "node", "name", "variables", "drop", "coords", "start", "freq")},
-        **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal")},
+        **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal", "encoding")},
         "header": False if given.no_header else None,
     }
     options = {name: value for name, value in options.items() if value not in (None, {}, [])}
@@ -105,13 +106,17 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
         if len(given.files) > 1:
             raise RequestError(f"{given.files[1]}: one too many; only tables are read several at once")
         kind = "an .npz" if first.endswith(".npz") else "a lattice"
-        wanted = {"variables", "start", "freq", "missing", "units"} if first.endswith(".npz") else {"missing"}
+        wanted = {"variables", "start", "freq", "missing", "units"} if first.endswith(".npz") else {"missing", "freq"}
         for name in options:
             if name not in wanted:
                 option = "no-header" if name == "header" else name.replace("_", "-")
                 raise RequestError(f"--{option}: has no use for {kind}; leave it out")
+        options["missing"] = _numbers(options.get("missing", ()))
         if not first.endswith(".npz"):
-            return mark_missing(open_panel(first), options.get("missing", ()))
+            panel = open_panel(first)
+            panel = panel if given.freq is None else on_grid(panel.sortby("time"), given.freq)
+            check_panel(panel)
+            return mark_missing(panel, options["missing"])
         if "variables" not in options:
             raise RequestError("--variables: name the variables of the array, in order")
         return read_npz(first, **options)
@@ -136,16 +141,24 @@ def _pairs(given: Sequence[str] | None, option: str) -> Mapping[str, str]:
     return dict(pair.split("=") for pair in given or ())
 
 
-def _marks(given: Sequence[str] | None) -> Marks:
-    """`-999` for all variables, `speed=0` for one; not both kinds at once."""
-    everywhere: list[float] = []
+def _numbers(marks: Mapping[str, Sequence[float]] | Sequence[float | str]) -> Marks:
+    """Marks of a file that holds numbers only."""
+    if not isinstance(marks, Mapping) and (texts := [m for m in marks if isinstance(m, str)]):
+        raise RequestError(f"--missing {texts[0]}: this file holds numbers; write a number, or NAME=NUMBER")
+    return marks  # type: ignore[return-value]
+
+
+def _marks(given: Sequence[str] | None) -> Mapping[str, Sequence[float]] | Sequence[float | str]:
+    """`-999` or a text for all variables, `speed=0` for one; not both kinds at once."""
+    everywhere: list[float | str] = []
     by_name: dict[str, list[float]] = {}
     for text in given or ():
         name, _, value = text.rpartition("=")
         try:
             number = float(value)
-        except ValueError as error:
-            raise RequestError(f"--missing {text}: write a number, or NAME=NUMBER") from error
+        except ValueError:
+            everywhere.append(text)
+            continue
         (by_name.setdefault(name, []) if name else everywhere).append(number)
     if everywhere and by_name:
         raise RequestError("--missing: give values for all variables, or NAME=VALUE for each, not both")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -57,6 +58,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 class OneLineParser(LightningArgumentParser):
     """Lightning's parser, its errors one helpful line."""
+
+    def add_class_arguments(self, *arguments: Any, **options: Any) -> list[str]:  # noqa: ANN401 (Lightning's)
+        """As Lightning does, but an existing file's name is a value, not a config to read in its place."""
+        names: list[str] = super().add_class_arguments(*arguments, **{**options, "sub_configs": False})
+        return names
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing usage and exiting."""
@@ -136,7 +142,7 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError("--resume and --overwrite: one goes on with a run, the other replaces it; give one")
             store.check_folder(self.out)
             if self.out.exists() and not config.resume:
-                if not config.overwrite:
+                if not config.overwrite and not _never_began(self.out):
                     raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
                 if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
                     raise StoreError(
@@ -193,6 +199,10 @@ class ForecasterCLI(LightningCLI):
         """Lightning's fit; Ctrl-C says how to go on."""
         try:
             self.trainer.fit(**arguments)
+        except StgateError:
+            if _never_began(self.out):  # a request that was wrong leaves nothing half-written
+                shutil.rmtree(self.out)
+            raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = (self.out / "last.ckpt").exists()
             hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
@@ -230,6 +240,14 @@ class ForecasterCLI(LightningCLI):
         said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
 
 
+def _never_began(out: Path) -> bool:
+    """Whether a folder is what a fit leaves that ended before its first checkpoint: nothing is lost with it."""
+    if not out.is_dir():
+        return False
+    held = list(out.iterdir())
+    return all(map(_of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)
+
+
 def _of_a_run(path: Path) -> bool:
     """Whether a file is one that a fit writes: nothing else is ever removed."""
     names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
@@ -261,7 +279,9 @@ def _prepare(command: str, arguments: list[str]) -> list[str]:
             arguments = ["--config", str(beside), *arguments]
     if command == "predict" and not _value(arguments, "--out"):
         arguments += ["--out", "null"]  # a run's config names the run's folder
-    if command == "fit" and not {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in arguments}:
+    asked = {a.split("=")[0] for a in arguments}
+    helped = {"-h", "--help", "--print_config"} & asked or any(a.endswith(".help") for a in asked)
+    if command == "fit" and not helped:
         if out is None:
             name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
             out = str(Path("runs") / name)
@@ -269,7 +289,9 @@ def _prepare(command: str, arguments: list[str]) -> list[str]:
         if "--resume" in arguments:
             last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
             if not last.is_file():
-                raise StoreError(f"--resume: {out} holds no last.ckpt; start it without --resume")
+                raise StoreError(
+                    f"--resume: {out} holds no last.ckpt, no epoch was complete; start it without --resume"
+                )
             arguments = [*([] if config or model else ["--config", str(stored)]), *arguments]
             if _value(arguments, "--ckpt_path") is None:
                 arguments += ["--ckpt_path", str(last)]

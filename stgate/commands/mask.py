@@ -62,6 +62,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         strength=given.strength,
     )
     values = panel[name].where(hidden)
+    if f"{name}_hidden" in panel:  # masked before: what was hidden then is still wanted
+        values = values.fillna(panel[f"{name}_hidden"])
     values.attrs = {**panel[name].attrs, **hidden.attrs, "long_name": f"{name}, the values that were hidden"}
     masked[f"{name}_hidden"] = values
     masked.attrs["history"] = store.history(f"{command} {' '.join(arguments)}") + _before(panel.attrs.get("history"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stgate.errors import RequestError, StoreError, did_you_mean
+from stgate.errors import FetchError, RequestError, StoreError, did_you_mean
 from stgate.store import cards_folder
 
 Card = Mapping[str, Any]
@@ -91,7 +91,8 @@ def fetch(
 
     Raises:
         RequestError: No such data set, or one that has to be got by hand or is simulated: it says how.
-        StoreError: The network or the server fails, or a checksum does not agree.
+        FetchError: The network or the server fails, or a checksum does not agree.
+        StoreError: The folder cannot be written.
     """
     import pooch
     import requests
@@ -110,11 +111,11 @@ def fetch(
             path = pooch.retrieve(file["url"], known, fname=file["name"], path=place, downloader=download)
         except requests.exceptions.HTTPError as error:
             code = error.response.status_code if error.response is not None else "an error"
-            raise StoreError(f"{file['url']}: the server answers {code}; see {card['source']}") from error
+            raise FetchError(f"{file['url']}: the server answers {code}; see {card['source']}") from error
         except requests.exceptions.RequestException as error:
-            raise StoreError(f"{file['url']}: cannot be reached; are you offline?") from error
+            raise FetchError(f"{file['url']}: cannot be reached; are you offline?") from error
         except ValueError as error:  # pooch's word for a checksum that does not agree
-            raise StoreError(
+            raise FetchError(
                 f"{file['name']}: its checksum is not the card's, so it is another file or broke on the way; try again"
             ) from error
         except OSError as error:

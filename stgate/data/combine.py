@@ -69,10 +69,13 @@ def select(panel: xr.Dataset, nodes: Sequence[Any] | None = None, **box: tuple[f
     kept = panel
     if nodes is not None:
         have = panel["node"].values.tolist()
+        nodes = [nodes] if isinstance(nodes, str | int) else list(nodes)
         unknown = [n for n in nodes if n not in set(have)]
         if unknown:
             raise PanelError(f"`node`: no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}")
-        kept = kept.sel(node=list(nodes))
+        if len(set(nodes)) < len(nodes):
+            raise PanelError(f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is asked for twice")
+        kept = kept.sel(node=nodes)
     for name, (low, high) in box.items():
         if name not in kept.coords or kept[name].dims != ("node",):
             on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]

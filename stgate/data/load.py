@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import lzma
 import os
@@ -57,17 +58,35 @@ def stem(path: Path) -> str:
     return path.name[: -len(next(suffix for suffix in TABLES if path.name.endswith(suffix)))]
 
 
-def load_frame(path: Path, *, separator: str = ",", decimal: str = ".", header: bool = True) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """How csv tables are written.
+
+    Attributes:
+        separator: Between the columns.
+        decimal: The decimal mark.
+        header: Whether the first row names the columns; else they are numbered from 0.
+        encoding: Of the text.
+        missing: Texts that mark what is missing, beside those that pandas knows.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+    header: bool = True
+    encoding: str = "utf-8-sig"
+    missing: Sequence[str] = ()
+
+
+def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int | None = None) -> pd.DataFrame:
     """A table as a frame; an index of times, which parquet and HDF5 keep, becomes the column `time`.
 
     Args:
         path: The file.
-        separator: Between the columns of a csv table.
-        decimal: The decimal mark of a csv table.
-        header: Whether a csv table's first row names the columns; else they are numbered from 0.
+        dialect: Of a csv table.
+        label: The column of node labels, by name or number: they stay text where a number would lose zeros (`06037`).
 
     Raises:
-        StoreError: No such file, no table, or one that cannot be read.
+        StoreError: No such file, no table, or one that cannot be read; a csv column that stands twice.
         RequestError: The package that reads it is not installed.
     """
     if not path.exists():
@@ -81,17 +100,47 @@ def load_frame(path: Path, *, separator: str = ",", decimal: str = ".", header: 
             _needed("pyarrow", path)
             frame = pd.read_parquet(path, engine="pyarrow")
         else:
-            names: dict[str, Any] = {} if header else {"header": None}
-            table: pd.DataFrame = pd.read_csv(path, sep=separator, decimal=decimal, encoding="utf-8-sig", **names)
-            return table.copy()  # in one piece: a wide table comes as a block a column
+            return _csv(path, dialect or Dialect(), label)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
-        raise StoreError(f"{path}: not a readable table ({reason})") from error
+        hint = "; give its --encoding, such as latin-1" if isinstance(error, UnicodeDecodeError) else ""
+        raise StoreError(f"{path}: not a readable table ({reason}){hint}") from error
     if isinstance(frame.index, pd.MultiIndex):
         return frame.reset_index()
     if isinstance(frame.index, pd.DatetimeIndex) or frame.index.name is not None:
         return frame.reset_index(names="time" if isinstance(frame.index, pd.DatetimeIndex) else frame.index.name)
     return frame
+
+
+def _csv(path: Path, dialect: Dialect, label: str | int | None) -> pd.DataFrame:
+    options: dict[str, Any] = {"sep": dialect.separator, "encoding": dialect.encoding}
+    first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0]
+    if dialect.header and first[first != ""].duplicated().any():
+        twice = first[(first != "") & first.duplicated()].iloc[0]
+        raise StoreError(f"{path}: column {twice!r} stands twice; rename one of them")
+    names: dict[str, Any] = {} if dialect.header else {"header": None}
+    column = first.iloc[label] if isinstance(label, int) and dialect.header else label
+    if column is not None and (column in set(first) or not dialect.header):
+        key = column if dialect.header else int(column)
+        names["dtype"] = {key: str}
+    marks = list(dialect.missing)
+    table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
+    return table.copy()  # in one piece: a wide table comes as a block a column
+
+
+def plain_labels(labels: pd.Series) -> pd.Series:
+    """Labels that were read as text as whole numbers, where that loses nothing.
+
+    >>> plain_labels(pd.Series(["7", "12"])).tolist(), plain_labels(pd.Series(["007", "12"])).tolist()
+    ([7, 12], ['007', '12'])
+    """
+    if labels.dtype.kind in "iuf" or not labels.dropna().map(lambda x: isinstance(x, str) and _plain(x)).all():
+        return labels
+    return labels.astype("int64") if labels.notna().all() else labels
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isdigit() and str(int(text)) == text
 
 
 def _hdf(path: Path) -> pd.DataFrame:

@@ -42,7 +42,8 @@ class WindowData(L.LightningDataModule):
         split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Windows in a batch (each holds all nodes).
         every: Stride between training origins, in steps.
-        eval_every: Stride between the origins of the other parts.
+        eval_every: Stride between the origins of the validation and test parts. Calibration takes them all: of every
+            24th hourly origin it would know one hour of the day only.
         seed: Of the shuffle; with the epoch it determines every batch.
         num_workers: Loader processes; 0 is fastest for panels in memory.
         max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
@@ -177,7 +178,7 @@ class WindowData(L.LightningDataModule):
         )
 
     def _windows(self, part: str) -> Windows | StoredWindows:
-        every = self.every if part == "train" else self.eval_every
+        every = {"train": self.every, "calibration": 1}.get(part, self.eval_every)
         origins = part_origins(self.series.observed, self.spec, getattr(self.parts, part), every=every, name=part)
         if len(origins) == 0:
             raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate import store
-from stgate.data.load import CSV, expand, is_table, load_frame, stem
+from stgate.data.load import CSV, Dialect, expand, is_table, load_frame, plain_labels, stem
 from stgate.data.times import count_times, parse_times
 from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
 from stgate.lattice import AXES, from_lattice
@@ -77,13 +78,14 @@ def read_tables(
     units: Mapping[str, str] | None = None,
     coords: str | os.PathLike[str] | pd.DataFrame | None = None,
     freq: str | None = None,
-    missing: Marks = (),
+    missing: Marks | Sequence[float | str] = (),
     start: str | None = None,
     time_format: str | None = None,
     time_zone: str | None = None,
     separator: str = ",",
     decimal: str = ".",
     header: bool = True,
+    encoding: str = "utf-8-sig",
 ) -> xr.Dataset:
     """Read one table or several into one panel: csv, parquet, or the HDF5 frames of the traffic world.
 
@@ -101,7 +103,8 @@ def read_tables(
         units: Units by (new) name.
         coords: Node coordinates: a csv whose first column is the node label, or a frame indexed by it.
         freq: Put the rows on this regular grid (`"h"`); absent rows become missing values.
-        missing: Values that mark what is missing (`[-999]`), in all variables or by new name (`{"speed": [0]}`).
+        missing: Values that mark what is missing (`[-999]`), in all variables or by new name (`{"speed": [0]}`); of a
+            csv table also texts (`["<LOD"]`).
         start: The time of the first row, for a wide table without times; `freq` is the step then.
         time_format: How times are written, as `strptime` has it (`"%d/%m/%Y %H:%M"`); ISO 8601 when None. Times with
             an offset become UTC.
@@ -109,6 +112,7 @@ def read_tables(
         separator: Between the columns of csv tables.
         decimal: The decimal mark of csv tables.
         header: Whether the first row of csv tables names the columns; else they are numbered from 0.
+        encoding: Of csv tables.
 
     Returns:
         A checked panel, float32.
@@ -123,11 +127,15 @@ def read_tables(
         raise RequestError("node and name: a long table has a column of nodes, a wide one a name; give one of the two")
     if start is not None and (name is None or freq is None):
         raise RequestError("start: counts the rows of a wide table; give name, and freq for the step")
+    texts = () if isinstance(missing, Mapping) else tuple(m for m in missing if isinstance(m, str))
+    dialect = Dialect(separator, decimal, header, encoding, texts)
     frames = []
     for path in chosen:
-        frame = load_frame(path, separator=separator, decimal=decimal, header=header)
+        frame = load_frame(path, dialect, label=node)
         frame.columns = frame.columns.map(str)
         if start is not None and freq is not None:
+            if set(time) <= set(frame.columns):
+                raise RequestError(f"start {start}: {path.name} has times, in {', '.join(time)}; leave it out")
             frame = frame.assign(time=count_times(len(frame), start, freq))
         _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
         times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
@@ -152,9 +160,8 @@ def read_tables(
         frame = frames[0].set_index("time")
     else:
         frame = pd.concat(frames, ignore_index=True).rename(columns=dict(rename or {}))
-    table = load_frame(Path(coords)) if isinstance(coords, str | os.PathLike) else coords
-    if isinstance(coords, str | os.PathLike) and table is not None:
-        table = table.set_index(table.columns[0])
+        frame[label] = plain_labels(frame[label])
+    table = _coords(Path(coords), dialect) if isinstance(coords, str | os.PathLike) else coords
     panel = to_panel(
         frame,
         name=name,
@@ -164,7 +171,14 @@ def read_tables(
         coords=table,
         units=units,
     )
-    return mark_missing(panel, missing)
+    numbers = missing if isinstance(missing, Mapping) else [m for m in missing if not isinstance(m, str)]
+    return mark_missing(panel, numbers)
+
+
+def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
+    """A table of node coordinates, indexed by its first column."""
+    table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
+    return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
 
 
 def _check_columns(frame: pd.DataFrame, path: Path, wanted: Sequence[str]) -> None:

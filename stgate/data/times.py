@@ -42,24 +42,60 @@ def parse_times(
         if time_zone is not None:
             raise RequestError(f"time zone {time_zone}: column {columns[0]!r} holds numbers, which are model time")
         return frame[columns[0]].astype("float64")
+    given = frame[list(columns)].rename(columns=str.lower) if len(columns) > 1 else frame[columns[0]]
+    if isinstance(given, pd.DataFrame) and (given.get("year", pd.Series([1900])).dropna() < 100).any():
+        raise PanelError(f"{label}: column {columns[0]!r} holds years of two digits; write 1961, not 61")
+    if isinstance(given, pd.Series) and given.dtype.kind != "M":
+        given = given.astype("string")
     try:
-        if len(columns) == 1:
-            given = frame[columns[0]]
-            given = given.astype(str) if pd.api.types.is_numeric_dtype(given) else given
-            if time_zone is None:
-                return pd.to_datetime(given, format=time_format or "ISO8601", utc=True).dt.tz_localize(None)
-            parsed = pd.to_datetime(given, format=time_format or "ISO8601")
-        else:
-            parsed = pd.to_datetime(frame[list(columns)].rename(columns=str.lower))
+        parsed = _parsed(given, time_format)
     except (ValueError, TypeError) as error:
-        shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[0])
+        row = _first_bad(given, time_format)
+        shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[row])
         hint = "give --time-format, as in '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
-        raise PanelError(f"{label}: column {', '.join(columns)} is not a time (it starts {shown}); {hint}") from error
+        raise PanelError(
+            f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}"
+        ) from error
+    aware = isinstance(parsed.dtype, pd.DatetimeTZDtype)
     if time_zone is None:
-        return parsed
-    if not isinstance(parsed.dtype, pd.DatetimeTZDtype) and parsed.dtype.kind == "M":
-        return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
-    raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
+        return parsed.dt.tz_convert("UTC").dt.tz_localize(None) if aware else parsed
+    if aware:
+        raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
+    return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
+
+
+OFFSET = r"(?:[+-]\d\d:?(?:\d\d)?|Z)$"
+"""How a time ends that tells its offset from UTC."""
+
+
+def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Series:
+    """Times as pandas parses them: aware of UTC where they tell an offset, all of them.
+
+    Raises:
+        ValueError: Not times, or some with an offset and some without.
+    """
+    if isinstance(given, pd.DataFrame):
+        together: pd.Series = pd.to_datetime(given)
+        return together
+    if given.dtype.kind == "M":
+        return given
+    told = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
+    aware = bool(told.any()) if told is not None else "%z" in str(time_format)
+    if told is not None and aware and not told.all():
+        raise ValueError("some times have an offset, others have none")
+    parsed: pd.Series = pd.to_datetime(given, format=time_format or "ISO8601", utc=aware)
+    return parsed
+
+
+def _first_bad(given: pd.Series | pd.DataFrame, time_format: str | None) -> int:
+    """The first row that does not parse, or that tells an offset where the first does not, or the other way round."""
+    if isinstance(given, pd.DataFrame):
+        return int(np.argmax(pd.to_datetime(given, errors="coerce").isna()))
+    tried = pd.to_datetime(given, format=time_format or "ISO8601", errors="coerce", utc=True)
+    if tried.isna().any():
+        return int(np.argmax(tried.isna()))
+    told = given.str.contains(r"\d" + OFFSET)
+    return int(np.argmax(told != told.iloc[0]))
 
 
 def count_times(rows: int, start: str, freq: str) -> pd.Index:

@@ -26,6 +26,15 @@ def test_a_masked_panel_holds_its_gaps_and_what_was_hidden(stgate_command, tmp_p
     assert "mask" in after.attrs["history"]
 
 
+def test_a_second_mask_keeps_what_the_first_one_hid(stgate_command, tmp_path, saved):
+    given = ("--variable", "y", "--rate", 0.3)
+    assert stgate_command("mask", saved, *given, "--out", tmp_path / "1.nc")[0] == 0
+    assert stgate_command("mask", tmp_path / "1.nc", *given, "--seed", 2, "--out", tmp_path / "2.nc")[0] == 0
+    twice, before = stgate.open_panel(tmp_path / "2.nc"), stgate.open_panel(saved)
+    np.testing.assert_array_equal(twice["y"].fillna(twice["y_hidden"]), before["y"])
+    assert not bool((twice["y"].notnull() & twice["y_hidden"].notnull()).any())
+
+
 def test_neighbourhoods_come_from_coordinates(stgate_command, tmp_path, saved):
     given = ("--variable", "y", "--pattern", "spatiotemporal_block", "--rate", 0.1, "--neighbours", 1)
     assert stgate_command("mask", saved, *given, "--out", tmp_path / "m.zarr")[0] == 0

@@ -194,6 +194,25 @@ def test_a_panel_that_is_not_there_is_named(stgate_command, tmp_path, checkpoint
     assert not (tmp_path / "f.nc").exists()
 
 
+def test_what_a_class_takes_is_told(stgate_command):
+    code, out, _ = stgate_command("fit", "--model.help", "GatedRNN")
+    assert code == 0 and "--model.hidden" in out
+
+
+def test_a_fit_that_is_refused_leaves_nothing_and_one_that_never_began_may_begin_again(stgate_command, tmp_path):
+    panel = make_panel(steps=400)
+    stgate.write(panel, tmp_path / "p.zarr")
+    given = ("--data.panel", tmp_path / "p.zarr", "--data.targets", "[y]", "--data.window", 6, "--data.horizon", 2)
+    small = ("--data.max_memory", 0.005)
+    begin = ("fit", "--model", "Persistence", *given, "--out", tmp_path / "run")
+    refused(stgate_command(*begin, *small), "in blocks")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("of a fit that was killed before its first checkpoint")
+    refused(stgate_command(*begin, "--resume"), "no epoch was complete; start it without --resume")
+    assert stgate_command(*begin)[0] == 0
+
+
 def test_the_runs_own_config_agrees_with_its_checkpoint(stgate_command, checkpoint):
     given = ("--config", checkpoint.parent / "config.yaml", "--ckpt_path", checkpoint)
     for command, word in (("validate", "val_mae"), ("test", "test_mae")):

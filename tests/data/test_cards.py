@@ -11,7 +11,7 @@ import yaml
 
 from stgate.data import cards as module
 from stgate.data.cards import cards, check_card, fetch
-from stgate.errors import RequestError, StoreError
+from stgate.errors import FetchError, RequestError, StoreError
 
 CARD = {key: key for key in ("title", "source", "licence", "citation", "reader", "split")} | {"name": "tiny"}
 BODY = b"time,node,y\n2020-01-01,a,1\n"
@@ -75,19 +75,19 @@ def test_the_cache_is_where_the_environment_says(server, carded, tmp_path, monke
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, carded, tmp_path):
     carded(f"{server[0]}/good.csv", "0" * 64)
-    with pytest.raises(StoreError, match="checksum is not the card's"):
+    with pytest.raises(FetchError, match="checksum is not the card's"):
         fetch("tiny", tmp_path)
     assert not list((tmp_path / "tiny").glob("*"))
 
 
 def test_a_server_that_has_it_not_and_one_that_is_away_are_told_apart(server, carded, tmp_path):
     carded(f"{server[0]}/other.csv", None)
-    with pytest.raises(StoreError, match="the server answers 404"):
+    with pytest.raises(FetchError, match="the server answers 404"):
         fetch("tiny", tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         carded(f"http://127.0.0.1:{free.getsockname()[1]}/good.csv", None)
-        with pytest.raises(StoreError, match="cannot be reached; are you offline"):
+        with pytest.raises(FetchError, match="cannot be reached; are you offline"):
             fetch("tiny", tmp_path)
 
 

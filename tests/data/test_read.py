@@ -198,7 +198,7 @@ def test_the_air_of_beijing_is_a_panel_with_gaps(shared):
 def test_a_day_first_date_is_refused_unless_its_format_is_given(tmp_path):
     rows = "".join(f"{day:02d}/01/2020,{day}\n" for day in range(1, 13))
     (tmp_path / "days.csv").write_text("time,a\n" + rows)
-    with pytest.raises(PanelError, match=r"starts '01/01/2020'.*--time-format"):
+    with pytest.raises(PanelError, match=r"row 1, '01/01/2020'.*--time-format"):
         read_tables(tmp_path / "days.csv", name="y")
     panel = read_tables(tmp_path / "days.csv", name="y", time_format="%d/%m/%Y")
     assert panel.sizes["time"] == 12
