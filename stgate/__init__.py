@@ -11,10 +11,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from stgate import calibration, data, metrics, models, nn, plot, simulate
+    from stgate.calibrating import calibrate, recalibrate
     from stgate.data.read import open_panel
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
-    from stgate.forecasting import backtest, calibrate, forecast
+    from stgate.forecasting import backtest, forecast
     from stgate.lattice import from_lattice, to_lattice
     from stgate.panel import check_panel, observed_mask
     from stgate.spec import PanelSpec
@@ -40,6 +41,7 @@ __all__ = [
     "open_forecast",
     "open_panel",
     "plot",
+    "recalibrate",
     "simulate",
     "to_lattice",
     "to_panel",
@@ -51,7 +53,7 @@ __getattr__, __dir__ = attach(
     {
         "PanelSpec": "stgate.spec",
         "backtest": "stgate.forecasting",
-        "calibrate": "stgate.forecasting",
+        "calibrate": "stgate.calibrating",
         "calibration": "stgate.calibration",
         "check_forecast": "stgate.forecast_schema",
         "check_panel": "stgate.panel",
@@ -66,6 +68,7 @@ __getattr__, __dir__ = attach(
         "open_forecast": "stgate.store",
         "open_panel": "stgate.data.read",
         "plot": "stgate.plot",
+        "recalibrate": "stgate.calibrating",
         "simulate": "stgate.simulate",
         "to_lattice": "stgate.lattice",
         "to_panel": "stgate.tables",

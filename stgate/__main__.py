@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": ("stgate.commands.lightning", "score a checkpoint on the validation part"),
     "test": ("stgate.commands.lightning", "score a checkpoint on the test part"),
     "predict": ("stgate.commands.lightning", "forecast every window of the test part"),
+    "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),
     "evaluate": ("stgate.commands.evaluate", "score forecasts against the truth they carry"),

@@ -1,30 +1,24 @@
-"""Forecast, backtest, calibrate: from a fitted forecaster and a panel to a forecast dataset."""
+"""Forecast and backtest: from a fitted forecaster and a panel to a forecast dataset."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from stgate import store
 from stgate.assembly import Prediction, assemble
-from stgate.calibration.conformal import rank, split_conformal
+from stgate.calibrating import evaluating
 from stgate.data.history import History
-from stgate.data.modules import WindowData
-from stgate.errors import ForecastError, PanelError, RequestError
+from stgate.errors import ForecastError, PanelError, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
-from stgate.models.forecaster import Forecaster, median_of
+from stgate.models.forecaster import Forecaster
+from stgate.online import MODES, over_time
 from stgate.sizes import free_memory, size_text
 from stgate.spec import PanelSpec
-
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Central-interval levels that a calibration holds unless told otherwise."""
 
 Progress = Callable[[int, int], None]
 """Called with the windows done and the windows in all."""
@@ -83,6 +77,8 @@ def backtest(
     end: str | float | None = None,
     every: int = 1,
     levels: Sequence[float] = (0.5, 0.9),
+    calibration: str = "stored",
+    calibration_window: int = 500,
     progress: Progress | None = None,
     max_memory: float | None = None,
 ) -> xr.Dataset:
@@ -95,6 +91,10 @@ def backtest(
         end: The last valid time; a date means its last step. None: the panel's end.
         every: Steps between origins. One of them lies one step before `start`.
         levels: Central-interval levels.
+        calibration: Where intervals come from: `stored` (the checkpoint's, fitted once), `rolling` (the scores of the
+            last origins whose truth was known by then) or `adaptive` (these, and the level asked for moves with each
+            hit and miss, so that coverage comes back after a shift).
+        calibration_window: Origins that count, for the last two; those before `start` are forecast for it.
         progress: Called with (windows done, windows in all).
         max_memory: As in `forecast`.
 
@@ -109,6 +109,10 @@ def backtest(
     """
     if every < 1:
         raise RequestError(f"every {every}: at least 1 step between origins")
+    if calibration not in MODES:
+        raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
+    if calibration_window < 2:
+        raise RequestError(f"calibration_window {calibration_window}: at least 2 origins")
     model = _loaded(model)
     spec = model.fitted_spec
     history = History.of(panel, spec, max_memory)
@@ -123,85 +127,26 @@ def backtest(
             f"no origin up to {history.times[last]} has {spec.window} steps of history; "
             "start later or give more history"
         )
-    result = _predict(model, history, rows, levels, progress)
+    rate = MODES[calibration]
+    if rate is None:
+        result = _predict(model, history, rows, levels, progress)
+    else:
+        warm_up = np.arange(rows[0] - every, spec.window - 2, -every)[:calibration_window][::-1]
+        quantiles = quantiles_of(levels)
+        made = _predictions(model, history, np.concatenate([warm_up, rows]), [0.5], progress)
+        online = over_time(model, made, len(rows), quantiles, every=every, window=calibration_window, rate=rate)
+        result = assemble(model, history.frame, online, quantiles)
+        result.attrs["calibration"] = (
+            f"{calibration} conformal over {calibration_window} origins, per lead time, per missingness group"
+        )
+        for name in ("calibration_span", "calibration_levels"):
+            result.attrs.pop(name, None)
     low, high = history.times[first], history.times[last]
     inside = (result["valid_time"] >= low) & (result["valid_time"] <= high)
     result = result.map(lambda variable: variable.where(inside), keep_attrs=True)
     result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
     result.attrs["history"] = store.history("backtest")
     return result
-
-
-def calibrate(model: Forecaster, data: WindowData, *, levels: Sequence[float] | None = None) -> dict[float, float]:
-    """Fit split conformal intervals per lead time on the calibration part, and store them in the forecaster.
-
-    The score is |truth - median| / scale, pooled over origins, nodes and members of one lead and target. If new scores
-    are exchangeable with those of the calibration part, an interval of level p covers with probability at least p;
-    under drift it need not.
-
-    Args:
-        model: A fitted forecaster; its `calibration` is replaced.
-        data: Its calibration part has been seen neither by training nor by model choice.
-        levels: Central-interval levels to hold. None: those of `LEVELS` that the number of cases supports.
-
-    Returns:
-        Coverage by level on the calibration part itself: a check, not a result.
-
-    Raises:
-        RequestError: The split leaves no calibration part, or has too few cases for a level.
-    """
-    start, stop = data.parts.calibration
-    if stop <= start:
-        raise RequestError("split: it leaves no calibration part; give its third entry a share")
-    if model.fitted_spec != data.spec:
-        raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
-    ordered = sorted(LEVELS if levels is None else levels)
-    if not ordered:
-        raise RequestError("levels: give at least one, such as 0.9")
-    quantiles_of(ordered)  # levels out of range are refused
-    batches = []
-    with _evaluating(model):
-        for raw in data.part_dataloader("calibration"):
-            batch = {name: value.to(model.device) for name, value in raw.items()}
-            distribution = model(batch)
-            score = (batch["target"] - median_of(distribution)).abs() / distribution.stddev
-            batches.append(score.transpose(1, 2).flatten(0, 1).cpu().numpy())  # (case, lead, target)
-    scores = np.concatenate(batches)
-    counts = (~np.isnan(scores)).sum(0)
-    short = int(counts.min())
-    if levels is None:
-        ordered = [level for level in ordered if rank(short, level) <= short] or ordered[:1]
-    for level in ordered:
-        if rank(short, level) > short:
-            lead, target = np.unravel_index(int(np.argmin(counts)), counts.shape)
-            need = math.ceil(round(level / (1 - level), 9))
-            raise RequestError(
-                f"level {level:g}: needs {need} observed cases at each lead, the calibration "
-                f"part has {short} at lead {lead + 1} of `{data.spec.targets[target]}`; give it a larger share"
-            )
-    factors = split_conformal(scores, ordered)
-    model.calibration = {
-        "method": "split conformal per lead time",
-        "levels": ordered,
-        "factors": torch.from_numpy(factors).float(),
-        "cases": torch.from_numpy(counts),
-        "start": str(data.panel["time"].values[start]),
-        "end": str(data.panel["time"].values[stop - 1]),
-    }
-    seen = ~np.isnan(scores)
-    return {p: float((scores <= f)[seen].mean()) for p, f in zip(ordered, factors, strict=True)}
-
-
-@contextlib.contextmanager
-def _evaluating(model: Forecaster) -> Iterator[None]:
-    """Evaluation mode without gradients; the caller's mode comes back."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
 
 
 def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
@@ -225,17 +170,28 @@ def _predict(
 ) -> xr.Dataset:
     """Forecast from every origin row and every member, and put the results together."""
     quantiles = quantiles_of(levels)
+    return assemble(model, history.frame, _predictions(model, history, rows, quantiles, progress), quantiles)
+
+
+def _predictions(
+    model: Forecaster,
+    history: History,
+    rows: NDArray[np.int64],
+    quantiles: Sequence[float],
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """What the forecaster predicts from every origin row and every member, in batches."""
     windows = len(rows) * history.frame.sizes.get("member", 1)
     _check_room(history.spec, windows, len(quantiles))
     made: list[Prediction] = []
     done = 0
-    with _evaluating(model):
+    with evaluating(model):
         for batch in history.batches(rows):
             made.append(model.predicted({name: value.to(model.device) for name, value in batch.items()}, quantiles))
             done += len(batch["origin"])
             if progress:
                 progress(done, windows)
-    return assemble(model, history.frame, made, quantiles)
+    return made
 
 
 def _check_room(spec: PanelSpec, windows: int, quantiles: int) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from conftest import make_panel
 from test_forecasting import HORIZON, WINDOW, make_model, same
 
@@ -28,11 +29,136 @@ def test_calibration_takes_every_origin_whatever_the_stride_of_evaluation():
 
 
 def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more(calibrated):
-    model, _, _, coverage = calibrated
+    _, _, _, coverage = calibrated
     assert list(coverage) == [0.5, 0.8, 0.9]
-    cases = int(model.calibration["cases"].min())
+    for level, share in coverage.items():  # each group rounds up by one case; small ones take those of others
+        assert level - 0.02 < share < level + 0.02
+
+
+@pytest.mark.parametrize("scores", ["scaled", "residual", "quantile"])
+@pytest.mark.parametrize("by", [(), ("missing",), ("node",), ("missing", "node")])
+def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
+    panel = make_panel(steps=900, missing=0.3)
+    model, data = make_model(panel)
+    coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, scores=scores, edges=(1,), minimum=20)
     for level, share in coverage.items():
-        assert level <= share <= level + 2 / cases
+        # Each group rounds up by one case; bounds moved past the median stop there, and then cover more.
+        assert level <= share + 1e-3 and (scores == "quantile" or share <= level + 0.04)
+    start, stop = (str(panel["time"].values[r]) for r in (data.parts.calibration[0], data.parts.calibration[1] - 1))
+    hindcast = stgate.backtest(model, panel, start=start, end=stop, levels=[0.5, 0.9])
+    found = stgate.evaluate(hindcast, by="observed")
+    for level in (0.5, 0.9):
+        overall = float(stgate.evaluate(hindcast)[f"coverage_{100 * level:g}"])
+        assert overall == pytest.approx(coverage[level], abs=0.02)  # windows at the part's edges are only counted here
+        if by:
+            held = scores == "quantile" or np.abs(found[f"coverage_{100 * level:g}"] - level).max() < 0.06
+            assert "missing" not in by or held
+    assert ("per node" in hindcast.attrs["calibration"]) == ("node" in by)
+
+
+def test_nodes_of_unequal_noise_have_intervals_of_their_own():
+    panel = make_panel(steps=900, missing=0.0)
+    panel["y"][:, 2] += np.random.default_rng(0).normal(0, 20, 900)
+    model, data = make_model(panel)
+    for by, worst in (((), 0.09), (("node",), 0.07)):
+        stgate.calibrate(model, data, levels=[0.9], by=by, scores="residual")
+        hindcast = stgate.backtest(model, panel, start=str(panel["time"].values[data.parts.test[0]]), levels=[0.9])
+        off = np.abs(stgate.evaluate(hindcast, by="node")["coverage_90"] - 0.9)
+        assert (float(off.max()) < worst) == bool(by)
+
+
+def test_groups_with_too_few_cases_are_reported():
+    model, data = make_model(make_panel(steps=300, missing=0.1))
+    stgate.calibrate(model, data, levels=[0.5, 0.9])
+    report = model.calibration["report"]
+    assert any(line.startswith("17 to 32 steps before: too few cases from level 0.5 on") for line in report)
+    assert not any(line.startswith("observed at the origin") for line in report)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"by": ["missng"]}, "did you mean missing"), ({"scores": "scalled"}, "did you mean scaled")],
+)
+def test_an_unknown_group_or_score_is_refused(options, message):
+    model, data = make_model(make_panel(steps=160))
+    with pytest.raises(RequestError, match=message):
+        stgate.calibrate(model, data, **options)
+
+
+def shifting(steps=1400, at=900):
+    """A panel whose noise grows threefold at a time."""
+    panel = make_panel(steps=steps, missing=0.1)
+    noise = np.random.default_rng(1).standard_normal((steps - at, 3)) * 6
+    panel["y"][at:] += noise
+    return panel
+
+
+def test_rolling_and_adaptive_intervals_come_back_after_a_shift_and_stored_ones_do_not():
+    panel = shifting()
+    model, data = make_model(panel, split=("2020-01-20", "2020-01-25", "2020-02-05"))  # the shift is on 7 February
+    stgate.calibrate(model, data, levels=[0.9])
+    late = {}
+    for mode in ("stored", "rolling", "adaptive"):
+        hindcast = stgate.backtest(
+            model, panel, start="2020-02-16", levels=[0.9], calibration=mode, calibration_window=150
+        )
+        late[mode] = float(stgate.evaluate(hindcast)["coverage_90"])
+        assert hindcast.attrs["calibration"].startswith("split" if mode == "stored" else mode)
+        assert not np.isinf(hindcast["y"]).any()
+    assert late["stored"] < 0.8
+    assert abs(late["rolling"] - 0.9) < 0.03 and abs(late["adaptive"] - 0.9) < 0.03
+
+
+@pytest.mark.parametrize("mode", ["rolling", "adaptive"])
+@pytest.mark.parametrize("every", [1, 3])
+def test_no_interval_over_time_depends_on_what_came_later(mode, every):
+    panel = make_panel(steps=260)
+    model, _ = make_model(panel)
+    altered = panel.copy(deep=True)
+    altered["y"][200:] *= 50
+    options = {"every": every, "start": "2020-01-06", "calibration": mode, "calibration_window": 60, "levels": [0.9]}
+    one, other = (stgate.backtest(model, p, **options) for p in (panel, altered))
+    before = one["init_time"] < panel["time"][200]
+    xr.testing.assert_equal(one["y"].sel(init_time=before), other["y"].sel(init_time=before))
+    assert int(before.sum()) > 20 and not one["y"].equals(other["y"])
+
+
+def test_members_and_several_targets_are_calibrated_over_time_each_for_itself():
+    one = make_panel(steps=200)
+    both = xr.concat([one, make_panel(steps=200, seed=9)], "member")
+    model, _ = make_model(both, targets=["y", "u"])
+    hindcast = stgate.backtest(model, both, calibration="rolling", calibration_window=50, levels=[0.5], every=2)
+    stgate.check_forecast(hindcast)
+    assert hindcast["u"].dims == ("member", "init_time", "lead_time", "node", "quantile")
+    plain = stgate.backtest(model, both, levels=[0.5], every=2)
+    for name in ("y_mean", "u_mean", "y_truth"):
+        xr.testing.assert_equal(hindcast[name], plain[name])
+    np.testing.assert_allclose(hindcast["y"].sel(quantile=0.5), plain["y"].sel(quantile=0.5), rtol=1e-6)
+
+
+def test_a_span_of_any_panel_recalibrates_as_the_data_module_does():
+    panel = make_panel(steps=400)
+    model, data = make_model(panel)
+    first = stgate.calibrate(model, data, levels=[0.5, 0.9])
+    stored = model.calibration
+    start, stop = data.parts.calibration
+    second = stgate.recalibrate(
+        model, panel, start=str(panel["time"].values[start]), end=str(panel["time"].values[stop - 1]), levels=[0.5, 0.9]
+    )
+    assert first == second
+    torch.testing.assert_close(model.calibration["factors"], stored["factors"])
+    assert (model.calibration["start"], model.calibration["end"]) == (stored["start"], stored["end"])
+    with pytest.raises(RequestError, match="no window of 6 steps and 3 ahead"):
+        stgate.recalibrate(model, panel, start="2020-01-10", end="2020-01-10T01")
+
+
+def test_an_unknown_calibration_of_a_backtest_is_refused():
+    panel = make_panel()
+    model, _ = make_model(panel)
+    with pytest.raises(RequestError, match="did you mean rolling"):
+        stgate.backtest(model, panel, calibration="roling")
+    with pytest.raises(RequestError, match="calibration_window 1"):
+        stgate.backtest(model, panel, calibration="rolling", calibration_window=1)
 
 
 def test_the_stored_factors_are_what_covers_in_a_backtest_of_the_calibration_part(calibrated):

@@ -23,6 +23,16 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
     )
+    parser.add_argument(
+        "--calibration",
+        default="stored",
+        metavar="KIND",
+        help="where intervals come from: stored (the checkpoint's, the default), rolling (errors known by then), or "
+        "adaptive (these, and coverage comes back after a shift)",
+    )
+    parser.add_argument(
+        "--calibration-window", type=int, default=500, metavar="ORIGINS", help="how many count, for the latter two"
+    )
     parser.add_memory()
     parser.add_out("the hindcast, .nc or .zarr")
     given = parser.parse(arguments)
@@ -37,6 +47,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         end=given.end,
         every=given.every,
         levels=given.levels,
+        calibration=given.calibration,
+        calibration_window=given.calibration_window,
         progress=progress("forecasting"),
         max_memory=given.max_memory,
     )

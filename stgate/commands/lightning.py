@@ -212,7 +212,7 @@ class ForecasterCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
-        from stgate.forecasting import calibrate
+        from stgate.calibrating import calibrate
 
         best = self.out / "best.ckpt"
         if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is

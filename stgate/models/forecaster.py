@@ -22,9 +22,10 @@ from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
-from stgate.forecast_schema import levels_of, quantiles_of
+from stgate.forecast_schema import quantiles_of
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
+from stgate.models.intervals import median_of, quantiles_with
 from stgate.nn.fills import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
 from stgate.nn.likelihoods import Likelihood, Normal
@@ -204,12 +205,25 @@ class Forecaster(L.LightningModule, ABC):
         """What `stgate.assembly.assemble` makes a forecast of.
 
         Returns:
-            `quantiles` (batch, lead, node, target, quantile), `mean` and `truth` (batch, lead, node, target), `since`
-            (batch, node) and `origin` (batch, 2).
+            `quantiles` (batch, lead, node, target, quantile), calibrated where the forecaster is; `mean`, `median`,
+            `spread` (its own standard deviation) and `truth` (batch, lead, node, target); `since` (batch, node), steps
+            since any target was observed; and `origin` (batch, 2).
+
+        Raises:
+            RequestError: A level that the calibration does not hold.
         """
-        values, mean = self.quantiles(batch, quantiles)
-        since = batch["since"][:, -1].amin(-1)
-        return {"quantiles": values, "mean": mean, "truth": batch["target"], "since": since, "origin": batch["origin"]}
+        with torch.no_grad():
+            forecast = self(batch)
+            since = batch["since"][:, -1].amin(-1)
+            return {
+                "quantiles": quantiles_with(forecast, self.calibration, since, quantiles),
+                "mean": forecast.mean,
+                "median": median_of(forecast),
+                "spread": forecast.stddev,
+                "truth": batch["target"],
+                "since": since,
+                "origin": batch["origin"],
+            }
 
     def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:
         leads = forecast.batch_shape[1]
@@ -240,41 +254,6 @@ class Forecaster(L.LightningModule, ABC):
         assert isinstance(metric, Mean)
         metric.update(*given)
         self.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
-
-    # Calibrated quantiles
-
-    @torch.no_grad()
-    def quantiles(self, batch: Batch, quantiles: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Calibrated quantiles and the mean.
-
-        Without a stored calibration these are the likelihood's own quantiles; with one, the interval of each level is
-        median ± factor(level, lead, target) * scale.
-
-        Args:
-            batch: A raw batch.
-            quantiles: Ascending, 0.5 among them.
-
-        Returns:
-            (batch, lead, node, target, quantile) and (batch, lead, node, target).
-
-        Raises:
-            RequestError: A level that the calibration does not hold.
-        """
-        forecast = self(batch)
-        if self.calibration is None:
-            return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1), forecast.mean
-        middle, spread = median_of(forecast), forecast.stddev
-        held = self.calibration["levels"]
-        columns: dict[float, Tensor] = {0.5: middle}
-        for level in levels_of(quantiles):
-            near = [i for i, have in enumerate(held) if abs(have - level) < 1e-6]
-            if not near:
-                raise RequestError(
-                    f"level {level:g}: not calibrated; this checkpoint holds {', '.join(f'{h:g}' for h in held)}"
-                )
-            half = self.calibration["factors"][near[0]].to(spread)[:, None] * spread  # (lead, 1, target) * (…)
-            columns[round((1 - level) / 2, 6)], columns[round((1 + level) / 2, 6)] = middle - half, middle + half
-        return torch.stack([columns[round(q, 6)] for q in quantiles], -1), forecast.mean
 
     # Checkpoints
 
@@ -364,11 +343,6 @@ def one_cycle(step: int, steps: int) -> float:
         return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / rise))
     down = min((step - rise) / max(steps - rise, 1.0), 1.0)
     return 1e-5 + (1 - 1e-5) * 0.5 * (1 + math.cos(math.pi * down))
-
-
-def median_of(forecast: Distribution) -> Tensor:
-    """The 0.5 quantile, of the distribution's batch shape."""
-    return forecast.icdf(torch.tensor(0.5))
 
 
 def _difference(fitted: PanelSpec, data: PanelSpec) -> str:

@@ -40,7 +40,7 @@ def test_the_road_from_simulation_to_pictures(stgate_command, tmp_path):
     run("forecast", panel, "--checkpoint", checkpoint, "--out", tmp_path / "forecast.nc")
     forecast = stgate.open_forecast(tmp_path / "forecast.nc")
     assert forecast.sizes == {"member": 2, "init_time": 1, "lead_time": 10, "node": 8, "quantile": 5}
-    assert forecast.attrs["calibration"] == "split conformal per lead time"
+    assert forecast.attrs["calibration"] == "split conformal per lead time, per missingness group"
 
     run("backtest", panel, "--checkpoint", checkpoint, "--from", 35, "--every", 10, "--out", hindcast)
     table = run("evaluate", hindcast)
@@ -50,6 +50,14 @@ def test_the_road_from_simulation_to_pictures(stgate_command, tmp_path):
     assert [round(r["lead_time"], 6) for r in rows] == [round(0.05 * k, 6) for k in range(1, 11)]
     run("evaluate", hindcast, "--by", "observed", "--out", tmp_path / "scores.csv")
     assert "at origin" in (tmp_path / "scores.csv").read_text()
+
+    again = tmp_path / "again.ckpt"
+    told = run("calibrate", panel, "--checkpoint", checkpoint, "--from", 20, "--to", 34, "--by", "node", "--out", again)
+    assert "split conformal per lead time, per node" in told and "exchangeable" in told
+    for kind in ("rolling", "adaptive"):
+        options = ("--calibration", kind, "--calibration-window", 60, "--from", 38, "--out", tmp_path / f"{kind}.nc")
+        run("backtest", panel, "--checkpoint", again, *options)
+        assert stgate.open_forecast(tmp_path / f"{kind}.nc").attrs["calibration"].startswith(f"{kind} conformal")
 
     for kind in ("fan", "hovmoeller"):
         picture = tmp_path / f"{kind}.png"

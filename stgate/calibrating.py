@@ -1,0 +1,228 @@
+"""Calibrate: intervals from scores of forecasts that neither training nor model choice has seen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, missing_names, needed
+from stgate.data.history import History
+from stgate.data.modules import WindowData
+from stgate.data.windows import Batch
+from stgate.errors import RequestError, did_you_mean
+from stgate.forecast_schema import quantiles_of
+from stgate.models.forecaster import Forecaster
+from stgate.models.intervals import METHODS, conformity
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Central-interval levels that a calibration holds unless told otherwise."""
+GROUPS = ("missing", "node")
+
+
+def calibrate(
+    model: Forecaster,
+    data: WindowData,
+    *,
+    levels: Sequence[float] | None = None,
+    by: Sequence[str] = ("missing",),
+    scores: str = "scaled",
+    edges: Sequence[int] = EDGES,
+    minimum: int = 50,
+) -> dict[float, float]:
+    """Fit split conformal intervals on the calibration part, and store them in the forecaster.
+
+    Scores are pooled over origins and members, for each lead time and target apart, and for each group of `by`. If new
+    scores are exchangeable with those of the calibration part, an interval of level p covers with probability at least
+    p, in each group; under drift it need not (see `backtest(calibration="rolling")`).
+
+    Args:
+        model: A fitted forecaster; its `calibration` is replaced.
+        data: Its calibration part has been seen neither by training nor by model choice.
+        levels: Central-interval levels to hold. None: those of `LEVELS` that the number of cases supports.
+        by: What is calibrated apart: `missing` (how long ago the node was observed, at the origin; see `edges`) and
+            `node`. A group with fewer cases than `minimum`, or than its level needs, takes the intervals of a wider
+            one: a node those of all nodes, a missingness group those of all that were not observed, then of all.
+        scores: `scaled` (error in units of the forecast's spread), `residual` (error; intervals of one width), or
+            `quantile` (conformalised quantile regression: the forecast's own intervals, moved).
+        edges: Steps since observed from which on a further group begins.
+        minimum: Cases that a group needs.
+
+    Returns:
+        Coverage by level on the calibration part itself: a check, not a result. `model.calibration["report"]` says
+        which groups were too small to stand by themselves.
+
+    Raises:
+        RequestError: The split leaves no calibration part, has too few cases for a level, or an option is unknown.
+    """
+    start, stop = data.parts.calibration
+    if stop <= start:
+        raise RequestError("split: it leaves no calibration part; give its third entry a share")
+    if model.fitted_spec != data.spec:
+        raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
+    times = data.panel["time"].values
+    span = str(times[start]), str(times[stop - 1])
+    return _fit(model, data.part_dataloader("calibration"), span, levels, by, scores, edges, minimum)
+
+
+def recalibrate(
+    model: Forecaster,
+    panel: xr.Dataset | str | os.PathLike[str],
+    *,
+    start: str | float | None = None,
+    end: str | float | None = None,
+    levels: Sequence[float] | None = None,
+    by: Sequence[str] = ("missing",),
+    scores: str = "scaled",
+    edges: Sequence[int] = EDGES,
+    minimum: int = 50,
+    max_memory: float | None = None,
+) -> dict[float, float]:
+    """Fit split conformal intervals on any span of a panel that training has not seen; see `calibrate`.
+
+    Args:
+        model: A fitted forecaster; its `calibration` is replaced.
+        panel: A panel, or the path of one, with the nodes and variables that it was fitted on.
+        start: The first valid time; origins may precede it. None: as early as the window allows.
+        end: The last valid time; a date means its last step. None: the panel's end.
+        levels: As in `calibrate`.
+        by: As in `calibrate`.
+        scores: As in `calibrate`.
+        edges: As in `calibrate`.
+        minimum: As in `calibrate`.
+        max_memory: As in `stgate.forecast`.
+
+    Returns:
+        As `calibrate`.
+
+    Raises:
+        PanelError: The panel does not fit the forecaster.
+        RequestError: A time outside the panel, a span without a whole window, or as in `calibrate`.
+    """
+    history = History.of(panel, model.fitted_spec, max_memory)
+    window, horizon = history.spec.window, history.spec.horizon
+    first = window if start is None else max(history.row(start, "start"), window)
+    last = history.steps - 1 if end is None else history.row(end, "end", last=True)
+    rows = np.arange(first - 1, last - horizon + 1)
+    if len(rows) == 0:
+        raise RequestError(f"start and end: no window of {window} steps and {horizon} ahead lies between them")
+    span = str(history.times[first]), str(history.times[last])
+    return _fit(model, history.batches(rows), span, levels, by, scores, edges, minimum)
+
+
+def _fit(
+    model: Forecaster,
+    windows: Iterable[Batch],
+    span: tuple[str, str],
+    levels: Sequence[float] | None,
+    by: Sequence[str],
+    scores: str,
+    edges: Sequence[int],
+    minimum: int,
+) -> dict[float, float]:
+    for name in by:
+        if name not in GROUPS:
+            raise RequestError(f"by {name!r}: {did_you_mean(name, GROUPS)}")
+    if scores not in METHODS:
+        raise RequestError(f"scores {scores!r}: {did_you_mean(scores, METHODS)}")
+    ordered = sorted(LEVELS if levels is None else levels)
+    if not ordered:
+        raise RequestError("levels: give at least one, such as 0.9")
+    quantiles_of(ordered)  # levels out of range are refused
+    spec = model.fitted_spec
+    found, since = _scored(model, windows, scores, ordered)  # (level or 1, case, lead, target), (case,)
+    counts = (~np.isnan(found[0])).sum(0)
+    kept = _supported(ordered, counts, spec.targets, drop=levels is None)
+    if len(found) > 1:
+        found = found[[i for i, level in enumerate(ordered) if level in kept]]
+    nodes = len(spec.nodes) if "node" in by else 1
+    edges = tuple(edges) if "missing" in by else ()
+    group = missing_groups(since, edges)
+    node = np.arange(len(since)) % len(spec.nodes) if "node" in by else np.zeros(len(since), "int64")
+    wide = np.arange(len(edges) + 1).repeat(nodes)  # the missingness group of each narrow one
+    narrow = group * nodes + node
+    factors, source = grouped_conformal(found, narrow, [wide, np.minimum(wide, 1)], kept, minimum)
+    chosen = factors[narrow].swapaxes(0, 1)  # (level, case, lead, target)
+    seen = ~np.isnan(found[0])
+    model.calibration = {
+        "method": "split conformal " + ", ".join(["per lead time", *(f"per {_SAID[name]}" for name in by)]),
+        "scores": scores,
+        "levels": kept,
+        "edges": list(edges),
+        "factors": torch.from_numpy(factors.reshape(len(edges) + 1, nodes, *factors.shape[1:])).float(),
+        "cases": torch.from_numpy(counts),
+        "report": _report(source, edges, nodes, kept),
+        "start": span[0],
+        "end": span[1],
+    }
+    inside = np.broadcast_to(found, (len(kept), *found.shape[1:])) <= chosen
+    return {level: float(inside[i][seen].mean()) for i, level in enumerate(kept)}
+
+
+_SAID = {"missing": "missingness group", "node": "node"}
+
+
+def _scored(
+    model: Forecaster, windows: Iterable[Batch], method: str, levels: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores of the calibration part, (level or 1, case, lead, target), and steps since observed, (case,)."""
+    parts, since = [], []
+    with evaluating(model):
+        for raw in windows:
+            batch = {name: value.to(model.device) for name, value in raw.items()}
+            score = conformity(model(batch), batch["target"], method, levels)  # (level or 1, batch, lead, node, target)
+            parts.append(score.transpose(2, 3).flatten(1, 2).cpu().numpy())
+            since.append(batch["since"][:, -1].amin(-1).flatten().cpu().numpy())
+    return np.concatenate(parts, axis=1).astype("float64"), np.concatenate(since).astype("int64")
+
+
+def _supported(
+    ordered: Sequence[float], counts: NDArray[np.int64], targets: Sequence[str], *, drop: bool
+) -> list[float]:
+    """The levels for which there are cases enough at each lead; the others are left out, or refused."""
+    short = int(counts.min())
+    kept = [level for level in ordered if needed(level) <= short]
+    if drop:
+        return kept or list(ordered[:1])
+    for level in ordered:
+        if level not in kept:
+            lead, target = (int(i) for i in np.unravel_index(int(np.argmin(counts)), counts.shape))
+            raise RequestError(
+                f"level {level:g}: needs {needed(level)} observed cases at each lead, the calibration "
+                f"part has {short} at lead {lead + 1} of `{targets[target]}`; give it a larger share"
+            )
+    return kept
+
+
+def _report(source: NDArray[np.int64], edges: Sequence[int], nodes: int, levels: Sequence[float]) -> list[str]:
+    """Which groups were too small to be calibrated by themselves, at some lead of some level."""
+    source = source.reshape(len(edges) + 1, nodes, len(levels), -1).max(-1)  # (group, node, level)
+    lines = []
+    for name, own in zip(missing_names(edges), source, strict=True):
+        short = (own >= 2).any(0)
+        if edges and short.any():
+            lines.append(
+                f"{name}: too few cases from level {levels[int(np.argmax(short))]:g} on; takes those of a wider group"
+            )
+        elif nodes > 1 and (own >= 1).any():
+            lines.append(
+                f"{name}: {int((own >= 1).any(1).sum())} of {nodes} nodes have too few cases; take those of all"
+            )
+    return lines
+
+
+@contextlib.contextmanager
+def evaluating(model: Forecaster) -> Iterator[None]:
+    """Evaluation mode without gradients; the caller's mode comes back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)

@@ -1,0 +1,98 @@
+"""Groups of cases whose intervals are calibrated apart, and what a group too small for it takes instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stgate.calibration.conformal import conformal_quantile
+
+EDGES = (1, 2, 3, 5, 9, 17, 33)
+"""Steps since a node was last observed, at the origin, from which on a further group begins."""
+
+
+def missing_groups(since: ArrayLike, edges: Sequence[int] = EDGES) -> NDArray[np.int64]:
+    """The group of each node by how long ago it was last observed: 0 where it is observed at the origin.
+
+    Args:
+        since: Steps since observed, any shape.
+        edges: From which step on a further group begins.
+
+    >>> missing_groups([0, 1, 3, 4, 500]).tolist()
+    [0, 1, 3, 3, 7]
+    """
+    return np.searchsorted(np.asarray(edges), np.asarray(since), side="right")
+
+
+def missing_names(edges: Sequence[int] = EDGES) -> list[str]:
+    """What the groups of `missing_groups` are called.
+
+    >>> missing_names((1, 2, 4))
+    ['observed at the origin', '1 step before', '2 to 3 steps before', '4 steps or longer before']
+    """
+    names = ["observed at the origin"] if edges else ["all"]
+    for first, after in zip(edges, [*edges, None][1:], strict=True):
+        if after is None:
+            names.append(f"{first} steps or longer before")
+        elif after == first + 1:
+            names.append(f"{first} step{'s' * (first > 1)} before")
+        else:
+            names.append(f"{first} to {after - 1} steps before")
+    return names
+
+
+def needed(level: float) -> int:
+    """How many cases the finite-sample quantile of a level needs: the least n with ceil((n + 1) level) <= n.
+
+    >>> needed(0.9), needed(0.95)
+    (9, 19)
+    """
+    return math.ceil(round(level / (1 - level), 9))
+
+
+def grouped_conformal(
+    scores: ArrayLike, group: ArrayLike, chain: Sequence[ArrayLike], levels: Sequence[float], minimum: int = 50
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Conformal quantiles group by group (Mondrian); a group that is too small takes those of a wider one.
+
+    Args:
+        scores: (level, case, ...), NaN where the truth is missing; all further axes apart from one another. The first
+            axis has one entry where the scores are those of every level.
+        group: (case,), the narrow group that each case is in.
+        chain: Ever wider groups: each (narrow group,), which wider group a narrow one lies in. All cases together are
+            the widest, and need not be given.
+        levels: Ascending.
+        minimum: Cases that a group needs to stand by itself, beside what its level needs.
+
+    Returns:
+        Factors (narrow group, level, ...), non-decreasing in the level and infinite where even all cases are too few;
+        and where each comes from, (narrow group, level, ...): 0 from itself, k from the k-th of the chain, len(chain) +
+        1 from all cases.
+
+    References:
+        Vovk, Lindsay, Nouretdinov, Gammerman (2003), Mondrian confidence machine.
+
+    >>> factors, source = grouped_conformal([[1.0, 2.0, 3.0, 4.0, 9.0]], [0, 0, 0, 0, 1], [], [0.5], minimum=3)
+    >>> factors.ravel().tolist(), source.ravel().tolist()
+    ([3.0, 3.0], [0, 1])
+    """
+    narrow, given = np.asarray(group), np.asarray(scores, "float64")
+    count = len(np.asarray(chain[0])) if chain else int(narrow.max()) + 1
+    kinds = [np.arange(count), *(np.asarray(wider) for wider in chain)]
+    per_level = np.broadcast_to(given, (len(levels), *given.shape[1:]))
+    factors = np.empty((count, len(levels), *given.shape[2:]))
+    source = np.full(factors.shape, len(kinds), "int64")
+    for i, level in enumerate(levels):
+        factors[:, i] = conformal_quantile(per_level[i], level)
+        for kind in range(len(kinds) - 1, -1, -1):  # from wide to narrow: the narrowest that is large enough stays
+            of_case = kinds[kind][narrow]
+            for wider in np.unique(of_case):
+                mine, inside = per_level[i][of_case == wider], kinds[kind] == wider
+                enough = (~np.isnan(mine)).sum(0) >= max(minimum, needed(level))
+                if enough.any():
+                    factors[inside, i] = np.where(enough, conformal_quantile(mine, level), factors[inside, i])
+                    source[inside, i] = np.where(enough, kind, source[inside, i])
+    return np.maximum.accumulate(factors, axis=1), source

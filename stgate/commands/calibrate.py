@@ -1,0 +1,63 @@
+"""`stgate calibrate PANEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stgate import store
+from stgate.commands.parser import Parser, said
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Fit a checkpoint's intervals again, on data that it has not seen, without training."""
+    parser = Parser(
+        command,
+        "Fit a checkpoint's intervals again, on data that training has not seen; the weights stay as they are.",
+        "stgate calibrate pm25.nc --checkpoint runs/pm25/best.ckpt --from 2015-03-01 --to 2016-02-29 --out new.ckpt",
+    )
+    add = parser.add_argument
+    add("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
+    add("--checkpoint", required=True, metavar="FILE", help="a fitted forecaster")
+    add("--from", dest="start", metavar="TIME", help="the first valid time to learn from (default: the panel's first)")
+    add("--to", dest="end", metavar="TIME", help="the last one; a date means its last step (default: the panel's last)")
+    add("--levels", type=float, nargs="+", help="central-interval levels to hold (default: twelve from 0.1 to 0.99)")
+    add(
+        "--by",
+        nargs="*",
+        default=["missing"],
+        metavar="GROUP",
+        help="calibrated apart: missing, node (default missing)",
+    )
+    add("--scores", default="scaled", help="scaled (default), residual, or quantile")
+    parser.add_memory()
+    parser.add_out("the checkpoint with these intervals, .ckpt")
+    given = parser.parse(arguments)
+    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
+
+    from stgate.calibrating import recalibrate
+    from stgate.models.forecaster import Forecaster
+
+    model = Forecaster.load_from_checkpoint(given.checkpoint)
+    covered = recalibrate(
+        model,
+        given.panel,
+        start=given.start,
+        end=given.end,
+        levels=given.levels,
+        by=given.by,
+        scores=given.scores,
+        max_memory=given.max_memory,
+    )
+    model.save(out)
+    said(out)
+    calibration = model.calibration or {}
+    print(f"{calibration['method']}, {calibration['start']} to {calibration['end']}")
+    print(f"  {'level':>5}  covered there")
+    for level, share in covered.items():
+        print(f"  {100 * level:>4g} %  {100 * share:.1f} %")
+    for line in calibration["report"]:
+        print(f"  {line}")
+    print(
+        "  The next interval of a level covers with at least that probability, in each group, if its error is\n"
+        "  exchangeable with those of this span. Under drift it need not: backtest --calibration rolling | adaptive."
+    )

@@ -1,0 +1,129 @@
+"""Intervals over time: what is known when, what they cover, and how they come back after a shift."""
+
+import numpy as np
+import pytest
+
+from stgate.calibration import OnlineConformal, conformal_quantile
+
+LEVELS = [0.5, 0.8, 0.9, 0.95]
+
+
+def run(scores, since=None, stop=None, **options):
+    """Factors (origin, level, lead, cell) of scores (origin, lead, cell), each lead's truth known that much later."""
+    origins, leads, cells = scores.shape
+    online = OnlineConformal(LEVELS, leads, cells, **options)
+    factors = []
+    for now in range(origins if stop is None else stop):
+        learn_until(online, scores, now)
+        factors.append(online.issue(np.zeros(cells) if since is None else since[now]))
+    return np.stack(factors), online
+
+
+def learn_until(online, scores, now):
+    for before in range(max(now - scores.shape[1], 0), now):
+        online.learn(before, now - before - 1, scores[before, now - before - 1])
+
+
+def covered(scores, factors):
+    """(level, lead), over what is observed."""
+    hits = np.where(np.isnan(scores)[:, None], np.nan, scores[:, None] <= factors)
+    return np.nanmean(hits, axis=(0, 3))
+
+
+def test_a_rolling_factor_is_the_conformal_quantile_of_the_last_scores_known():
+    scores = np.abs(np.random.default_rng(0).standard_normal((90, 3, 1))).astype("float32")
+    factors, _ = run(scores, window=40, longest=40, refresh=1, minimum=5)
+    for now in (60, 89):
+        for lead in range(3):
+            known = scores[now - 40 : now - lead, lead, 0]  # of the last 40 origins, those whose truth is out
+            expected = [conformal_quantile(known, level) for level in LEVELS[:3]]
+            np.testing.assert_allclose(factors[now, :3, lead, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_no_factor_depends_on_a_truth_that_was_not_known(rate):
+    scores = np.abs(np.random.default_rng(1).standard_normal((80, 4, 3)))
+    altered = scores.copy()
+    for origin in range(80):
+        for lead in range(4):
+            if origin + lead + 1 > 60:
+                altered[origin, lead] = 1e6
+    one, other = (run(s, window=30, rate=rate, refresh=1, minimum=5)[0] for s in (scores, altered))
+    np.testing.assert_array_equal(one[:61], other[:61])
+    assert (one[61:] != other[61:]).any()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_coverage_is_nominal_for_autocorrelated_scores_of_unequal_nodes_with_gaps(rate):
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((4000, 2, 8))
+    for t in range(1, len(noise)):
+        noise[t] = 0.8 * noise[t - 1] + 0.6 * noise[t]
+    scores = np.abs(noise) * np.linspace(0.5, 3, 8)
+    scores[rng.random(scores.shape) < 0.2] = np.nan
+    factors, _ = run(scores, window=400, rate=rate, refresh=20)
+    np.testing.assert_allclose(
+        covered(scores[500:], factors[500:]), np.repeat(np.array(LEVELS)[:, None], 2, 1), atol=0.015
+    )
+    by_node = np.nanmean(np.where(np.isnan(scores), np.nan, scores <= factors[:, 2])[500:], axis=(0, 1))
+    np.testing.assert_allclose(by_node, 0.9, atol=0.02)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_coverage_holds_where_the_node_was_not_observed(rate):
+    rng = np.random.default_rng(3)
+    since = np.where(rng.random((3000, 6)) < 0.3, rng.integers(1, 30, (3000, 6)), 0)
+    scores = np.abs(rng.standard_normal((3000, 2, 6))) * (1 + 2 * np.sqrt(since))[:, None]
+    factors, _ = run(scores, since, window=400, rate=rate, refresh=20)
+    hit = scores[500:] <= factors[500:, 2]
+    for down in (False, True):
+        assert hit[np.broadcast_to((since[500:] > 0)[:, None] == down, hit.shape)].mean() == pytest.approx(
+            0.9, abs=0.02
+        )
+    pooled, _ = run(scores, since, window=400, edges=(), refresh=20)
+    blind = (scores[500:] <= pooled[500:, 2])[np.broadcast_to((since[500:] > 0)[:, None], hit.shape)]
+    assert blind.mean() < 0.82  # the trap
+
+
+def test_after_a_shift_adaptive_intervals_come_back_and_none_is_infinite():
+    rng = np.random.default_rng(4)
+    scores = np.abs(rng.standard_normal((1600, 2, 10)))
+    scores[800:] += 6
+    adaptive, online = run(scores, window=500, rate=0.05, refresh=12)
+    fixed = np.stack([conformal_quantile(scores[:800], p) for p in LEVELS])[None, :, :, :]
+    soon, back, late = slice(900, 1000), slice(1400, 1600), slice(1000, 1600)
+    for i, level in enumerate(LEVELS):
+        assert abs((scores[soon] <= adaptive[soon, i]).mean() - level) < 0.05, level
+        assert abs((scores[back] <= adaptive[back, i]).mean() - level) < 0.02, level
+        assert (scores[late] <= fixed[:, i]).mean() < level - 0.3
+    assert np.isfinite(adaptive).all() and np.isfinite(online.missed).all()
+
+
+def test_levels_never_cross_and_the_first_factors_are_those_given():
+    initial = np.array([[0.7], [1.3], [1.6], [2.0]])
+    scores = np.abs(np.random.default_rng(5).standard_normal((300, 1, 4)))
+    factors, _ = run(scores, rate=0.5, window=50, initial=initial)
+    np.testing.assert_allclose(factors[0], np.repeat(initial[:, :, None], 4, 2))
+    assert (np.diff(factors, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(tmp_path, rate):
+    rng = np.random.default_rng(6)
+    scores, since = np.abs(rng.standard_normal((200, 3, 5))), rng.integers(0, 5, (200, 5))
+    whole, _ = run(scores, since, window=60, rate=rate, refresh=7, minimum=10)
+    _, online = run(scores, since, stop=120, window=60, rate=rate, refresh=7, minimum=10)
+    online.save(tmp_path / "state.npz")
+    again = OnlineConformal.load(tmp_path / "state.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
+    for now in range(120, 200):
+        learn_until(again, scores, now)
+        np.testing.assert_array_equal(again.issue(since[now]), whole[now])
+
+
+def test_a_truth_that_comes_when_its_forecast_is_forgotten_is_ignored():
+    online = OnlineConformal(LEVELS, 1, 2, window=3, longest=3)
+    for _ in range(5):
+        online.issue([0, 0])
+    online.learn(0, 0, [1.0, 1.0])
+    assert np.isnan(online.scores).all()
