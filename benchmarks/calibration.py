@@ -1,0 +1,244 @@
+"""Do intervals cover, overall, at each lead and where a node was not observed: python benchmarks/calibration.py FOLDER.
+
+FOLDER holds the data sets as the cards under datasets/ describe them. Each (data set, forecaster, mask seed) is one
+run, kept in results/calibration.json, so that a second call goes on where the first one stopped. Everything was chosen
+on years before the test years. Further arguments choose runs by how their names begin: gaussian/Ridge.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+
+import stgate
+from stgate.calibration import conformal_quantile
+from stgate.data import read_tables
+from stgate.metrics import bootstrap, coverage, interval_score
+
+LEVELS = [0.5, 0.8, 0.9, 0.95]
+RESULTS = Path(__file__).parent / "results" / "calibration.json"
+QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
+MODES = ("stored", "rolling", "adaptive")
+
+
+def hidden(panel, name, seed, length):
+    """The panel with 20 % of it lost in blocks, and the name."""
+    return stgate.data.missing.hide(panel, name, pattern="block", rate=0.2, length=length, seed=seed)[0], name
+
+
+def beijing(folder, seed):
+    files = sorted((folder / "beijing_air").glob("PRSA_Data_*.csv.gz"))
+    options = {"variables": ["PM2.5"], "rename": {"PM2.5": "pm25"}}
+    panel = read_tables(files, time=["year", "month", "day", "hour"], node="station", **options)
+    return (*hidden(panel, "pm25", seed, (6, 72)), ["2014-11-01", "2015-03-01", "2016-03-01"], 24, 12)
+
+
+def irish(folder, seed):
+    drop = ["year", "month", "day"]
+    panel = read_tables(folder / "irish_wind" / "wind_knots.csv.gz", time=["date"], drop=drop, name="wind")
+    return (*hidden(panel, "wind", seed, (3, 30)), ["1968-01-01", "1969-01-01", "1972-01-01"], 14, 7)
+
+
+def german(folder, seed):
+    panel = read_tables(folder / "german_pm10" / "pm10_daily.csv.gz", time=["date"], name="pm10")
+    early = panel["pm10"].sel(time=slice(None, "2004")).notnull().any("time")  # stations that training can see
+    return panel.isel(node=np.flatnonzero(early)), "pm10", ["2005-01-01", "2006-01-01", "2008-01-01"], 14, 7
+
+
+def synthetic(kind):
+    """Ten nodes with a daily cycle and noise of a known kind, a tenth missing in blocks; `shift`: more noise at last."""
+
+    def make(folder, seed):
+        rng = np.random.default_rng([seed, len(kind)])
+        steps, nodes = 9000, 10
+        noise = rng.standard_normal((steps, nodes))
+        cycle = np.sin(2 * np.pi * np.arange(steps) / 24)[:, None]
+        if kind == "skewed":
+            noise = (rng.exponential(1, noise.shape) - 1) * 1.5
+        elif kind == "heteroscedastic":
+            noise *= np.exp(0.8 * np.roll(cycle, 6, 0)) * np.linspace(0.5, 2, nodes)
+        elif kind == "autocorrelated":
+            for t in range(1, steps):
+                noise[t] = 0.9 * noise[t - 1] + 0.44 * noise[t]
+        values = 10 + 3 * cycle + noise
+        if kind == "shift":
+            values[7500:] += 5 * rng.standard_normal((1500, nodes))  # noise that no input foretells
+        times = pd.date_range("2020-01-01", periods=steps, freq="h")
+        panel = stgate.to_panel(pd.DataFrame(values, times, list("abcdefghij")), name="y")
+        panel, _ = stgate.data.missing.hide(panel, "y", pattern="block", rate=0.1, length=(3, 24), seed=seed)
+        return panel, "y", [str(times[k]) for k in (4500, 5000, 6500)], 24, 6
+
+    return make
+
+
+SETS = {
+    **{kind: (synthetic(kind), 1) for kind in ("gaussian", "skewed", "heteroscedastic", "autocorrelated", "shift")},
+    "beijing_air": (beijing, 5),
+    "irish_wind": (irish, 5),
+    "german_pm10": (german, 1),
+}
+FORECASTERS = {
+    "Ridge": (lambda: stgate.models.Ridge(fill="last"), 1),
+    "GatedRNN": (lambda: stgate.models.GatedRNN(hidden=32, fill="last"), 4),
+}
+
+
+def plain_rolling(hindcast, name, window=500, refresh=24):
+    """Interval scores of plain rolling split conformal: one pool a lead, of the last origins whose truth was known."""
+    truth, middle = (hindcast[n].values for n in (f"{name}_truth", f"{name}_mean"))
+    spread = (hindcast[name].sel(quantile=0.75) - hindcast[name].sel(quantile=0.25)).values
+    spread = np.broadcast_to(np.nanmean(spread, axis=(0, 2), keepdims=True), truth.shape)  # of each lead, one
+    scores = np.abs(truth - middle) / spread
+    found = {level: [] for level in LEVELS}
+    for start in range(window + truth.shape[1], len(truth), refresh):
+        now = slice(start, start + refresh)
+        known = np.stack([scores[start - window - h : start - h, h] for h in range(1, truth.shape[1])], 1)
+        known = (
+            np.concatenate([scores[start - window : start, :1], known], 1)
+            .transpose(0, 2, 1)
+            .reshape(-1, truth.shape[1])
+        )
+        for level in LEVELS:
+            half = conformal_quantile(known, level)[None, :, None] * spread[now]
+            found[level].append(interval_score(truth[now], middle[now] - half, middle[now] + half, level=level))
+    return {level: np.concatenate(parts) for level, parts in found.items()}, window + truth.shape[1]
+
+
+def judged(hindcast, name, plain, first):
+    """Coverage less nominal, in points, overall with its bounds, over leads and by whether the node was observed."""
+    truth = hindcast[f"{name}_truth"]
+    seen = hindcast["steps_since_observed"] == 0
+    found = {}
+    for level in LEVELS:
+        lower, upper = (
+            hindcast[name].sel(quantile=q, method="nearest", drop=True) for q in ((1 - level) / 2, (1 + level) / 2)
+        )
+        hit = 100 * (coverage(truth, lower, upper) - level)
+        low, high = bootstrap(hit, block=min(48, hit.sizes["init_time"] // 4))
+        by_lead = hit.mean(["init_time", "node"])
+        groups = {}
+        for label, there in (("observed", seen), ("not observed", ~seen)):
+            mine = hit.where(there)
+            groups[label] = [round(float(mine.mean()), 2), int(mine.notnull().sum())]
+        score = interval_score(truth, lower, upper, level=level).values[first:]
+        found[str(level)] = {
+            "overall": round(float(hit.mean()), 2),
+            "bounds": [round(float(low), 2), round(float(high), 2)],
+            "leads": [round(float(by_lead.min()), 2), round(float(by_lead.max()), 2)],
+            **groups,
+            "score": round(float(np.nanmean(score) / np.nanmean(plain[level])), 4),
+        }
+    return found
+
+
+def after_shift(hindcast, name, at):
+    """Coverage less nominal, in points, over the 200 steps from 200 steps after a shift on."""
+    part = hindcast.isel(init_time=slice(at + 200, at + 400))
+    return {
+        str(level): round(
+            100 * float(coverage(part[f"{name}_truth"], *(
+                part[name].sel(quantile=q, method="nearest", drop=True) for q in ((1 - level) / 2, (1 + level) / 2)
+            )).mean() - level), 2)
+        for level in LEVELS
+    }  # fmt: skip
+
+
+def run(make, build, epochs, folder, seed):
+    panel, name, split, window, horizon = make(folder, seed)
+    data = stgate.data.WindowData(panel, [name], window=window, horizon=horizon, split=split, every=2, seed=seed)
+    L.seed_everything(seed, verbose=False)
+    model = build()
+    L.Trainer(max_epochs=epochs, num_sanity_val_steps=0, **QUIET).fit(model, data)
+    stgate.calibrate(model, data, levels=LEVELS)
+    found, plain, first = {}, None, 0
+    for mode in MODES:
+        hindcast = stgate.backtest(model, panel, start=split[2], levels=LEVELS, calibration=mode)
+        if plain is None:
+            plain, first = plain_rolling(hindcast, name)
+        found[mode] = judged(hindcast, name, plain, first)
+        assert not bool(np.isinf(hindcast[name]).any()), "an infinite interval"
+        if make is SETS["shift"][0]:
+            found[mode]["after the shift"] = after_shift(hindcast, name, 1000)
+    return found
+
+
+def holds(found):
+    """Whether a mode's run keeps all bounds: 1.5 points overall, 3 by lead and group, 1.02 of plain rolling's score."""
+    figures = [v for k, v in found.items() if k != "after the shift"]
+    groups = [g for f in figures for g in (f["observed"], f["not observed"]) if g[1] >= 2000]
+    return {
+        "overall": max(abs(f["overall"]) for f in figures),
+        "lead": max(abs(x) for f in figures for x in f["leads"]),
+        "group": max((abs(g[0]) for g in groups), default=0.0),
+        "score": max(f["score"] for f in figures),
+    }
+
+
+def table(results):
+    lines = [
+        "# Coverage of intervals",
+        "",
+        "`python benchmarks/calibration.py FOLDER`. The worst of 50, 80, 90 and 95 % intervals: distance from nominal "
+        "coverage in points, overall, at a lead time, in a group (observed at the origin or not) of at least 2,000 test "
+        "cells; and the interval score over that of plain rolling split conformal. The bars are 1.5, 3, 3 and 1.02. "
+        "Mean over mask seeds, and the worst.",
+        "",
+        "| data | forecaster | intervals | overall | lead | group | score | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, kind), mode in itertools.product(itertools.product(SETS, FORECASTERS), MODES):
+        if name == "shift":
+            continue
+        runs = [holds(v[mode]) for k, v in results.items() if k.split("/")[:2] == [name, kind]]
+        if runs:
+            cells = [
+                f"{np.mean([r[k] for r in runs]):.{d}f} ({max(r[k] for r in runs):.{d}f})"
+                for k, d in (("overall", 1), ("lead", 1), ("group", 1), ("score", 3))
+            ]
+            lines.append(f"| {name} | {kind} | {mode} | {' | '.join(cells)} | {len(runs)} |")
+    lines += [
+        "",
+        "After a shift of the noise, coverage less nominal in points over steps 200 to 400 (50, 80, 90, 95 %):",
+        "",
+    ]
+    for key, found in results.items():
+        if key.startswith("shift/"):
+            for mode in MODES:
+                lines.append(
+                    f"* {key.split('/')[1]}, {mode}: {', '.join(map(str, found[mode]['after the shift'].values()))}"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    folder, chosen = Path(sys.argv[1]), sys.argv[2:]
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for (name, (make, seeds)), (kind, (build, epochs)) in itertools.product(SETS.items(), FORECASTERS.items()):
+        for seed in range(seeds):
+            key = f"{name}/{kind}/{seed}"
+            if key in results or (chosen and not any(key.startswith(c) for c in chosen)):
+                continue
+            started = time.monotonic()
+            with contextlib.redirect_stderr(None), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results[key] = run(make, build, epochs, folder, seed)
+            print(key, {m: holds(results[key][m]) for m in MODES}, f"{time.monotonic() - started:.0f} s", flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            RESULTS.with_suffix(".md").write_text(table(results))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
