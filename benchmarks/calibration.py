@@ -57,7 +57,7 @@ def german(folder, seed):
 
 
 def synthetic(kind):
-    """Ten nodes with a daily cycle and noise of a known kind, a tenth missing in blocks; `shift`: more noise at last."""
+    """Ten nodes with a daily cycle and noise of a known kind, a tenth lost in blocks; `shift`: more noise at last."""
 
     def make(folder, seed):
         rng = np.random.default_rng([seed, len(kind)])
@@ -190,8 +190,8 @@ def table(results):
         "# Coverage of intervals",
         "",
         "`python benchmarks/calibration.py FOLDER`. The worst of 50, 80, 90 and 95 % intervals: distance from nominal "
-        "coverage in points, overall, at a lead time, in a group (observed at the origin or not) of at least 2,000 test "
-        "cells; and the interval score over that of plain rolling split conformal. The bars are 1.5, 3, 3 and 1.02. "
+        "coverage in points, overall, at a lead time, in a group (observed at the origin or not) of at least 2,000 "
+        "test cells; and the interval score over that of plain rolling split conformal. Bars: 1.5, 3, 3 and 1.02. "
         "Mean over mask seeds, and the worst.",
         "",
         "| data | forecaster | intervals | overall | lead | group | score | seeds |",
