@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ def evaluate(
     by: str | Sequence[str] = (),
     target: str | None = None,
     levels: Sequence[float] | None = None,
+    bootstrap: int = 0,
+    block: int | None = None,
 ) -> xr.Dataset:
     """Score a forecast against the truth that it carries.
 
@@ -31,12 +34,15 @@ def evaluate(
             origin). None of them: one value over all.
         target: The variable to score; may be left out when there is one.
         levels: Interval levels to score; all that the forecast holds when None.
+        bootstrap: How many resamples of the origins, in blocks, bound each score; none when 0.
+        block: Origins in a block; None for as many as have overlapping leads, at least the cube root of their number.
 
     Returns:
         Over `by`: `count` of scored cases; `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
         `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
         prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
         bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
+        With `bootstrap` also `mae_low`, `mae_high` and so on, a 95 % interval of each mean.
         Cases whose truth or forecast is missing drop out; a cell without any is NaN.
 
     Raises:
@@ -69,8 +75,13 @@ def evaluate(
         cases[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
         cases[f"width_{label}"] = metrics.interval_width(truth, lower, upper)
         cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
-    scores = _grouped(xr.Dataset(cases), scored, forecast, groups)
-    scores["rmse"] = np.sqrt(scores["rmse"])
+    resample = (bootstrap, _block(forecast, block)) if bootstrap else None
+    if resample and "init_time" in groups:
+        raise RequestError("bootstrap: draws origins, so it cannot keep init_time apart; leave one of the two out")
+    scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)
+    for key in ("rmse", "rmse_low", "rmse_high"):
+        if key in scores:
+            scores[key] = np.sqrt(scores[key])
     chaotic = forecast["lead_time"].dtype.kind == "f" and f"{name}_sigma" in forecast.coords
     if chaotic and not {"lead_time", "node", "observed"} & set(groups):
         _add_valid_prediction_time(scores, forecast, name, groups)
@@ -96,8 +107,14 @@ def _target(forecast: xr.Dataset, target: str | None) -> str:
     return name
 
 
-def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, groups: Sequence[str]) -> xr.Dataset:
-    """Means of the cases over all dims but the groups."""
+def _grouped(
+    cases: xr.Dataset,
+    scored: xr.DataArray,
+    forecast: xr.Dataset,
+    groups: Sequence[str],
+    resample: tuple[int, int] | None,
+) -> xr.Dataset:
+    """Means of the cases over all dims but the groups, bounded by so many resamples of blocks of so many origins."""
     if "observed" in groups:
         at_origin = forecast["steps_since_observed"] == 0
         parts: list[xr.Dataset] = [
@@ -106,6 +123,7 @@ def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, grou
                 scored & (at_origin == flag),
                 forecast,
                 [g for g in groups if g != "observed"],
+                resample,
             )
             for flag in (True, False)
         ]
@@ -114,7 +132,26 @@ def _grouped(cases: xr.Dataset, scored: xr.DataArray, forecast: xr.Dataset, grou
     table = xr.Dataset({"count": scored.sum(dims)})
     for key, values in cases.items():
         table[str(key)] = metrics.average(values, groups)
+        if resample:
+            samples, block = resample
+            low, high = metrics.bootstrap(values, by=list(groups), block=block, samples=samples)
+            table[f"{key}_low"], table[f"{key}_high"] = low, high
     return table.drop_vars([c for c in table.coords if c not in groups])
+
+
+def _block(forecast: xr.Dataset, block: int | None) -> int:
+    """Origins in a block of the bootstrap."""
+    count = forecast.sizes["init_time"]
+    if count < 4:
+        raise ForecastError(f"bootstrap: {count} origins are too few to draw from; backtest over a longer span")
+    if block is not None:
+        if not 1 <= block <= count:
+            raise RequestError(f"block {block}: between 1 and the {count} origins")
+        return block
+    apart = np.median(np.diff(forecast["init_time"].values))
+    overlap: int = math.ceil(float(forecast["lead_time"].values.max() / apart))
+    length: int = min(max(overlap, round(count ** (1 / 3))), count // 2)
+    return length
 
 
 def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: str, groups: Sequence[str]) -> None:

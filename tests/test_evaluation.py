@@ -206,6 +206,20 @@ def make_chaotic(errors, exponent=None):
     )
 
 
+def test_bootstrap_bounds_hold_each_score():
+    forecast = make_forecast()
+    plain = stgate.evaluate(forecast, by="lead_time")
+    bounded = stgate.evaluate(forecast, by="lead_time", bootstrap=200)
+    for key in ("mae", "rmse", "crps", "coverage_90"):
+        xr.testing.assert_equal(bounded[key], plain[key])
+        assert (bounded[f"{key}_low"] <= bounded[key]).all() and (bounded[key] <= bounded[f"{key}_high"]).all()
+    assert not any(str(k).endswith("_low") for k in plain)
+    with pytest.raises(RequestError, match="cannot keep init_time apart"):
+        stgate.evaluate(forecast, by="init_time", bootstrap=10)
+    with pytest.raises(RequestError, match="block 9999"):
+        stgate.evaluate(forecast, bootstrap=10, block=9999)
+
+
 def test_the_valid_prediction_time_is_the_last_lead_before_half_a_sigma():
     errors = [[0.1, 0.4, 0.6, 0.2], [0.6, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]]
     scores = stgate.evaluate(make_chaotic(errors, exponent=2.0), by="init_time")

@@ -26,13 +26,24 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}")
     parser.add_argument("--target", help="the variable, when there are several")
     parser.add_argument("--levels", type=float, nargs="+", help="interval levels to show (default: all held)")
+    parser.add_argument(
+        "--bootstrap", type=int, default=0, metavar="SAMPLES", help="bound each score by resampling blocks of origins"
+    )
+    parser.add_argument("--block", type=int, metavar="ORIGINS", help="origins in a block (default: as many as overlap)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", metavar="FILE", help="write the table too: .csv or .json")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
     scored = [
-        evaluate(store.open_forecast(path), by=given.by, target=given.target, levels=given.levels)
+        evaluate(
+            store.open_forecast(path),
+            by=given.by,
+            target=given.target,
+            levels=given.levels,
+            bootstrap=given.bootstrap,
+            block=given.block,
+        )
         for path in given.forecast
     ]
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
@@ -60,7 +71,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.json:
         print(_json(table))
         return
-    print(_text(table.drop(columns=[c for c in table if str(c).startswith("interval_score")])))
+    print(
+        _text(
+            table.drop(
+                columns=[
+                    c
+                    for c in table
+                    if str(c).startswith(("interval_score", "width_") if given.bootstrap else "interval_score")
+                ]
+            )
+        )
+    )
     for note in sorted({_note(scores) for scores in scored}):
         print(f"  {note}")
 
