@@ -1,0 +1,144 @@
+"""What several members predict together: the equal-weight mixture of their distributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+CHUNK = 2**14
+"""Mixtures whose quantile is sought at once: a few MB a member."""
+TOLERANCE = 1e-6
+"""Of the distribution function at a quantile; far below what float32 tells of a tail."""
+
+
+class Mixture(Distribution):
+    """An equal-weight mixture over the first axis of its components.
+
+    Its quantiles are exact: the mean of the members' quantiles is another distribution, with much too narrow intervals
+    where members disagree.
+
+    Args:
+        components: Continuous distributions of batch shape (member, ...).
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, components: Distribution) -> None:
+        self.components = components
+        super().__init__(components.batch_shape[1:], validate_args=False)
+
+    @property
+    def members(self) -> int:
+        """How many there are."""
+        return self.components.batch_shape[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the members' means."""
+        return self.components.mean.mean(0)
+
+    @property
+    def aleatoric_variance(self) -> Tensor:
+        """The mean of the members' variances: what more data would not take away."""
+        return self.components.variance.mean(0)
+
+    @property
+    def epistemic_variance(self) -> Tensor:
+        """The variance of the members' means: what they disagree about."""
+        return self.components.mean.var(0, unbiased=False)
+
+    @property
+    def variance(self) -> Tensor:
+        """Both parts together."""
+        return self.aleatoric_variance + self.epistemic_variance
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The mean of the members' distribution functions."""
+        return self.components.cdf(value.expand(self.batch_shape)).mean(0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the mean of the members' densities."""
+        each = self.components.log_prob(value.expand(self.batch_shape))
+        return torch.logsumexp(each, 0) - math.log(self.members)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws, each from a member chosen at random."""
+        with torch.no_grad():
+            drawn = self.components.sample(torch.Size(sample_shape))  # (*sample, member, ...)
+            axis = len(sample_shape)
+            shape = (*sample_shape, 1, *self.batch_shape)
+            chosen = torch.randint(self.members, shape, device=drawn.device)
+            return drawn.gather(axis, chosen).squeeze(axis)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of one level, by Chandrupatla's method within the bracket that the members' own quantiles give.
+
+        Args:
+            value: The level, a scalar in (0, 1).
+
+        Returns:
+            Of the batch shape; the distribution function there is the level to 1e-5.
+
+        References:
+            Chandrupatla (1997), A new hybrid quadratic/bisection algorithm. doi:10.1016/S0965-9978(96)00051-8
+        """
+        flat = _made_of(self.components, lambda p: p.expand(self.components.batch_shape).reshape(self.members, -1))
+        parts = [_solve(_part(flat, slice(i, i + CHUNK)), value) for i in range(0, flat.batch_shape[1], CHUNK)]
+        return torch.cat(parts).view(self.batch_shape)
+
+
+def _solve(components: Distribution, level: Tensor) -> Tensor:
+    """The quantile of each mixture of (member, mixture)."""
+    own = components.icdf(level.to(components.mean))
+    low, high = own.amin(0), own.amax(0)
+    found = 0.5 * (low + high)
+    todo = torch.arange(len(found), device=found.device)
+    # The first guess is the quantile of a normal of the same mean and variance.
+    mean = components.mean.mean(0)
+    spread = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
+    guess = (mean + torch.special.ndtri(level.to(mean)) * spread - low) / (high - low)
+    t = torch.nan_to_num(guess, nan=0.5).clamp(0.02, 0.98)
+    x1, x2 = low, high
+    f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
+    x3, f3 = x1, f1
+    for _ in range(60):
+        x = x1 + t * (x2 - x1)
+        f = components.cdf(x).mean(0) - level
+        found[todo] = x
+        same = (f < 0) == (f1 < 0)
+        x3, f3 = torch.where(same, x1, x2), torch.where(same, f1, f2)
+        x2, f2 = torch.where(same, x2, x1), torch.where(same, f2, f1)
+        x1, f1 = x, f
+        open_ = f.abs() > TOLERANCE  # NaN counts as solved: there is nothing to find
+        if not bool(open_.any()):
+            break
+        if int(open_.sum()) < 0.7 * len(todo):
+            todo, components = todo[open_], _part(components, open_)
+            x1, x2, x3, f1, f2, f3 = (v[open_] for v in (x1, x2, x3, f1, f2, f3))
+        t = _next_step(x1, x2, x3, f1, f2, f3)
+    return found
+
+
+def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
+    """Where between x1 and x2 to look next: inverse quadratic interpolation where it is safe, else the middle."""
+    xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
+    safe = (phi.square() < xi) & ((1 - phi).square() < 1 - xi)
+    quadratic = f1 / (f1 - f2) * f3 / (f3 - f2) + (x3 - x1) / (x2 - x1) * f1 / (f1 - f3) * f2 / (f2 - f3)
+    return torch.where(safe & torch.isfinite(quadratic), quadratic, 0.5).clamp(1e-4, 1 - 1e-4)
+
+
+def _part(flat: Distribution, part: slice | Tensor) -> Distribution:
+    return _made_of(flat, lambda p: p[:, part])
+
+
+def _made_of(components: Distribution, change: Callable[[Tensor], Tensor]) -> Distribution:
+    """The same family with its parameters changed."""
+    parameters: dict[str, Any] = {name: change(getattr(components, name)) for name in components.arg_constraints}
+    return type(components)(**parameters, validate_args=False)
