@@ -10,7 +10,7 @@ from stgate.lazy import attach
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from stgate import calibration, data, metrics, models, nn, plot, simulate
+    from stgate import calibration, data, inference, metrics, models, nn, plot, simulate
     from stgate.calibrating import calibrate, recalibrate
     from stgate.data.read import open_panel
     from stgate.evaluation import evaluate
@@ -34,6 +34,7 @@ __all__ = [
     "evaluate",
     "forecast",
     "from_lattice",
+    "inference",
     "metrics",
     "models",
     "nn",
@@ -61,6 +62,7 @@ __getattr__, __dir__ = attach(
         "evaluate": "stgate.evaluation",
         "forecast": "stgate.forecasting",
         "from_lattice": "stgate.lattice",
+        "inference": "stgate.inference",
         "metrics": "stgate.metrics",
         "models": "stgate.models",
         "nn": "stgate.nn",
