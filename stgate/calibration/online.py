@@ -65,9 +65,8 @@ class OnlineConformal:
         self.groups = np.zeros((self.longest, cells), "int8")
         self.issued = np.full(self.longest, -1)  # which origin each place of the ring holds
         self.used = np.full((min(self.longest, leads + 1), len(self.levels), leads, cells), np.nan, "float32")
-        self.missed = np.repeat(1 - self.levels[:, None], groups, 1)[:, None].repeat(
-            leads, 1
-        )  # α, (level, lead, group)
+        shape = (len(self.levels), leads, groups)
+        self.missed = np.broadcast_to(1 - self.levels[:, None, None], shape).copy()  # α of each
         self.count = 0
         self._sort()
 
@@ -110,8 +109,8 @@ class OnlineConformal:
         there = ~np.isnan(known)
         for group in np.unique(self.groups[place][there]):
             chosen = there & (self.groups[place] == group)
-            step = self.rate * (1 - self.levels)
-            self.missed[:, lead, group] += step * (1 - self.levels - miss[:, chosen].mean(1))
+            nominal = 1 - self.levels
+            self.missed[:, lead, group] += self.rate * nominal * (nominal - miss[:, chosen].mean(1))
 
     def _sort(self) -> None:
         """Sort the window's scores of each group; a group that is too small takes those of a wider one."""

@@ -9,6 +9,8 @@ from scipy import stats
 from torch.distributions import LogNormal, Normal
 
 from stgate.inference import Mixture
+from stgate.metrics import crps_lognormal, crps_normal_mixture
+from stgate.metrics.torch import crps_of
 
 
 def normals(members=16, count=200, seed=0, spread=2.0, dtype=torch.float32):
@@ -67,6 +69,16 @@ def test_mean_variance_density_and_draws_are_those_of_the_mixture():
     torch.testing.assert_close(mixture.aleatoric_variance, components.scale.square().mean(0))
     x = torch.tensor([0.3, -1.0], dtype=torch.float64)
     torch.testing.assert_close(mixture.log_prob(x).exp(), components.log_prob(x).exp().mean(0))
+
+
+def test_the_crps_of_a_mixture_is_that_of_its_closed_form_and_of_other_families_comes_from_quantiles():
+    components = normals(members=5, count=300, dtype=torch.float64)
+    truth = 2 * torch.randn(300, dtype=torch.float64)
+    expected = crps_normal_mixture(truth.numpy(), components.loc.numpy().T, components.scale.numpy().T)
+    np.testing.assert_allclose(crps_of(Mixture(components), truth), expected, rtol=1e-6, atol=1e-9)
+    lognormal = LogNormal(torch.zeros(1, 300).double(), torch.full((1, 300), 0.5).double(), validate_args=False)
+    exact = crps_lognormal(truth.exp().numpy(), 0.0, 0.5)
+    np.testing.assert_allclose(crps_of(Mixture(lognormal), truth.exp()), exact, atol=0.12)
 
 
 def test_members_that_agree_are_certain_of_the_mean():
