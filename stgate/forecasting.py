@@ -15,8 +15,8 @@ from stgate.calibrating import evaluating
 from stgate.data.history import History
 from stgate.errors import ForecastError, PanelError, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
+from stgate.intervals_over_time import MODES, over_time
 from stgate.models.forecaster import Forecaster
-from stgate.online import MODES, over_time
 from stgate.sizes import free_memory, size_text
 from stgate.spec import PanelSpec
 

@@ -71,17 +71,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.json:
         print(_json(table))
         return
-    print(
-        _text(
-            table.drop(
-                columns=[
-                    c
-                    for c in table
-                    if str(c).startswith(("interval_score", "width_") if given.bootstrap else "interval_score")
-                ]
-            )
-        )
-    )
+    left_out = ("interval_score", "width_") if given.bootstrap else "interval_score"  # a screen is only so wide
+    print(_text(table.drop(columns=[column for column in table if str(column).startswith(left_out)])))
     for note in sorted({_note(scores) for scores in scored}):
         print(f"  {note}")
 

@@ -10,6 +10,7 @@ from conftest import make_panel
 from stgate import store
 from stgate.data.modules import WindowData
 from stgate.data.stored import StoredSeries
+from stgate.models import GatedRNN
 
 
 def long_panel(days=500, missing=0.3, members=None):
@@ -61,6 +62,18 @@ def test_model_time_has_one_cell_the_mean_of_each_node():
     )
     means = WindowData(panel, "x", 6, 3, split=(1, 0, 0, 0)).cell_means()
     np.testing.assert_allclose(means[:, :, 0], values.mean((0, 1))[None], rtol=1e-6)
+
+
+def test_what_a_model_fills_with_is_the_climatology_in_own_units():
+    data = WindowData(long_panel(days=60), "y", 6, 3, future_covariates=["u"])
+    model = GatedRNN(hidden=4, fill="climatology")
+    model.adopt(data)
+    batch = next(iter(data.part_dataloader("validation")))
+    inputs, means = model.scaler(batch), data.cell_means()
+    filled = inputs.values * model.scaler.scale + model.scaler.center
+    gone = batch["past"].isnan()
+    assert gone.any()
+    torch.testing.assert_close(filled[gone], means[batch["past_cell"]][gone], rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_after_the_training_part_is_used():
