@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, missing_names, needed
+from stgate.calibration.conformal import needed
+from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, missing_names
 from stgate.data.history import History
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch

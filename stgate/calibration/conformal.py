@@ -9,13 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def rank(count: int, level: float) -> int:
+def rank(count: ArrayLike, level: ArrayLike) -> NDArray[np.int64]:
     """Which order statistic of `count` scores covers a new one with probability `level`: ceil((count + 1) level).
 
-    >>> rank(99, 0.9), rank(9, 0.95)
-    (90, 10)
+    >>> rank([99, 9], [0.9, 0.95]).tolist()
+    [90, 10]
     """
-    return max(math.ceil(round((count + 1) * level, 9)), 1)  # 100 * 0.07 is 7.000000000000001 in floats
+    exact = np.round((np.asarray(count) + 1) * np.asarray(level), 9)  # 100 * 0.07 is 7.000000000000001 in floats
+    ranks: NDArray[np.int64] = np.maximum(np.ceil(exact), 1).astype("int64")
+    return ranks
+
+
+def needed(level: float) -> int:
+    """How many cases the finite-sample quantile of a level needs: the least n with ceil((n + 1) level) <= n.
+
+    >>> needed(0.9), needed(0.95)
+    (9, 19)
+    """
+    return math.ceil(round(level / (1 - level), 9))
 
 
 def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArray[np.float64]:
@@ -48,7 +59,7 @@ def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArra
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
     counts = (~np.isnan(ordered)).sum(0)
-    ranks = np.maximum(np.ceil(np.round((counts + 1) * level, 9)), 1).astype("int64")
+    ranks = rank(counts, level)
     padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])
     picked = np.take_along_axis(padded, np.minimum(ranks - 1, len(ordered))[None], axis=0)[0]
     return np.where(ranks > counts, np.inf, picked)

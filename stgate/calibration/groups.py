@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stgate.calibration.conformal import conformal_quantile
+from stgate.calibration.conformal import conformal_quantile, needed
 
 EDGES = (1, 2, 3, 5, 9, 17, 33)
 """Steps since a node was last observed, at the origin, from which on a further group begins."""
@@ -42,15 +41,6 @@ def missing_names(edges: Sequence[int] = EDGES) -> list[str]:
         else:
             names.append(f"{first} to {after - 1} steps before")
     return names
-
-
-def needed(level: float) -> int:
-    """How many cases the finite-sample quantile of a level needs: the least n with ceil((n + 1) level) <= n.
-
-    >>> needed(0.9), needed(0.95)
-    (9, 19)
-    """
-    return math.ceil(round(level / (1 - level), 9))
 
 
 def grouped_conformal(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stgate.calibration.conformal import rank
 from stgate.calibration.groups import EDGES, missing_groups
 
 
@@ -157,11 +158,11 @@ class OnlineConformal:
                 table[..., group] = self.initial
                 continue
             wanted = 1 - self.missed[..., group]  # (level, lead)
-            rank = np.ceil(np.round((count + 1) * wanted, 9)).astype("int64")
-            held = np.clip(rank, 1, count)
+            wished = rank(count, wanted)
+            held = np.minimum(wished, count)
             factor = np.take_along_axis(ordered, held.T - 1, axis=1).T
             lacking = np.maximum(wanted - count / (count + 1), 0)
-            table[..., group] = factor * np.exp(np.where(rank > count, lacking / (1 - nominal), 0.0))
+            table[..., group] = factor * np.exp(np.where(wished > count, lacking / (1 - nominal), 0.0))
         return table
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -101,6 +101,8 @@ def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int |
             frame = pd.read_parquet(path, engine="pyarrow")
         else:
             return _csv(path, dialect or Dialect(), label)
+    except LookupError as error:
+        raise RequestError(f"encoding {(dialect or Dialect()).encoding!r}: not known; write it as latin-1") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
         hint = "; give its --encoding, such as latin-1" if isinstance(error, UnicodeDecodeError) else ""

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from stgate.calibration import conformal_quantile, grouped_conformal, missing_groups
-from stgate.calibration.groups import missing_names, needed
+from stgate.calibration.conformal import needed
+from stgate.calibration.groups import missing_names
 
 LEVELS = [0.5, 0.75, 0.9375]  # exact in binary: crepes floors in floats
 

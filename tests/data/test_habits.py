@@ -78,6 +78,8 @@ def test_coordinates_are_written_as_the_table_is(tmp_path):
     wide = written(tmp_path, WIDE.replace("a,b", "ä,b").replace(",", ";"), encoding="latin-1")
     with pytest.raises(StoreError, match="give its --encoding, such as latin-1"):
         read_tables(wide, name="y", separator=";")
+    with pytest.raises(RequestError, match="encoding 'utf-99': not known"):
+        read_tables(wide, name="y", separator=";", encoding="utf-99")
     panel = read_tables(wide, name="y", separator=";", decimal=",", encoding="latin-1", coords=places)
     assert panel["node"].values.tolist() == ["ä", "b"] and panel["lat"].values.tolist() == [51.5, 52]
 
