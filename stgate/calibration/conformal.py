@@ -55,14 +55,7 @@ def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArra
     >>> conformal_quantile([3.0, 1.0, 2.0, 4.0], 0.9)
     array(inf)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
-    counts = (~np.isnan(ordered)).sum(0)
-    ranks = rank(counts, level)
-    padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])
-    picked = np.take_along_axis(padded, np.minimum(ranks - 1, len(ordered))[None], axis=0)[0]
-    return np.where(ranks > counts, np.inf, picked)
+    return np.asarray(_quantiles(scores, [level], axis)[0])
 
 
 def split_conformal(scores: ArrayLike, levels: Sequence[float]) -> NDArray[np.float64]:
@@ -75,4 +68,20 @@ def split_conformal(scores: ArrayLike, levels: Sequence[float]) -> NDArray[np.fl
     Returns:
         (level, ...), non-decreasing in the level; infinite where there are too few cases.
     """
-    return np.stack([conformal_quantile(scores, level) for level in levels])
+    return _quantiles(scores, levels, 0)
+
+
+def _quantiles(scores: ArrayLike, levels: Sequence[float], axis: int) -> NDArray[np.float64]:
+    """(level, ...), from one sort."""
+    for level in levels:
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {level}")
+    ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
+    counts = (~np.isnan(ordered)).sum(0)
+    padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])
+    picked = []
+    for level in levels:
+        ranks = rank(counts, level)
+        value = np.take_along_axis(padded, np.minimum(ranks - 1, len(ordered))[None], axis=0)[0]
+        picked.append(np.where(ranks > counts, np.inf, value))
+    return np.stack(picked)

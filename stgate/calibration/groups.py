@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stgate.calibration.conformal import conformal_quantile, needed
+from stgate.calibration.conformal import conformal_quantile, needed, split_conformal
 
 EDGES = (1, 2, 3, 5, 9, 17, 33)
 """Steps since a node was last observed, at the origin, from which on a further group begins."""
@@ -69,20 +69,29 @@ def grouped_conformal(
     >>> factors.ravel().tolist(), source.ravel().tolist()
     ([3.0, 3.0], [0, 1])
     """
-    narrow, given = np.asarray(group), np.asarray(scores, "float64")
+    narrow = np.asarray(group)
+    given: NDArray[np.float64] = np.asarray(scores, "float64")
     count = len(np.asarray(chain[0])) if chain else int(narrow.max()) + 1
     kinds = [np.arange(count), *(np.asarray(wider) for wider in chain)]
-    per_level = np.broadcast_to(given, (len(levels), *given.shape[1:]))
-    factors = np.empty((count, len(levels), *given.shape[2:]))
+    least = np.array([max(minimum, needed(level)) for level in levels]).reshape(-1, *[1] * (given.ndim - 2))
+    everything = _quantiles(given, levels)
+    factors = np.repeat(everything[None], count, axis=0)
     source = np.full(factors.shape, len(kinds), "int64")
-    for i, level in enumerate(levels):
-        factors[:, i] = conformal_quantile(per_level[i], level)
-        for kind in range(len(kinds) - 1, -1, -1):  # from wide to narrow: the narrowest that is large enough stays
-            of_case = kinds[kind][narrow]
-            for wider in np.unique(of_case):
-                mine, inside = per_level[i][of_case == wider], kinds[kind] == wider
-                enough = (~np.isnan(mine)).sum(0) >= max(minimum, needed(level))
-                if enough.any():
-                    factors[inside, i] = np.where(enough, conformal_quantile(mine, level), factors[inside, i])
-                    source[inside, i] = np.where(enough, kind, source[inside, i])
+    for kind in range(len(kinds) - 1, -1, -1):  # from wide to narrow: the narrowest that is large enough stays
+        of_case = kinds[kind][narrow]
+        for wider in np.unique(of_case):
+            chosen, inside = of_case == wider, kinds[kind] == wider
+            mine = given if chosen.all() else given[:, chosen]
+            enough = (~np.isnan(mine)).sum(1) >= least  # (level, ...)
+            if enough.any():
+                quantiles = everything if chosen.all() else _quantiles(mine, levels)
+                factors[inside] = np.where(enough, quantiles, factors[inside])
+                source[inside] = np.where(enough, kind, source[inside])
     return np.maximum.accumulate(factors, axis=1), source
+
+
+def _quantiles(scores: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
+    """(level, ...), of scores (level or 1, case, ...)."""
+    if len(scores) == 1:
+        return split_conformal(scores[0], levels)
+    return np.stack([conformal_quantile(own, level) for own, level in zip(scores, levels, strict=True)])
