@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from stgate import __version__
-from stgate.errors import StgateError, did_you_mean
+from stgate.errors import StgateError, StgateWarning, did_you_mean
 
 COMMANDS = {
     "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
@@ -60,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
     try:
-        return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
+        with _warnings_told():
+            return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
     except StgateError as error:
         if debug:
             raise
@@ -77,6 +81,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Print our warnings as one line each, and each but once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StgateWarning)
+        usual, told = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:  # noqa: ANN401
+            if not issubclass(category, StgateWarning):
+                usual(message, category, *rest)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"stgate: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _fail(message: str, code: int) -> int:

@@ -54,8 +54,16 @@ class SimulationError(StgateError):
     exit_code = 1
 
 
-class SimulationWarning(UserWarning):
+class StgateWarning(UserWarning):
+    """Base of all warnings; the command prints them as one line each."""
+
+
+class SimulationWarning(StgateWarning):
     """A simulation will run, but its result may not be what was wanted."""
+
+
+class InferenceWarning(StgateWarning):
+    """Weights will be inferred, but in another way than was asked for."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ from stgate.data.modules import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecast_schema import quantiles_of  # noqa: E402
 from stgate.models import checkpoint as ckpt  # noqa: E402
-from stgate.models.forecaster import Forecaster  # noqa: E402
+from stgate.models.forecaster import FAMILIES, Forecaster  # noqa: E402
 
 for _name in models.__all__:  # a bare class name is known once its class is imported
     getattr(models, _name)
@@ -114,9 +114,9 @@ class ForecasterCLI(LightningCLI):
         for name, stored in self.checkpoint["hyper_parameters"].items():
             given = model.init_args.get(name)
             given = given.as_dict() if hasattr(given, "as_dict") else given
-            if name == "likelihood" and isinstance(given, dict):
-                given = {**given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
-            if name == "likelihood" and given is None:
+            if name in FAMILIES and isinstance(given, dict):
+                given = {"init_args": {}, **given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
+            if name in FAMILIES and given is None:
                 continue
             if not name.startswith("_") and given != stored:
                 raise RequestError(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from stgate import store
 from stgate.commands.parser import Parser, progress, said
-from stgate.commands.systems import add_parameters, listing, system_of, warnings_told
+from stgate.commands.systems import add_parameters, listing, system_of
 from stgate.simulate.exponents import lyapunov
 from stgate.simulate.registry import SYSTEMS
 
@@ -48,8 +48,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     run_options = {
         n: getattr(given, n) for n in ("exponents", "duration", "transient", "step", "members", "seed", "force")
     }
-    with warnings_told():
-        found = lyapunov(name, **values, **run_options, progress=progress(f"lyapunov {title}", "steps"))
+    found = lyapunov(name, **values, **run_options, progress=progress(f"lyapunov {title}", "steps"))
     print(json.dumps(_plain(found)) if given.json else table(found))
     if out:
         found.attrs["history"] = store.history(f"{command} {' '.join(arguments)}")

@@ -8,31 +8,32 @@ from collections.abc import Iterable
 
 from jsonargparse import ArgumentParser
 
+from stgate.configured import Configured
 from stgate.errors import did_you_mean
 from stgate.models import checkpoint as ckpt
-from stgate.models.forecaster import Forecaster
+from stgate.models.forecaster import FAMILIES, Forecaster
 
 KEY = r'Parser key "([\w.]+)": '
+WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
+"""How a nested parser's message stands inside that of the option whose value it reads."""
+FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
+UNKNOWN = "no such option"
 
 
 def tidy(message: str, parser: ArgumentParser) -> str:
     """One line for a message of the fit parser; what is not recognised is shortened."""
     text = " ".join(message.split())
-    # A nested parser has made its line already: it stands inside the outer message.
     if found := re.search(r"- (\w+ \S+: (?:must be|a share|a positive)[^-]*?) - Expected", text):
         return f"--model.{found[1]}"
-    if found := re.search(r"Errors: - --(\S+) (.+?) - Expected a <class 'NoneType'>", text):
-        return f"--{'' if found[1].startswith('model') else 'model.'}{found[1]} {found[2]}"
-    if found := re.search(r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'", text):
+    if found := re.match(WRAPPED, text):
+        nested = re.match(r"NestedArg\(key='([\w.]+)'", found[3])
+        parts = ["model", found[1] if found[1] != "model" else "", nested[1] if nested else ""]
+        return _within(".".join(filter(None, parts)), found[2])
+    if found := re.search(FORBIDDEN, text):
         known = [*_options(parser), *(f"--model.{name}" for name in _model_options())]
         return _unknown((found[1] or found[2]).split("=")[0], known)
     if found := re.search(r"Option '(\w+)' is not accepted", text):
-        owners = _model_options()
-        if found[1] in owners:
-            return (
-                f"--model.{found[1]}: not an option of this model, but of {', '.join(owners[found[1]])}; leave it out"
-            )
-        return _unknown(f"model.{found[1]}", [f"--model.{name}" for name in owners])
+        return f"--{found[1]}: {UNKNOWN}"
     if found := re.search(r"required: (.+)", text):
         names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
         return f"still needed: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
@@ -41,11 +42,44 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
         return f"--{option} {found[2]}: expected {found[1]}"
     if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):
-        name = found[1] or found[2]
-        known = forecasters() if option == "model" else []
-        hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
-        return f"--{option} {name}: no such class; {hint}"
+        return _no_class(option, found[1] or found[2])
     return text[:300]
+
+
+def _within(option: str, inner: str) -> str:
+    """The message of a nested parser, told of the option by its whole name."""
+    if found := re.search(r"Expected a dot import path string: (\S+)", inner):
+        return _no_class(option, found[1])
+    if "is abstract" in inner:  # an option of a class that was not named
+        owner = option.rsplit(".", 1)[0]
+        return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
+    body = re.sub(r"^--\S+?(:? )", r"\1", inner)
+    if body != f": {UNKNOWN}":
+        return f"--{option}{body}"
+    owner, name = option.rsplit(".", 1)
+    if owner != "model":
+        parts = (inspect.signature(kind).parameters for kind in _subclasses(owner))
+        return _unknown(option, [f"--{owner}.{o}" for options in parts for o in options])
+    owners = _model_options()
+    if name in owners:
+        return f"--{option}: not an option of this model, but of {', '.join(owners[name])}; leave it out"
+    return _unknown(option, [f"--model.{o}" for o in owners])
+
+
+def _no_class(option: str, name: str) -> str:
+    known = _classes(option)
+    hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
+    return f"--{option} {name}: no such class; {hint}"
+
+
+def _classes(option: str) -> list[str]:
+    """Names that an option of ours can have."""
+    return forecasters() if option == "model" else [kind.__name__ for kind in _subclasses(option)]
+
+
+def _subclasses(option: str) -> list[type[Configured]]:
+    family = FAMILIES.get(option.rsplit(".", 1)[-1])
+    return family.__subclasses__() if family else []
 
 
 def forecasters() -> list[str]:
@@ -55,7 +89,8 @@ def forecasters() -> list[str]:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     option = name if name.startswith("-") else f"--{name}"
-    return f"{option}: no such option; {did_you_mean(option, known)}"
+    known = list(known)
+    return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
 
 
 def _model_options() -> dict[str, list[str]]:

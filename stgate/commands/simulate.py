@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from stgate import store
 from stgate.commands.parser import Parser, progress, said
-from stgate.commands.systems import add_parameters, listing, system_from, system_of, warnings_told
+from stgate.commands.systems import add_parameters, listing, system_from, system_of
 from stgate.errors import Interrupted, RequestError, StoreError
 from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
@@ -28,18 +28,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser, names = _parser(command, name)
     given = parser.parse(rest)
     system = system_from(name, given, names)
-    with warnings_told():
-        options = _options(given)
-        if given.dry_run:
-            if given.out is not None:
-                store.check_out(given.out, overwrite=given.overwrite or given.resume)
-            print(_dry_run(Plan.make(system, options)))
-            return
-        if given.out is None:
-            raise RequestError(f"the following arguments are required: --out; see {parser.prog} --help")
-        options["history"] = store.history(f"{command} {' '.join(arguments)}")
-        options["progress"] = progress(f"simulating {name}", "steps")
-        _run(system, options, given)
+    options = _options(given)
+    if given.dry_run:
+        if given.out is not None:
+            store.check_out(given.out, overwrite=given.overwrite or given.resume)
+        print(_dry_run(Plan.make(system, options)))
+        return
+    if given.out is None:
+        raise RequestError(f"the following arguments are required: --out; see {parser.prog} --help")
+    options["history"] = store.history(f"{command} {' '.join(arguments)}")
+    options["progress"] = progress(f"simulating {name}", "steps")
+    _run(system, options, given)
 
 
 def _parser(command: str, name: str) -> tuple[Parser, list[str]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
 from stgate.commands.parser import Parser
-from stgate.errors import RequestError, SimulationWarning, did_you_mean
+from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.registry import SYSTEMS, build
 from stgate.simulate.system import System
 
@@ -70,23 +67,6 @@ def listing(command: str, names: Sequence[str]) -> str:
         summary = str(SYSTEMS[name].__doc__).strip().splitlines()[0].rstrip(".")
         lines.append(f"  {name.replace('_', '-'):<22}{summary}")
     return "\n".join([*lines, "", f"  stgate {command} SYSTEM --help   the options of a system", ""])
-
-
-@contextmanager
-def warnings_told() -> Iterator[None]:
-    """Print warnings of simulations as one line each."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", SimulationWarning)
-        usual = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:  # noqa: ANN401
-            if issubclass(category, SimulationWarning):
-                print(f"stgate: warning: {message}", file=sys.stderr)
-            else:
-                usual(message, category, *rest)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 def _arguments(kind: type[System]) -> dict[str, str]:

@@ -22,6 +22,7 @@ class Statistics:
         static_center: (static,).
         static_scale: (static,).
         node_scale: (node, target), standard deviation node by node: the sigma of chaotic scores.
+        observed: Observed values of all targets.
     """
 
     center: Tensor
@@ -29,6 +30,7 @@ class Statistics:
     static_center: Tensor
     static_scale: Tensor
     node_scale: Tensor
+    observed: int
 
     @classmethod
     def of(cls, series: Series, spec: PanelSpec, rows: tuple[int, int]) -> Statistics:
@@ -61,6 +63,7 @@ class Statistics:
             static_center=fixed.mean.float(),
             static_scale=fixed.spread,
             node_scale=nodes.spread,
+            observed=int(nodes.count.sum()),
         )
 
 

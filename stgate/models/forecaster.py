@@ -18,11 +18,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate.configured import Configured
 from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
 from stgate.forecast_schema import quantiles_of
+from stgate.inference.base import Inference, PointEstimate
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
@@ -40,6 +42,7 @@ class Forecaster(L.LightningModule, ABC):
 
     Args:
         likelihood: What the network's outputs mean; Normal when None.
+        inference: How weights become distributions, of `stgate.inference`; PointEstimate, a single set, when None.
         fill: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
@@ -52,19 +55,20 @@ class Forecaster(L.LightningModule, ABC):
     def __init__(
         self,
         likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
         fill: str = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         check_fill(fill)
-        self.likelihood, self.fill = likelihood or Normal(), fill
+        self.likelihood, self.inference, self.fill = likelihood or Normal(), inference or PointEstimate(), fill
         # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
         options = inspect.signature(type(self)).parameters
         ours = inspect.signature(Forecaster).parameters
-        self.save_hyperparameters(ignore=["likelihood", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())])
-        if "likelihood" in options:
-            self.save_hyperparameters({"likelihood": self.likelihood.config()})
+        left_out = [*FAMILIES, "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        self.save_hyperparameters(ignore=left_out)
+        self.save_hyperparameters({name: getattr(self, name).config() for name in FAMILIES if name in options})
         for name, value in self.hparams.items():
             if isinstance(value, np.generic):
                 self.hparams[name] = value.item()
@@ -73,6 +77,7 @@ class Forecaster(L.LightningModule, ABC):
         self.calibration: dict[str, Any] | None = None
         self.network: nn.Module | None = None
         self._seed: int | None = None
+        self._cases = 1
         self.scores = nn.ModuleDict()
         for stage in STAGES:
             made = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
@@ -88,13 +93,16 @@ class Forecaster(L.LightningModule, ABC):
 
     def forward(self, batch: Batch) -> Distribution:
         """The forecast of a raw batch, in own units: batch shape (batch, lead, node, target)."""
-        raw: Tensor = self.built(self.scaler(batch))
+        return self.inference.predictive(self.members(batch))
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
+        """Each member's forecast, (member, batch, lead, node, target); without that axis where there is but one."""
+        raw: Tensor = self.built(self.scaler(batch), *options)
         return self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
 
     def training_forward(self, batch: Batch) -> Distribution:
-        """The forecast whose likelihood is maximised; it may have fewer leads than `forward`'s."""
-        forecast: Distribution = self(batch)
-        return forecast
+        """The forecasts whose likelihood is maximised, as `members`; they may have fewer leads than `forward`'s."""
+        return self.members(batch)
 
     # Building
 
@@ -141,6 +149,7 @@ class Forecaster(L.LightningModule, ABC):
         self.spec = data.spec
         self.configure_model()
         statistics = data.statistics()
+        self._cases = statistics.observed
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(self.scaler, name).copy_(getattr(statistics, name))
         if isinstance(self.scaler.fill, Climatology):
@@ -156,7 +165,7 @@ class Forecaster(L.LightningModule, ABC):
         cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
         fill = make_fill(self.fill, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), fill)
-        self.network = self.build(spec)
+        self.network = self.inference.wrap(lambda: self.build(spec))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with one cycle of the learning rate unless another schedule was given."""
@@ -183,8 +192,20 @@ class Forecaster(L.LightningModule, ABC):
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Mean negative log-likelihood of the batch's observed targets."""
-        return self._step(batch, "train", self.training_forward(batch))
+        """Mean negative log-likelihood of the batch's observed targets, and what the inference adds to it."""
+        loss = self._step(batch, "train", self.training_forward(batch))
+        return self.inference.objective(loss, self.built, self._cases)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As Lightning does, but the norm of each member's gradient apart."""
+        by_norm = gradient_clip_val and gradient_clip_algorithm in (None, "norm")
+        if not by_norm or not self.inference.clip_gradients(self.built, float(gradient_clip_val or 0)):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The training loss, and over all leads the error of the median, the CRPS and the coverage.
@@ -226,14 +247,14 @@ class Forecaster(L.LightningModule, ABC):
             }
 
     def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:
-        leads = forecast.batch_shape[1]
+        leads = forecast.batch_shape[-3]
         trained = min(self.training_leads(), leads)
-        target = batch["target"][:, :leads]
+        target = batch["target"][:, :leads]  # each member's, where the forecast has an axis of them
         # A baseline may have no forecast where it has nothing to go by: not scored there.
         observed = ~torch.isnan(target) & ~torch.isnan(forecast.mean)
         # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
         filled = torch.where(observed, target, forecast.mean.detach())
-        losses, seen = -forecast.log_prob(filled)[:, :trained], observed[:, :trained]
+        losses, seen = -forecast.log_prob(filled)[..., :trained, :, :], observed[..., :trained, :, :]
         self._log(stage, "loss", losses.detach(), seen)
         with torch.no_grad():
             self._log(stage, "mae", target, forecast)
@@ -267,6 +288,7 @@ class Forecaster(L.LightningModule, ABC):
             "spec": self.fitted_spec.to_dict(),
             "calibration": self.calibration,
             "seed": self._seed,
+            "cases": self._cases,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -276,6 +298,7 @@ class Forecaster(L.LightningModule, ABC):
         if self.spec is not None and self.spec != spec:
             raise RequestError(_difference(spec, self.spec))
         self.spec, self.calibration, self._seed = spec, ours["calibration"], ours["seed"]
+        self._cases = ours["cases"]
         self.configure_model()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -311,8 +334,7 @@ class Forecaster(L.LightningModule, ABC):
         if not issubclass(kind, cls):
             raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
         options = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-        if "likelihood" in options:
-            options["likelihood"] = Likelihood.from_config(options["likelihood"])
+        options |= {name: family.from_config(options[name]) for name, family in FAMILIES.items() if name in options}
         model = kind(**options)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
@@ -328,6 +350,9 @@ class Forecaster(L.LightningModule, ABC):
 
 
 STAGES = ("train", "val", "test")
+
+FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference}
+"""Options that are parts: a checkpoint holds their name and options."""
 
 
 def one_cycle(step: int, steps: int) -> float:

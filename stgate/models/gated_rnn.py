@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from stgate.data.windows import Batch
 from stgate.errors import RequestError
+from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
 from stgate.nn.likelihoods import Likelihood
 from stgate.nn.recurrent import GatedRecurrentNetwork
@@ -28,6 +29,7 @@ class GatedRNN(Forecaster):
         halo: Neighbours on either side that a node sees; for rings and lattices.
         dropout: Share of the state dropped in training.
         likelihood: See `Forecaster`.
+        inference: See `Forecaster`.
         fill: See `Forecaster`.
         optimizer: See `Forecaster`.
         lr_scheduler: See `Forecaster`.
@@ -46,11 +48,12 @@ class GatedRNN(Forecaster):
         halo: int = 0,
         dropout: float = 0.0,
         likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
         fill: str = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(likelihood, fill, optimizer, lr_scheduler)
+        super().__init__(likelihood, inference, fill, optimizer, lr_scheduler)
         if unroll is not None and (not rollout or unroll < 1):
             raise RequestError(f"unroll {unroll}: a positive number of leads, and only with rollout: true")
         for name, value, least in (("hidden", hidden, 1), ("layers", layers, 1), ("halo", halo, 0)):
@@ -80,5 +83,4 @@ class GatedRNN(Forecaster):
 
     def training_forward(self, batch: Batch) -> Distribution:
         """Only the leads that the loss counts: a roll-out need not run on."""
-        raw = self.built(self.scaler(batch), self.training_leads())
-        return self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        return self.members(batch, self.training_leads())

@@ -186,6 +186,30 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
     refused(stgate_command("test", *given, "--data.horizon", 7), "horizon", "fitted with 6", "have 7")
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--model Ridge --model.hiden 4", ("--model.hiden", "did you mean --model.hidden?")),
+        ("--model.hidden 4", ("--model.hidden", "give --model first", "GatedRNN")),
+        ("--model.inference Ensembl", ("--model.inference Ensembl", "no such class", "did you mean Ensemble?")),
+        ("--model.likelihood Norml", ("--model.likelihood Norml", "did you mean Normal?")),
+        ("--model.inference.members 4", ("--model.inference.members", "give --model.inference first", "Ensemble")),
+        (
+            "--model.inference Ensemble --model.inference.member 4",
+            ("--model.inference.member:", "no such option", "did you mean --model.inference.members?"),
+        ),
+        ("--model.inference Ensemble --model.inference.members two", ("--model.inference.members two", "int")),
+        ("--model.inference Ensemble --model.inference.members 0", ("members 0", "at least 1")),
+        ("--model.inference MeanField --model.inference.prior laplace", ("prior 'laplace'", "normal, logistic")),
+    ],
+)
+def test_a_part_of_a_model_that_is_not_there_is_named_in_whole(stgate_command, tmp_path, saved, given, words):
+    given = given if given.startswith(("--model ", "--model.hidden")) else f"--model GatedRNN {given}"
+    arguments = ("--data.panel", saved, "--data.targets", "y", "--out", tmp_path / "run", *given.split())
+    refused(stgate_command("fit", *arguments), *words)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("command", ["forecast", "backtest"])
 def test_a_panel_that_is_not_there_is_named(stgate_command, tmp_path, checkpoint, command):
     given = (command, "nothing.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")

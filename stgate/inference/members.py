@@ -1,0 +1,114 @@
+"""Several sets of weights of one network, evaluated in one vectorised pass where its layers allow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from stgate.errors import InferenceWarning, RequestError
+
+Weights = dict[str, Tensor]
+
+
+class Members(nn.Module):
+    """Members of an ensemble: networks of one shape, each with weights of its own.
+
+    The weights and buffers of all are stacked under their own names in one of the networks, (member, ...), so that one
+    optimizer that works element by element, such as Adam, trains all of them as if each were alone. Frozen weights are
+    shared.
+
+    Args:
+        build: Makes a network; called once a member.
+        members: How many.
+        vectorized: One pass for all, rather than one after another; where a layer cannot, it falls back to the latter.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], members: int, *, vectorized: bool = True) -> None:
+        super().__init__()
+        check_members(members)
+        self.count, self.vectorized = members, vectorized
+        self.network = _stacked([build() for _ in range(members)])
+
+    def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
+        """What each network returns for these arguments: (member, ...)."""
+        return self.evaluate(self.weights(), *arguments, **options)
+
+    def weights(self) -> Weights:
+        """All that differs between members, by name: (member, ...)."""
+        frozen = {name for name, weight in self.network.named_parameters() if not weight.requires_grad}
+        tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
+        return {name: tensor for name, tensor in tensors if name not in frozen}
+
+    def evaluate(self, weights: Weights, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401
+        """The network with each of these sets of weights, (member, ...): (member, ...)."""
+
+        def one(own: Weights) -> Tensor:
+            made: Tensor = functional_call(self.network, own, arguments, options)
+            return made
+
+        reason = None
+        if self.vectorized:
+            try:
+                return vmap(one, randomness="different")(weights)
+            except RuntimeError as error:
+                reason = error
+        count = len(next(iter(weights.values())))
+        made = torch.stack([one({name: stack[member] for name, stack in weights.items()}) for member in range(count)])
+        if reason is not None:  # the loop went through: it is the vectorisation that this network does not allow
+            self.vectorized = False
+            if self.training:
+                why = str(reason).split(". ")[0].splitlines()[0]
+                text = f"members run one after another, {type(self.network).__name__} cannot be vectorised: {why}"
+                warnings.warn(text, InferenceWarning, stacklevel=2)
+        return made
+
+    @torch.no_grad()
+    def clip_gradients(self, limit: float) -> None:
+        """Scale each member's gradient down to this norm, where it is above."""
+        gradients = [weight.grad for weight in self.weights().values() if weight.grad is not None]
+        if not gradients:
+            return
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+        factor = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (member,)
+        for gradient in gradients:
+            gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def check_members(members: int) -> None:
+    """Refuse an ensemble of none.
+
+    Raises:
+        RequestError: Fewer than one.
+    """
+    if members < 1:
+        raise RequestError(f"members {members}: at least 1")
+
+
+def _stacked(networks: list[nn.Module]) -> nn.Module:
+    """The first network with all the networks' weights and buffers in the place of its own."""
+    first = networks[0]
+    for kind in ("_parameters", "_buffers"):
+        # By what stands there, not by name: a tied weight stays tied.
+        made: dict[Tensor, Tensor] = {}
+        for modules in zip(*(network.modules() for network in networks), strict=True):
+            held: dict[str, Tensor | None] = getattr(modules[0], kind)
+            for name, tensor in list(held.items()):
+                if tensor is None or (kind == "_parameters" and not tensor.requires_grad):
+                    continue
+                if tensor not in made:
+                    stack = torch.stack([getattr(module, kind)[name].detach() for module in modules])
+                    made[tensor] = nn.Parameter(stack) if kind == "_parameters" else stack
+                held[name] = made[tensor]
+    for module in first.modules():
+        if isinstance(module, nn.RNNBase):  # cuDNN's layout is of one set of weights
+            module.flatten_parameters = _nothing  # type: ignore[method-assign]
+    return first
+
+
+def _nothing() -> None:
+    """In the place of `flatten_parameters`."""
