@@ -14,6 +14,10 @@ from stgate.errors import InferenceWarning, RequestError
 
 Weights = dict[str, Tensor]
 
+CACHED = 2**16
+"""Numbers that a layer gives out for one member, up to which one pass for all pays on a processor: beyond it what all
+give out together leaves the cache, and a loop is faster (by a half at 2**19)."""
+
 
 class Members(nn.Module):
     """Members of an ensemble: networks of one shape, each with weights of its own.
@@ -25,13 +29,14 @@ class Members(nn.Module):
     Args:
         build: Makes a network; called once a member.
         members: How many.
-        vectorized: One pass for all, rather than one after another; where a layer cannot, it falls back to the latter.
+        vectorized: One pass for all, where it is no slower than one after another; where a layer cannot, it says so.
     """
 
     def __init__(self, build: Callable[[], nn.Module], members: int, *, vectorized: bool = True) -> None:
         super().__init__()
         check_members(members)
         self.count, self.vectorized = members, vectorized
+        self._together: dict[bool, bool] = {}  # by whether it is training
         self.network = _stacked([build() for _ in range(members)])
 
     def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
@@ -51,21 +56,42 @@ class Members(nn.Module):
             made: Tensor = functional_call(self.network, own, arguments, options)
             return made
 
-        reason = None
-        if self.vectorized:
+        if self.training not in self._together:
+            self._together[self.training] = self._pays(weights, one)
+        if self._together[self.training]:
+            return vmap(one, randomness="different")(weights)
+        return torch.stack([one(own) for own in _split(weights)])
+
+    @torch.no_grad()
+    def _pays(self, weights: Weights, one: Callable[[Weights], Tensor]) -> bool:
+        """Whether one pass for all is possible, and no slower; found out with two members that are then forgotten."""
+        if not self.vectorized:
+            return False
+        two = {name: stack[:2].clone() for name, stack in weights.items()}
+        device = next(iter(two.values())).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            sizes: list[int] = []
+            hooks = [
+                m.register_forward_hook(lambda *given: sizes.append(_size(given[2]))) for m in self.network.modules()
+            ]
             try:
-                return vmap(one, randomness="different")(weights)
-            except RuntimeError as error:
-                reason = error
-        count = len(next(iter(weights.values())))
-        made = torch.stack([one({name: stack[member] for name, stack in weights.items()}) for member in range(count)])
-        if reason is not None:  # the loop went through: it is the vectorisation that this network does not allow
-            self.vectorized = False
-            if self.training:
-                why = str(reason).split(". ")[0].splitlines()[0]
-                text = f"members run one after another, {type(self.network).__name__} cannot be vectorised: {why}"
-                warnings.warn(text, InferenceWarning, stacklevel=2)
-        return made
+                one(_split(two)[0])
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            if device.type == "cpu" and max(sizes) > CACHED:
+                return False
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("error", ".*batching rule")
+                    vmap(one, randomness="different")(two)
+            except (RuntimeError, UserWarning) as error:
+                if self.training:
+                    why = str(error).split(". ")[0].splitlines()[0]
+                    text = f"members run one after another, {type(self.network).__name__} cannot be vectorised: {why}"
+                    warnings.warn(text, InferenceWarning, stacklevel=2)
+                return False
+        return True
 
     @torch.no_grad()
     def clip_gradients(self, limit: float) -> None:
@@ -108,6 +134,16 @@ def _stacked(networks: list[nn.Module]) -> nn.Module:
         if isinstance(module, nn.RNNBase):  # cuDNN's layout is of one set of weights
             module.flatten_parameters = _nothing  # type: ignore[method-assign]
     return first
+
+
+def _split(weights: Weights) -> list[Weights]:
+    """Each member's own; taken apart at once, so that gradients are put together at once."""
+    columns = zip(*(stack.unbind(0) for stack in weights.values()), strict=True)
+    return [dict(zip(weights, column, strict=True)) for column in columns]
+
+
+def _size(given_out: object) -> int:
+    return given_out.numel() if isinstance(given_out, Tensor) else 0
 
 
 def _nothing() -> None:

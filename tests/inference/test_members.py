@@ -109,6 +109,42 @@ def test_a_layer_that_cannot_be_vectorised_runs_in_a_loop_and_says_so_once():
     assert all((weight.grad.flatten(1).abs().sum(1) > 0).all() for weight in members.parameters())
 
 
+def test_a_fallback_that_torch_only_warns_of_is_a_loop_as_well():
+    def build():
+        return nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+    networks, members, x = alone(build, 3), together(build, 3), torch.randn(4, 6, 8)
+    with pytest.warns(InferenceWarning, match="cannot be vectorised: .*batching rule"):
+        made = members(x)
+    torch.testing.assert_close(made, torch.stack([n(x) for n in networks]), atol=1e-5, rtol=1e-5)
+
+
+def test_what_would_leave_the_cache_runs_in_a_loop_without_a_word(monkeypatch):
+    from stgate.inference import members as module
+
+    calls = []
+    monkeypatch.setattr(module, "vmap", lambda f, **o: calls.append(1) or torch.func.vmap(f, **o))
+    members, small, large = together(perceptron, 2), torch.randn(10, 3), torch.randn(20_000, 3)
+    members(large), members(large)
+    assert not calls
+    members.eval()(small)
+    assert len(calls) == 2  # the trial, and the pass
+
+
+def test_finding_out_whether_it_pays_leaves_no_trace():
+    def build():
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+
+    x = torch.randn(9, 3)
+    first, second = together(build, 2), together(build, 2)
+    second._together[True] = True
+    torch.manual_seed(1)
+    one = first(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(one, second(x), atol=0, rtol=0)
+    assert int(first.network[1].num_batches_tracked[0]) == 1
+
+
 def test_an_error_of_the_networks_own_is_not_taken_for_a_missing_rule():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         together(perceptron, 2)(torch.randn(4, 5))
