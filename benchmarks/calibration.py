@@ -2,8 +2,8 @@
 
 FOLDER holds the data sets as the cards under datasets/ describe them. Each (data set, forecaster, mask seed) is one
 run, kept in results/calibration.json, so that a second call goes on where the first one stopped. Everything was chosen
-on years before the test years. Further arguments choose runs by how their names begin: gaussian/Ridge. Exit 1
-where a rolling or adaptive run misses a bar.
+on years before the test years, on other seeds of the synthetic panels. Further arguments choose runs by how their
+names begin: gaussian/Ridge. Exit 1 where rolling or adaptive intervals miss a bar.
 """
 
 import contextlib
@@ -58,11 +58,14 @@ def german(folder, seed):
 
 
 def synthetic(kind):
-    """Ten nodes with a daily cycle and noise of a known kind, a tenth lost in blocks; `shift`: more noise at last."""
+    """Forty nodes with a daily cycle and noise of a known kind, a tenth lost in blocks; two kinds shift at last.
+
+    So many that a coverage is known to a point where a node was not observed: cases within an outage are much alike.
+    """
 
     def make(folder, seed):
         rng = np.random.default_rng([seed, len(kind)])
-        steps, nodes = 9000, 10
+        steps, nodes = 9000, 40
         noise = rng.standard_normal((steps, nodes))
         cycle = np.sin(2 * np.pi * np.arange(steps) / 24)[:, None]
         if kind == "skewed":
@@ -73,18 +76,22 @@ def synthetic(kind):
             for t in range(1, steps):
                 noise[t] = 0.9 * noise[t - 1] + 0.44 * noise[t]
         values = 10 + 3 * cycle + noise
-        if kind == "shift":
-            values[7500:] += 5 * rng.standard_normal((1500, nodes))  # noise that no input foretells
+        if kind == "noise_shift":  # which no input foretells
+            values[7500:] += 5 * rng.standard_normal((1500, nodes))
+        elif kind == "level_shift":
+            values[7500:] += 3 * rng.standard_normal(nodes)  # each node's by an amount of its own
         times = pd.date_range("2020-01-01", periods=steps, freq="h")
-        panel = stgate.to_panel(pd.DataFrame(values, times, list("abcdefghij")), name="y")
+        panel = stgate.to_panel(pd.DataFrame(values, times, [f"n{i:02d}" for i in range(nodes)]), name="y")
         panel, _ = stgate.data.missing.hide(panel, "y", pattern="block", rate=0.1, length=(3, 24), seed=seed)
         return panel, "y", [str(times[k]) for k in (4500, 5000, 6500)], 24, 6
 
     return make
 
 
+SHIFTS = ("noise_shift", "level_shift")
 SETS = {
-    **{kind: (synthetic(kind), 1) for kind in ("gaussian", "skewed", "heteroscedastic", "autocorrelated", "shift")},
+    **{kind: (synthetic(kind), 1) for kind in ("gaussian", "skewed", "heteroscedastic", "autocorrelated")},
+    **{kind: (synthetic(kind), 1) for kind in SHIFTS},
     "beijing_air": (beijing, 5),
     "irish_wind": (irish, 5),
     "german_pm10": (german, 1),
@@ -131,7 +138,12 @@ def judged(hindcast, name, plain, first):
         groups = {}
         for label, there in (("observed", seen), ("not observed", ~seen)):
             mine = hit.where(there)
-            groups[label] = [round(float(mine.mean()), 2), int(mine.notnull().sum())]
+            bounds = bootstrap(mine, block=min(48, hit.sizes["init_time"] // 4))
+            groups[label] = [
+                round(float(mine.mean()), 2),
+                int(mine.notnull().sum()),
+                *(round(float(b), 2) for b in bounds),
+            ]
         score = interval_score(truth, lower, upper, level=level).values[first:]
         found[str(level)] = {
             "overall": round(float(hit.mean()), 2),
@@ -169,7 +181,7 @@ def run(make, build, epochs, folder, seed):
             plain, first = plain_rolling(hindcast, name)
         found[mode] = judged(hindcast, name, plain, first)
         assert not bool(np.isinf(hindcast[name]).any()), "an infinite interval"
-        if make is SETS["shift"][0]:
+        if make in [SETS[kind][0] for kind in SHIFTS]:
             found[mode]["after the shift"] = after_shift(hindcast, name, 1000)
     return found
 
@@ -202,7 +214,7 @@ def table(results):
         "|---|---|---|---|---|---|---|---|",
     ]
     for (name, kind), mode in itertools.product(itertools.product(SETS, FORECASTERS), MODES):
-        if name == "shift":
+        if name in SHIFTS:
             continue
         runs = [worst(v[mode]) for k, v in results.items() if k.split("/")[:2] == [name, kind]]
         if runs:
@@ -213,15 +225,15 @@ def table(results):
             lines.append(f"| {name} | {kind} | {mode} | {' | '.join(cells)} | {len(runs)} |")
     lines += [
         "",
-        "After a shift of the noise, coverage less nominal in points over steps 200 to 400 (50, 80, 90, 95 %):",
+        "After a shift, of the noise or of each node's level, coverage less nominal in points over the 200 steps from 200 "
+        "steps on (50, 80, 90, 95 %). The bar of the adaptive ones is 2:",
         "",
     ]
     for key, found in results.items():
-        if key.startswith("shift/"):
-            for mode in MODES:
-                lines.append(
-                    f"* {key.split('/')[1]}, {mode}: {', '.join(map(str, found[mode]['after the shift'].values()))}"
-                )
+        kind, forecaster, _ = key.split("/")
+        for mode in MODES if kind in SHIFTS else ():
+            figures = ", ".join(f"{value:.1f}" for value in found[mode]["after the shift"].values())
+            lines.append(f"* {kind.replace('_', ' ')}, {forecaster}, {mode}: {figures}")
     return "\n".join(lines) + "\n"
 
 
@@ -242,8 +254,20 @@ def main():
             RESULTS.write_text(f"{{\n{lines}\n}}\n")
             RESULTS.with_suffix(".md").write_text(table(results))
     print(table(results))
-    over = [worst(found[m]) for key, found in results.items() if not key.startswith("shift/") for m in MODES[1:]]
-    return any(run[name] > bar for run in over for name, bar in BARS.items())
+    return not held(results)
+
+
+def held(results):
+    """Whether rolling and adaptive intervals hold every bar: the mean over mask seeds, and the adaptive ones shifts."""
+    shifted = [v for key, v in results.items() if key.split("/")[0] in SHIFTS]
+    back = [abs(x) <= 2 for found in shifted for x in found["adaptive"]["after the shift"].values()]
+    runs = {}
+    for key, found in results.items():
+        if key.split("/")[0] not in SHIFTS:
+            for mode in MODES[1:]:
+                runs.setdefault((*key.split("/")[:2], mode), []).append(worst(found[mode]))
+    means = [np.mean([run[name] for run in same]) <= bar for same in runs.values() for name, bar in BARS.items()]
+    return all(back) and all(means)
 
 
 if __name__ == "__main__":

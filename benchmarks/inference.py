@@ -47,6 +47,7 @@ class Recurrent(nn.Module):
         self.recurrence, self.head = nn.GRU(8, 32, batch_first=True), nn.Linear(32, 2)
 
     def forward(self, x):
+        """(window, step, feature) -> (window, output)."""
         return self.head(self.recurrence(x)[0][:, -1])
 
 
@@ -108,13 +109,16 @@ def main():
     lines = [
         "# Inference",
         "",
-        "`python benchmarks/inference.py`. CPU time of a training step of 16 members (forward, backward, gradients clipped "
-        "for each, AdamW) over that of a loop over 16 networks, one thread; and how far members and networks have come "
+        "`python benchmarks/inference.py`. CPU time of a training step of 16 members (forward, backward, gradients "
+        "clipped for each, AdamW) over that of a loop over 16 networks, one thread; and how far members and networks have come "
         "apart after one step, as a share of the largest output. Bars: 1.05 and 1e-6.",
         "",
         "| network | loop, ms | ratio | apart |",
         "|---|---|---|---|",
-        *(f"| {n} | {1000 * f['loop']:.1f} | {f['ratio']:.2f} | {f['apart']:.1e} |" for n, f in figures["steps"].items()),
+        *(
+            f"| {n} | {1000 * f['loop']:.1f} | {f['ratio']:.2f} | {f['apart']:.1e} |"
+            for n, f in figures["steps"].items()
+        ),
         "",
         "One quantile of 1,000,000 mixtures of 16 normals, two threads:",
         "",

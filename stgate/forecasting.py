@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stgate import store
 from stgate.assembly import Prediction, assemble
 from stgate.calibrating import evaluating
+from stgate.calibration.recent import LOOKBACK
 from stgate.data.history import History
 from stgate.errors import ForecastError, PanelError, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
@@ -94,7 +95,8 @@ def backtest(
         calibration: Where intervals come from: `stored` (the checkpoint's, fitted once), `rolling` (the scores of the
             last origins whose truth was known by then) or `adaptive` (these, and the level asked for moves with each
             hit and miss, so that coverage comes back after a shift).
-        calibration_window: Origins that count, for the last two; those before `start` are forecast for it.
+        calibration_window: Origins that count, for the last two. As many before `start` are forecast for it, and for
+            groups of few cases up to four times as many, as far back as the checkpoint was calibrated.
         progress: Called with (windows done, windows in all).
         max_memory: As in `forecast`.
 
@@ -131,7 +133,7 @@ def backtest(
     if rate is None:
         result = _predict(model, history, rows, levels, progress)
     else:
-        warm_up = np.arange(rows[0] - every, spec.window - 2, -every)[:calibration_window][::-1]
+        warm_up = _warm_up(model, history, np.arange(rows[0] - every, spec.window - 2, -every), calibration_window)
         quantiles = quantiles_of(levels)
         made = _predictions(model, history, np.concatenate([warm_up, rows]), [0.5], progress)
         online = over_time(model, made, len(rows), quantiles, every=every, window=calibration_window, rate=rate)
@@ -147,6 +149,18 @@ def backtest(
     result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
     result.attrs["history"] = store.history("backtest")
     return result
+
+
+def _warm_up(model: Forecaster, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """Which of the rows before the first origin, the newest first, are forecast beforehand; in order of time.
+
+    Beyond the window only those since the calibration: errors of training data are smaller than those to come.
+    """
+    honest = 0
+    if model.calibration is not None:
+        begin = np.array(model.calibration["start"]).astype(history.times.dtype)
+        honest = int((history.times[rows] >= begin).sum())
+    return rows[: min(max(window, honest), LOOKBACK * window)][::-1]
 
 
 def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:

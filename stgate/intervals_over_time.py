@@ -15,7 +15,7 @@ from stgate.calibration.online import OnlineConformal
 from stgate.forecast_schema import levels_of
 from stgate.models.forecaster import Forecaster
 
-MODES = {"stored": None, "rolling": 0.0, "adaptive": 0.05}
+MODES = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
 """Which intervals a backtest has, and the step of their adaptation (chosen on years before the test years)."""
 
 

@@ -5,23 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stgate.calibration.conformal import rank
 from stgate.calibration.groups import EDGES, missing_groups
+from stgate.calibration.recent import LOOKBACK, RecentScores
+
+SHORTER = 5
+"""How many times shorter the second window of adaptive intervals is."""
+LEAK = 0.004
+"""Share by which an adapted level goes back to the nominal one with each truth: what a shift has taught is forgotten,
+else intervals would be too wide for as long as they were too narrow."""
+MEMORY = 0.98
+"""Factor by which the losses that windows are chosen by fade with each truth."""
+STATE = ("levels", "window", "rate", "edges", "minimum", "refresh", "initial", "scores", "groups", "issued")
+ADAPTED = ("given", "missed", "losses", "count")
 
 
 class OnlineConformal:
     """Rolling and adaptive conformal prediction, for each lead time and missingness group apart.
 
     The factors of a new forecast are conformal quantiles of the scores of the last `window` origins whose truth is
-    known by then, in units of the mean score of each node: a noisy one has wider intervals. With a `rate`, the level
-    that is asked for moves after each miss and each hit, so that the long-run coverage is the nominal one whatever the
-    data do; beyond the largest score a factor grows exponentially with the level that lacks, so that no interval is
-    infinite.
+    known by then; see `RecentScores`.
+
+    With a `rate` they adapt. The level that is asked for moves after each miss and each hit, for observed and
+    unobserved nodes apart, so that coverage comes back to the nominal one whatever the data do. And there is a second
+    window, a fifth as long: the two factors are averaged by how small their quantile losses were of late, so that
+    after a shift scores from before it do not count for long. No interval is infinite.
 
     Calls go in order of time: `learn` what has become known, then `issue` a forecast.
 
@@ -29,18 +40,16 @@ class OnlineConformal:
         levels: Nominal coverages, ascending.
         leads: Lead times of a forecast.
         cells: Nodes (times members) of a forecast.
-        window: Origins whose scores count. A group to which few cases belong looks further back, up to `longest`, for
-            as many as all cells have in `window` origins.
-        longest: Origins that are kept; four windows when None.
+        window: Origins whose scores count.
         rate: Step of the adaptation, γ, in units of 1 - level; 0 for plain rolling intervals.
         edges: Of the missingness groups; see `missing_groups`.
         minimum: Scores that a group needs; with fewer it takes those of all unobserved ones, then of all.
-        refresh: Origins between two sorts of the window.
+        refresh: Origins between two sorts of the scores.
         initial: (level, lead) factors while hardly anything is known.
 
     References:
         Gibbs and Candès (2021), Adaptive conformal inference under distribution shift. NeurIPS.
-        Angelopoulos, Candès, Tibshirani (2023), Conformal PID control for time series prediction. NeurIPS.
+        Gibbs and Candès (2024), Conformal inference for online prediction with arbitrary distribution shifts. JMLR 25.
     """
 
     def __init__(
@@ -50,7 +59,6 @@ class OnlineConformal:
         cells: int,
         *,
         window: int = 500,
-        longest: int | None = None,
         rate: float = 0.0,
         edges: Sequence[int] = EDGES,
         minimum: int = 50,
@@ -59,17 +67,19 @@ class OnlineConformal:
     ) -> None:
         self.levels = np.asarray(levels, "float64")
         self.window, self.rate, self.edges, self.minimum, self.refresh = window, rate, tuple(edges), minimum, refresh
-        self.longest = 4 * window if longest is None else longest
-        groups = len(self.edges) + 1
-        self.initial = np.ones((len(self.levels), leads)) if initial is None else np.asarray(initial, "float64")
-        self.scores = np.full((self.longest, leads, cells), np.nan, "float32")
-        self.groups = np.zeros((self.longest, cells), "int8")
-        self.issued = np.full(self.longest, -1)  # which origin each place of the ring holds
-        self.used = np.full((min(self.longest, leads + 1), len(self.levels), leads, cells), np.nan, "float32")
-        shape = (len(self.levels), leads, groups)
-        self.missed = np.broadcast_to(1 - self.levels[:, None, None], shape).copy()  # α of each
+        kept, groups, count = LOOKBACK * window, len(self.edges) + 1, len(self.levels)
+        self.initial = np.ones((count, leads)) if initial is None else np.asarray(initial, "float64")
+        self.scores = np.full((kept, leads, cells), np.nan, "float32")
+        self.groups = np.zeros((kept, cells), "int8")
+        self.issued = np.full(kept, -1)  # which origin each place of the ring holds
+        lengths = (window, max(window // SHORTER, 1)) if rate > 0 else (window,)
+        self.windows = [RecentScores(length, groups, cells, minimum) for length in lengths]
+        sides = (count, leads, 2)  # observed at the origin, or not
+        self.missed = np.broadcast_to(1 - self.levels[:, None, None], sides).copy()  # α of each
+        self.losses = np.zeros((1 + len(lengths), *sides))  # of what was issued, and of what each window would have
+        remembered = min(kept, leads + 1) if rate > 0 else 0
+        self.given = np.full((remembered, 1 + len(lengths), count, leads, cells), np.nan, "float32")
         self.count = 0
-        self._sort()
 
     def issue(self, since: ArrayLike) -> NDArray[np.float64]:
         """The factors of the next forecast.
@@ -81,13 +91,19 @@ class OnlineConformal:
             (level, lead, cell), finite, non-decreasing in the level.
         """
         if self.count % self.refresh == 0:
-            self._sort()
+            newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
+            for recent in self.windows:
+                recent.sort(self.scores, self.groups, newest)
         group = missing_groups(since, self.edges)
-        table = np.maximum.accumulate(self._table(), axis=0)  # (level, lead, group)
-        factors: NDArray[np.float64] = (table[..., group] * self.scale).astype("float64")
-        place = self.count % self.longest
+        side = np.minimum(group, 1)
+        wanted = 1 - self.missed[..., np.minimum(np.arange(len(self.edges) + 1), 1)]  # (level, lead, group)
+        tables = [(recent.factors(self.levels, wanted, self.initial), recent.scale) for recent in self.windows]
+        each = np.stack([table[..., group] * scale for table, scale in tables])  # (window, level, lead, cell)
+        factors: NDArray[np.float64] = np.maximum.accumulate((each * self._weights()[..., side]).sum(0), axis=0)
+        place = self.count % len(self.scores)
         self.scores[place], self.groups[place], self.issued[place] = np.nan, group, self.count
-        self.used[self.count % len(self.used)] = factors
+        if self.rate > 0:
+            self.given[self.count % len(self.given)] = np.stack([factors, *each])
         self.count += 1
         return factors
 
@@ -99,118 +115,67 @@ class OnlineConformal:
             lead: Index of the lead.
             scores: (cell,), |truth - median| / scale; NaN where the truth is missing.
         """
-        place = number % self.longest
+        place = number % len(self.scores)
         if self.issued[place] != number:
             return
         known = np.asarray(scores, "float64")
         self.scores[place, lead] = known
-        if self.rate == 0 or number < self.count - len(self.used):
+        if number < self.count - len(self.given):
             return
-        miss = known > self.used[number % len(self.used), :, lead]  # (level, cell)
-        there = ~np.isnan(known)
-        for group in np.unique(self.groups[place][there]):
-            chosen = there & (self.groups[place] == group)
-            nominal = 1 - self.levels
-            self.missed[:, lead, group] += self.rate * nominal * (nominal - miss[:, chosen].mean(1))
+        given = self.given[number % len(self.given), :, :, lead]  # (window, level, cell)
+        nominal = 1 - self.levels
+        for side in (0, 1):
+            chosen = ~np.isnan(known) & (np.minimum(self.groups[place], 1) == side)
+            if chosen.any():
+                over = known[chosen] - given[..., chosen]
+                loss = np.maximum(self.levels[:, None] * over, -nominal[:, None] * over).mean(-1)  # (window, level)
+                self.losses[:, :, lead, side] = MEMORY * self.losses[:, :, lead, side] + loss
+                miss = (over[0] > 0).mean(-1)
+                self.missed[:, lead, side] += self.rate * nominal * (nominal - miss)
+        self.missed[:, lead] += LEAK * (nominal[:, None] - self.missed[:, lead])
 
-    def _sort(self) -> None:
-        """Sort the window's scores of each group; a group that is too small takes those of a wider one."""
-        held = self.issued >= 0
-        newest = np.argsort(self.issued)[::-1][: held.sum()]  # places, from the newest origin to the oldest
-        groups = self.groups[newest]
-        self.scale = self._scale(newest[: self.window])
-        wider = [self._sorted(newest, np.ones(groups.shape, bool)), self._sorted(newest, groups > 0)]
-        self._ordered = []
-        for group in range(len(self.edges) + 1):
-            mine = self._sorted(newest, groups == group)
-            chain = [mine, *([wider[1]] if group else []), wider[0]]
-            self._ordered.append(next((o for o in chain if o[1].min() >= self.minimum), wider[0]))
-
-    def _sorted(
-        self, newest: NDArray[np.int64], chosen: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The newest scores of a group, (lead, case), ascending and NaN last, and how many there are at each lead."""
-        enough = self.window * self.scores.shape[2]
-        origins = int(np.searchsorted(np.cumsum(chosen.sum(1)), enough)) + 1
-        scores = self.scores[newest[:origins]] / self.scale
-        mine = scores.transpose(0, 2, 1)[chosen[:origins]]  # (case, lead)
-        ordered: NDArray[np.float32] = np.sort(np.ascontiguousarray(mine.T), axis=1).astype("float32", copy=False)
-        return ordered, (~np.isnan(ordered)).sum(1)
-
-    def _scale(self, newest: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Mean score of each cell against that of all, (cell,): a noisy node has wider intervals."""
-        recent = self.scores[newest]
-        count = (~np.isnan(recent)).sum((0, 1))
-        total = np.nansum(recent, axis=(0, 1), dtype="float64")
-        overall = total.sum() / max(count.sum(), 1)
-        if not overall > 0:
-            return np.ones(len(count), "float32")
-        few = 5 * self.scores.shape[1]  # as much trust as in so many scores
-        scale: NDArray[np.float32] = ((total / overall + few) / (count + few)).astype("float32")
-        return scale
-
-    def _table(self) -> NDArray[np.float64]:
-        """(level, lead, group)."""
-        table = np.empty(self.missed.shape)
-        nominal = self.levels[:, None]
-        for group, (ordered, count) in enumerate(self._ordered):
-            if count.min() < 1:
-                table[..., group] = self.initial
-                continue
-            wanted = 1 - self.missed[..., group]  # (level, lead)
-            wished = rank(count, wanted)
-            held = np.minimum(wished, count)
-            factor = np.take_along_axis(ordered, held.T - 1, axis=1).T
-            lacking = np.maximum(wanted - count / (count + 1), 0)
-            table[..., group] = factor * np.exp(np.where(wished > count, lacking / (1 - nominal), 0.0))
-        return table
+    def _weights(self) -> NDArray[np.float64]:
+        """Of each window: (window, level, lead, side)."""
+        issued, each = self.losses[0], self.losses[1:]
+        relative = each / np.where(issued > 0, issued, 1.0)
+        odds = np.exp((relative.min(0) - relative) / (1 - MEMORY))
+        weights: NDArray[np.float64] = odds / odds.sum(0)
+        return weights
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state as a small .npz, whole or not at all."""
         from stgate.store import atomic
 
+        state = {name: np.asarray(getattr(self, name)) for name in (*STATE, *ADAPTED)}
+        for i, recent in enumerate(self.windows):
+            state[f"scale_{i}"] = recent.scale
+            for group, (ordered, known) in enumerate(recent.ordered):
+                state |= {f"ordered_{i}_{group}": ordered, f"known_{i}_{group}": known}
         with atomic(Path(path)) as temporary, temporary.open("wb") as file:
-            state: dict[str, Any] = self._state()
-            np.savez_compressed(file, **state)
+            np.savez_compressed(file, allow_pickle=False, **state)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> OnlineConformal:
         """The state that `save` wrote; nothing in it is run."""
         with np.load(path, allow_pickle=False) as held:
-            longest, leads, cells = held["scores"].shape
+            _, leads, cells = held["scores"].shape
             made = cls(
                 held["levels"],
                 leads,
                 cells,
                 window=int(held["window"]),
-                longest=longest,
                 rate=float(held["rate"]),
                 edges=held["edges"].tolist(),
                 minimum=int(held["minimum"]),
                 refresh=int(held["refresh"]),
                 initial=held["initial"],
             )
-            for name in ("scores", "groups", "issued", "used", "missed", "scale"):
+            for name in ("scores", "groups", "issued", *ADAPTED):
                 setattr(made, name, held[name])
             made.count = int(held["count"])
-            made._ordered = [(held[f"ordered_{g}"], held[f"known_{g}"]) for g in range(len(made.edges) + 1)]
+            for i, recent in enumerate(made.windows):
+                recent.scale = held[f"scale_{i}"]
+                recent.ordered = [
+                    (held[f"ordered_{i}_{g}"], held[f"known_{i}_{g}"]) for g in range(len(recent.ordered))
+                ]
         return made
-
-    def _state(self) -> dict[str, NDArray[np.generic]]:
-        names = (
-            "levels",
-            "window",
-            "rate",
-            "edges",
-            "minimum",
-            "refresh",
-            "initial",
-            "scores",
-            "groups",
-            "issued",
-            "used",
-        )
-        state = {name: np.asarray(getattr(self, name)) for name in (*names, "missed", "scale", "count")}
-        for group, (ordered, known) in enumerate(self._ordered):
-            state |= {f"ordered_{group}": ordered, f"known_{group}": known}
-        return state

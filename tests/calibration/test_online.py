@@ -32,7 +32,7 @@ def covered(scores, factors):
 
 def test_a_rolling_factor_is_the_conformal_quantile_of_the_last_scores_known():
     scores = np.abs(np.random.default_rng(0).standard_normal((90, 3, 1))).astype("float32")
-    factors, _ = run(scores, window=40, longest=40, refresh=1, minimum=5)
+    factors, _ = run(scores, window=40, refresh=1, minimum=5)
     for now in (60, 89):
         for lead in range(3):
             known = scores[now - 40 : now - lead, lead, 0]  # of the last 40 origins, those whose truth is out
@@ -91,12 +91,26 @@ def test_after_a_shift_adaptive_intervals_come_back_and_none_is_infinite():
     scores[800:] += 6
     adaptive, online = run(scores, window=500, rate=0.05, refresh=12)
     fixed = np.stack([conformal_quantile(scores[:800], p) for p in LEVELS])[None, :, :, :]
-    soon, back, late = slice(900, 1000), slice(1400, 1600), slice(1000, 1600)
+    rolling, _ = run(scores, window=500, refresh=12)
+    back, late = slice(1000, 1200), slice(1200, 1600)
     for i, level in enumerate(LEVELS):
-        assert abs((scores[soon] <= adaptive[soon, i]).mean() - level) < 0.05, level
-        assert abs((scores[back] <= adaptive[back, i]).mean() - level) < 0.02, level
-        assert (scores[late] <= fixed[:, i]).mean() < level - 0.3
+        for part in (back, late):
+            assert abs((scores[part] <= adaptive[part, i]).mean() - level) < 0.02, level
+            assert (scores[part] <= fixed[:, i]).mean() < level - 0.3
+        assert (scores[back] <= rolling[back, i]).mean() < level - 0.03
     assert np.isfinite(adaptive).all() and np.isfinite(online.missed).all()
+
+
+def test_after_a_shift_that_ends_adaptive_intervals_are_soon_no_wider_than_before():
+    """What adaptation learned of the shift is forgotten: without that, intervals stay too wide for long."""
+    rng = np.random.default_rng(5)
+    scores = np.abs(rng.standard_normal((2000, 1, 20)))
+    scores[700:900] *= 4
+    adaptive, _ = run(scores, window=300, rate=0.07, refresh=12)
+    calm, after = slice(400, 700), slice(1200, 1500)
+    for i, level in enumerate(LEVELS):
+        assert abs((scores[after] <= adaptive[after, i]).mean() - level) < 0.02, level
+        assert adaptive[after, i].mean() < 1.1 * adaptive[calm, i].mean()
 
 
 def test_levels_never_cross_and_the_first_factors_are_those_given():
@@ -122,8 +136,8 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(tmp_path, rate):
 
 
 def test_a_truth_that_comes_when_its_forecast_is_forgotten_is_ignored():
-    online = OnlineConformal(LEVELS, 1, 2, window=3, longest=3)
-    for _ in range(5):
+    online = OnlineConformal(LEVELS, 1, 2, window=3)
+    for _ in range(13):
         online.issue([0, 0])
     online.learn(0, 0, [1.0, 1.0])
     assert np.isnan(online.scores).all()
