@@ -225,8 +225,8 @@ def table(results):
             lines.append(f"| {name} | {kind} | {mode} | {' | '.join(cells)} | {len(runs)} |")
     lines += [
         "",
-        "After a shift, of the noise or of each node's level, coverage less nominal in points over the 200 steps from 200 "
-        "steps on (50, 80, 90, 95 %). The bar of the adaptive ones is 2:",
+        "After a shift, of the noise or of each node's level, coverage less nominal in points over the 200 steps from "
+        "200 steps on (50, 80, 90, 95 %). The bar of the adaptive ones is 2:",
         "",
     ]
     for key, found in results.items():

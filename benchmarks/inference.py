@@ -110,8 +110,8 @@ def main():
         "# Inference",
         "",
         "`python benchmarks/inference.py`. CPU time of a training step of 16 members (forward, backward, gradients "
-        "clipped for each, AdamW) over that of a loop over 16 networks, one thread; and how far members and networks have come "
-        "apart after one step, as a share of the largest output. Bars: 1.05 and 1e-6.",
+        "clipped for each, AdamW) over that of a loop over 16 networks, one thread; and how far members and networks "
+        "have come apart after one step, as a share of the largest output. Bars: 1.05 and 1e-6.",
         "",
         "| network | loop, ms | ratio | apart |",
         "|---|---|---|---|",

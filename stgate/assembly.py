@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stgate import __version__
+from stgate.forecast_schema import PARTS
 from stgate.models.forecaster import Forecaster
 
 Prediction = dict[str, Tensor]
@@ -46,12 +47,17 @@ def assemble(
 
     dims = ("member", "init_time", "lead_time", "node")
     values, mean, truth = (on_grid(key, np.nan, "float32") for key in ("quantiles", "mean", "truth"))
+    parts = {part: on_grid(part, np.nan, "float32") for part in PARTS if part in joined}
     variables: dict[str, Any] = {}
     for i, name in enumerate(spec.targets):
         attrs = {"units": spec.units.get(name, "")}
         variables[name] = ((*dims, "quantile"), values[..., i, :], attrs)
         variables[f"{name}_mean"] = (dims, mean[..., i], attrs)
         variables[f"{name}_truth"] = (dims, truth[..., i], attrs)
+        variables |= {
+            f"{name}_{part}": (dims, spread[..., i], {**attrs, "long_name": PARTS[part]})
+            for part, spread in parts.items()
+        }
     since = on_grid("since", -1, "int32")
     coords: dict[Any, Any] = {
         "steps_since_observed": (
@@ -95,6 +101,7 @@ def _attributes(model: Forecaster) -> dict[str, str]:
         "title": f"{type(model).__name__} forecast of {', '.join(model.fitted_spec.targets)}",
         "source": f"stgate {__version__}",
         "model": type(model).__name__,
+        "inference": type(model.inference).__name__,
         "weights": model.fingerprint(),
         "calibration": "none" if calibration is None else calibration["method"],
     }

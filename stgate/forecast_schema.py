@@ -13,6 +13,12 @@ import xarray as xr
 
 from stgate.errors import ForecastError, RequestError
 
+PARTS = {
+    "aleatoric": "standard deviation within the members: what more data would not take away",
+    "epistemic": "standard deviation of the members' means: what they disagree about",
+}
+"""Parts of the spread of a forecast of several members, `<target>_<part>`, and what they are."""
+
 
 def quantiles_of(levels: Sequence[float] | float) -> list[float]:
     """The quantiles that bound central intervals of these levels, with the median, rounded to 6 decimals.

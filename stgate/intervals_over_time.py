@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from stgate.assembly import Prediction
 from stgate.calibration.online import OnlineConformal
-from stgate.forecast_schema import levels_of
+from stgate.forecast_schema import PARTS, levels_of
 from stgate.models.forecaster import Forecaster
 
 MODES = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
@@ -78,7 +78,7 @@ def over_time(
         columns[round((1 - level) / 2, 6)] = middle[-kept:] - half[i]
         columns[round((1 + level) / 2, 6)] = middle[-kept:] + half[i]
     made_of = {"quantiles": np.stack([columns[round(q, 6)] for q in quantiles], -1).astype("float32")}
-    made_of |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin")}
+    made_of |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
     return [
         {k: torch.from_numpy(np.ascontiguousarray(v.reshape(kept * members, *v.shape[2:]))) for k, v in made_of.items()}
     ]

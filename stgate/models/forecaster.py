@@ -23,8 +23,9 @@ from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import CheckpointError, RequestError
-from stgate.forecast_schema import quantiles_of
+from stgate.forecast_schema import PARTS, quantiles_of
 from stgate.inference.base import Inference, PointEstimate
+from stgate.inference.mixture import Mixture
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
@@ -227,8 +228,9 @@ class Forecaster(L.LightningModule, ABC):
 
         Returns:
             `quantiles` (batch, lead, node, target, quantile), calibrated where the forecaster is; `mean`, `median`,
-            `spread` (its own standard deviation) and `truth` (batch, lead, node, target); `since` (batch, node), steps
-            since any target was observed; and `origin` (batch, 2).
+            `spread` (its own standard deviation) and `truth` (batch, lead, node, target); of several members also
+            `aleatoric` and `epistemic`, the two parts of that deviation; `since` (batch, node), steps since any target
+            was observed; and `origin` (batch, 2).
 
         Raises:
             RequestError: A level that the calibration does not hold.
@@ -236,6 +238,9 @@ class Forecaster(L.LightningModule, ABC):
         with torch.no_grad():
             forecast = self(batch)
             since = batch["since"][:, -1].amin(-1)
+            parts = {}
+            if isinstance(forecast, Mixture):
+                parts = {p: getattr(forecast, f"{p}_variance").sqrt() for p in PARTS}
             return {
                 "quantiles": quantiles_with(forecast, self.calibration, since, quantiles),
                 "mean": forecast.mean,
@@ -244,6 +249,7 @@ class Forecaster(L.LightningModule, ABC):
                 "truth": batch["target"],
                 "since": since,
                 "origin": batch["origin"],
+                **parts,
             }
 
     def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:

@@ -229,6 +229,20 @@ def test_a_fit_that_goes_on_is_the_fit_that_never_stopped(tmp_path):
     assert whole.fingerprint() == again.fingerprint()
 
 
+@pytest.mark.parametrize("calibration", ["stored", "adaptive"])
+def test_a_forecast_says_what_its_members_disagree_about(calibration):
+    model = fitted(Ensemble(members=3), epochs=1)
+    panel = make_panel(steps=80, seed=3)
+    hindcast = stgate.backtest(model, panel, calibration=calibration, calibration_window=20)
+    for part in ("aleatoric", "epistemic"):
+        spread = hindcast[f"y_{part}"]
+        assert spread.dims == hindcast["y_mean"].dims and spread.attrs["units"] == "ug/m3"
+        assert (spread.where(hindcast["y_mean"].notnull(), 1.0) > 0).all()
+    assert hindcast.attrs["inference"] == "Ensemble"
+    single = stgate.backtest(fitted(PointEstimate(), epochs=1), panel)
+    assert "y_epistemic" not in single and single.attrs["inference"] == "PointEstimate"
+
+
 def test_a_recurrent_forecaster_runs_its_members_in_a_loop_and_says_so():
     with pytest.warns(InferenceWarning, match="GatedRecurrentNetwork cannot be vectorised"):
         model = fitted(Ensemble(members=2), GatedRNN, epochs=1)

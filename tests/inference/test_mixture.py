@@ -38,7 +38,8 @@ def test_any_mixture_in_double_precision_has_the_quantile_that_scipy_brackets(me
         expected = brentq(lambda x, m=loc, s=scale: stats.norm.cdf(x, m, s).mean() - level, -40, 40, xtol=1e-12)
         assert stats.norm.cdf(float(found[i]), loc, scale).mean() == pytest.approx(level, abs=2e-6)
         density = stats.norm.pdf(expected, loc, scale).mean()
-        assert float(found[i]) == pytest.approx(expected, abs=1e-5 / max(density, 1e-3))
+        if density > 0.01:  # between members far apart many values have nearly the same level
+            assert float(found[i]) == pytest.approx(expected, abs=1e-5 / density)
 
 
 def test_another_family_with_an_inverse_works_as_well():
