@@ -24,6 +24,7 @@ from stgate.models.intervals import METHODS, conformity
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Central-interval levels that a calibration holds unless told otherwise."""
 GROUPS = ("missing", "node")
+"""What is calibrated apart, beside clusters of nodes."""
 
 
 def calibrate(
@@ -46,9 +47,10 @@ def calibrate(
         model: A fitted forecaster; its `calibration` is replaced.
         data: Its calibration part has been seen neither by training nor by model choice.
         levels: Central-interval levels to hold. None: those of `LEVELS` that the number of cases supports.
-        by: What is calibrated apart: `missing` (how long ago the node was observed, at the origin; see `edges`) and
-            `node`. A group with fewer cases than `minimum`, or than its level needs, takes the intervals of a wider
-            one: a node those of all nodes, a missingness group those of all that were not observed, then of all.
+        by: What is calibrated apart: `missing` (how long ago the node was observed, at the origin; see `edges`), and
+            `node` or clusters of nodes by the name of a node coordinate that holds them. A group with fewer cases than
+            `minimum`, or than its level needs, takes the intervals of a wider one: a node or cluster those of all
+            nodes, a missingness group those of all that were not observed, then of all.
         scores: `scaled` (error in units of the forecast's spread), `residual` (error; intervals of one width), or
             `quantile` (conformalised quantile regression: the forecast's own intervals, moved).
         edges: Steps since observed from which on a further group begins.
@@ -68,7 +70,8 @@ def calibrate(
         raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
     times = data.panel["time"].values
     span = str(times[start]), str(times[stop - 1])
-    return _fit(model, data.part_dataloader("calibration"), span, levels, by, scores, edges, minimum)
+    cluster = _clusters(data.panel, by)
+    return _fit(model, data.part_dataloader("calibration"), span, levels, by, cluster, scores, edges, minimum)
 
 
 def recalibrate(
@@ -113,7 +116,8 @@ def recalibrate(
     if len(rows) == 0:
         raise RequestError(f"start and end: no window of {window} steps and {horizon} ahead lies between them")
     span = str(history.times[first]), str(history.times[last])
-    return _fit(model, history.batches(rows), span, levels, by, scores, edges, minimum)
+    cluster = _clusters(history.frame, by)
+    return _fit(model, history.batches(rows), span, levels, by, cluster, scores, edges, minimum)
 
 
 def _fit(
@@ -122,13 +126,11 @@ def _fit(
     span: tuple[str, str],
     levels: Sequence[float] | None,
     by: Sequence[str],
+    cluster: NDArray[np.int64],
     scores: str,
     edges: Sequence[int],
     minimum: int,
 ) -> dict[float, float]:
-    for name in by:
-        if name not in GROUPS:
-            raise RequestError(f"by {name!r}: {did_you_mean(name, GROUPS)}")
     if scores not in METHODS:
         raise RequestError(f"scores {scores!r}: {did_you_mean(scores, METHODS)}")
     ordered = sorted(LEVELS if levels is None else levels)
@@ -141,23 +143,23 @@ def _fit(
     kept = _supported(ordered, counts, spec.targets, drop=levels is None)
     if len(found) > 1:
         found = found[[i for i, level in enumerate(ordered) if level in kept]]
-    nodes = len(spec.nodes) if "node" in by else 1
+    clusters = int(cluster.max()) + 1
     edges = tuple(edges) if "missing" in by else ()
     group = missing_groups(since, edges)
-    node = np.arange(len(since)) % len(spec.nodes) if "node" in by else np.zeros(len(since), "int64")
-    wide = np.arange(len(edges) + 1).repeat(nodes)  # the missingness group of each narrow one
-    narrow = group * nodes + node
+    wide = np.arange(len(edges) + 1).repeat(clusters)  # the missingness group of each narrow one
+    narrow = group * clusters + cluster[np.arange(len(since)) % len(spec.nodes)]
     factors, source = grouped_conformal(found, narrow, [wide, np.minimum(wide, 1)], kept, minimum)
     chosen = factors[narrow].swapaxes(0, 1)  # (level, case, lead, target)
     seen = ~np.isnan(found[0])
+    table = factors.reshape(len(edges) + 1, clusters, *factors.shape[1:])
     model.calibration = {
-        "method": "split conformal " + ", ".join(["per lead time", *(f"per {_SAID[name]}" for name in by)]),
+        "method": "split conformal " + ", ".join(["per lead time", *(f"per {_SAID.get(name, name)}" for name in by)]),
         "scores": scores,
         "levels": kept,
         "edges": list(edges),
-        "factors": torch.from_numpy(factors.reshape(len(edges) + 1, nodes, *factors.shape[1:])).float(),
+        "factors": torch.from_numpy(table[:, cluster] if clusters > 1 else table).float(),  # (group, node or 1, …)
         "cases": torch.from_numpy(counts),
-        "report": _report(source, edges, nodes, kept),
+        "report": _report(source, edges, clusters, next((name for name in by if name != "missing"), ""), kept),
         "start": span[0],
         "end": span[1],
     }
@@ -165,7 +167,25 @@ def _fit(
     return {level: float(inside[i][seen].mean()) for i, level in enumerate(kept)}
 
 
-_SAID = {"missing": "missingness group", "node": "node"}
+_SAID = {"missing": "missingness group"}
+
+
+def _clusters(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
+    """(node,), which cluster each is in; all in one unless `by` says otherwise."""
+    named = [str(name) for name, coord in panel.coords.items() if coord.dims == ("node",) and name != "node"]
+    chosen = [name for name in by if name != "missing"]
+    for name in chosen:
+        if name not in (*GROUPS, *named):
+            raise RequestError(f"by {name!r}: {did_you_mean(name, (*GROUPS, *named))}")
+    if len(chosen) > 1:
+        raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: nodes are in one kind of cluster; give one")
+    if not chosen:
+        return np.zeros(panel.sizes["node"], "int64")
+    return (
+        np.unique(panel[chosen[0]].values, return_inverse=True)[1]
+        if chosen[0] != "node"
+        else np.arange(panel.sizes["node"])
+    )
 
 
 def _scored(
@@ -200,9 +220,11 @@ def _supported(
     return kept
 
 
-def _report(source: NDArray[np.int64], edges: Sequence[int], nodes: int, levels: Sequence[float]) -> list[str]:
+def _report(
+    source: NDArray[np.int64], edges: Sequence[int], clusters: int, kind: str, levels: Sequence[float]
+) -> list[str]:
     """Which groups were too small to be calibrated by themselves, at some lead of some level."""
-    source = source.reshape(len(edges) + 1, nodes, len(levels), -1).max(-1)  # (group, node, level)
+    source = source.reshape(len(edges) + 1, clusters, len(levels), -1).max(-1)  # (group, cluster, level)
     lines = []
     for name, own in zip(missing_names(edges), source, strict=True):
         short = (own >= 2).any(0)
@@ -210,10 +232,9 @@ def _report(source: NDArray[np.int64], edges: Sequence[int], nodes: int, levels:
             lines.append(
                 f"{name}: too few cases from level {levels[int(np.argmax(short))]:g} on; takes those of a wider group"
             )
-        elif nodes > 1 and (own >= 1).any():
-            lines.append(
-                f"{name}: {int((own >= 1).any(1).sum())} of {nodes} nodes have too few cases; take those of all"
-            )
+        elif clusters > 1 and (own >= 1).any():
+            many = int((own >= 1).any(1).sum())
+            lines.append(f"{name}: {many} of {clusters} groups by {kind} have too few cases; take those of all nodes")
     return lines
 
 

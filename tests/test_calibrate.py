@@ -67,6 +67,24 @@ def test_nodes_of_unequal_noise_have_intervals_of_their_own():
         assert (float(off.max()) < worst) == bool(by)
 
 
+def test_clusters_of_nodes_by_a_coordinate_have_intervals_of_their_own():
+    panel = make_panel(steps=900, missing=0.0).assign_coords(kind=("node", ["street", "park", "street"]))
+    panel["y"][:, 1] += np.random.default_rng(0).normal(0, 20, 900)
+    model, data = make_model(panel)
+    coverage = stgate.calibrate(model, data, levels=[0.9], by=["missing", "kind"], scores="residual")
+    factors = model.calibration["factors"][0, :, 0]  # (node, lead, target)
+    assert (factors[0] == factors[2]).all() and (factors[1] > 2 * factors[0]).all()
+    assert coverage[0.9] == pytest.approx(0.9, abs=0.01)
+    assert "per missingness group, per kind" in model.calibration["method"]
+    assert np.isfinite(stgate.forecast(model, panel, levels=[0.9])["y"]).all()
+    again = stgate.recalibrate(model, panel, levels=[0.9], by=["kind"])
+    assert again.keys() == {0.9}
+    with pytest.raises(RequestError, match="'node' and 'kind'"):
+        stgate.calibrate(model, data, by=["node", "kind"])
+    with pytest.raises(RequestError, match="did you mean kind"):
+        stgate.calibrate(model, data, by=["kinds"])
+
+
 def test_groups_with_too_few_cases_are_reported():
     model, data = make_model(make_panel(steps=300, missing=0.1))
     stgate.calibrate(model, data, levels=[0.5, 0.9])

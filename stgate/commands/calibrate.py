@@ -26,7 +26,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         nargs="*",
         default=["missing"],
         metavar="GROUP",
-        help="calibrated apart: missing, node (default missing)",
+        help="calibrated apart: missing, and node or a node coordinate that holds clusters (default missing)",
     )
     add("--scores", default="scaled", help="scaled (default), residual, or quantile")
     parser.add_memory()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import Constraint
 
-from stgate.metrics.torch import crps_of
+from stgate.metrics.torch import crps_of, inside
 
 CHUNK = 2**14
 """Mixtures whose quantile is sought at once: with some tens of members they stay in the processor's cache."""
@@ -136,6 +136,12 @@ def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: T
     return torch.where(safe & torch.isfinite(quadratic), quadratic, 0.5).clamp(1e-4, 1 - 1e-4)
 
 
+@inside.register
+def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
+    """By the level of the observation: no quantile has to be sought."""
+    return (forecast.cdf(observation) - 0.5).abs() <= level / 2
+
+
 @crps_of.register
 def _(forecast: Mixture, observation: Tensor) -> Tensor:
     """In closed form for normals, see `stgate.metrics.crps_normal_mixture`; else from quantiles."""
@@ -144,10 +150,12 @@ def _(forecast: Mixture, observation: Tensor) -> Tensor:
         distribution: Callable[[Distribution, Tensor], Tensor] = crps_of.dispatch(Distribution)
         return distribution(forecast, observation)
     loc, scale = components.loc, components.scale
-    between = torch.zeros_like(observation)
-    for member in range(forecast.members):  # a row of pairs at a time: all at once would take members² the room
-        between += _expected_absolute(loc - loc[member], torch.hypot(scale, scale[member])).mean(0)
-    return _expected_absolute(observation - loc, scale).mean(0) - 0.5 * between / forecast.members
+    between = 2 / math.sqrt(math.pi) * scale.sum(0)  # of each member and itself
+    for member in range(forecast.members - 1):  # a row of pairs at a time: all at once would take members² the room
+        later = slice(member + 1, None)
+        pairs = _expected_absolute(loc[later] - loc[member], torch.hypot(scale[later], scale[member]))
+        between = between + 2 * pairs.sum(0)
+    return _expected_absolute(observation - loc, scale).mean(0) - 0.5 * between / forecast.members**2
 
 
 def _expected_absolute(loc: Tensor, scale: Tensor) -> Tensor:

@@ -79,8 +79,7 @@ class Coverage(Mean):
     def update(self, observation: Tensor, forecast: Distribution) -> None:
         """Add a batch: (...) and a distribution of that batch shape."""
         filled, observed = _filled(observation, forecast)
-        lower, upper = (forecast.icdf(torch.tensor((1 + s * self.level) / 2)) for s in (-1, 1))
-        self.add(((filled >= lower) & (filled <= upper)).double(), observed)
+        self.add(inside(forecast, filled, self.level).double(), observed)
 
 
 class CRPS(Mean):
@@ -125,6 +124,19 @@ class ValidPredictionTime(Mean):
         last = torch.where(known, leads, 0).amax(1)
         steps = torch.where(missed.any(1), first - 1, last)
         self.add(steps * step, known[:, 0])
+
+
+@singledispatch
+def inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
+    """Whether observations lie within the central interval of a level.
+
+    Args:
+        forecast: Of any batch shape.
+        observation: Of that shape, without NaN.
+        level: In (0, 1).
+    """
+    lower, upper = (forecast.icdf(torch.tensor((1 + s * level) / 2)) for s in (-1, 1))
+    return (observation >= lower) & (observation <= upper)
 
 
 @singledispatch

@@ -10,7 +10,7 @@ from torch.distributions import LogNormal, Normal
 
 from stgate.inference import Mixture
 from stgate.metrics import crps_lognormal, crps_normal_mixture
-from stgate.metrics.torch import crps_of
+from stgate.metrics.torch import crps_of, inside
 
 
 def normals(members=16, count=200, seed=0, spread=2.0, dtype=torch.float32):
@@ -80,6 +80,13 @@ def test_the_crps_of_a_mixture_is_that_of_its_closed_form_and_of_other_families_
     lognormal = LogNormal(torch.zeros(1, 300).double(), torch.full((1, 300), 0.5).double(), validate_args=False)
     exact = crps_lognormal(truth.exp().numpy(), 0.0, 0.5)
     np.testing.assert_allclose(crps_of(Mixture(lognormal), truth.exp()), exact, atol=0.12)
+
+
+def test_an_interval_holds_what_lies_between_its_quantiles():
+    mixture, truth = Mixture(normals(count=3000)), 3 * torch.randn(3000)
+    for level in (0.5, 0.9):
+        lower, upper = (mixture.icdf(torch.tensor((1 + s * level) / 2)) for s in (-1, 1))
+        assert torch.equal(inside(mixture, truth, level), (truth >= lower) & (truth <= upper))
 
 
 def test_members_that_agree_are_certain_of_the_mean():
