@@ -35,7 +35,7 @@ class Members(nn.Module):
     def __init__(self, build: Callable[[], nn.Module], members: int, *, vectorized: bool = True) -> None:
         super().__init__()
         check_members(members)
-        self.count, self.vectorized = members, vectorized
+        self.vectorized = vectorized
         self._together: dict[bool, bool] = {}  # by whether it is training
         self.network = _stacked([build() for _ in range(members)])
 
