@@ -55,7 +55,7 @@ class Silent(stgate.models.GatedRNN):
             super()._log(stage, name, *given)
 
 
-def logging():
+def logging(inference=None):
     """CPU seconds of a fit with its scores logged, and with its loss only, taken in turns."""
     import lightning as L
 
@@ -63,10 +63,10 @@ def logging():
     options = {"window": 20, "horizon": 20, "split": [0.7, 0.1, 0.1, 0.1], "batch_size": 64}
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
     times = {"all scores": [], "loss only": []}
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if inference is None else 1):
         for name, kind in (("all scores", stgate.models.GatedRNN), ("loss only", Silent)):
             L.seed_everything(0, verbose=False)
-            model = kind(hidden=64, rollout=True, halo=2)
+            model = kind(hidden=64, rollout=True, halo=2, inference=inference)
             data = stgate.data.WindowData(panel, ["x"], **options)
             data.setup()
             started = time.process_time()
@@ -76,12 +76,12 @@ def logging():
 
 
 def main():
-    figures = {"crps": speed(), "fit": logging()}
+    figures = {"crps": speed(), "fit": logging(), "ensemble": logging(stgate.inference.Ensemble(8))}
     ours, others = figures["crps"]["stgate"], dict(figures["crps"])
     others.pop("stgate")
     slowest = others.pop("torchmetrics")
     rival = min(others, key=others.get)
-    cost = figures["fit"]["all scores"] / figures["fit"]["loss only"] - 1
+    cost, more = (figures[name]["all scores"] / figures[name]["loss only"] - 1 for name in ("fit", "ensemble"))
     lines = [
         "# Scores",
         "",
@@ -94,13 +94,13 @@ def main():
         f"{others[rival] / ours:.1f} times as fast as {rival}, {slowest / ours:.0f} times as fast as torchmetrics.",
         "",
         "CPU time of an epoch of GatedRNN on Lorenz-96 with CRPS, coverage and valid prediction time logged, against "
-        f"one with its loss only: {100 * cost:+.1f} %.",
+        f"one with its loss only: {100 * cost:+.1f} %; of an ensemble of 8: {100 * more:+.1f} %.",
     ]
     results = Path(__file__).parent / "results"
     (results / "scores.json").write_text(json.dumps(figures, indent=1) + "\n")
     (results / "scores.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    return not (others[rival] >= ours and slowest >= 5 * ours and cost < 0.1)
+    return not (others[rival] >= ours and slowest >= 5 * ours and max(cost, more) < 0.1)
 
 
 if __name__ == "__main__":
