@@ -61,6 +61,8 @@ def logging(inference=None):
 
     panel = stgate.simulate.lorenz96(nodes=40, forcing=8.0, duration=100, step=0.01, every=5, members=4, seed=0)
     options = {"window": 20, "horizon": 20, "split": [0.7, 0.1, 0.1, 0.1], "batch_size": 64}
+    if inference is not None:
+        options |= {"every": 8, "eval_every": 8}
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
     times = {"all scores": [], "loss only": []}
     for _ in range(ROUNDS if inference is None else 1):

@@ -105,6 +105,8 @@ def _attributes(model: Forecaster) -> dict[str, str]:
         "weights": model.fingerprint(),
         "calibration": "none" if calibration is None else calibration["method"],
     }
+    if model.seen is not None:
+        attrs["trained_until"] = model.seen
     if calibration is not None:
         attrs["calibration_span"] = f"{calibration['start']} to {calibration['end']}"
         attrs["calibration_levels"] = ", ".join(f"{p:g}" for p in calibration["levels"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, 
 from stgate.data.history import History
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch
-from stgate.errors import RequestError, did_you_mean
+from stgate.errors import CalibrationWarning, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
 from stgate.models.forecaster import Forecaster
 from stgate.models.intervals import METHODS, conformity
@@ -32,7 +33,7 @@ def calibrate(
     data: WindowData,
     *,
     levels: Sequence[float] | None = None,
-    by: Sequence[str] = ("missing",),
+    by: str | Sequence[str] = ("missing",),
     scores: str = "scaled",
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
@@ -70,6 +71,7 @@ def calibrate(
         raise RequestError("the data are not those that the forecaster was fitted on; use the same panel and options")
     times = data.panel["time"].values
     span = str(times[start]), str(times[stop - 1])
+    by = [by] if isinstance(by, str) else list(by)
     cluster = _clusters(data.panel, by)
     return _fit(model, data.part_dataloader("calibration"), span, levels, by, cluster, scores, edges, minimum)
 
@@ -81,7 +83,7 @@ def recalibrate(
     start: str | float | None = None,
     end: str | float | None = None,
     levels: Sequence[float] | None = None,
-    by: Sequence[str] = ("missing",),
+    by: str | Sequence[str] = ("missing",),
     scores: str = "scaled",
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
@@ -92,7 +94,8 @@ def recalibrate(
     Args:
         model: A fitted forecaster; its `calibration` is replaced.
         panel: A panel, or the path of one, with the nodes and variables that it was fitted on.
-        start: The first valid time; origins may precede it. None: as early as the window allows.
+        start: The first valid time; origins may precede it. None: the first that neither training nor model choice has
+            seen, or where they have seen all, as early as the window allows. Earlier ones are warned of.
         end: The last valid time; a date means its last step. None: the panel's end.
         levels: As in `calibrate`.
         by: As in `calibrate`.
@@ -110,12 +113,25 @@ def recalibrate(
     """
     history = History.of(panel, model.fitted_spec, max_memory)
     window, horizon = history.spec.window, history.spec.horizon
-    first = window if start is None else max(history.row(start, "start"), window)
+    seen = history.last_seen(model.seen)
+    new = seen + 1 if seen + horizon < history.steps else 0
+    first = max(new if start is None else history.row(start, "start"), window)
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
     rows = np.arange(first - 1, last - horizon + 1)
     if len(rows) == 0:
-        raise RequestError(f"start and end: no window of {window} steps and {horizon} ahead lies between them")
+        raise RequestError(
+            f"from {history.times[first]} to {history.times[last]}: shorter than the {horizon} steps of a forecast; "
+            "give a longer span"
+        )
+    if first <= seen:
+        warnings.warn(
+            f"calibrating from {history.times[first]} on what training has seen, until {history.times[seen]}: "
+            "errors to come will be larger, and intervals too narrow; begin later",
+            CalibrationWarning,
+            stacklevel=2,
+        )
     span = str(history.times[first]), str(history.times[last])
+    by = [by] if isinstance(by, str) else list(by)
     cluster = _clusters(history.frame, by)
     return _fit(model, history.batches(rows), span, levels, by, cluster, scores, edges, minimum)
 
@@ -151,6 +167,7 @@ def _fit(
     factors, source = grouped_conformal(found, narrow, [wide, np.minimum(wide, 1)], kept, minimum)
     chosen = factors[narrow].swapaxes(0, 1)  # (level, case, lead, target)
     seen = ~np.isnan(found[0])
+    kind = next((name for name in by if name != "missing"), "")
     table = factors.reshape(len(edges) + 1, clusters, *factors.shape[1:])
     model.calibration = {
         "method": "split conformal " + ", ".join(["per lead time", *(f"per {_SAID.get(name, name)}" for name in by)]),
@@ -159,7 +176,7 @@ def _fit(
         "edges": list(edges),
         "factors": torch.from_numpy(table[:, cluster] if clusters > 1 else table).float(),  # (group, node or 1, …)
         "cases": torch.from_numpy(counts),
-        "report": _report(source, edges, clusters, next((name for name in by if name != "missing"), ""), kept),
+        "report": [*_left_out(ordered, kept, counts), *_report(source, edges, clusters, kind, kept)],
         "start": span[0],
         "end": span[1],
     }
@@ -220,6 +237,12 @@ def _supported(
     return kept
 
 
+def _left_out(ordered: Sequence[float], kept: Sequence[float], counts: NDArray[np.int64]) -> list[str]:
+    """Which levels have too few cases to be held at all."""
+    lost = [f"{level:g}" for level in ordered if level not in kept]
+    return [f"levels {', '.join(lost)}: left out, {int(counts.min())} cases at a lead are too few"] if lost else []
+
+
 def _report(
     source: NDArray[np.int64], edges: Sequence[int], clusters: int, kind: str, levels: Sequence[float]
 ) -> list[str]:
@@ -230,11 +253,13 @@ def _report(
         short = (own >= 2).any(0)
         if edges and short.any():
             lines.append(
-                f"{name}: too few cases from level {levels[int(np.argmax(short))]:g} on; takes those of a wider group"
+                f"nodes {name}: too few cases from level {levels[int(np.argmax(short))]:g} on; take the intervals of "
+                "all that were not observed, or of all"
             )
         elif clusters > 1 and (own >= 1).any():
             many = int((own >= 1).any(1).sum())
-            lines.append(f"{name}: {many} of {clusters} groups by {kind} have too few cases; take those of all nodes")
+            which = f"nodes {name}, " if edges else ""
+            lines.append(f"{which}by {kind}: {many} of {clusters} have too few cases; take the intervals of all nodes")
     return lines
 
 

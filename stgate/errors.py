@@ -62,6 +62,10 @@ class SimulationWarning(StgateWarning):
     """A simulation will run, but its result may not be what was wanted."""
 
 
+class CalibrationWarning(StgateWarning):
+    """Intervals will be calibrated, but may not cover what comes."""
+
+
 class InferenceWarning(StgateWarning):
     """Weights will be inferred, but in another way than was asked for."""
 

@@ -14,7 +14,7 @@ from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
-"""What a table can be split by; `observed` is whether the node was observed at the origin."""
+"""What a table can be split by, beside node coordinates; `observed`: was the node observed at the origin."""
 
 
 def evaluate(
@@ -31,7 +31,7 @@ def evaluate(
     Args:
         forecast: From `backtest`, or any dataset of the forecast schema with `<target>_truth`.
         by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
-            origin). None of them: one value over all.
+            origin), or clusters of nodes by the name of a node coordinate. None of them: one value over all.
         target: The variable to score; may be left out when there is one.
         levels: Interval levels to score; all that the forecast holds when None.
         bootstrap: How many resamples of the origins, in blocks, bound each score; none when 0.
@@ -52,9 +52,13 @@ def evaluate(
     check_forecast(forecast)
     name = _target(forecast, target)
     groups = [by] if isinstance(by, str) else list(by)
+    clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
+    if bootstrap < 0 or bootstrap == 1:
+        raise RequestError(f"bootstrap {bootstrap}: at least 2 resamples, or 0 for none")
     for group in groups:
-        if group not in GROUPS or (group == "member" and "member" not in forecast.dims):
-            raise RequestError(f"by {group!r}: {did_you_mean(group, GROUPS)}")
+        known = [*GROUPS, *clusters]
+        if group not in known or (group == "member" and "member" not in forecast.dims):
+            raise RequestError(f"by {group!r}: {did_you_mean(group, known)}")
         if group == "observed" and "steps_since_observed" not in forecast.coords:
             raise ForecastError("`steps_since_observed`: missing; only a forecast that carries it can be split by it")
     truth = forecast[f"{name}_truth"]
@@ -115,19 +119,14 @@ def _grouped(
     resample: tuple[int, int] | None,
 ) -> xr.Dataset:
     """Means of the cases over all dims but the groups, bounded by so many resamples of blocks of so many origins."""
-    if "observed" in groups:
-        at_origin = forecast["steps_since_observed"] == 0
+    split = next((g for g in groups if g == "observed" or g not in GROUPS), None)
+    if split is not None:
+        rest = [g for g in groups if g != split]
         parts: list[xr.Dataset] = [
-            _grouped(
-                cases.where(at_origin == flag),
-                scored & (at_origin == flag),
-                forecast,
-                [g for g in groups if g != "observed"],
-                resample,
-            )
-            for flag in (True, False)
+            _grouped(cases.where(inside), scored & inside, forecast, rest, resample)
+            for inside in _parts(forecast, split).values()
         ]
-        return xr.concat(parts, pd.Index(["at origin", "before origin"], name="observed"))
+        return xr.concat(parts, pd.Index(list(_parts(forecast, split)), name=split))
     dims = [d for d in scored.dims if d not in groups]
     table = xr.Dataset({"count": scored.sum(dims)})
     for key, values in cases.items():
@@ -137,6 +136,15 @@ def _grouped(
             low, high = metrics.bootstrap(values, by=list(groups), block=block, samples=samples)
             table[f"{key}_low"], table[f"{key}_high"] = low, high
     return table.drop_vars([c for c in table.coords if c not in groups])
+
+
+def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
+    """What is split, by its labels: which cases are in each part."""
+    if split == "observed":
+        at_origin = forecast["steps_since_observed"] == 0
+        return {"at origin": at_origin, "before origin": ~at_origin}
+    cluster = forecast[split].drop_vars([name for name in forecast[split].coords if name != "node"])
+    return {label: cluster == label for label in np.unique(cluster.values)}
 
 
 def _block(forecast: xr.Dataset, block: int | None) -> int:

@@ -96,7 +96,7 @@ def backtest(
             last origins whose truth was known by then) or `adaptive` (these, and the level asked for moves with each
             hit and miss, so that coverage comes back after a shift).
         calibration_window: Origins that count, for the last two. As many before `start` are forecast for it, and for
-            groups of few cases up to four times as many, as far back as the checkpoint was calibrated.
+            groups of few cases up to four times as many, as far back as training has not seen them.
         progress: Called with (windows done, windows in all).
         max_memory: As in `forecast`.
 
@@ -154,12 +154,9 @@ def backtest(
 def _warm_up(model: Forecaster, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """Which of the rows before the first origin, the newest first, are forecast beforehand; in order of time.
 
-    Beyond the window only those since the calibration: errors of training data are smaller than those to come.
+    Beyond the window only those that training has not seen: errors of training data are smaller than those to come.
     """
-    honest = 0
-    if model.calibration is not None:
-        begin = np.array(model.calibration["start"]).astype(history.times.dtype)
-        honest = int((history.times[rows] >= begin).sum())
+    honest = int((rows > history.last_seen(model.seen)).sum())
     return rows[: min(max(window, honest), LOOKBACK * window)][::-1]
 
 

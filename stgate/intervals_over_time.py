@@ -61,6 +61,7 @@ def over_time(
     for target in range(targets):
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = np.abs(flat(truth, target) - flat(middle, target)) / flat(spread, target)
+        scores[~np.isfinite(scores)] = np.nan
         begin = _initial(model, levels, leads, target)
         online = OnlineConformal(levels, leads, cells, window=window, rate=rate, refresh=24, initial=begin)
         for now in range(origins):

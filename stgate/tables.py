@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def to_panel(
         time: The column of times; None takes the index.
         node: The column of node labels, for a long frame.
         freq: Put the rows on this regular grid (`"h"`, `"D"`); absent rows become missing values.
-        coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`).
+        coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`; others may be text).
         units: Units by variable name.
 
     Returns:
@@ -137,14 +138,14 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     coords = coords.rename(columns=lambda name: PLACES.get(str(name).lower(), name)).loc[labels]
     for axis in [axis for axis in dict.fromkeys(PLACES.values()) if axis in coords.columns]:
         _check_axis(str(axis), coords[axis])
-    chosen = coords.select_dtypes("number")
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
-    return panel.assign_coords(
-        {
-            str(c): ("node", chosen[c].to_numpy("float64"), {"units": degrees[str(c)]} if c in degrees else {})
-            for c in chosen.columns
-        }
-    )
+    made: dict[str, Any] = {}
+    for name in coords.columns:
+        told = coords[name]
+        numeric = pd.api.types.is_numeric_dtype(told)
+        values = told.to_numpy("float64") if numeric else told.fillna("").astype(str).to_numpy("str")
+        made[str(name)] = ("node", values, {"units": degrees[str(name)]} if name in degrees else {})
+    return panel.assign_coords(made)
 
 
 PLACES = {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon", "lng": "lon", "x": "x", "y": "y"}

@@ -9,7 +9,7 @@ from test_forecasting import HORIZON, WINDOW, make_model, same
 
 import stgate
 from stgate.data.modules import WindowData
-from stgate.errors import RequestError
+from stgate.errors import CalibrationWarning, RequestError
 from stgate.models import Persistence
 
 
@@ -89,8 +89,9 @@ def test_groups_with_too_few_cases_are_reported():
     model, data = make_model(make_panel(steps=300, missing=0.1))
     stgate.calibrate(model, data, levels=[0.5, 0.9])
     report = model.calibration["report"]
-    assert any(line.startswith("17 to 32 steps before: too few cases from level 0.5 on") for line in report)
-    assert not any(line.startswith("observed at the origin") for line in report)
+    small = "nodes observed 17 to 32 steps before: too few cases from level 0.5 on"
+    assert any(line.startswith(small) for line in report)
+    assert not any(line.startswith("nodes observed at the origin") for line in report)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,41 @@ def test_a_span_of_any_panel_recalibrates_as_the_data_module_does():
     assert first == second
     torch.testing.assert_close(model.calibration["factors"], stored["factors"])
     assert (model.calibration["start"], model.calibration["end"]) == (stored["start"], stored["end"])
-    with pytest.raises(RequestError, match="no window of 6 steps and 3 ahead"):
+    with pytest.raises(RequestError, match="shorter than the 3 steps of a forecast"):
         stgate.recalibrate(model, panel, start="2020-01-10", end="2020-01-10T01")
+
+
+def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of():
+    panel = make_panel(steps=400)
+    model, data = make_model(panel)
+    times = panel["time"].values
+    assert model.seen == str(times[data.parts.validation[1] - 1])
+    stgate.recalibrate(model, panel, levels=[0.5])
+    assert model.calibration["start"] == str(times[data.parts.calibration[0]])
+    hindcast = stgate.backtest(model, panel, start=str(times[300]), levels=[0.5])
+    assert hindcast.attrs["trained_until"] == model.seen
+    with pytest.warns(CalibrationWarning, match="what training has seen, until"):
+        stgate.recalibrate(model, panel, start="2020-01-03", levels=[0.5])
+    later = panel.assign_coords(time=panel["time"] + np.timedelta64(400, "h"))
+    stgate.recalibrate(model, later, levels=[0.5])  # all of it is new
+    assert model.calibration["start"] == str(later["time"].values[6])
+
+
+def test_quantile_scores_of_a_level_do_not_depend_on_the_levels_beside_it():
+    """Offsets may well fall with the level: it is intervals that are nested, not offsets."""
+    model, data = make_model(make_panel(steps=900))
+    many = stgate.calibrate(model, data, levels=[0.1, 0.5, 0.9], scores="quantile", by=())
+    table = model.calibration["factors"]
+    one = stgate.calibrate(model, data, levels=[0.5], scores="quantile", by="missing", edges=())
+    torch.testing.assert_close(model.calibration["factors"][:, :, 0], table[:, :, 1])
+    assert one[0.5] == pytest.approx(many[0.5], abs=0.05)
+
+
+def test_levels_that_have_too_few_cases_are_reported():
+    panel = make_panel(steps=400)
+    model, _ = make_model(panel)
+    stgate.recalibrate(model, panel, start="2020-01-16", end="2020-01-16T08")
+    assert any(line.startswith("levels ") and "left out" in line for line in model.calibration["report"])
 
 
 def test_an_unknown_calibration_of_a_backtest_is_refused():

@@ -216,6 +216,9 @@ def test_bootstrap_bounds_hold_each_score():
     assert not any(str(k).endswith("_low") for k in plain)
     with pytest.raises(RequestError, match="cannot keep init_time apart"):
         stgate.evaluate(forecast, by="init_time", bootstrap=10)
+    for wrong in (-1, 1):
+        with pytest.raises(RequestError, match=f"bootstrap {wrong}: at least 2"):
+            stgate.evaluate(forecast, bootstrap=wrong)
     with pytest.raises(RequestError, match="block 9999"):
         stgate.evaluate(forecast, bootstrap=10, block=9999)
 
@@ -297,3 +300,17 @@ def test_a_panel_is_not_mistaken_for_a_forecast(panel):
 def test_evaluating_imports_no_torch():
     code = "import sys, stgate.evaluation; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_by_clusters_of_nodes_is_the_table_of_each_cluster():
+    forecast = make_forecast()
+    kinds = np.where(np.arange(forecast.sizes["node"]) % 2, "park", "street")
+    forecast = forecast.assign_coords(kind=("node", kinds))
+    table = stgate.evaluate(forecast, by=["kind", "lead_time"])
+    assert table["kind"].values.tolist() == ["park", "street"]
+    for kind in ("park", "street"):
+        alone = stgate.evaluate(forecast.isel(node=np.flatnonzero(kinds == kind)), by="lead_time")
+        for key in ("count", "mae", "rmse", "crps"):
+            np.testing.assert_allclose(table[key].sel(kind=kind), alone[key])
+    with pytest.raises(RequestError, match="did you mean kind"):
+        stgate.evaluate(forecast, by="kinds")

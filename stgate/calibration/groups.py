@@ -29,17 +29,17 @@ def missing_groups(since: ArrayLike, edges: Sequence[int] = EDGES) -> NDArray[np
 def missing_names(edges: Sequence[int] = EDGES) -> list[str]:
     """What the groups of `missing_groups` are called.
 
-    >>> missing_names((1, 2, 4))
-    ['observed at the origin', '1 step before', '2 to 3 steps before', '4 steps or longer before']
+    >>> missing_names((1, 2, 4))[1:]
+    ['observed 1 step before', 'observed 2 to 3 steps before', 'observed 4 steps or longer before']
     """
     names = ["observed at the origin"] if edges else ["all"]
     for first, after in zip(edges, [*edges, None][1:], strict=True):
         if after is None:
-            names.append(f"{first} steps or longer before")
+            names.append(f"observed {first} steps or longer before")
         elif after == first + 1:
-            names.append(f"{first} step{'s' * (first > 1)} before")
+            names.append(f"observed {first} step{'s' * (first > 1)} before")
         else:
-            names.append(f"{first} to {after - 1} steps before")
+            names.append(f"observed {first} to {after - 1} steps before")
     return names
 
 
@@ -58,7 +58,8 @@ def grouped_conformal(
         minimum: Cases that a group needs to stand by itself, beside what its level needs.
 
     Returns:
-        Factors (narrow group, level, ...), non-decreasing in the level and infinite where even all cases are too few;
+        Factors (narrow group, level, ...), infinite where even all cases are too few, and non-decreasing in the level
+        where all levels share their scores: where each has its own it is their intervals that are nested, not these;
         and where each comes from, (narrow group, level, ...): 0 from itself, k from the k-th of the chain, len(chain) +
         1 from all cases.
 
@@ -87,7 +88,7 @@ def grouped_conformal(
                 quantiles = everything if chosen.all() else _quantiles(mine, levels)
                 factors[inside] = np.where(enough, quantiles, factors[inside])
                 source[inside] = np.where(enough, kind, source[inside])
-    return np.maximum.accumulate(factors, axis=1), source
+    return np.maximum.accumulate(factors, axis=1) if len(given) == 1 else factors, source
 
 
 def _quantiles(scores: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from stgate.calibration.groups import EDGES, missing_groups
 from stgate.calibration.recent import LOOKBACK, RecentScores
@@ -36,6 +38,13 @@ class OnlineConformal:
 
     Calls go in order of time: `learn` what has become known, then `issue` a forecast.
 
+    >>> online = OnlineConformal([0.5, 0.9], leads=1, cells=2)
+    >>> median, spread = np.array([3.0, 5.0]), np.array([1.0, 2.0])      # of each node, by any forecaster
+    >>> factors = online.issue(since=[0, 0])                             # (level, lead, cell)
+    >>> lower, upper = median - factors[1, 0] * spread, median + factors[1, 0] * spread
+    >>> truth = np.array([3.5, np.nan])                                  # a step later
+    >>> online.learn(0, lead=0, scores=np.abs(truth - median) / spread)
+
     Args:
         levels: Nominal coverages, ascending.
         leads: Lead times of a forecast.
@@ -45,7 +54,10 @@ class OnlineConformal:
         edges: Of the missingness groups; see `missing_groups`.
         minimum: Scores that a group needs; with fewer it takes those of all unobserved ones, then of all.
         refresh: Origins between two sorts of the scores.
-        initial: (level, lead) factors while hardly anything is known.
+        initial: (level, lead) factors while hardly anything is known; those of a normal distribution when None.
+
+    Raises:
+        ValueError: Levels that do not ascend within (0, 1), or another option out of range.
 
     References:
         Gibbs and Candès (2021), Adaptive conformal inference under distribution shift. NeurIPS.
@@ -65,10 +77,20 @@ class OnlineConformal:
         refresh: int = 12,
         initial: ArrayLike | None = None,
     ) -> None:
-        self.levels = np.asarray(levels, "float64")
+        self.levels = np.atleast_1d(np.asarray(levels, "float64"))
+        inside = (self.levels > 0) & (self.levels < 1)
+        if not inside.all() or (np.diff(self.levels) <= 0).any():
+            raise ValueError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
+        counts = {"leads": leads, "cells": cells, "window": window, "minimum": minimum, "refresh": refresh}
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f"{name} {value}: at least 1")
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
         self.window, self.rate, self.edges, self.minimum, self.refresh = window, rate, tuple(edges), minimum, refresh
         kept, groups, count = LOOKBACK * window, len(self.edges) + 1, len(self.levels)
-        self.initial = np.ones((count, leads)) if initial is None else np.asarray(initial, "float64")
+        normal = np.repeat(ndtri((1 + self.levels) / 2)[:, None], leads, axis=1)
+        self.initial = normal if initial is None else np.asarray(initial, "float64")
         self.scores = np.full((kept, leads, cells), np.nan, "float32")
         self.groups = np.zeros((kept, cells), "int8")
         self.issued = np.full(kept, -1)  # which origin each place of the ring holds
@@ -89,7 +111,13 @@ class OnlineConformal:
 
         Returns:
             (level, lead, cell), finite, non-decreasing in the level.
+
+        Raises:
+            ValueError: Not one number of steps, at least 0, a cell.
         """
+        since = np.asarray(since)
+        if since.shape != self.groups.shape[1:] or not (since >= 0).all():
+            raise ValueError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
         if self.count % self.refresh == 0:
             newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
             for recent in self.windows:
@@ -114,11 +142,18 @@ class OnlineConformal:
             number: Of the forecast, counted from 0 in the order of `issue`; one that is out of the window is ignored.
             lead: Index of the lead.
             scores: (cell,), |truth - median| / scale; NaN where the truth is missing.
+
+        Raises:
+            ValueError: A forecast that has not been issued, or scores that are none.
         """
+        if not 0 <= number < self.count:
+            raise ValueError(f"forecast {number}: not issued yet; issue comes before learn, {self.count} were")
+        known = np.asarray(scores, "float64")
+        if known.shape != self.groups.shape[1:] or (known < 0).any() or np.isinf(known).any():
+            raise ValueError(f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN")
         place = number % len(self.scores)
         if self.issued[place] != number:
             return
-        known = np.asarray(scores, "float64")
         self.scores[place, lead] = known
         if number < self.count - len(self.given):
             return
@@ -156,7 +191,22 @@ class OnlineConformal:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> OnlineConformal:
-        """The state that `save` wrote; nothing in it is run."""
+        """The state that `save` wrote; nothing in it is run.
+
+        Raises:
+            StoreError: No such file, or not a state.
+        """
+        from stgate.errors import StoreError
+
+        if not Path(path).is_file():
+            raise StoreError(f"{path}: no such file")
+        try:
+            return cls._loaded(path)
+        except (ValueError, KeyError, OSError, BadZipFile) as error:
+            raise StoreError(f"{path}: not the state of an OnlineConformal; `save` writes one") from error
+
+    @classmethod
+    def _loaded(cls, path: str | os.PathLike[str]) -> OnlineConformal:
         with np.load(path, allow_pickle=False) as held:
             _, leads, cells = held["scores"].shape
             made = cls(

@@ -23,7 +23,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "stgate evaluate hindcast.nc --by lead_time",
     )
     parser.add_argument("forecast", nargs="+", metavar="FORECAST", help="from `stgate backtest`")
-    parser.add_argument("--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}, or a node coordinate"
+    )
     parser.add_argument("--target", help="the variable, when there are several")
     parser.add_argument("--levels", type=float, nargs="+", help="interval levels to show (default: all held)")
     parser.add_argument(

@@ -57,13 +57,11 @@ def _within(option: str, inner: str) -> str:
     if body != f": {UNKNOWN}":
         return f"--{option}{body}"
     owner, name = option.rsplit(".", 1)
-    if owner != "model":
-        parts = (inspect.signature(kind).parameters for kind in _subclasses(owner))
-        return _unknown(option, [f"--{owner}.{o}" for options in parts for o in options])
-    owners = _model_options()
+    owners = _model_options() if owner == "model" else _owners(_subclasses(owner))
     if name in owners:
-        return f"--{option}: not an option of this model, but of {', '.join(owners[name])}; leave it out"
-    return _unknown(option, [f"--model.{o}" for o in owners])
+        what = "this model" if owner == "model" else "this class"
+        return f"--{option}: not an option of {what}, but of {', '.join(owners[name])}; leave it out"
+    return _unknown(option, [f"--{owner}.{o}" for o in owners])
 
 
 def _no_class(option: str, name: str) -> str:
@@ -95,8 +93,13 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 def _model_options() -> dict[str, list[str]]:
     """Every option of the forecasters, with the forecasters that have it."""
+    return _owners(ckpt.subclasses(Forecaster))
+
+
+def _owners(kinds: Iterable[type[object]]) -> dict[str, list[str]]:
+    """Every option of these classes, with those that have it."""
     owners: dict[str, list[str]] = {}
-    for kind in sorted(ckpt.subclasses(Forecaster), key=lambda c: c.__name__):
+    for kind in sorted(kinds, key=lambda c: c.__name__):
         for option in () if inspect.isabstract(kind) else inspect.signature(kind).parameters:
             owners.setdefault(option, []).append(kind.__name__)
     return owners

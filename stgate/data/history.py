@@ -111,6 +111,12 @@ class History:
             return int(times.searchsorted(high + slack, "right")) - 1
         return int(times.searchsorted(low - slack, "left"))
 
+    def last_seen(self, until: str | None) -> int:
+        """The last row that training or model choice has seen; -1 where it has seen none of this panel's."""
+        if until is None:
+            return -1
+        return int(np.searchsorted(self.times[: self.steps], np.array(until).astype(self.times.dtype), "right")) - 1
+
     def check_future(self, origin: int) -> None:
         """Refuse a forecast whose future covariates lack altogether at some lead.
 

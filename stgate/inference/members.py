@@ -111,8 +111,8 @@ def check_members(members: int) -> None:
     Raises:
         RequestError: Fewer than one.
     """
-    if members < 1:
-        raise RequestError(f"members {members}: at least 1")
+    if not isinstance(members, int) or members < 1:
+        raise RequestError(f"members {members}: a whole number, at least 1")
 
 
 def _stacked(networks: list[nn.Module]) -> nn.Module:

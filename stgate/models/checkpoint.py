@@ -14,7 +14,7 @@ from stgate import store
 from stgate.errors import CheckpointError, StoreError, did_you_mean
 
 KEY = "stgate"
-"""Where a Lightning checkpoint keeps what is ours: class, version, spec, calibration, seed, cases."""
+"""Where a Lightning checkpoint keeps what is ours: class, version, spec, calibration, seed, cases, seen."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: not a checkpoint ({reason[:80]})") from error
     ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "cases"} <= ours.keys()
+    whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "cases", "seen"} <= ours.keys()
     if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
         raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
     return checkpoint

@@ -64,6 +64,12 @@ class Forecaster(L.LightningModule, ABC):
         super().__init__()
         check_fill(fill)
         self.likelihood, self.inference, self.fill = likelihood or Normal(), inference or PointEstimate(), fill
+        for name, family in FAMILIES.items():
+            if not isinstance(getattr(self, name), family):
+                raise RequestError(
+                    f"{name} {getattr(self, name)!r}: not one; give an object such as "
+                    f"{family.__module__.split('.')[1]}.{family.__subclasses__()[-1].__name__}()"
+                )
         # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
         options = inspect.signature(type(self)).parameters
         ours = inspect.signature(Forecaster).parameters
@@ -79,6 +85,7 @@ class Forecaster(L.LightningModule, ABC):
         self.network: nn.Module | None = None
         self._seed: int | None = None
         self._cases = 1
+        self.seen: str | None = None
         self.scores = nn.ModuleDict()
         for stage in STAGES:
             made = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
@@ -151,6 +158,8 @@ class Forecaster(L.LightningModule, ABC):
         self.configure_model()
         statistics = data.statistics()
         self._cases = statistics.observed
+        last = max(data.parts.train[1], data.parts.validation[1]) - 1
+        self.seen = str(data.panel["time"].values[last])  # what lies after it is new
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(self.scaler, name).copy_(getattr(statistics, name))
         if isinstance(self.scaler.fill, Climatology):
@@ -295,6 +304,7 @@ class Forecaster(L.LightningModule, ABC):
             "calibration": self.calibration,
             "seed": self._seed,
             "cases": self._cases,
+            "seen": self.seen,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -304,7 +314,7 @@ class Forecaster(L.LightningModule, ABC):
         if self.spec is not None and self.spec != spec:
             raise RequestError(_difference(spec, self.spec))
         self.spec, self.calibration, self._seed = spec, ours["calibration"], ours["seed"]
-        self._cases = ours["cases"]
+        self._cases, self.seen = ours["cases"], ours["seen"]
         self.configure_model()
 
     def save(self, path: str | os.PathLike[str]) -> None:

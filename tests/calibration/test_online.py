@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stgate.calibration import OnlineConformal, conformal_quantile
+from stgate.errors import StoreError
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]
 
@@ -141,3 +142,42 @@ def test_a_truth_that_comes_when_its_forecast_is_forgotten_is_ignored():
         online.issue([0, 0])
     online.learn(0, 0, [1.0, 1.0])
     assert np.isnan(online.scores).all()
+
+
+def test_the_first_factors_are_a_normals_unless_others_are_given():
+    np.testing.assert_allclose(OnlineConformal([0.5, 0.9], 1, 1).issue([0])[:, 0, 0], [0.67449, 1.64485], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"levels": [1.5]}, "levels"),
+        ({"levels": [0.9, 0.5]}, "must ascend"),
+        ({"rate": -1.0}, "rate"),
+        ({"window": 0}, "window 0"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        OnlineConformal(**{"levels": [0.5], "leads": 1, "cells": 2, **options})
+
+
+def test_what_is_no_score_and_what_was_never_issued_are_refused():
+    online = OnlineConformal([0.5], 1, 2)
+    with pytest.raises(ValueError, match="forecast 0: not issued yet"):
+        online.learn(0, 0, [1.0, 1.0])
+    online.issue([0, 0])
+    for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0]):
+        with pytest.raises(ValueError, match="scores: one finite number"):
+            online.learn(0, 0, scores)
+    for since in ([0], [np.nan, 0], [-1, 0]):
+        with pytest.raises(ValueError, match="since"):
+            online.issue(since)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", a=1)
+    (tmp_path / "table.csv").write_text("a,b")
+    for name in ("other.npz", "table.csv", "none.npz"):
+        with pytest.raises(StoreError, match=name):
+            OnlineConformal.load(tmp_path / name)

@@ -198,6 +198,10 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
             "--model.inference Ensemble --model.inference.member 4",
             ("--model.inference.member:", "no such option", "did you mean --model.inference.members?"),
         ),
+        (
+            "--model.inference Ensemble --model.inference.draws 3",
+            ("--model.inference.draws:", "not an option of this class, but of MeanField"),
+        ),
         ("--model.inference Ensemble --model.inference.members two", ("--model.inference.members two", "int")),
         ("--model.inference Ensemble --model.inference.members 0", ("members 0", "at least 1")),
         ("--model.inference MeanField --model.inference.prior laplace", ("prior 'laplace'", "normal, logistic")),

@@ -11,6 +11,7 @@ from conftest import make_panel
 from stgate.data import open_panel, read_tables
 from stgate.errors import PanelError, RequestError, StgateError, StoreError
 from stgate.store import write
+from stgate.tables import to_panel
 
 PANEL = make_panel(steps=30).drop_vars(["lat", "lon"])
 COORDS = pd.DataFrame({"lat": [40.0, 40.1, 40.2], "lon": [116.0, 116.1, 116.2]}, index=pd.Index(list("abc"), name="id"))
@@ -90,6 +91,17 @@ def test_coordinates_units_and_new_names(tmp_path):
         panel = read_tables(path, node="node", rename={"y": "pm25"}, units={"pm25": "ug/m3"}, coords=coords)
         assert set(panel.data_vars) == {"pm25", "u"} and panel["pm25"].attrs["units"] == "ug/m3"
         np.testing.assert_allclose(panel["lat"], [40, 40.1, 40.2])
+
+
+def test_a_node_coordinate_may_be_text(tmp_path):
+    """Such as the kind of a station: clusters to calibrate and to score by."""
+    coords = pd.DataFrame({"lat": [1.0, 2.0], "kind": ["street", None]}, index=["a", "b"])
+    frame = pd.DataFrame(np.ones((3, 2)), pd.date_range("2020", periods=3, freq="h"), ["a", "b"])
+    panel = to_panel(frame, name="y", coords=coords)
+    assert panel["kind"].values.tolist() == ["street", ""]
+    for suffix in ("nc", "zarr"):
+        write(panel, tmp_path / f"p.{suffix}")
+        assert open_panel(tmp_path / f"p.{suffix}")["kind"].values.tolist() == ["street", ""]
 
 
 def test_stations_that_are_numbered_meet_their_coordinates_in_a_wide_table(tmp_path):
