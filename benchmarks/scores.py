@@ -65,7 +65,7 @@ def logging(inference=None):
         options |= {"every": 8, "eval_every": 8}
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
     times = {"all scores": [], "loss only": []}
-    for _ in range(ROUNDS if inference is None else 1):
+    for _ in range(ROUNDS):
         for name, kind in (("all scores", stgate.models.GatedRNN), ("loss only", Silent)):
             L.seed_everything(0, verbose=False)
             model = kind(hidden=64, rollout=True, halo=2, inference=inference)
