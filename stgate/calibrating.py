@@ -25,7 +25,7 @@ from stgate.models.intervals import METHODS, conformity
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Central-interval levels that a calibration holds unless told otherwise."""
 GROUPS = ("missing", "node")
-"""What is calibrated apart, beside clusters of nodes."""
+"""What can be calibrated apart, beside clusters of nodes by a coordinate."""
 
 
 def calibrate(
@@ -196,13 +196,9 @@ def _clusters(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
             raise RequestError(f"by {name!r}: {did_you_mean(name, (*GROUPS, *named))}")
     if len(chosen) > 1:
         raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: nodes are in one kind of cluster; give one")
-    if not chosen:
-        return np.zeros(panel.sizes["node"], "int64")
-    return (
-        np.unique(panel[chosen[0]].values, return_inverse=True)[1]
-        if chosen[0] != "node"
-        else np.arange(panel.sizes["node"])
-    )
+    if chosen == ["node"]:
+        return np.arange(panel.sizes["node"])
+    return np.unique(panel[chosen[0]].values, return_inverse=True)[1] if chosen else np.zeros(panel.sizes["node"], int)
 
 
 def _scored(

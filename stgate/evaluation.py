@@ -122,11 +122,11 @@ def _grouped(
     split = next((g for g in groups if g == "observed" or g not in GROUPS), None)
     if split is not None:
         rest = [g for g in groups if g != split]
-        parts: list[xr.Dataset] = [
-            _grouped(cases.where(inside), scored & inside, forecast, rest, resample)
-            for inside in _parts(forecast, split).values()
+        parts = _parts(forecast, split)
+        tables: list[xr.Dataset] = [
+            _grouped(cases.where(inside), scored & inside, forecast, rest, resample) for inside in parts.values()
         ]
-        return xr.concat(parts, pd.Index(list(_parts(forecast, split)), name=split))
+        return xr.concat(tables, pd.Index(list(parts), name=split))
     dims = [d for d in scored.dims if d not in groups]
     table = xr.Dataset({"count": scored.sum(dims)})
     for key, values in cases.items():

@@ -1,5 +1,6 @@
 """Calibrate: what is stored, what it covers, and what is refused."""
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -174,6 +175,8 @@ def test_a_span_of_any_panel_recalibrates_as_the_data_module_does():
 def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of():
     panel = make_panel(steps=400)
     model, data = make_model(panel)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(model, data)
     times = panel["time"].values
     assert model.seen == str(times[data.parts.validation[1] - 1])
     stgate.recalibrate(model, panel, levels=[0.5])

@@ -29,6 +29,7 @@ from stgate.inference.mixture import Mixture
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
+from stgate.models.schedule import one_cycle
 from stgate.nn.fills import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
 from stgate.nn.likelihoods import Likelihood, Normal
@@ -36,7 +37,7 @@ from stgate.spec import PanelSpec
 
 
 class Forecaster(L.LightningModule, ABC):
-    """Base class: a subclass defines `build`, and `forward` when its network does not read standardised windows.
+    """Base class: a subclass defines `build`, and `members` when its network does not read standardised windows.
 
     The network is built once the panel's spec is known: from the data module when fitting, from the checkpoint when
     loading. What travels in the checkpoint is plain: weights, scales, spec, calibration, options.
@@ -158,8 +159,6 @@ class Forecaster(L.LightningModule, ABC):
         self.configure_model()
         statistics = data.statistics()
         self._cases = statistics.observed
-        last = max(data.parts.train[1], data.parts.validation[1]) - 1
-        self.seen = str(data.panel["time"].values[last])  # what lies after it is new
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(self.scaler, name).copy_(getattr(statistics, name))
         if isinstance(self.scaler.fill, Climatology):
@@ -193,6 +192,10 @@ class Forecaster(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Fix the seed that, with the step, gives each batch its random state."""
         self.calibration = None  # of other weights
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, WindowData)  # `setup` has made sure
+        last = max(data.parts.train[1], data.parts.validation[1]) - 1
+        self.seen = str(data.panel["time"].values[last])  # what lies after it is new
         if self._seed is None:
             self._seed = torch.initial_seed() % 2**63
 
@@ -369,21 +372,6 @@ STAGES = ("train", "val", "test")
 
 FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference}
 """Options that are parts: a checkpoint holds their name and options."""
-
-
-def one_cycle(step: int, steps: int) -> float:
-    """The share of the peak learning rate at a step: up for a tenth of the steps, then down to almost nothing.
-
-    A function of the step alone, so that a fit can be resumed, and lengthened.
-
-    References:
-        Smith and Topin (2019), Super-convergence. doi:10.1117/12.2520589
-    """
-    low, rise = 0.04, max(0.1 * steps, 1.0)
-    if step < rise:
-        return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / rise))
-    down = min((step - rise) / max(steps - rise, 1.0), 1.0)
-    return 1e-5 + (1 - 1e-5) * 0.5 * (1 + math.cos(math.pi * down))
 
 
 def _difference(fitted: PanelSpec, data: PanelSpec) -> str:

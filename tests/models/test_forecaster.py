@@ -16,7 +16,7 @@ import stgate
 from stgate.data.modules import WindowData
 from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
-from stgate.models.forecaster import one_cycle
+from stgate.models.schedule import one_cycle
 
 torch.set_num_threads(1)  # for nets this small a second thread only costs
 
