@@ -1,9 +1,12 @@
 """Execute every notebook in a temporary folder; stop at the first that fails. Notebooks are kept without outputs."""
 
+import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: two threads on two busy cores are ten times slower
 
 import nbformat
 from nbclient import NotebookClient
