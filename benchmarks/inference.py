@@ -60,7 +60,8 @@ def ensemble_step(build, x):
 
     def step():
         optimizer.zero_grad()
-        inference.objective(network(x).square().mean(), network, 1).backward()
+        loss = inference.mean_loss(network, lambda: network(x), lambda made: made.square().mean())
+        inference.objective(loss, network, 1).backward()
         inference.clip_gradients(network, 1.0)
         optimizer.step()
 

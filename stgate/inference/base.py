@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.configured import Configured
+from stgate.inference.members import Members
 from stgate.inference.mixture import Mixture
 
 
@@ -28,6 +29,12 @@ class Inference(Configured, ABC):
             network: What `wrap` made.
             cases: Observed values in the training part, which a prior is weighed against.
         """
+
+    def mean_loss(
+        self, network: nn.Module, forecast: Callable[[], Distribution], loss: Callable[[Distribution], Tensor]
+    ) -> Tensor:
+        """The mean of a loss over members, see `Members.mean_loss`."""
+        return network.mean_loss(forecast, loss) if isinstance(network, Members) else loss(forecast())
 
     def predictive(self, members: Distribution) -> Distribution:
         """What the members (member, ...) predict together: (...)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from stgate.errors import InferenceWarning, RequestError
 
 Weights = dict[str, Tensor]
+Forecast = TypeVar("Forecast")
 
 CACHED = 2**16
 """Numbers that a layer gives out for one member, up to which one pass for all pays on a processor: beyond it what all
@@ -37,11 +38,53 @@ class Members(nn.Module):
         check_members(members)
         self.vectorized = vectorized
         self._together: dict[bool, bool] = {}  # by whether it is training
+        self._alone: Weights | None = None  # the one member that is evaluated, while members take their turns
         self.network = _stacked([build() for _ in range(members)])
 
     def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
         """What each network returns for these arguments: (member, ...)."""
-        return self.evaluate(self.weights(), *arguments, **options)
+        if self._alone is not None:
+            made: Tensor = functional_call(self.network, self._alone, arguments, options)
+            return made.unsqueeze(0)
+        return self.evaluate(self.drawn(), *arguments, **options)
+
+    def drawn(self) -> Weights:
+        """The sets of weights that are evaluated, (member, ...): here those of the members."""
+        return self.weights()
+
+    def mean_loss(self, forecast: Callable[[], Forecast], loss: Callable[[Forecast], Tensor]) -> Tensor:
+        """The mean of a loss over members.
+
+        Where they run one after another, each one's gradient is taken before the next one begins: what backward
+        passes need is kept of one member at a time.
+
+        Args:
+            forecast: Evaluates this module, once, in training.
+            loss: Of what `forecast` returns, the mean over the members in it.
+        """
+        if self.training not in self._together:  # found out by a forecast that leaves no trace
+            held = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+            with torch.no_grad(), torch.random.fork_rng():
+                forecast()
+            for name, tensor in self.network.named_buffers():
+                tensor.copy_(held[name])
+        if self._together[self.training]:
+            return loss(forecast())
+        weights = self.drawn()
+        learned = [name for name, stack in weights.items() if stack.requires_grad]
+        losses, gradients = [], []
+        for own in _split({name: stack.detach() for name, stack in weights.items()}):
+            self._alone = own | {name: own[name].requires_grad_() for name in learned}
+            try:
+                losses.append(loss(forecast()))
+            finally:
+                self._alone = None
+            gradients.append(torch.autograd.grad(losses[-1], [own[name] for name in learned], allow_unused=True))
+        count = len(losses)
+        stacks = [None if part[0] is None else torch.stack(part) / count for part in zip(*gradients, strict=True)]
+        mean = torch.stack([x.detach() for x in losses]).mean()
+        made: Tensor = _Known.apply(mean, stacks, *(weights[name] for name in learned))  # type: ignore[no-untyped-call]
+        return made
 
     def weights(self) -> Weights:
         """All that differs between members, by name: (member, ...)."""
@@ -103,6 +146,21 @@ class Members(nn.Module):
         factor = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (member,)
         for gradient in gradients:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradients are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *weights: Tensor) -> Tensor:  # noqa: ANN401
+        """The value."""
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """The gradients, scaled."""
+        return None, None, *(None if own is None else outer * own for own in ctx.gradients)
 
 
 def check_members(members: int) -> None:

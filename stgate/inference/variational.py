@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,12 +109,8 @@ class Posteriors(Members):
                     made.setdefault(weight, nn.Parameter(torch.full_like(weight, rho)))
                     module.register_parameter(name + RHO, made[weight])
 
-    def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
-        """What the network returns with each draw of each member: (draw * member, ...)."""
-        return self.evaluate(self.drawn(), *arguments, **options)
-
     def drawn(self) -> Weights:
-        """Draws of all weights: anew at each call while training, the same ones otherwise."""
+        """Draws of all weights, (draw * member, ...): anew at each call while training, the same ones otherwise."""
         count = self.options.samples if self.training else self.options.draws
         held = self.weights()
         device = next(iter(held.values())).device

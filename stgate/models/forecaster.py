@@ -206,8 +206,15 @@ class Forecaster(L.LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Mean negative log-likelihood of the batch's observed targets, and what the inference adds to it."""
-        loss = self._step(batch, "train", self.training_forward(batch))
-        return self.inference.objective(loss, self.built, self._cases)
+
+        def forecast() -> Distribution:
+            return self.training_forward(batch)
+
+        def loss(members: Distribution) -> Tensor:
+            return self._step(batch, "train", members)
+
+        mean = self.inference.mean_loss(self.built, forecast, loss)
+        return self.inference.objective(mean, self.built, self._cases)
 
     def configure_gradient_clipping(
         self,

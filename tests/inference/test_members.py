@@ -150,6 +150,23 @@ def test_an_error_of_the_networks_own_is_not_taken_for_a_missing_rule():
         together(perceptron, 2)(torch.randn(4, 5))
 
 
+@pytest.mark.parametrize("build", [perceptron, Tied, lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))])
+def test_members_that_take_turns_have_the_gradients_and_the_loss_of_all_at_once(build):
+    """Each one's gradient is taken before the next begins, so that no graph but one is ever kept."""
+    x = torch.randn(9, 3)
+    turns, once = together(build, 3, vectorized=False), together(build, 3)
+    loss = turns.mean_loss(lambda: turns(x), lambda made: made.square().mean())
+    (2 * loss).backward()
+    expected = once(x).square().mean()
+    (2 * expected).backward()
+    torch.testing.assert_close(loss, expected)
+    for name, weight in turns.named_parameters():
+        torch.testing.assert_close(weight.grad, once.get_parameter(name).grad, atol=1e-6, rtol=1e-5)
+    for name, held in turns.named_buffers():
+        torch.testing.assert_close(held, once.get_buffer(name))
+    assert turns(x).shape[0] == 3
+
+
 def test_dropout_differs_between_members():
     members = together(lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), 2)
     members.network[0].weight.data[:], members.network[0].bias.data[:] = 0.0, 1.0
