@@ -22,7 +22,8 @@ class GatedRNN(Forecaster):
     Args:
         hidden: State size.
         layers: GRU layers.
-        gate: How the recurrence's output joins its input: `additive`, `learned_rate` or `coupled`.
+        gate: How the recurrence's output joins its input, by the name of one of `stgate.nn.gates`: `additive`,
+            `learned_rate`, `coupled`, `highway`, `gated_unit` or `bilinear`.
         rollout: Forecast one step at a time, each fed back into the next, rather than all leads at once.
         unroll: Leads that the training loss of a roll-out counts; None for all of them. Validation rolls out all leads,
             its loss counts the same ones.

@@ -61,7 +61,87 @@ class Coupled(nn.Module):
         return skip + g * (update - skip)
 
 
-GATES: dict[str, type[nn.Module]] = {"additive": Additive, "learned_rate": LearnedRate, "coupled": Coupled}
+class Highway(nn.Module):
+    """Two gates, c * skip + t * update, both sigmoids of [skip; update]; it starts by carrying the skip.
+
+    A context, when given, takes the place of [skip; update]; it then has 2 * channels entries.
+
+    References:
+        Srivastava et al. (2015), Highway networks. arXiv:1505.00387.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(2 * channels, 2 * channels)
+        with torch.no_grad():
+            self.gates.bias[:channels] = 2.0  # of the carry
+            self.gates.bias[channels:] = -2.0
+
+    def forward(self, skip: Tensor, update: Tensor, context: Tensor | None = None) -> Tensor:
+        """(..., channel) and (..., channel) -> (..., channel)."""
+        seen = torch.cat([skip, update], -1) if context is None else context
+        carry, transform = torch.sigmoid(self.gates(seen)).chunk(2, -1)
+        return carry * skip + transform * update
+
+
+class GatedUnit(nn.Module):
+    """A gated recurrent unit with state x = skip and input y = update; it starts by carrying the skip.
+
+    r, z = sigmoid(W [x; y] - (0, b)), h = tanh(U y + V (r * x)), and (1 - z) * x + z * h.
+
+    A context, when given, takes the place of [skip; update] in r and z; it then has 2 * channels entries.
+
+    References:
+        Parisotto et al. (2020), Stabilizing transformers for reinforcement learning. ICML (GTrXL).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(2 * channels, 2 * channels)
+        self.from_update = nn.Linear(channels, channels, bias=False)
+        self.from_skip = nn.Linear(channels, channels, bias=False)
+        with torch.no_grad():
+            self.gates.bias[:channels] = 0.0
+            self.gates.bias[channels:] = -2.0
+
+    def forward(self, skip: Tensor, update: Tensor, context: Tensor | None = None) -> Tensor:
+        """(..., channel) and (..., channel) -> (..., channel)."""
+        seen = torch.cat([skip, update], -1) if context is None else context
+        reset, share = torch.sigmoid(self.gates(seen)).chunk(2, -1)
+        new = torch.tanh(self.from_update(update) + self.from_skip(reset * skip))
+        return skip + share * (new - skip)
+
+
+class Bilinear(nn.Module):
+    """A product without a squashing, skip + update * (W [skip; update] + b); it starts as the plain sum.
+
+    Products of linear forms: what a quadratic system's tendency is made of, exactly. A context, when given, takes the
+    place of [skip; update]; it then has 2 * channels entries.
+
+    References:
+        Shazeer (2020), GLU variants improve transformer. arXiv:2002.05202 (the bilinear variant).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(2 * channels, channels)
+        nn.init.zeros_(self.map.weight)
+        nn.init.ones_(self.map.bias)
+
+    def forward(self, skip: Tensor, update: Tensor, context: Tensor | None = None) -> Tensor:
+        """(..., channel) and (..., channel) -> (..., channel)."""
+        factor: Tensor = self.map(torch.cat([skip, update], -1) if context is None else context)
+        return skip + update * factor
+
+
+GATES: dict[str, type[nn.Module]] = {
+    "additive": Additive,
+    "learned_rate": LearnedRate,
+    "coupled": Coupled,
+    "highway": Highway,
+    "gated_unit": GatedUnit,
+    "bilinear": Bilinear,
+}
 """Gates by their name in configs."""
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stgate.errors import RequestError
-from stgate.nn.gates import GATES, Additive, Coupled, LearnedRate, make_gate
+from stgate.nn.gates import GATES, Additive, Bilinear, Coupled, GatedUnit, Highway, LearnedRate, make_gate
 
 CHANNELS = 5
 
@@ -79,6 +79,67 @@ def test_a_context_takes_the_place_of_skip_and_update():
     ones, zeros = torch.ones_like(skip), torch.zeros_like(skip)
     share = gate(zeros, ones, context)
     torch.testing.assert_close(gate(skip, update, context), torch.lerp(skip, update, share))
+
+
+@pytest.mark.parametrize("kind", [Highway, GatedUnit])
+def test_a_gate_that_carries_is_nearly_the_identity_to_begin_with(kind):
+    skip, update = pair()
+    torch.manual_seed(0)
+    gate = kind(CHANNELS)
+    apart = (gate(skip, update) - skip).abs().mean()
+    assert apart < 0.5 * (update - skip).abs().mean()
+    torch.nn.init.zeros_(gate.gates.weight)
+    torch.nn.init.constant_(gate.gates.bias, 50.0)
+    gate.gates.bias.data[-CHANNELS:] = -50.0
+    torch.testing.assert_close(gate(skip, update), skip)
+
+
+def test_an_open_highway_is_the_sum_and_a_coupled_one_the_coupled_gate():
+    (skip, update), highway, coupled = pair(), Highway(CHANNELS), Coupled(CHANNELS)
+    torch.nn.init.constant_(highway.gates.bias, 50.0)
+    torch.testing.assert_close(highway(skip, update), skip + update)
+    with torch.no_grad():  # sigmoid(-a) = 1 - sigmoid(a)
+        highway.gates.weight.copy_(torch.cat([-coupled.gate.weight, coupled.gate.weight]))
+        highway.gates.bias.copy_(torch.cat([-coupled.gate.bias, coupled.gate.bias]))
+    torch.testing.assert_close(highway(skip, update), coupled(skip, update))
+
+
+def test_a_gated_unit_is_a_step_of_torchs_gru_but_for_where_its_reset_gate_stands():
+    """torch resets after the matrix product; with a reset that is open the two are the same."""
+    torch.manual_seed(0)
+    gate, cell, (skip, update) = GatedUnit(CHANNELS), torch.nn.GRUCell(CHANNELS, CHANNELS), pair(shape=(4, CHANNELS))
+    with torch.no_grad():
+        for own in (cell.bias_ih, cell.bias_hh):
+            own.zero_()
+        cell.weight_ih[:CHANNELS], cell.weight_hh[:CHANNELS] = 0.0, 0.0
+        cell.bias_ih[:CHANNELS] = 50.0
+        gate.gates.weight[:CHANNELS], gate.gates.bias[:CHANNELS] = 0.0, 50.0
+        # torch's z is the share that is kept.
+        ih, hh = cell.weight_ih.chunk(3), cell.weight_hh.chunk(3)
+        gate.gates.weight[CHANNELS:], gate.gates.bias[CHANNELS:] = -torch.cat([hh[1], ih[1]], 1), 0.0
+        gate.from_update.weight.copy_(ih[2])
+        gate.from_skip.weight.copy_(hh[2])
+    torch.testing.assert_close(gate(skip, update), cell(update, skip))
+
+
+def test_the_bilinear_gate_starts_as_the_sum_and_can_be_a_quadratic_tendency():
+    """Lorenz-96: (x[j+1] - x[j-2]) x[j-1] - x[j] + F, from an update that is linear in the state."""
+    gate, (skip, update) = Bilinear(CHANNELS), pair()
+    assert torch.equal(gate(skip, update), skip + update)
+    state = torch.randn(7, CHANNELS, dtype=torch.float64)
+    gate = gate.double()
+    difference = state.roll(-1, -1) - state.roll(2, -1)
+    with torch.no_grad():  # W [skip; update] picks x[j-1]
+        gate.map.weight[:, :CHANNELS] = torch.eye(CHANNELS).roll(-1, 1)
+        gate.map.bias.zero_()
+    tendency = gate(state, difference) - state
+    torch.testing.assert_close(tendency, difference * state.roll(1, -1))
+
+
+@pytest.mark.parametrize("kind", [Highway, GatedUnit, Bilinear])
+def test_a_context_of_its_own_inputs_changes_nothing(kind):
+    gate, (skip, update) = kind(CHANNELS), pair()
+    assert torch.equal(gate(skip, update, torch.cat([skip, update], -1)), gate(skip, update))
 
 
 def test_an_unknown_gate_is_answered_with_the_nearest_name():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stgate.errors import RequestError
+from stgate.nn.gates import GATES
 from stgate.nn.inputs import Inputs
 from stgate.nn.recurrent import GatedRecurrentNetwork, StepFeatures
 from stgate.spec import PanelSpec
@@ -88,7 +89,7 @@ def test_a_direct_forecast_takes_past_covariates():
 
 
 @MODES
-@pytest.mark.parametrize("gate", ["additive", "learned_rate", "coupled"])
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_every_parameter_gets_a_gradient(rollout, gate, layers):
     spec = make_spec()
