@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 from stgate.lazy import attach
 
 if TYPE_CHECKING:
-    from stgate.nn import gates, likelihoods, recurrent
+    from stgate.nn import attention, cells, gates, likelihoods, recurrent
     from stgate.nn.likelihoods import Likelihood, Normal
 
-__all__ = ["Likelihood", "Normal", "gates", "likelihoods", "recurrent"]
+__all__ = ["Likelihood", "Normal", "attention", "cells", "gates", "likelihoods", "recurrent"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "Likelihood": "stgate.nn.likelihoods",
         "Normal": "stgate.nn.likelihoods",
+        "attention": "stgate.nn.attention",
+        "cells": "stgate.nn.cells",
         "gates": "stgate.nn.gates",
         "likelihoods": "stgate.nn.likelihoods",
         "recurrent": "stgate.nn.recurrent",

@@ -1,0 +1,70 @@
+"""Causal attention over the last states, with a bias by distance for each head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from stgate.errors import RequestError
+
+
+class CausalAttention(nn.Module):
+    """Multi-head attention of each step over itself and the `span` - 1 steps before it.
+
+    Args:
+        channels: Size of a state.
+        heads: How many; they divide the channels.
+        span: Steps that one attends to, itself among them.
+        gated: Multiply what each head gives out by a sigmoid of the state, channel by channel, before they are mixed.
+
+    Raises:
+        RequestError: Heads that do not divide the channels, or no step to attend to.
+
+    References:
+        Vaswani et al. (2017), Attention is all you need. NeurIPS.
+        Raffel et al. (2020), Exploring the limits of transfer learning. JMLR 21 (the bias by distance).
+        Qiu et al. (2025), Gated attention for large language models. arXiv:2505.06708 (the gate of the output).
+    """
+
+    def __init__(self, channels: int, heads: int = 4, span: int = 16, *, gated: bool = False) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise RequestError(f"heads {heads}: must divide the {channels} channels")
+        if span < 1:
+            raise RequestError(f"span {span}: at least 1 step")
+        self.heads, self.span = heads, span
+        self.project = nn.Linear(channels, 3 * channels)
+        self.bias = nn.Parameter(torch.zeros(heads, span))  # by distance, the step itself first
+        self.gate = nn.Linear(channels, channels) if gated else None
+        self.mix = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:
+        """What each step attends to.
+
+        Args:
+            x: (batch, time, channel).
+            past: (batch, step, channel), states right before; only the last `span` - 1 are looked at.
+
+        Returns:
+            (batch, time, channel).
+        """
+        before = x[:, :0] if past is None else past[:, max(past.shape[1] - self.span + 1, 0) :]
+        seen = torch.cat([before, x], 1)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(seen).chunk(3, -1)
+        )  # (batch, head, time, channel)
+        query = query[:, :, before.shape[1] :]
+        attended = scaled_dot_product_attention(query, key, value, self._mask(x.shape[1], before.shape[1]))
+        made = attended.transpose(1, 2).flatten(2)
+        if self.gate is not None:
+            made = made * torch.sigmoid(self.gate(x))
+        mixed: Tensor = self.mix(made)
+        return mixed
+
+    def _mask(self, time: int, before: int) -> Tensor:
+        """The bias of each pair, (head, time, before + time); minus infinity beyond the span and ahead."""
+        device = self.bias.device
+        distance = torch.arange(time, device=device)[:, None] + before - torch.arange(before + time, device=device)
+        inside = (distance >= 0) & (distance < self.span)
+        return torch.where(inside, self.bias[:, distance.clamp(0, self.span - 1)], -torch.inf)

@@ -1,0 +1,81 @@
+"""Causal attention: what a step may see, what a distance adds, and that a step at a time is the sequence."""
+
+import math
+
+import pytest
+import torch
+
+from stgate.errors import RequestError
+from stgate.nn.attention import CausalAttention
+
+BATCH, TIME, CHANNELS, HEADS, SPAN = 2, 9, 8, 2, 4
+GATED = pytest.mark.parametrize("gated", [False, True])
+
+
+def make(span=SPAN, gated=False, seed=0):
+    torch.manual_seed(seed)
+    attention = CausalAttention(CHANNELS, HEADS, span, gated=gated).double()
+    torch.nn.init.normal_(attention.bias)
+    return attention
+
+
+def sequence(seed=1):
+    return torch.randn(BATCH, TIME, CHANNELS, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@GATED
+def test_a_step_sees_itself_and_the_span_before_and_nothing_else(gated):
+    attention, x = make(gated=gated), sequence().requires_grad_()
+    for step in range(TIME):
+        (seen,) = torch.autograd.grad(attention(x)[:, step].square().sum(), x)
+        reached = [t for t in range(TIME) if seen[:, t].abs().sum() > 0]
+        assert reached == list(range(max(step - SPAN + 1, 0), step + 1))
+
+
+@GATED
+def test_it_is_the_published_sum_one_step_and_head_at_a_time(gated):
+    attention, x = make(gated=gated), sequence()
+    step, size = 6, CHANNELS // HEADS
+    q, k, v = attention.project(x[0]).chunk(3, -1)
+    parts = []
+    for head in range(HEADS):
+        own = slice(head * size, (head + 1) * size)
+        scores = [q[step, own] @ k[step - d, own] / math.sqrt(size) + attention.bias[head, d] for d in range(SPAN)]
+        weights = torch.softmax(torch.stack(scores), 0)
+        parts.append(sum(weights[d] * v[step - d, own] for d in range(SPAN)))
+    made = torch.cat(parts)
+    if gated:
+        made = made * torch.sigmoid(attention.gate(x[0, step]))
+    torch.testing.assert_close(attention(x)[0, step], attention.mix(made))
+
+
+@GATED
+def test_a_step_at_a_time_with_what_was_before_is_the_whole_sequence(gated):
+    attention, x = make(gated=gated), sequence()
+    whole = attention(x)
+    for step in range(TIME):
+        torch.testing.assert_close(attention(x[:, step : step + 1], x[:, :step])[:, 0], whole[:, step])
+    torch.testing.assert_close(attention(x[:, 5:], x[:, :5]), whole[:, 5:])
+
+
+def test_a_span_of_one_is_a_linear_map_of_the_step():
+    attention, x = make(span=1), sequence()
+    torch.testing.assert_close(attention(x), attention.mix(attention.project(x).chunk(3, -1)[2]))
+
+
+def test_what_comes_later_by_any_shift_is_treated_alike():
+    attention, x = make(), sequence()
+    torch.testing.assert_close(attention(x[:, 2:])[:, SPAN - 1 :], attention(x)[:, 2 + SPAN - 1 :])
+
+
+@GATED
+def test_every_parameter_gets_a_gradient(gated):
+    attention = make(gated=gated)
+    attention(sequence()).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attention.parameters())
+
+
+@pytest.mark.parametrize(("options", "said"), [({"heads": 3}, "heads 3"), ({"span": 0}, "span 0")])
+def test_an_option_out_of_range_is_refused(options, said):
+    with pytest.raises(RequestError, match=said):
+        CausalAttention(CHANNELS, **options)
