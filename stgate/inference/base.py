@@ -42,7 +42,9 @@ class Inference(Configured, ABC):
 
     def clip_gradients(self, network: nn.Module, limit: float) -> bool:
         """Clip the norm of each member's gradient apart; False where there is but one, to be clipped as usual."""
-        return False
+        if isinstance(network, Members):
+            network.clip_gradients(limit)
+        return isinstance(network, Members)
 
 
 class PointEstimate(Inference):

@@ -52,9 +52,3 @@ class Ensemble(Inference):
             return total
         densities = [log_prior(self.prior, w, self.prior_scale) for w in network.parameters() if w.requires_grad]
         return total - torch.stack(densities).sum() / cases
-
-    def clip_gradients(self, network: nn.Module, limit: float) -> bool:
-        """See `Members.clip_gradients`."""
-        assert isinstance(network, Members)
-        network.clip_gradients(limit)
-        return True

@@ -79,12 +79,6 @@ class MeanField(Inference):
         assert isinstance(network, Posteriors)
         return loss * self.members + self.kl_weight * network.divergence() / cases
 
-    def clip_gradients(self, network: nn.Module, limit: float) -> bool:
-        """See `Members.clip_gradients`."""
-        assert isinstance(network, Posteriors)
-        network.clip_gradients(limit)
-        return True
-
 
 class Posteriors(Members):
     """Networks whose weights are drawn: the mean of each under its own name, its spread beside it.
@@ -92,11 +86,20 @@ class Posteriors(Members):
     Args:
         build: Makes a network; called once a member.
         options: Those of the inference.
+
+    Raises:
+        RequestError: A layer keeps running statistics, which belong to one set of weights.
     """
 
     def __init__(self, build: Callable[[], nn.Module], options: MeanField) -> None:
         def prepared() -> nn.Module:
             network = build()
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+                    raise RequestError(
+                        f"MeanField: {type(module).__name__} keeps running statistics of one set of weights; "
+                        "use LayerNorm, or an Ensemble"
+                    )
             return _with_local_linear(network) if options.local else network
 
         super().__init__(prepared, options.members, vectorized=options.vectorized)

@@ -1,4 +1,4 @@
-"""Layers: gates, recurrent networks, likelihoods. Plain torch modules that know nothing of Lightning."""
+"""Layers: gates, cells, attention, recurrent networks, likelihoods; plain torch, not Lightning."""
 
 from typing import TYPE_CHECKING
 

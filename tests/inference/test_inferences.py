@@ -168,6 +168,17 @@ def test_locally_drawn_outputs_have_the_mean_and_spread_of_those_of_drawn_weight
     assert noise[True] < 0.8 * noise[False]
 
 
+def test_running_statistics_of_one_set_of_weights_are_refused_where_weights_are_drawn():
+    """They would be updated on copies, and stay as they began."""
+    with pytest.raises(RequestError, match="BatchNorm1d keeps running statistics"):
+        MeanField().wrap(lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    assert MeanField().wrap(lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)))(torch.ones(2, 3)).shape == (
+        2,
+        2,
+        4,
+    )
+
+
 # What comes out
 
 
