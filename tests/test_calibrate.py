@@ -190,6 +190,22 @@ def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of(
     assert model.calibration["start"] == str(later["time"].values[6])
 
 
+def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
+    from stgate import forecasting
+
+    panel, taken = make_panel(steps=400), []
+    model, _ = make_model(panel)
+    usual = forecasting.over_time
+    monkeypatch.setattr(forecasting, "over_time", lambda m, p, kept, *a, **o: (
+        taken.append(sum(len(x["origin"]) for x in p) - kept), usual(m, p, kept, *a, **o))[1])  # fmt: skip
+    for seen, expected in ((350, 10), (275, 22), (100, 40)):  # a window at least, four at most
+        model.seen = str(panel["time"].values[seen])
+        stgate.backtest(
+            model, panel, start=str(panel["time"].values[300]), calibration="rolling", calibration_window=10
+        )
+        assert abs(taken[-1] - expected) <= 3, (seen, taken)
+
+
 def test_quantile_scores_of_a_level_do_not_depend_on_the_levels_beside_it():
     """Offsets may well fall with the level: it is intervals that are nested, not offsets."""
     model, data = make_model(make_panel(steps=900))

@@ -81,3 +81,10 @@ def test_groups_of_missingness_begin_at_their_edges_and_are_named():
 def test_nothing_observed_gives_infinite_factors(minimum):
     factors, _ = grouped_conformal(np.full((1, 30), np.nan), np.zeros(30, int), [], [0.9], minimum)
     assert np.isinf(factors).all()
+
+
+def test_levels_with_scores_of_their_own_are_not_forced_to_ascend():
+    """Offsets of quantiles may fall with the level; shared scores cannot."""
+    own = np.stack([np.full(40, 5.0), np.full(40, 1.0)])
+    factors, _ = grouped_conformal(own, np.zeros(40, int), [], [0.5, 0.9])
+    assert factors[0].tolist() == [5.0, 1.0]

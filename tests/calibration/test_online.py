@@ -181,3 +181,14 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
     for name in ("other.npz", "table.csv", "none.npz"):
         with pytest.raises(StoreError, match=name):
             OnlineConformal.load(tmp_path / name)
+
+
+def test_an_adapted_level_goes_back_to_nominal_where_nothing_is_observed():
+    online = OnlineConformal([0.9], 1, 2, rate=0.5, window=20)
+    for number in range(640):
+        online.issue([0, 0])
+        online.learn(number, 0, [50.0, 50.0] if number < 40 else [np.nan, np.nan])
+        if number == 39:
+            moved = abs(float(online.missed[0, 0, 0]) - 0.1)
+    assert moved > 0.02
+    assert abs(float(online.missed[0, 0, 0]) - 0.1) < 0.15 * moved
