@@ -68,7 +68,7 @@ def logging(inference=None):
     for _ in range(ROUNDS):
         for name, kind in (("all scores", stgate.models.GatedRNN), ("loss only", Silent)):
             L.seed_everything(0, verbose=False)
-            model = kind(hidden=64, rollout=True, halo=2, inference=inference)
+            model = kind(hidden=64, rollout=stgate.nn.RollOut(), halo=2, inference=inference)
             data = stgate.data.WindowData(panel, ["x"], **options)
             data.setup()
             started = time.process_time()

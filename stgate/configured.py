@@ -17,13 +17,18 @@ class Configured:
         return {"class_path": type(self).__name__, "init_args": {n: getattr(self, n) for n in names}}
 
     @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """The parts of this family, by name."""
+        return {c.__name__: c for c in (cls, *cls.__subclasses__()) if not inspect.isabstract(c)}
+
+    @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The part of this family that `config` described, looked up by name; nothing is imported.
 
         Raises:
             CheckpointError: The family has none of this name.
         """
-        known = {c.__name__: c for c in cls.__subclasses__()}
+        known = cls.kinds()
         name = str(config.get("class_path", "")).rsplit(".", 1)[-1]
         if name not in known:
             raise CheckpointError(f"{cls.__name__.lower()} {name!r}: {did_you_mean(name, known)}")

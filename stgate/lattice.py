@@ -121,5 +121,15 @@ def to_lattice(panel: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(variables, {**coords, **axes_of}, attrs)
 
 
+def lattice_shape(panel: xr.Dataset) -> tuple[int, ...] | None:
+    """Rows and columns, where the panel's nodes are all cells of a lattice row by row; None otherwise."""
+    if not {"row", "column"} <= set(panel.coords):
+        return None
+    row, column = (panel[name].values for name in ("row", "column"))
+    shape = (int(row.max()) + 1, int(column.max()) + 1)
+    whole = row.size == shape[0] * shape[1] and bool((row * shape[1] + column == np.arange(row.size)).all())
+    return shape if whole else None
+
+
 def _attrs(axis: xr.DataArray, name: str) -> dict[str, Any]:
     return {**({"units": UNITS[name]} if name in UNITS else {}), **axis.attrs}

@@ -29,7 +29,8 @@ class PanelSpec:
         horizon: Forecast length, in steps.
         calendar: Names of the calendar features (see `stgate.data.calendar`).
         units: Units of the targets, by name.
-        boundary: `periodic` when the nodes form a ring, else `open`.
+        boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
+        lattice: Rows and columns, where the nodes are all cells of a lattice row by row, or None.
         time_units: Units of model time; empty for calendar time.
     """
 
@@ -46,6 +47,7 @@ class PanelSpec:
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     boundary: Literal["open", "periodic"] = "open"
     time_units: str = ""
+    lattice: tuple[int, ...] | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ from stgate.data.modules import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecast_schema import quantiles_of  # noqa: E402
 from stgate.models import checkpoint as ckpt  # noqa: E402
-from stgate.models.forecaster import FAMILIES, Forecaster  # noqa: E402
+from stgate.models.forecaster import Forecaster  # noqa: E402
+from stgate.models.parts import FAMILIES  # noqa: E402
 
 for _name in models.__all__:  # a bare class name is known once its class is imported
     getattr(models, _name)

@@ -11,7 +11,8 @@ from jsonargparse import ArgumentParser
 from stgate.configured import Configured
 from stgate.errors import did_you_mean
 from stgate.models import checkpoint as ckpt
-from stgate.models.forecaster import FAMILIES, Forecaster
+from stgate.models.forecaster import Forecaster
+from stgate.models.parts import FAMILIES
 
 KEY = r'Parser key "([\w.]+)": '
 WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
@@ -77,7 +78,7 @@ def _classes(option: str) -> list[str]:
 
 def _subclasses(option: str) -> list[type[Configured]]:
     family = FAMILIES.get(option.rsplit(".", 1)[-1])
-    return family.__subclasses__() if family else []
+    return list(family.kinds().values()) if family else []
 
 
 def forecasters() -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +19,9 @@ from stgate.data.read import open_within
 from stgate.data.scaling import Statistics
 from stgate.data.split import Split, split_panel
 from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows, mapped
-from stgate.data.windows import Batch, EpochBatches, Series, Windows, part_origins
+from stgate.data.windows import Batch, EpochBatches, Series, StreamBatches, Windows, part_origins
 from stgate.errors import PanelError, RequestError
+from stgate.lattice import lattice_shape
 from stgate.panel import check_panel, check_seen, check_targets, step_number, time_kind
 from stgate.sizes import memory_limit
 from stgate.spec import PanelSpec
@@ -35,6 +38,8 @@ class WindowData(L.LightningDataModule):
         targets: Variables to forecast.
         window: Input length in steps.
         horizon: Forecast length in steps.
+        train_horizon: Leads that a training window holds; as many as the horizon when None. A roll-out is trained on
+            its first leads, and needs no more.
         past_covariates: Variables known up to the origin.
         future_covariates: Variables known over the horizon too.
         static_covariates: Node coordinates or node variables.
@@ -44,6 +49,8 @@ class WindowData(L.LightningDataModule):
         every: Stride between training origins, in steps.
         eval_every: Stride between the origins of the validation and test parts. Calibration takes them all: of every
             24th hourly origin it would know one hour of the day only.
+        streams: Each training batch goes on in time where the one before ended, so that a roll-out can carry its state
+            along (`RollOut(stateful=True)`); the stride of its origins is then the window. For panels in memory.
         seed: Of the shuffle; with the epoch it determines every batch.
         num_workers: Loader processes; 0 is fastest for panels in memory.
         max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
@@ -62,6 +69,7 @@ class WindowData(L.LightningDataModule):
         targets: Sequence[str] | str,
         window: int = 24,
         horizon: int = 24,
+        train_horizon: int | None = None,
         past_covariates: Sequence[str] = (),
         future_covariates: Sequence[str] = (),
         static_covariates: Sequence[str] = (),
@@ -70,6 +78,7 @@ class WindowData(L.LightningDataModule):
         batch_size: int = 64,
         every: int = 1,
         eval_every: int = 1,
+        streams: bool = False,
         seed: int = 0,
         num_workers: int = 0,
         max_memory: float | None = None,
@@ -79,6 +88,7 @@ class WindowData(L.LightningDataModule):
         counts = {
             "window": window,
             "horizon": horizon,
+            "train_horizon": 1 if train_horizon is None else train_horizon,
             "batch_size": batch_size,
             "every": every,
             "eval_every": eval_every,
@@ -97,8 +107,12 @@ class WindowData(L.LightningDataModule):
             raise RequestError(
                 f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
             )
+        self.train_horizon = horizon if train_horizon is None else min(train_horizon, horizon)
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
-        self.batch_size, self.every, self.eval_every = batch_size, every, eval_every
+        if streams and every not in (1, window):
+            raise RequestError(f"every {every}: with streams the stride is the window, {window}; leave every out")
+        self.batch_size, self.every, self.eval_every = batch_size, window if streams else every, eval_every
+        self.streams = streams
         self.seed, self.num_workers = seed, num_workers
         memory_limit(max_memory)  # refused now if it is out of range
         self.max_memory, self.memory_map = max_memory, memory_map
@@ -146,7 +160,14 @@ class WindowData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled by (seed, epoch)."""
-        return self._loader(self._windows("train"), seed=self.seed)
+        windows = self._windows("train")
+        if not self.streams:
+            return self._loader(windows, seed=self.seed)
+        if not isinstance(windows, Windows):
+            raise RequestError("streams: the panel is read in blocks; give more max_memory, or leave streams out")
+        members = self.panel.sizes.get("member", 1)
+        sampler = StreamBatches(len(windows), members, self.batch_size, self.seed)
+        return DataLoader(windows, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """In order; empty when the split has no validation part."""
@@ -179,13 +200,18 @@ class WindowData(L.LightningDataModule):
 
     def _windows(self, part: str) -> Windows | StoredWindows:
         every = {"train": self.every, "calibration": 1}.get(part, self.eval_every)
-        origins = part_origins(self.series.observed, self.spec, getattr(self.parts, part), every=every, name=part)
+        spec, series = self.spec, self.series
+        if part == "train":
+            spec = dataclasses.replace(spec, horizon=self.train_horizon)
+        origins = part_origins(series.observed, spec, getattr(self.parts, part), every=every, name=part)
         if len(origins) == 0:
             raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")
-        if isinstance(self.series, StoredSeries):
+        if isinstance(series, StoredSeries):
             seed = self.seed if part == "train" else None
-            return StoredWindows(self.series, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=seed)
-        return Windows(self.series, self.spec, origins)
+            series = copy.copy(series)
+            series.spec = spec
+            return StoredWindows(series, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=seed)
+        return Windows(series, spec, origins)
 
     def _memory(self) -> float:
         """Bytes that the tensors may take."""
@@ -217,10 +243,10 @@ class WindowData(L.LightningDataModule):
     def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
         if self.calendar and time_kind(panel) == "model":
             raise RequestError(f"calendar {list(self.calendar)}: the panel has model time, which has no calendar")
-        if panel.sizes["time"] < self.window + self.horizon:
+        if panel.sizes["time"] < self.window + self.train_horizon:
             raise PanelError(
                 f"`time`: the panel has {panel.sizes['time']} steps, a window of {self.window} and a horizon of "
-                f"{self.horizon} need {self.window + self.horizon}; give more data or a shorter window"
+                f"{self.train_horizon} need {self.window + self.train_horizon}; give more data or a shorter window"
             )
         return PanelSpec(
             targets=self.targets,
@@ -236,4 +262,5 @@ class WindowData(L.LightningDataModule):
             units={name: str(panel[name].attrs.get("units", "")) for name in self.targets},
             boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
+            lattice=lattice_shape(panel),
         )

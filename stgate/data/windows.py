@@ -276,6 +276,34 @@ class EpochBatches(Sampler[Tensor]):
         yield from torch.split(order, self.batch_size)
 
 
+class StreamBatches(EpochBatches):
+    """Batches of which each goes on in time where the one before ended, so that a state can be carried along.
+
+    Members are cut into as many stretches as fill a batch; a batch holds the next window of each of its stretches.
+
+    Args:
+        size: How many windows there are, by member, then in time.
+        members: Of the panel.
+        batch_size: Stretches that run side by side.
+        seed: Of the order of the stretches.
+    """
+
+    def __init__(self, size: int, members: int, batch_size: int, seed: int) -> None:
+        super().__init__(size, batch_size, seed)
+        pieces = -(-batch_size // members) * members
+        self.length = max(size // pieces, 1)
+        self.stretches = torch.arange(size)[: size - size % self.length].view(-1, self.length)
+
+    def __len__(self) -> int:
+        return -(-len(self.stretches) // self.batch_size) * self.length
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, self.epoch))
+        order = torch.randperm(len(self.stretches), generator=generator)
+        for side_by_side in torch.split(order, self.batch_size):
+            yield from self.stretches[side_by_side].unbind(1)
+
+
 def hash_seed(*parts: int) -> int:
     """One 63-bit seed from several integers."""
     return int(np.random.SeedSequence([p % 2**64 for p in parts]).generate_state(1, np.uint64)[0] >> 1)

@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from stgate.models.baselines import Climatology, Persistence, Ridge
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
+    from stgate.models.gated_transformer import GatedTransformer
 
-__all__ = ["Climatology", "Forecaster", "GatedRNN", "Persistence", "Ridge"]
+__all__ = ["Climatology", "Forecaster", "GatedRNN", "GatedTransformer", "Persistence", "Ridge"]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -17,6 +18,7 @@ __getattr__, __dir__ = attach(
         "Climatology": "stgate.models.baselines",
         "Forecaster": "stgate.models.forecaster",
         "GatedRNN": "stgate.models.gated_rnn",
+        "GatedTransformer": "stgate.models.gated_transformer",
         "Persistence": "stgate.models.baselines",
         "Ridge": "stgate.models.baselines",
     },

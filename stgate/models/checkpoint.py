@@ -12,6 +12,7 @@ import torch
 
 from stgate import store
 from stgate.errors import CheckpointError, StoreError, did_you_mean
+from stgate.spec import PanelSpec
 
 KEY = "stgate"
 """Where a Lightning checkpoint keeps what is ours: class, version, spec, calibration, seed, cases, seen."""
@@ -70,3 +71,17 @@ def subclasses(base: type[Any]) -> Iterable[type[Any]]:
     for child in base.__subclasses__():
         yield child
         yield from subclasses(child)
+
+
+def difference(fitted: PanelSpec, data: PanelSpec) -> str:
+    """The first entry in which a fitted spec and the data differ, as an error message."""
+    old, new = fitted.to_dict(), data.to_dict()
+    key = next(k for k in old if old[k] != new[k])
+    return (
+        f"{key}: the checkpoint was fitted with {_short(old[key])}, the data have {_short(new[key])}; make them agree"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -18,7 +18,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.configured import Configured
 from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
@@ -29,6 +28,7 @@ from stgate.inference.mixture import Mixture
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
+from stgate.models.parts import FAMILIES, check_part
 from stgate.models.schedule import one_cycle
 from stgate.nn.fills import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
@@ -65,18 +65,15 @@ class Forecaster(L.LightningModule, ABC):
         super().__init__()
         check_fill(fill)
         self.likelihood, self.inference, self.fill = likelihood or Normal(), inference or PointEstimate(), fill
-        for name, family in FAMILIES.items():
-            if not isinstance(getattr(self, name), family):
-                raise RequestError(
-                    f"{name} {getattr(self, name)!r}: not one; give an object such as "
-                    f"{family.__module__.split('.')[1]}.{family.__subclasses__()[-1].__name__}()"
-                )
-        # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
         options = inspect.signature(type(self)).parameters
+        given = {name: getattr(self, name) for name in FAMILIES if name in options}
+        for name, part in given.items():
+            check_part(name, part)
+        # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
         ours = inspect.signature(Forecaster).parameters
         left_out = [*FAMILIES, "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
-        self.save_hyperparameters({name: getattr(self, name).config() for name in FAMILIES if name in options})
+        self.save_hyperparameters({name: part and part.config() for name, part in given.items()})
         for name, value in self.hparams.items():
             if isinstance(value, np.generic):
                 self.hparams[name] = value.item()
@@ -107,11 +104,25 @@ class Forecaster(L.LightningModule, ABC):
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Each member's forecast, (member, batch, lead, node, target); without that axis where there is but one."""
         raw: Tensor = self.built(self.scaler(batch), *options)
-        return self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        return self.distribution(raw)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """What raw outputs (…, target, parameter) mean, in own units."""
+        made: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        return made
 
     def training_forward(self, batch: Batch) -> Distribution:
         """The forecasts whose likelihood is maximised, as `members`; they may have fewer leads than `forward`'s."""
         return self.members(batch)
+
+    def training_target(self, batch: Batch) -> Tensor:
+        """The values (batch, lead, node, target) that `training_forward` forecasts; it may forecast the first ones."""
+        return batch["target"]
+
+    def validation_forward(self, batch: Batch) -> Distribution:
+        """The forecast that is validated while training; as `forward`, unless that takes too long."""
+        made: Distribution = self(batch)
+        return made
 
     # Building
 
@@ -153,7 +164,7 @@ class Forecaster(L.LightningModule, ABC):
             )
         if self.spec is not None:
             if self.spec != data.spec:
-                raise RequestError(_difference(self.spec, data.spec))
+                raise RequestError(ckpt.difference(self.spec, data.spec))
             return
         self.spec = data.spec
         self.configure_model()
@@ -164,9 +175,15 @@ class Forecaster(L.LightningModule, ABC):
         if isinstance(self.scaler.fill, Climatology):
             means = (data.cell_means() - statistics.center) / statistics.scale
             self.scaler.fill.means.copy_(means)
+        self.prepare(data)
+
+    def prepare(self, data: WindowData) -> None:
+        """What else a subclass takes from the data before a new fit, the scales being known."""
 
     def configure_model(self) -> None:
         """Build the network; a no-op while the spec is unknown, or when it is built."""
+        if self.spec is None and self._trainer is not None:  # asked for before `setup`: by Lightning's weight averaging
+            self.adopt(getattr(self._trainer, "datamodule", None))
         if self.spec is None or self.network is not None:
             return
         spec = self.spec
@@ -211,7 +228,7 @@ class Forecaster(L.LightningModule, ABC):
             return self.training_forward(batch)
 
         def loss(members: Distribution) -> Tensor:
-            return self._step(batch, "train", members)
+            return self._step(self.training_target(batch), "train", members)
 
         mean = self.inference.mean_loss(self.built, forecast, loss)
         return self.inference.objective(mean, self.built, self._cases)
@@ -232,11 +249,11 @@ class Forecaster(L.LightningModule, ABC):
 
         For model time also `vpt`, the valid prediction time.
         """
-        self._step(batch, "val", self(batch))
+        self._step(batch["target"], "val", self.validation_forward(batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """As validation."""
-        self._step(batch, "test", self(batch))
+        self._step(batch["target"], "test", self(batch))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Calibrated 50 and 90 % intervals; see `predicted`."""
@@ -271,15 +288,16 @@ class Forecaster(L.LightningModule, ABC):
                 **parts,
             }
 
-    def _step(self, batch: Batch, stage: str, forecast: Distribution) -> Tensor:
+    def _step(self, target: Tensor, stage: str, forecast: Distribution) -> Tensor:
         leads = forecast.batch_shape[-3]
-        trained = min(self.training_leads(), leads)
-        target = batch["target"][:, :leads]  # each member's, where the forecast has an axis of them
+        trained = leads if stage == "train" else min(self.training_leads(), leads)
+        target = target[:, :leads]  # each member's, where the forecast has an axis of them
         # A baseline may have no forecast where it has nothing to go by: not scored there.
         observed = ~torch.isnan(target) & ~torch.isnan(forecast.mean)
         # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
         filled = torch.where(observed, target, forecast.mean.detach())
-        losses, seen = -forecast.log_prob(filled)[..., :trained, :, :], observed[..., :trained, :, :]
+        losses = self.likelihood.loss(forecast, filled)[..., :trained, :, :]
+        seen = observed[..., :trained, :, :]
         self._log(stage, "loss", losses.detach(), seen)
         with torch.no_grad():
             self._log(stage, "mae", target, forecast)
@@ -322,7 +340,7 @@ class Forecaster(L.LightningModule, ABC):
         ours = checkpoint[ckpt.KEY]
         spec = PanelSpec.from_dict(ours["spec"])
         if self.spec is not None and self.spec != spec:
-            raise RequestError(_difference(spec, self.spec))
+            raise RequestError(ckpt.difference(spec, self.spec))
         self.spec, self.calibration, self._seed = spec, ours["calibration"], ours["seed"]
         self._cases, self.seen = ours["cases"], ours["seen"]
         self.configure_model()
@@ -360,7 +378,8 @@ class Forecaster(L.LightningModule, ABC):
         if not issubclass(kind, cls):
             raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
         options = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-        options |= {name: family.from_config(options[name]) for name, family in FAMILIES.items() if name in options}
+        parts = {name: family for name, family in FAMILIES.items() if options.get(name)}
+        options |= {name: family.from_config(options[name]) for name, family in parts.items()}
         model = kind(**options)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
@@ -376,20 +395,3 @@ class Forecaster(L.LightningModule, ABC):
 
 
 STAGES = ("train", "val", "test")
-
-FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference}
-"""Options that are parts: a checkpoint holds their name and options."""
-
-
-def _difference(fitted: PanelSpec, data: PanelSpec) -> str:
-    """The first entry in which a fitted spec and the data differ, as an error message."""
-    old, new = fitted.to_dict(), data.to_dict()
-    key = next(k for k in old if old[k] != new[k])
-    return (
-        f"{key}: the checkpoint was fitted with {_short(old[key])}, the data have {_short(new[key])}; make them agree"
-    )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,34 +1,40 @@
-"""The gated recurrent forecaster: one GRU shared by all nodes, gated with its input."""
+"""The gated recurrent forecaster: cells shared by all nodes, gates and attention as options."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
-from torch.distributions import Distribution
 
-from stgate.data.windows import Batch
-from stgate.errors import RequestError
 from stgate.inference.base import Inference
-from stgate.models.forecaster import Forecaster
+from stgate.models.gated import GatedForecaster, check_counts
 from stgate.nn.likelihoods import Likelihood
-from stgate.nn.recurrent import GatedRecurrentNetwork
-from stgate.spec import PanelSpec
+from stgate.nn.recurrent import RecurrentStack
+from stgate.nn.rollout import RollOut
 
 
-class GatedRNN(Forecaster):
+class GatedRNN(GatedForecaster):
     """A gated recurrent forecaster, direct or free-running.
 
     Args:
         hidden: State size.
-        layers: GRU layers.
-        gate: How the recurrence's output joins its input, by the name of one of `stgate.nn.gates`: `additive`,
-            `learned_rate`, `coupled`, `highway`, `gated_unit` or `bilinear`.
-        rollout: Forecast one step at a time, each fed back into the next, rather than all leads at once.
-        unroll: Leads that the training loss of a roll-out counts; None for all of them. Validation rolls out all leads,
-            its loss counts the same ones.
-        halo: Neighbours on either side that a node sees; for rings and lattices.
+        layers: Recurrent layers.
+        cell: `gru`, `lstm`, `rhn` (recurrent highway) or `none`: then only attention remembers, and without it a
+            roll-out's step knows no more than the field and what forces it.
+        gate: How the output of each cell, and of each attention, joins what enters it, by the name of one of
+            `stgate.nn.gates`: `none`, `additive`, `learned_rate`, `coupled`, `highway`, `gated_unit` or `bilinear`.
+        attention: Heads of the attention over the last states that follows each cell; 0 for none.
+        span: Steps that it attends to.
+        gated_heads: Multiply what its heads give out by a sigmoid of the state.
+        depth: Highway layers in a step of the cell `rhn`.
+        free_carry: A carry gate of its own, of the cell `rhn`.
+        patch: Nodes along each direction that one local model forecasts together.
+        halo: Nodes that it sees beyond either edge of its patch; for rings, rows and lattices.
         dropout: Share of the state dropped in training.
+        rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
+            leads at once.
         likelihood: See `Forecaster`.
         inference: See `Forecaster`.
         fill: See `Forecaster`.
@@ -37,51 +43,47 @@ class GatedRNN(Forecaster):
 
     Raises:
         RequestError: An option is out of range.
+
+    References:
+        After "Deconstructing recurrence, attention, and gating" (arXiv:2410.02654), reconstructed from its abstract:
+        which components there are is known from it, their equations are not.
     """
 
     def __init__(
         self,
         hidden: int = 64,
         layers: int = 1,
+        cell: str = "gru",
         gate: str = "coupled",
-        rollout: bool = False,
-        unroll: int | None = None,
+        attention: int = 0,
+        span: int = 16,
+        gated_heads: bool = False,
+        depth: int = 2,
+        free_carry: bool = False,
+        patch: int = 1,
         halo: int = 0,
         dropout: float = 0.0,
+        rollout: RollOut | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         fill: str = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(likelihood, inference, fill, optimizer, lr_scheduler)
-        if unroll is not None and (not rollout or unroll < 1):
-            raise RequestError(f"unroll {unroll}: a positive number of leads, and only with rollout: true")
-        for name, value, least in (("hidden", hidden, 1), ("layers", layers, 1), ("halo", halo, 0)):
-            if value < least:
-                raise RequestError(f"{name} {value}: must be at least {least}")
-        if not 0 <= dropout < 1:
-            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
-        self.unroll = unroll
-        self.options = {
-            "hidden": hidden,
-            "layers": layers,
+        super().__init__(hidden, patch, halo, dropout, rollout, likelihood, inference, fill, optimizer, lr_scheduler)
+        check_counts(layers=(layers, 1), attention=(attention, 0))
+        self.layers, self.cell, self.attention = layers, cell, attention
+        self.stack = {
             "gate": gate,
-            "rollout": rollout,
-            "halo": halo,
-            "dropout": dropout,
+            "heads": attention,
+            "span": span,
+            "gated_heads": gated_heads,
+            "depth": depth,
+            "free_carry": free_carry,
         }
 
-    def build(self, spec: PanelSpec) -> nn.Module:
-        """See `stgate.nn.recurrent.GatedRecurrentNetwork`."""
-        if self.unroll is not None and self.unroll > spec.horizon:
-            raise RequestError(f"unroll {self.unroll}: beyond the horizon of {spec.horizon}; give at most that")
-        return GatedRecurrentNetwork(spec, self.likelihood.parameters, **self.options)  # type: ignore[arg-type]
-
-    def training_leads(self) -> int:
-        """The leads that the loss counts."""
-        return self.unroll or self.fitted_spec.horizon
-
-    def training_forward(self, batch: Batch) -> Distribution:
-        """Only the leads that the loss counts: a roll-out need not run on."""
-        return self.members(batch, self.training_leads())
+    def core(self) -> Callable[[int], nn.Module] | None:
+        """See `stgate.nn.recurrent.RecurrentStack`."""
+        if self.cell == "none" and not self.attention:
+            return None
+        return lambda channels: RecurrentStack(channels, self.layers, cell=self.cell, **self.stack)  # type: ignore[arg-type]

@@ -8,6 +8,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from stgate.errors import RequestError
 
+Past = tuple[Tensor, Tensor]
+"""Keys and values."""
+
 
 class CausalAttention(nn.Module):
     """Multi-head attention of each step over itself and the `span` - 1 steps before it.
@@ -39,28 +42,30 @@ class CausalAttention(nn.Module):
         self.gate = nn.Linear(channels, channels) if gated else None
         self.mix = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """What each step attends to.
 
         Args:
             x: (batch, time, channel).
-            past: (batch, step, channel), states right before; only the last `span` - 1 are looked at.
+            past: Keys and values of the steps right before, as returned for them.
 
         Returns:
-            (batch, time, channel).
+            (batch, time, channel), and the keys and values, each (batch, head, step, channel of a head), that the next
+            step may attend to.
         """
-        before = x[:, :0] if past is None else past[:, max(past.shape[1] - self.span + 1, 0) :]
-        seen = torch.cat([before, x], 1)
         query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(seen).chunk(3, -1)
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(x).chunk(3, -1)
         )  # (batch, head, time, channel)
-        query = query[:, :, before.shape[1] :]
-        attended = scaled_dot_product_attention(query, key, value, self._mask(x.shape[1], before.shape[1]))
+        before = 0
+        if past is not None:
+            before = past[0].shape[2]
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        attended = scaled_dot_product_attention(query, key, value, self._mask(x.shape[1], before))
         made = attended.transpose(1, 2).flatten(2)
         if self.gate is not None:
             made = made * torch.sigmoid(self.gate(x))
-        mixed: Tensor = self.mix(made)
-        return mixed
+        kept = max(key.shape[2] - self.span + 1, 0)
+        return self.mix(made), (key[:, :, kept:], value[:, :, kept:])
 
     def _mask(self, time: int, before: int) -> Tensor:
         """The bias of each pair, (head, time, before + time); minus infinity beyond the span and ahead."""

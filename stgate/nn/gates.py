@@ -11,6 +11,17 @@ from torch import Tensor, nn
 from stgate.errors import RequestError, did_you_mean
 
 
+class Replace(nn.Module):
+    """No gate at all: the update alone, nothing skips it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, skip: Tensor, update: Tensor, context: Tensor | None = None) -> Tensor:
+        """(..., channel) and (..., channel) -> (..., channel)."""
+        return update
+
+
 class Additive(nn.Module):
     """The plain residual sum, skip + update.
 
@@ -135,6 +146,7 @@ class Bilinear(nn.Module):
 
 
 GATES: dict[str, type[nn.Module]] = {
+    "none": Replace,
     "additive": Additive,
     "learned_rate": LearnedRate,
     "coupled": Coupled,

@@ -255,7 +255,7 @@ def test_a_forecast_says_what_its_members_disagree_about(calibration):
 
 
 def test_a_recurrent_forecaster_runs_its_members_in_a_loop_and_says_so():
-    with pytest.warns(InferenceWarning, match="GatedRecurrentNetwork cannot be vectorised"):
+    with pytest.warns(InferenceWarning, match="HybridNetwork cannot be vectorised"):
         model = fitted(Ensemble(members=2), GatedRNN, epochs=1)
     assert model(one_batch()).members == 2
 

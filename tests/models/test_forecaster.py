@@ -17,6 +17,7 @@ from stgate.data.modules import WindowData
 from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
 from stgate.models.schedule import one_cycle
+from stgate.nn import RollOut
 
 torch.set_num_threads(1)  # for nets this small a second thread only costs
 
@@ -79,7 +80,7 @@ def test_the_loss_is_the_mean_over_observed_entries_only():
     torch.testing.assert_close(model.training_step(batch, 0), -log_likelihood[seen].mean())
 
 
-@pytest.mark.parametrize("rollout", [False, True])
+@pytest.mark.parametrize("rollout", [None, RollOut(width=8)])
 def test_missing_targets_leave_every_gradient_finite_and_what_they_hide_has_no_say(rollout):
     batch = one_batch()
     model = built(GatedRNN(hidden=8, rollout=rollout))
@@ -89,17 +90,18 @@ def test_missing_targets_leave_every_gradient_finite_and_what_they_hide_has_no_s
     assert all(g.abs().sum() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("rollout", [False, True])
+@pytest.mark.parametrize("rollout", [None, RollOut(width=8)])
 def test_a_batch_without_any_target_has_no_loss_and_no_gradient(rollout):
     model, batch = built(GatedRNN(hidden=8, rollout=rollout)), one_batch()
-    loss = model.training_step(batch | {"target": torch.full_like(batch["target"], torch.nan)}, 0)
+    blind = {name: torch.full_like(batch[name], torch.nan) for name in ("past", "target")}  # a roll-out reads both
+    loss = model.training_step(batch | blind, 0)
     loss.backward()
     assert loss.item() == 0
     assert all((p.grad == 0).all() for p in model.parameters() if p.grad is not None)
 
 
 def test_a_roll_out_is_trained_on_its_first_leads_and_forecasts_all():
-    short, whole = (built(GatedRNN(hidden=8, rollout=True, unroll=u)) for u in (1, None))
+    short, whole = (built(GatedRNN(hidden=8, rollout=RollOut(unroll=u))) for u in (1, None))
     whole.load_state_dict(short.state_dict())
     batch = one_batch()
     assert short(batch).batch_shape[1] == 3
@@ -353,9 +355,13 @@ def test_a_fit_without_window_data_is_refused(model):
 @pytest.mark.parametrize(
     "options",
     [
-        {"unroll": 2},
-        {"rollout": True, "unroll": 0},
-        {"rollout": True, "unroll": 99},
+        {"rollout": True},
+        {"rollout": RollOut(unroll=99)},
+        {"rollout": RollOut(warm_up=99)},
+        {"patch": 0},
+        {"patch": 99},
+        {"attention": 3},
+        {"cell": "none"},
         {"hidden": 0},
         {"layers": 0},
         {"halo": -1},

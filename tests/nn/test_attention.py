@@ -27,7 +27,7 @@ def sequence(seed=1):
 def test_a_step_sees_itself_and_the_span_before_and_nothing_else(gated):
     attention, x = make(gated=gated), sequence().requires_grad_()
     for step in range(TIME):
-        (seen,) = torch.autograd.grad(attention(x)[:, step].square().sum(), x)
+        (seen,) = torch.autograd.grad(attention(x)[0][:, step].square().sum(), x)
         reached = [t for t in range(TIME) if seen[:, t].abs().sum() > 0]
         assert reached == list(range(max(step - SPAN + 1, 0), step + 1))
 
@@ -46,32 +46,36 @@ def test_it_is_the_published_sum_one_step_and_head_at_a_time(gated):
     made = torch.cat(parts)
     if gated:
         made = made * torch.sigmoid(attention.gate(x[0, step]))
-    torch.testing.assert_close(attention(x)[0, step], attention.mix(made))
+    torch.testing.assert_close(attention(x)[0][0, step], attention.mix(made))
 
 
 @GATED
 def test_a_step_at_a_time_with_what_was_before_is_the_whole_sequence(gated):
     attention, x = make(gated=gated), sequence()
-    whole = attention(x)
+    whole, _ = attention(x)
+    past = None
     for step in range(TIME):
-        torch.testing.assert_close(attention(x[:, step : step + 1], x[:, :step])[:, 0], whole[:, step])
-    torch.testing.assert_close(attention(x[:, 5:], x[:, :5]), whole[:, 5:])
+        made, past = attention(x[:, step : step + 1], past)
+        torch.testing.assert_close(made[:, 0], whole[:, step])
+        assert past[0].shape[2] <= SPAN - 1  # no more than the next step may see
+    _, past = attention(x[:, :5])
+    torch.testing.assert_close(attention(x[:, 5:], past)[0], whole[:, 5:])
 
 
 def test_a_span_of_one_is_a_linear_map_of_the_step():
     attention, x = make(span=1), sequence()
-    torch.testing.assert_close(attention(x), attention.mix(attention.project(x).chunk(3, -1)[2]))
+    torch.testing.assert_close(attention(x)[0], attention.mix(attention.project(x).chunk(3, -1)[2]))
 
 
 def test_what_comes_later_by_any_shift_is_treated_alike():
     attention, x = make(), sequence()
-    torch.testing.assert_close(attention(x[:, 2:])[:, SPAN - 1 :], attention(x)[:, 2 + SPAN - 1 :])
+    torch.testing.assert_close(attention(x[:, 2:])[0][:, SPAN - 1 :], attention(x)[0][:, 2 + SPAN - 1 :])
 
 
 @GATED
 def test_every_parameter_gets_a_gradient(gated):
     attention = make(gated=gated)
-    attention(sequence()).square().sum().backward()
+    attention(sequence())[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attention.parameters())
 
 

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from stgate.errors import RequestError
+from stgate.nn.features import StepFeatures
 from stgate.nn.gates import GATES
+from stgate.nn.hybrid import HybridNetwork
 from stgate.nn.inputs import Inputs
-from stgate.nn.recurrent import GatedRecurrentNetwork, StepFeatures
+from stgate.nn.patches import Patches
+from stgate.nn.recurrent import RecurrentStack
+from stgate.nn.rollout import RollOut
 from stgate.spec import PanelSpec
 
 torch.set_num_threads(1)  # for nets this small a second thread only costs
@@ -51,9 +55,14 @@ def make_inputs(spec, seed=0):
     )
 
 
-def make_network(spec, **options):
+def make_network(spec, *, layers=1, gate="coupled", rollout=False, **options):
     torch.manual_seed(0)
-    return GatedRecurrentNetwork(spec, OUTPUTS, **({"hidden": 8} | options)).eval()
+
+    def core(channels):
+        return RecurrentStack(channels, layers, gate=gate)
+
+    step = RollOut(width=8) if rollout is True else rollout or None
+    return HybridNetwork(spec, OUTPUTS, core, hidden=8, rollout=step, **options).eval()
 
 
 def reordered(inputs, order):
@@ -95,7 +104,8 @@ def test_every_parameter_gets_a_gradient(rollout, gate, layers):
     spec = make_spec()
     network = make_network(spec, rollout=rollout, gate=gate, layers=layers, halo=1)
     if gate == "learned_rate":  # at its start of zero the rate alone learns, by design
-        torch.nn.init.constant_(network.gate.rate, 0.1)
+        for layer in network.core.layers:
+            torch.nn.init.constant_(layer.gate.rate, 0.1)
     raw = network(make_inputs(spec))
     (raw * torch.randn_like(raw)).sum().backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -138,13 +148,13 @@ def test_turning_a_ring_turns_the_forecast(rollout):
 def test_a_halo_holds_the_neighbours_and_beyond_an_open_edge_nothing(boundary):
     spec = make_spec(boundary=boundary, static_covariates=(), calendar=())
     inputs = make_inputs(spec)
-    features = StepFeatures(spec, 2)
+    features = StepFeatures(spec, Patches(spec, halo=2))
     seen = features(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
     assert seen.shape[-1] == features.size
-    halo = seen[..., 2 * len(spec.channels) + 2 * 2 :].unflatten(-1, (4, 2))  # after values, masks, since and mean
+    halo = seen[..., 2 * len(spec.channels) + 2 :].unflatten(-1, (5, 4))[..., :2]  # after values, masks and since
     target = inputs.values[..., :2]
     for node in range(NODES):
-        near = [node + 1, node - 1, node + 2, node - 2]
+        near = range(node - 2, node + 3)
         expected = [
             target[:, :, n % NODES] if boundary == "periodic" or 0 <= n < NODES else torch.zeros(BATCH, WINDOW, 2)
             for n in near
@@ -156,11 +166,12 @@ def test_a_halo_holds_the_neighbours_and_beyond_an_open_edge_nothing(boundary):
 def test_a_roll_out_feeds_back_its_own_location():
     spec = make_spec(targets=("y",), future_covariates=(), static_covariates=(), calendar=())
     network, inputs = make_network(spec, rollout=True), make_inputs(spec)
-    torch.nn.init.zeros_(network.head[-1].weight)
-    torch.nn.init.constant_(network.head[-1].bias, 0.5)
-    raw = network(inputs)
+    torch.nn.init.zeros_(network.transition.tendency.weight)
+    torch.nn.init.constant_(network.transition.tendency.bias, 0.5)
     steps = 0.5 * torch.arange(1, HORIZON + 1).view(1, -1, 1, 1)
-    torch.testing.assert_close(raw[..., 0], inputs.last[:, None] + steps)
+    complete = dataclasses.replace(inputs, mask=torch.ones_like(inputs.mask))
+    raw = network(complete)
+    torch.testing.assert_close(raw[..., 0], complete.last[:, None] + steps)
 
 
 @pytest.mark.parametrize("halo", [3, 4, 99])

@@ -1,0 +1,50 @@
+"""From the state at the origin to all leads at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.inputs import Inputs
+from stgate.nn.patches import Patches
+from stgate.spec import PanelSpec
+
+
+class Direct(nn.Module):
+    """A decoder of the last state, the lead and what is known ahead, gated with the last observed value.
+
+    Args:
+        spec: The panel's.
+        patches: How nodes are cut.
+        outputs: Likelihood parameters a target.
+        hidden: State size.
+    """
+
+    def __init__(self, spec: PanelSpec, patches: Patches, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.patches, self.outputs, self.horizon = patches, outputs, spec.horizon
+        self.targets = patches.size * len(spec.targets)  # of a patch
+        known = 2 * patches.size * len(spec.future_covariates) + 2 * len(spec.calendar)
+        self.from_state = nn.Linear(hidden, hidden)
+        self.from_known = nn.Linear(known, hidden, bias=False) if known else None
+        self.lead = nn.Parameter(0.02 * torch.randn(spec.horizon, hidden))
+        self.head = nn.Sequential(nn.GELU(), nn.Linear(hidden, self.targets * (outputs + 1)))
+        self.by_lead = nn.Linear(hidden, spec.horizon * self.targets * (outputs + 1))
+
+    def forward(self, state: Tensor, inputs: Inputs, leads: int) -> Tensor:
+        """(batch, patch, hidden) -> (batch, lead, node, target, output), in standardised units."""
+        batch, patches, _ = state.shape
+        hidden = self.from_state(state).unsqueeze(1) + self.lead[:leads, None]  # (batch, lead, patch, hidden)
+        if self.from_known is not None:
+            calendar = inputs.future_calendar[:, :leads, None].expand(-1, -1, patches, -1)
+            known = torch.cat([self.patches.fold(inputs.future[:, :leads]), calendar], -1)
+            hidden = hidden + self.from_known(known)
+        raw = self.head(hidden).view(batch, leads, patches, self.targets, self.outputs + 1)
+        # A linear read-out of each lead's own, beside the shared one: short leads need detail that long ones blur.
+        own = self.by_lead(state).view(batch, patches, self.horizon, self.targets, self.outputs + 1)
+        raw = raw + own[:, :, :leads].transpose(1, 2)
+        location, rest, openness = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
+        last = self.patches.fold(inputs.last)[:, None, :, :, None]
+        made = torch.cat([last + openness * (location - last), rest], -1)
+        whole = self.patches.unfold(made.flatten(-2))
+        return whole.reshape(*whole.shape[:-1], -1, self.outputs)

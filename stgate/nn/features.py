@@ -1,0 +1,49 @@
+"""What a network sees of each node, or patch of nodes, at one step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.patches import Patches
+from stgate.spec import PanelSpec
+
+
+class StepFeatures(nn.Module):
+    """All that a patch sees at one step, concatenated.
+
+    Of its own nodes: all channels with their masks, and steps since the targets were observed. Of where it stands:
+    where the model is local (a halo, or patches), the targets of all that it sees with their masks; where it is not,
+    the mean of the targets over all observed nodes. Calendar and static covariates.
+
+    Args:
+        spec: The panel's.
+        patches: How nodes are cut.
+        forcing: Leave out all that is of the targets.
+    """
+
+    def __init__(self, spec: PanelSpec, patches: Patches, *, forcing: bool = False) -> None:
+        super().__init__()
+        self.targets, self.patches, self.forcing = len(spec.targets), patches, forcing
+        self.local = patches.reach > 1
+        own = 2 * len(spec.channels) + self.targets + len(spec.static_covariates)
+        seen = 2 * patches.reach * self.targets if self.local else self.targets
+        if forcing:
+            own, seen = own - 3 * self.targets, 0
+        self.size = patches.size * own + seen + 2 * len(spec.calendar)
+
+    def forward(self, values: Tensor, mask: Tensor, since: Tensor, calendar: Tensor, static: Tensor) -> Tensor:
+        """(batch, time, node, …) tensors -> (batch, time, patch, self.size)."""
+        around = calendar.unsqueeze(2).expand(-1, -1, self.patches.count, -1)
+        always = self.patches.fold(static).expand(*values.shape[:2], -1, -1)
+        if self.forcing:
+            own = self.patches.fold(torch.cat([values[..., self.targets :], mask[..., self.targets :]], -1))
+            return torch.cat([own, around, always], -1)
+        target, seen = values[..., : self.targets], mask[..., : self.targets]
+        if self.local:
+            near = self.patches.surround(torch.cat([target, seen], -1))
+        else:
+            mean = (target * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1)
+            near = mean.expand_as(target)
+        own = self.patches.fold(torch.cat([values, mask, since], -1))
+        return torch.cat([own, near, around, always], -1)

@@ -1,0 +1,258 @@
+"""Gated hybrids: roll-outs, their training options, what a missing entry is filled by, intervals that grow."""
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+import stgate
+from stgate.data.modules import WindowData
+from stgate.errors import RequestError
+from stgate.inference import Ensemble
+from stgate.models import Forecaster, GatedRNN, GatedTransformer
+from stgate.nn import Normal, RollOut
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return stgate.simulate.lorenz96(nodes=8, forcing=8.0, duration=30, step=0.01, every=5, members=4, seed=1)
+
+
+def make_data(panel, **options):
+    options = {"window": 4, "horizon": 12, "split": (0.7, 0.1, 0.1, 0.1), "every": 4, "batch_size": 16} | options
+    return WindowData(panel, targets=["x"], eval_every=20, **options)
+
+
+def fit(model, data, epochs=2, **options):
+    L.seed_everything(0, verbose=False)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    machine = L.Trainer(
+        max_epochs=epochs, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, **quiet, **options
+    )
+    machine.fit(model, data)
+    return machine
+
+
+def fitted(panel, model, epochs=2, data=None, **options):
+    fit(model, data or make_data(panel), epochs, **options)
+    return model.eval()
+
+
+def batch_of(data):
+    return next(iter(data.part_dataloader("test")))
+
+
+def cut(batch, window):
+    """The batch with the first steps of its window only."""
+    return batch | {n: batch[n][:, :window] for n in ("past", "since", "past_calendar", "past_cell")}
+
+
+def test_a_step_that_knows_the_field_alone_forgets_the_window(ring):
+    model = fitted(ring, GatedRNN(cell="none", halo=2, rollout=RollOut()), epochs=1)
+    batch = batch_of(make_data(ring))
+    changed = batch | {"past": torch.cat([batch["past"][:, 1:], batch["past"][:, -1:]], 1)}
+    torch.testing.assert_close(model(changed).mean, model(batch).mean)
+
+
+@pytest.mark.parametrize("model", [GatedRNN, GatedTransformer])
+def test_a_roll_out_of_patches_turns_with_the_ring(ring, model):
+    model = fitted(ring, model(hidden=8, patch=2, halo=2, rollout=RollOut(width=8)), epochs=1)
+    batch = batch_of(make_data(ring))
+    turned = batch | {n: batch[n].roll(2, 2) for n in ("past", "since", "target")}
+    torch.testing.assert_close(model(turned).mean, model(batch).mean.roll(2, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_training_counts_the_window_after_warm_up_and_the_first_leads(ring):
+    model = GatedRNN(hidden=8, rollout=RollOut(unroll=3, warm_up=1))
+    model.adopt(make_data(ring))
+    model.log = lambda *_, **__: None
+    model.eval()
+    batch = batch_of(make_data(ring))
+    forecast, target = model.training_forward(batch), model.training_target(batch)
+    assert forecast.batch_shape[1] == 2 + 3  # the window's 3 one-step forecasts but the first, then the leads
+    torch.testing.assert_close(target[:, :2], batch["past"][:, 2:])
+    torch.testing.assert_close(target[:, 2:], batch["target"])
+    torch.testing.assert_close(forecast.mean[:, 2:], model(batch).mean[:, :3])
+    first = model(cut(batch, 3)).mean[:, 0]
+    torch.testing.assert_close(forecast.mean[:, 1], first, atol=1e-4, rtol=1e-4)  # taught with what was observed
+
+
+def test_a_curriculum_lengthens_the_free_run_over_the_fit(ring):
+    model, seen = GatedRNN(hidden=8, rollout=RollOut(unroll=[1, 2, 4])), []
+    model.on_train_epoch_end = lambda: seen.append(model.training_leads())
+    fit(model, make_data(ring), epochs=6)
+    assert seen == [1, 1, 2, 2, 4, 4]
+
+
+def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring):
+    model = fitted(ring, GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), epochs=1)
+    batch = batch_of(make_data(ring))
+    hidden = {**batch, "past": batch["past"].clone(), "since": batch["since"].clone()}
+    hidden["past"][:, -1, 3] = torch.nan
+    hidden["since"][:, -1, 3] = 1.0
+    expected = model(cut(batch, 3)).mean[:, 0, 3]
+    network = model.built
+    inputs = model.scaler(hidden)
+    _, field, _, _ = network._taught(inputs, 0)
+    filled = field[:, 3] * model.scaler.target_scale + model.scaler.target_center
+    torch.testing.assert_close(filled, expected)
+    assert torch.isfinite(model(hidden).mean).all()
+
+
+def test_gradients_stay_finite_where_half_of_the_history_is_missing(ring):
+    holes = ring.assign(x=ring["x"].where(np.random.default_rng(0).random(ring["x"].shape) > 0.5))
+    model = GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=2, noise=0.1))
+    model.adopt(make_data(holes))
+    model.log = lambda *_, **__: None
+    batch = next(iter(make_data(holes).train_dataloader()))
+    model.training_step(batch, 0).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None) > 0
+
+
+def test_noise_disturbs_training_only(ring):
+    calm, noisy = (GatedRNN(hidden=8, rollout=RollOut(noise=n, unroll=1)) for n in (0.0, 0.5))
+    for model in (calm, noisy):
+        torch.manual_seed(0)
+        model.adopt(make_data(ring))
+    batch = batch_of(make_data(ring))
+    torch.testing.assert_close(noisy.eval()(batch).mean, calm.eval()(batch).mean)
+    assert not torch.allclose(noisy.training_forward(batch).mean, calm.training_forward(batch).mean)
+    spread = noisy.built.transition.change
+    expected = (ring["x"].diff("time") ** 2).isel(time=slice(0, 420)).mean() ** 0.5 / float(noisy.scaler.target_scale)
+    assert float(spread) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_whitening_makes_what_a_patch_sees_uncorrelated(ring):
+    model = GatedRNN(cell="none", halo=2, rollout=RollOut())
+    data = make_data(ring)
+    model.adopt(data)
+    x = (data.series.values[:, : data.parts.train[1]] - model.scaler.target_center) / model.scaler.target_scale
+    seen = (model.built.patches.surround(x) @ model.built.transition.whiten).flatten(0, 2)
+    torch.testing.assert_close(seen.T @ seen / len(seen), torch.eye(5), atol=0.01, rtol=0.0)
+
+
+def test_streams_carry_the_state_from_batch_to_batch(ring):
+    """Batches that follow each other with the state carried along are one long sequence to the core."""
+    data = make_data(ring, every=1, streams=True, batch_size=4)
+    model = GatedRNN(hidden=8, cell="lstm", rollout=RollOut(unroll=1, stateful=True))
+    torch.manual_seed(0)
+    model.adopt(data)
+    model.train()
+    first, second = (b for b, _ in zip(data.train_dataloader(), range(2), strict=False))
+    assert torch.equal(first["origin"] + torch.tensor([0, 4]), second["origin"])
+    with torch.no_grad():
+        model.training_forward(first)
+        carried = model.training_forward(second).mean
+        both = model.scaler({**first, **{n: torch.cat([first[n], second[n]], 1) for n in ("past", "since")}})
+        both.calendar = torch.cat([both.calendar, both.calendar], 1)
+        model.built.carried = None
+        raw = model.built(both, 1, taught=3)
+        torch.testing.assert_close(carried, model.distribution(raw).mean)
+        model.training_forward(first)
+        alone = model.training_forward(first | {"origin": first["origin"] + 1}).mean
+        torch.testing.assert_close(alone, model.training_forward(first | {"origin": first["origin"] + 9}).mean)
+    assert torch.equal(model.eval()(first).mean, model(first).mean)  # a forecast carries nothing
+
+
+def test_truncated_backpropagation_fits(ring):
+    model = GatedRNN(hidden=8, cell="gru", halo=2, rollout=RollOut(unroll=1, stateful=True))
+    machine = fit(model, make_data(ring, every=1, streams=True, batch_size=4), epochs=3)
+    assert machine.callback_metrics["val_vpt"] > 0
+
+
+@pytest.mark.parametrize(
+    ("inference", "cell"), [(None, "none"), (Ensemble(members=2), "none"), (None, "gru")], ids=["one", "two", "gru"]
+)
+def test_sampled_trajectories_give_intervals_that_grow_with_the_lead(ring, inference, cell):
+    rollout = RollOut(samples=8, unroll=2, unit="bilinear", scheme="rk4")
+    model = fitted(
+        ring, GatedRNN(hidden=8, cell=cell, halo=2, rollout=rollout, likelihood=Normal(1e-5), inference=inference)
+    )
+    forecast = stgate.backtest(model, ring, start=27.0, every=20, levels=[0.9])
+    width = (forecast["x"].sel(quantile=0.95) - forecast["x"].sel(quantile=0.05)).mean(["init_time", "node", "member"])
+    assert float(width[-1]) > 1.5 * float(width[0]) > 0
+    again = stgate.backtest(model, ring, start=27.0, every=20, levels=[0.9])
+    xr.testing.assert_equal(forecast, again.assign_attrs(forecast.attrs))  # the same seed, the same bits
+
+
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback:UserWarning")
+def test_averaged_weights_are_what_a_fit_leaves_and_a_checkpoint_holds(ring, tmp_path):
+    model = GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=1))
+    average = EMAWeightAveraging(decay=0.9)
+    machine = fit(model, make_data(ring), callbacks=[average])
+    machine.save_checkpoint(tmp_path / "m.ckpt")
+    loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
+    batch = batch_of(make_data(ring))
+    torch.testing.assert_close(loaded(batch).mean, model.eval()(batch).mean)
+    plain = fitted(ring, GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=1)))
+    assert not torch.allclose(plain(batch).mean, loaded(batch).mean)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GatedRNN(hidden=8, cell="rhn", attention=2, span=3, patch=2, halo=1, rollout=RollOut([1, 2], scheme="rk4")),
+        GatedTransformer(hidden=8, norm="post", recurrence=True, gate="gated_unit", likelihood=Normal(1e-4, beta=0.5)),
+    ],
+    ids=["rnn", "transformer"],
+)
+def test_a_checkpoint_is_the_whole_model(ring, tmp_path, model):
+    model = fitted(ring, model, epochs=1)
+    model.save(tmp_path / "m.ckpt")
+    loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
+    assert type(loaded) is type(model) and dict(loaded.hparams) == dict(model.hparams)
+    batch = batch_of(make_data(ring))
+    assert torch.equal(loaded(batch).mean, model(batch).mean)
+
+
+def test_a_lattice_is_forecast_by_square_patches():
+    y, x = np.meshgrid(np.arange(4.0), np.arange(6.0), indexing="ij")
+    waves = np.sin(0.3 * np.arange(80)[:, None, None] + y + x).astype("float32")
+    axes = {"time": ("time", np.arange(80.0), {"units": "1"}), "y": y[:, 0], "x": x[0]}
+    panel = stgate.from_lattice(xr.Dataset({"u": (("time", "y", "x"), waves, {"units": "1"})}, axes))
+    data = WindowData(panel, targets=["u"], window=4, horizon=3, batch_size=16)
+    assert data.spec.lattice == (4, 6)
+    model = GatedRNN(hidden=8, patch=2, halo=1, rollout=RollOut(unroll=2))
+    fitted(panel, model, data=data)
+    assert model.built.patches.count == 6 and model.built.patches.reach == 16
+    assert stgate.forecast(model, panel).sizes["node"] == 24
+
+
+@pytest.mark.parametrize(
+    ("make_it", "said"),
+    [
+        (lambda: RollOut(unroll=0), "rollout.unroll 0"),
+        (lambda: RollOut(unroll=[]), "rollout.unroll"),
+        (lambda: RollOut(noise=-1.0), "rollout.noise -1"),
+        (lambda: RollOut(samples=-1), "rollout.samples -1"),
+        (lambda: GatedRNN(rollout=True), r"rollout True: not one; give an object such as nn.RollOut\(\)"),
+        (lambda: GatedRNN(rollout=RollOut(stateful=True), inference=Ensemble()), "rollout.stateful"),
+        (lambda: Normal(0.0), "min_scale 0"),
+        (lambda: Normal(beta=2.0), "beta 2"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_at_once(make_it, said):
+    with pytest.raises(RequestError, match=said):
+        make_it()
+
+
+def test_streams_have_a_stride_of_their_own(ring):
+    with pytest.raises(RequestError, match="every 3: with streams"):
+        make_data(ring, every=3, streams=True)
+
+
+def test_training_windows_can_be_shorter_than_a_forecast(ring):
+    data = make_data(ring, horizon=150, train_horizon=2, split=(1.0, 0.0, 0.0, 0.0))
+    batch = next(iter(data.train_dataloader()))
+    assert batch["target"].shape[1] == 2 and data.spec.horizon == 150
+    last = max(int(b["origin"][:, 1].max()) for b in data.train_dataloader())
+    assert last > ring.sizes["time"] - 2 - 4 - 2  # origins up to the end, but for the stride
+    model = fitted(ring, GatedRNN(hidden=8, rollout=RollOut(unroll=2)), data=data, limit_val_batches=0)
+    assert stgate.forecast(model, ring).sizes["lead_time"] == 150
+    with pytest.raises(RequestError, match=r"rollout.unroll 3: .* hold 2 leads"):
+        fit(GatedRNN(hidden=8, rollout=RollOut(unroll=3)), data, limit_val_batches=0)
