@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
     from stgate.forecasting import backtest, forecast
+    from stgate.free_running import free_run
     from stgate.lattice import from_lattice, to_lattice
     from stgate.panel import check_panel, observed_mask
     from stgate.spec import PanelSpec
@@ -33,6 +34,7 @@ __all__ = [
     "data",
     "evaluate",
     "forecast",
+    "free_run",
     "from_lattice",
     "inference",
     "metrics",
@@ -61,6 +63,7 @@ __getattr__, __dir__ = attach(
         "data": "stgate.data",
         "evaluate": "stgate.evaluation",
         "forecast": "stgate.forecasting",
+        "free_run": "stgate.free_running",
         "from_lattice": "stgate.lattice",
         "inference": "stgate.inference",
         "metrics": "stgate.metrics",

@@ -52,7 +52,7 @@ def forecast(
         ForecastError: Too little history, or future covariates lack.
         RequestError: A level that is not calibrated.
     """
-    model = _loaded(model)
+    model = loaded(model)
     spec = model.fitted_spec
     history = History.of(panel, spec, max_memory)
     if start is not None:
@@ -115,7 +115,7 @@ def backtest(
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
     if calibration_window < 2:
         raise RequestError(f"calibration_window {calibration_window}: at least 2 origins")
-    model = _loaded(model)
+    model = loaded(model)
     spec = model.fitted_spec
     history = History.of(panel, spec, max_memory)
     first = spec.window if start is None else history.row(start, "start")
@@ -160,7 +160,8 @@ def _warm_up(model: Forecaster, history: History, rows: NDArray[np.int64], windo
     return rows[: min(max(window, honest), LOOKBACK * window)][::-1]
 
 
-def _loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
+def loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
+    """The forecaster, or the one in that checkpoint."""
     return model if isinstance(model, Forecaster) else Forecaster.load_from_checkpoint(model)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -174,6 +175,26 @@ class GatedForecaster(Forecaster):
         size = len(batch["origin"])
         raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
         return Mixture(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
+
+    def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
+        """A free run from the end of a batch's window, in own units.
+
+        Args:
+            batch: Raw windows.
+            steps: How many.
+            piece: Steps that are given out at once.
+
+        Yields:
+            The first step of a piece, and its values (batch, step, node, target).
+        """
+        network = self.built
+        assert isinstance(network, HybridNetwork)
+        made: list[Tensor] = []
+        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch)), steps), 1):
+            made.append(location * self.scaler.target_scale + self.scaler.target_center)
+            if len(made) == piece or step == steps:
+                yield step - len(made), torch.stack(made, 1)
+                made = []
 
     def validation_forward(self, batch: Batch) -> Distribution:
         """One trajectory, which feeds back its location."""

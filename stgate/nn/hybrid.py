@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -106,23 +107,38 @@ class HybridNetwork(nn.Module):
             made: Tensor = self.direct(state.squeeze(1), inputs, leads)
             return made
         outputs, field, context, memory = self._taught(inputs, taught)
-        fast = self.alone and not torch.is_grad_enabled()
-        advance = FusedTransition.of(self.transition) if fast else self.transition
         if self.training and self.rollout.stateful and memory is not None:
             self.carried = detached(memory)
+        free = self._free(inputs, field, context, memory, draw)
+        return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
+
+    def run(self, inputs: Inputs) -> Iterator[Tensor]:
+        """A roll-out's locations (batch, node, target), standardised, step after step without end.
+
+        There is nothing to be known ahead: no future covariates, no calendar.
+        """
+        _, field, context, memory = self._taught(inputs, 0)
+        return (raw[..., 0] for raw in self._free(inputs, field, context, memory))
+
+    def _free(
+        self, inputs: Inputs, field: Tensor, context: Tensor | None, memory: Memory | None, draw: Draw | None = None
+    ) -> Iterator[Tensor]:
+        """Raw outputs (batch, node, target, output), lead after lead, each fed back into the next."""
+        fast = self.alone and not torch.is_grad_enabled()
+        advance = FusedTransition.of(self.transition) if fast else self.transition
         since = torch.zeros_like(field).unsqueeze(1)
-        for lead in range(leads):
+        for lead in itertools.count():
             field, rest = advance(field, context)
-            outputs.append(torch.cat([field.unsqueeze(-1), rest], -1).unsqueeze(1))
-            field = field if draw is None else draw(outputs[-1].squeeze(1), lead)
-            if lead + 1 < leads and self.embed is not None:
-                known, masks = inputs.future[:, lead : lead + 1].chunk(2, -1)
+            raw = torch.cat([field.unsqueeze(-1), rest], -1)
+            yield raw
+            field = field if draw is None else draw(raw, lead)
+            if self.embed is not None:
+                known, masks = _at(inputs.future, lead).chunk(2, -1)
                 values = torch.cat([field.unsqueeze(1), known], -1)
                 mask = torch.cat([torch.ones_like(field).unsqueeze(1), masks], -1)
-                calendar = inputs.future_calendar[:, lead : lead + 1]
+                calendar = _at(inputs.future_calendar, lead)
                 state, memory = self._absorb(values, mask, since, calendar, inputs.static, memory)
                 context = None if state is None else state[:, 0]
-        return torch.cat(outputs, 1)
 
     def _taught(self, inputs: Inputs, taught: int) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
         """Through the window: the last one-step forecasts, the last field, what is known of its step, the memory."""
@@ -180,3 +196,10 @@ class HybridNetwork(nn.Module):
         else:
             states, memory = self.core(states, memory, last=last)
         return self.dropout(states).unflatten(0, (batch, patches)).transpose(1, 2), memory
+
+
+def _at(ahead: Tensor, lead: int) -> Tensor:
+    """(batch, lead, …) -> that lead's, (batch, 1, …); beyond the horizon only what has no channels can be told."""
+    if lead < ahead.shape[1] or ahead.shape[-1]:
+        return ahead[:, lead : lead + 1]
+    return ahead.new_empty(ahead.shape[0], 1, *ahead.shape[2:])
