@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stgate.nn.patches import Patches
 
-RATE = 0.1
+RATE = 0.2
 """What a learned weight of a filter counts: it slows the filters down to the pace of the network."""
 COEFFICIENTS = (1 / 2, 1 / 6, 1 / 3, 1 / 6)
 """Of the slopes: in a half step, and of the first, the middle two and the last in the whole one."""

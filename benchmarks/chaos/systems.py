@@ -1,0 +1,172 @@
+"""The chaotic systems of the benchmark: how they are made, sampled and scored, and which forecaster is fitted to each.
+
+Training, validation, calibration and test trajectories start from other seeds; each training set has 100,000 states.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import xarray as xr
+
+import stgate
+
+SEEDS = {"train": 1, "validation": 2, "calibration": 3, "test": 4, "floor": 5, "coverage": 6}
+STATES = 100_000
+STARTS = {"train": 50, "validation": 100, "calibration": 400, "test": 100, "coverage": 400}
+WARM_UP = 200
+"""Steps of history before each start, for references that have to warm up."""
+CLIMATE = 10_000
+"""Steps of a free run whose climate is scored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """One system.
+
+    Attributes:
+        name: For tables.
+        simulator: Of `stgate.simulate`.
+        parameters: Its own.
+        step: Of the solver.
+        every: Solver steps between states.
+        thin: Every so many nodes are kept; what they resolve is said in the table.
+        variable: That is forecast.
+        exponent: Leading Lyapunov exponent, as `benchmarks/lyapunov.py` measured it; 1 for scores in model time.
+        horizon: Leads that are forecast.
+        bar: Mean valid prediction time that is asked for, in Lyapunov times.
+        minutes: Training that is allowed.
+        options: Of the forecaster's step.
+        halo: Neighbours that it sees.
+        training: Batch, learning rate, steps.
+        reservoir: Options of the echo-state network, the best of a handful on the validation starts.
+    """
+
+    name: str
+    simulator: str
+    parameters: dict
+    step: float
+    every: int
+    variable: str
+    exponent: float
+    horizon: int
+    bar: float | None
+    minutes: int
+    options: dict
+    halo: int
+    training: dict
+    reservoir: dict
+    thin: int = 1
+
+    @property
+    def interval(self):
+        """Time between states."""
+        return self.step * self.every
+
+
+CHAIN = {"unroll": [1, 2, 4], "unit": "bilinear"}
+
+SYSTEMS = {
+    "l96-8": System(
+        name="Lorenz-96, F=8, N=40",
+        simulator="lorenz96",
+        parameters={"nodes": 40, "forcing": 8.0},
+        step=0.01,
+        every=5,
+        variable="x",
+        exponent=1.693,
+        horizon=240,
+        bar=9.0,
+        minutes=30,
+        options={**CHAIN, "scheme": "rk4", "substeps": 2, "width": 32},
+        halo=2,
+        training={"batch": 16, "rate": 2e-3, "epochs": 45, "optimizer": "adam"},
+        reservoir={"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05},
+    ),
+    "l96-10": System(
+        name="Lorenz-96, F=10, N=40",
+        simulator="lorenz96",
+        parameters={"nodes": 40, "forcing": 10.0},
+        step=0.01,
+        every=5,
+        variable="x",
+        exponent=2.307,
+        horizon=180,
+        bar=7.0,
+        minutes=60,
+        options={**CHAIN, "scheme": "rk4", "substeps": 2, "width": 32},
+        halo=2,
+        training={"batch": 16, "rate": 2e-3, "epochs": 45, "optimizer": "adam"},
+        reservoir={"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05},
+    ),
+    "ks-22": System(
+        name="Kuramoto-Sivashinsky, L=22, 32 of N=64 points",
+        simulator="kuramoto_sivashinsky",
+        parameters={"length": 22.0, "nodes": 64},
+        step=0.0625,
+        every=4,
+        variable="u",
+        exponent=0.0482,
+        horizon=1000,
+        bar=7.0,
+        minutes=60,
+        options={**CHAIN, "unroll": [1, 1, 2, 4], "noise": 3e-3, "scheme": "exponential", "substeps": 2, "width": 32},
+        halo=5,
+        training={"batch": 32, "rate": 3e-3, "epochs": 100, "optimizer": "soap", "betas": (0.95, 0.95)},
+        reservoir={"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05},
+        thin=2,
+    ),
+    "ks-100": System(
+        name="Kuramoto-Sivashinsky, L=100, 128 of N=256 points",
+        simulator="kuramoto_sivashinsky",
+        parameters={"length": 100.0, "nodes": 256},
+        step=0.0625,
+        every=4,
+        variable="u",
+        exponent=0.0914,
+        horizon=500,
+        bar=7.0,
+        minutes=60,
+        options={**CHAIN, "unroll": [1, 1, 2, 4], "noise": 3e-3, "scheme": "exponential", "substeps": 2, "width": 32},
+        halo=6,
+        training={"batch": 8, "rate": 2e-3, "epochs": 60, "optimizer": "soap", "betas": (0.95, 0.95)},
+        reservoir={"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05},
+        thin=2,
+    ),
+    "l96-3scale": System(
+        name="Lorenz-96 of three scales, only X (K=8) observed",
+        simulator="lorenz96_three_scale",
+        parameters={"nodes": 8, "fast": 8, "fastest": 8, "forcing": 20.0},
+        step=0.005,
+        every=2,
+        variable="x",
+        exponent=1.0,
+        horizon=300,
+        bar=None,
+        minutes=60,
+        options={"unroll": [1, 2, 4], "unit": "swiglu", "scheme": "rk4", "substeps": 4, "width": 64},
+        halo=2,
+        training={"batch": 64, "rate": 2e-3, "epochs": 30, "optimizer": "adam"},
+        reservoir={"patch": 1, "halo": 3, "radius": 0.3, "scaling": 0.1},
+    ),
+}
+
+
+def panel_of(system: System, part: str, work: Path) -> xr.Dataset:
+    """Trajectories of a part, made once and kept in the working folder."""
+    members = STARTS.get(part, 1)
+    steps = STATES // members if part == "train" else WARM_UP + system.horizon + 1
+    if part == "floor":
+        steps = CLIMATE
+    path = work / f"{system.simulator}-{'-'.join(f'{v:g}' for v in system.parameters.values())}-{part}.nc"
+    if not path.exists():
+        made = getattr(stgate.simulate, system.simulator)(
+            **system.parameters,
+            duration=(steps - 1) * system.interval,
+            step=system.step,
+            every=system.every,
+            members=members,
+            seed=SEEDS[part],
+            verify=False,
+        )
+        stgate.write(made[[system.variable]].astype("float32"), path)
+    return stgate.open_panel(path).isel(node=slice(None, None, system.thin)).load()
