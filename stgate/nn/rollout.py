@@ -59,8 +59,8 @@ class RollOut(Configured):
         for name, (value, least) in counts.items():
             if value < least:
                 raise RequestError(f"rollout.{name} {value}: must be at least {least}")
-        self.unroll = unroll if unroll is None or isinstance(unroll, int) else tuple(unroll)
-        if any(lead < 1 for lead in self.leads(1)) or self.unroll == ():
+        self.unroll = unroll if unroll is None or isinstance(unroll, int) else list(unroll)
+        if any(lead < 1 for lead in self.leads(1)) or self.unroll == []:
             raise RequestError(f"rollout.unroll {unroll}: positive numbers of leads")
         if noise < 0:
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")
