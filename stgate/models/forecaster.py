@@ -275,7 +275,7 @@ class Forecaster(L.LightningModule, ABC):
             forecast = self(batch)
             since = batch["since"][:, -1].amin(-1)
             parts = {}
-            if isinstance(forecast, Mixture):
+            if type(forecast) is Mixture:
                 parts = {p: getattr(forecast, f"{p}_variance").sqrt() for p in PARTS}
             return {
                 "quantiles": quantiles_with(forecast, self.calibration, since, quantiles),

@@ -174,7 +174,7 @@ class GatedForecaster(Forecaster):
         raw = self.built(Inputs(**members), draw=draw)
         size = len(batch["origin"])
         raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
-        return Mixture(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
+        return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
 
     def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
         """A free run from the end of a batch's window, in own units.
@@ -199,6 +199,13 @@ class GatedForecaster(Forecaster):
     def validation_forward(self, batch: Batch) -> Distribution:
         """One trajectory, which feeds back its location."""
         return super().forward(batch)
+
+
+class Trajectories(Mixture):
+    """A mixture of what is forecast along several trajectories.
+
+    What they disagree about is not what more data would take away: it has no epistemic part.
+    """
 
 
 def check_counts(**counts: tuple[int, int]) -> None:
