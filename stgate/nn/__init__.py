@@ -5,11 +5,24 @@ from typing import TYPE_CHECKING
 from stgate.lazy import attach
 
 if TYPE_CHECKING:
-    from stgate.nn import attention, cells, gates, likelihoods, recurrent
+    from stgate.nn import attention, cells, feedforward, gates, likelihoods, patches, recurrent, transformer, transition
     from stgate.nn.likelihoods import Likelihood, Normal
     from stgate.nn.rollout import RollOut
 
-__all__ = ["Likelihood", "Normal", "RollOut", "attention", "cells", "gates", "likelihoods", "recurrent"]
+__all__ = [
+    "Likelihood",
+    "Normal",
+    "RollOut",
+    "attention",
+    "cells",
+    "feedforward",
+    "gates",
+    "likelihoods",
+    "patches",
+    "recurrent",
+    "transformer",
+    "transition",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -19,8 +32,12 @@ __getattr__, __dir__ = attach(
         "RollOut": "stgate.nn.rollout",
         "attention": "stgate.nn.attention",
         "cells": "stgate.nn.cells",
+        "feedforward": "stgate.nn.feedforward",
         "gates": "stgate.nn.gates",
         "likelihoods": "stgate.nn.likelihoods",
+        "patches": "stgate.nn.patches",
         "recurrent": "stgate.nn.recurrent",
+        "transformer": "stgate.nn.transformer",
+        "transition": "stgate.nn.transition",
     },
 )
