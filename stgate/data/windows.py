@@ -279,7 +279,8 @@ class EpochBatches(Sampler[Tensor]):
 class StreamBatches(EpochBatches):
     """Batches of which each goes on in time where the one before ended, so that a state can be carried along.
 
-    Members are cut into as many stretches as fill a batch; a batch holds the next window of each of its stretches.
+    Each member is cut into so many stretches that all together fill a batch; what is left over at its end is left out.
+    A batch holds the next window of each of its stretches.
 
     Args:
         size: How many windows there are, by member, then in time.
@@ -290,9 +291,10 @@ class StreamBatches(EpochBatches):
 
     def __init__(self, size: int, members: int, batch_size: int, seed: int) -> None:
         super().__init__(size, batch_size, seed)
-        pieces = -(-batch_size // members) * members
-        self.length = max(size // pieces, 1)
-        self.stretches = torch.arange(size)[: size - size % self.length].view(-1, self.length)
+        of_one = size // members  # but for windows without any target, as many of each
+        self.length = max(of_one // -(-batch_size // members), 1)
+        rows = torch.arange(of_one * members).view(members, of_one)
+        self.stretches = rows[:, : of_one - of_one % self.length].reshape(-1, self.length)
 
     def __len__(self) -> int:
         return -(-len(self.stretches) // self.batch_size) * self.length

@@ -123,6 +123,21 @@ def test_the_order_follows_from_seed_and_epoch_alone(both):
     assert [b["origin"].tolist() for b in loader] == origins(1)
 
 
+def test_training_windows_of_a_store_can_be_shorter_than_a_forecast(tmp_path):
+    path = make(tmp_path / "p.zarr")
+    stored, memory = (WindowData(path, **OPTIONS, train_horizon=1, max_memory=m) for m in (0.02, None))
+    leads, origins = [], []
+    for data in (stored, memory):
+        batches = list(data.train_dataloader())
+        leads.append({b["target"].shape[1] for b in batches})
+        origins.append(sorted(o for b in batches for o in b["origin"].tolist()))
+    assert isinstance(stored._windows("train"), StoredWindows)
+    assert leads == [{1}, {1}] and origins[0] == origins[1]
+    assert next(iter(stored.part_dataloader("test")))["target"].shape[1] == stored.spec.horizon > 1
+    with pytest.raises(RequestError, match="streams: the panel is read in blocks"):
+        WindowData(path, **OPTIONS, streams=True, max_memory=0.02).train_dataloader()
+
+
 def test_evaluation_is_in_the_order_of_time(both):
     _, stored = both
     rows = torch.cat([b["origin"][:, 1] for b in stored.part_dataloader("test")])

@@ -10,7 +10,15 @@ from conftest import make_panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stgate.data.windows import EpochBatches, Series, Windows, hash_seed, part_origins, steps_since_observed
+from stgate.data.windows import (
+    EpochBatches,
+    Series,
+    StreamBatches,
+    Windows,
+    hash_seed,
+    part_origins,
+    steps_since_observed,
+)
 from stgate.errors import PanelError
 from stgate.spec import PanelSpec
 
@@ -215,3 +223,17 @@ def test_a_panel_put_together_again_from_its_windows_is_the_panel(window, horizo
     torch.testing.assert_close(values[:, :reached], series.values[:, :reached], equal_nan=True)
     torch.testing.assert_close(values[..., :2], series.values[..., :2], equal_nan=True)
     torch.testing.assert_close(future[:, window:], series.values[:, window:, :, 3:], equal_nan=True)
+
+
+@given(members=st.integers(1, 4), of_one=st.integers(1, 30), batch_size=st.integers(1, 9), seed=st.integers(0, 3))
+def test_a_stream_of_batches_goes_on_within_each_member(members, of_one, batch_size, seed):
+    """Windows are numbered member by member: each row of a batch is the next number, of the same member."""
+    batches = StreamBatches(members * of_one, members, batch_size, seed)
+    made = list(batches)
+    assert len(made) == len(batches)
+    seen = torch.cat(made)
+    assert len(seen.unique()) == len(seen) >= members * max(of_one - batches.length + 1, 1)
+    for first in range(0, len(made), batches.length):
+        rows = torch.stack(made[first : first + batches.length])  # (step, stretch)
+        assert (rows.diff(dim=0) == 1).all() and len(rows[0]) <= batch_size
+        assert (rows // of_one == rows[0] // of_one).all()
