@@ -54,6 +54,12 @@ class SimulationError(StgateError):
     exit_code = 1
 
 
+class TrainingError(StgateError):
+    """A fit went astray: the request was well formed, the work failed."""
+
+    exit_code = 1
+
+
 class StgateWarning(UserWarning):
     """Base of all warnings; the command prints them as one line each."""
 

@@ -205,7 +205,9 @@ def missed(key, made):
     ours = times.pop("gated hybrid")
     bar = SYSTEMS[key].bar or 1.25 * max(times.values())
     cover, long = made["intervals"], made["climate"]["long"]
+    minutes, allowed = made["prediction_time"]["gated hybrid"]["minutes"], SYSTEMS[key].minutes
     short = [f"{ours} < {bar}"] if ours < bar else []
+    short += [f"{minutes} minutes of training > {allowed}"] if minutes > allowed else []
     short += ["coverage"] if not 0.87 <= cover["coverage_least"] <= cover["coverage_most"] <= 0.93 else []
     short += ["climate"] if max(long.values()) > 0.02 else []
     for what in short:

@@ -1,4 +1,4 @@
-"""What the training part says of single steps: how far values move, and how those that a patch sees vary together."""
+"""Statistics of single steps in the training part: how far values move, how those that a patch sees vary together."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor,
     Smooth fields need it: their neighbours are nearly alike, and what distinguishes them is what a derivative is.
 
     Args:
-        data: Its training part is read, up to half a million patches without a gap.
+        data: Its training part is read from the start, until it has given half a million patches without a gap.
         patches: How nodes are cut.
         center: (target,), taken off before.
         scale: (target,), divided by.

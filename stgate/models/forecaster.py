@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 from stgate.data.calendar import CELLS, cell_keys
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch, hash_seed
-from stgate.errors import CheckpointError, RequestError
+from stgate.errors import CheckpointError, RequestError, TrainingError
 from stgate.forecast_schema import PARTS, quantiles_of
 from stgate.inference.base import Inference, PointEstimate
 from stgate.inference.mixture import Mixture
@@ -222,7 +222,11 @@ class Forecaster(L.LightningModule, ABC):
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Mean negative log-likelihood of the batch's observed targets, and what the inference adds to it."""
+        """Mean negative log-likelihood of the batch's observed targets, and what the inference adds to it.
+
+        Raises:
+            TrainingError: It is not finite.
+        """
 
         def forecast() -> Distribution:
             return self.training_forward(batch)
@@ -231,6 +235,11 @@ class Forecaster(L.LightningModule, ABC):
             return self._step(self.training_target(batch), "train", members)
 
         mean = self.inference.mean_loss(self.built, forecast, loss)
+        if not torch.isfinite(mean):
+            raise TrainingError(
+                f"the training loss is {mean.item():g} at step {self.global_step}: lower the learning rate, or clip "
+                "gradients (gradient_clip_val)"
+            )
         return self.inference.objective(mean, self.built, self._cases)
 
     def configure_gradient_clipping(
@@ -292,11 +301,14 @@ class Forecaster(L.LightningModule, ABC):
         leads = forecast.batch_shape[-3]
         trained = leads if stage == "train" else min(self.training_leads(), leads)
         target = target[:, :leads]  # each member's, where the forecast has an axis of them
-        # A baseline may have no forecast where it has nothing to go by: not scored there.
-        observed = ~torch.isnan(target) & ~torch.isnan(forecast.mean)
+        observed = ~torch.isnan(target).expand_as(forecast.mean)
+        if stage != "train":  # a baseline may have no forecast where it has nothing to go by: not scored there
+            observed = observed & ~torch.isnan(forecast.mean)
         # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
         filled = torch.where(observed, target, forecast.mean.detach())
-        losses = self.likelihood.loss(forecast, filled)[..., :trained, :, :]
+        # A weighted likelihood is for descending only: epochs and forecasters are compared by the likelihood itself.
+        losses = self.likelihood.loss(forecast, filled) if stage == "train" else -forecast.log_prob(filled)
+        losses = losses[..., :trained, :, :]
         seen = observed[..., :trained, :, :]
         self._log(stage, "loss", losses.detach(), seen)
         with torch.no_grad():

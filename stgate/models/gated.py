@@ -12,8 +12,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.changes import step_spread, whitening
 from stgate.data.modules import WindowData
+from stgate.data.step_statistics import step_spread, whitening
 from stgate.data.windows import Batch, hash_seed
 from stgate.errors import RequestError
 from stgate.inference.base import Inference, PointEstimate
@@ -30,19 +30,7 @@ FLOOR = 1e-6
 
 
 class GatedForecaster(Forecaster):
-    """What gated recurrent networks and gated transformers have in common.
-
-    Args:
-        hidden: State size.
-        patch: Nodes along each direction that one local model forecasts together.
-        halo: Nodes that it sees beyond either edge of its patch; for rings, rows and lattices.
-        dropout: Share of the state dropped in training.
-        rollout: Forecast one step at a time, each fed back into the next; None forecasts all leads at once.
-        likelihood: See `Forecaster`.
-        inference: See `Forecaster`.
-        fill: See `Forecaster`.
-        optimizer: See `Forecaster`.
-        lr_scheduler: See `Forecaster`.
+    """What gated recurrent networks and gated transformers have in common; `GatedRNN` says what the options are.
 
     Raises:
         RequestError: An option is out of range.
@@ -96,7 +84,7 @@ class GatedForecaster(Forecaster):
             raise RequestError(
                 f"rollout.unroll {longest}: training windows hold {data.train_horizon} leads; raise train_horizon"
             )
-        network = next(m for m in self.built.modules() if isinstance(m, HybridNetwork))
+        network = self._hybrid
         center, scale = self.scaler.target_center, self.scaler.target_scale
         network.transition.change.copy_(step_spread(data, scale))  # of all members alike
         whiten, variances = whitening(data, network.patches, center, scale, FLOOR)
@@ -104,12 +92,20 @@ class GatedForecaster(Forecaster):
         if network.transition.exponential is not None:
             network.transition.exponential.settle(whiten, variances)
 
+    @property
+    def _hybrid(self) -> HybridNetwork:
+        """The network, also where it stands for several members."""
+        return next(m for m in self.built.modules() if isinstance(m, HybridNetwork))
+
     # Training
 
     def training_leads(self) -> int:
-        """The leads that the loss counts at this point of the fit."""
-        if not self.rollout:
-            return self.fitted_spec.horizon
+        """The leads that the loss counts, in the last part of a curriculum: epochs are compared by these."""
+        return self.rollout.leads(self.fitted_spec.horizon)[-1] if self.rollout else self.fitted_spec.horizon
+
+    def leads_now(self) -> int:
+        """The leads of a free run that the loss counts in this epoch."""
+        assert self.rollout
         plan = self.rollout.leads(self.fitted_spec.horizon)
         epochs = (self._trainer.max_epochs if self._trainer else None) or 1
         return plan[min(self.current_epoch * len(plan) // max(epochs, 1), len(plan) - 1)]
@@ -127,21 +123,20 @@ class GatedForecaster(Forecaster):
             self._disturb(inputs)
         if self.rollout.stateful:
             self._carry_on(batch["origin"])
-        raw = self.built(inputs, self.training_leads(), taught=max(self._taught(), 0))
+        raw = self.built(inputs, self.leads_now(), taught=self._taught())
         return self.distribution(raw)
 
     def training_target(self, batch: Batch) -> Tensor:
         """See `training_forward`."""
-        taught = max(self._taught(), 0)
+        taught = self._taught()
         targets = batch["target"].shape[-1]
         past = batch["past"][:, batch["past"].shape[1] - taught :, :, :targets]
         return torch.cat([past, batch["target"]], 1) if taught else batch["target"]
 
     def _disturb(self, inputs: Inputs) -> None:
         assert self.rollout
-        network = next(m for m in self.built.modules() if isinstance(m, HybridNetwork))
         targets = inputs.since.shape[-1]
-        spread = self.rollout.noise * network.transition.change.view(-1, targets)[0]
+        spread = self.rollout.noise * self._hybrid.transition.change.view(-1, targets)[0]  # of all members alike
         mask = inputs.mask[..., :targets]
         noisy = inputs.values[..., :targets] + spread * mask * torch.randn_like(mask)
         inputs.values = torch.cat([noisy, inputs.values[..., targets:]], -1)

@@ -46,8 +46,9 @@ class Normal(Likelihood):
 
     Args:
         min_scale: Lower bound of the standardised scale.
-        beta: Weigh each entry's negative log-likelihood by its variance to this power: 0 is the likelihood itself, 1
-            gives the location the gradients of the squared error, so that it also learns where the spread is large.
+        beta: In training, weigh each entry's negative log-likelihood by its variance to this power: 0 is the likelihood
+            itself, 1 gives the location the gradients of the squared error, so that it also learns where the spread is
+            large.
 
     References:
         Seitzer et al. (2022), On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 import stgate
 from stgate.data.modules import WindowData
-from stgate.errors import RequestError
+from stgate.errors import RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
 from stgate.nn import Normal, RollOut
@@ -83,9 +83,31 @@ def test_training_counts_the_window_after_warm_up_and_the_first_leads(ring):
 
 def test_a_curriculum_lengthens_the_free_run_over_the_fit(ring):
     model, seen = GatedRNN(hidden=8, rollout=RollOut(unroll=[1, 2, 4])), []
-    model.on_train_epoch_end = lambda: seen.append(model.training_leads())
+    model.on_train_epoch_end = lambda: seen.append(model.leads_now())
     fit(model, make_data(ring), epochs=6)
     assert seen == [1, 1, 2, 2, 4, 4]
+    assert model.training_leads() == 4  # the validation loss of every epoch counts as many, so that they compare
+
+
+def test_a_weighted_likelihood_is_for_training_only(ring):
+    """Weighed by its variance, the loss of a sharp forecast is larger than that of a blunt one."""
+    model = GatedRNN(hidden=8, rollout=RollOut(), likelihood=Normal(beta=1.0))
+    model.adopt(make_data(ring))
+    model.log = lambda *_, **__: None
+    target = torch.zeros(2, 3, 8, 1)
+    blunt, sharp = (torch.distributions.Normal(target, scale) for scale in (0.2, 0.01))
+    losses = {stage: [float(model._step(target, stage, f)) for f in (blunt, sharp)] for stage in ("train", "val")}
+    assert losses["train"][0] < losses["train"][1]
+    assert losses["val"][0] > losses["val"][1]
+    torch.testing.assert_close(losses["val"][1], -float(sharp.log_prob(target).mean()))
+
+
+def test_a_fit_whose_loss_is_not_finite_says_so(ring):
+    model = GatedRNN(cell="none", halo=2, rollout=RollOut(unit="bilinear", scheme="rk4", substeps=4))
+    model.adopt(make_data(ring))
+    model.built.transition.tendency.weight.data.fill_(1e4)
+    with pytest.raises(TrainingError, match="the training loss is nan at step 0: lower the learning rate"):
+        fit(model, make_data(ring), epochs=1)
 
 
 def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring):
