@@ -11,7 +11,7 @@ from stgate.data.modules import WindowData
 from stgate.nn.patches import Patches
 
 ENOUGH = 2**19
-"""Patches at which the covariance is known well enough."""
+"""Patches from which the covariance is known well enough."""
 
 
 def step_spread(data: WindowData, scale: Tensor) -> Tensor:
@@ -25,48 +25,52 @@ def step_spread(data: WindowData, scale: Tensor) -> Tensor:
         (target,).
     """
     total, count = torch.zeros(len(scale), dtype=torch.float64), torch.zeros(len(scale), dtype=torch.int64)
+    before: Tensor | None = None
     for values in _blocks(data):
+        values = values if before is None else torch.cat([before, values], 1)
         change = (values[:, 1:] - values[:, :-1]).flatten(0, 2) / scale
         total += torch.nansum(change.double().square(), 0)
         count += (~torch.isnan(change)).sum(0)
+        before = values[:, -1:].clone()
     spread = (total / count.clamp(min=1)).sqrt().float()
     return torch.where(spread > 0, spread, 1.0)
 
 
-def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
     """The map after which what a patch sees is uncorrelated and of unit variance.
 
     Smooth fields need it: their neighbours are nearly alike, and what distinguishes them is what a derivative is.
 
     Args:
-        data: Its training part is read from the start, until it has given half a million patches without a gap.
+        data: Of its training part, evenly spread steps that hold about half a million patches; those without a gap.
         patches: How nodes are cut.
         center: (target,), taken off before.
         scale: (target,), divided by.
         floor: Variances are raised by this share of the largest, so that noise is not blown up.
 
     Returns:
-        (seen, seen), to be multiplied from the right, and the variances (seen,) of the directions that its columns
-        scale; the identity and ones where patches are too few.
+        (seen, seen), to be multiplied from the right; the identity where patches are too few.
 
     References:
         LeCun et al. (1998), Efficient backprop. In Neural networks: tricks of the trade.
     """
     size = patches.reach * len(scale)
-    gram, count = torch.zeros(size, size, dtype=torch.float64), 0
+    gram, count, row = torch.zeros(size, size, dtype=torch.float64), 0, 0
+    start, stop = data.parts.train
+    every = max((stop - start) * len(data.series.observed) * patches.count // ENOUGH, 1)
     for values in _blocks(data):
-        stride = max(values.shape[0] * values.shape[1] * patches.count // ENOUGH, 1)
-        seen = patches.surround((values[:, ::stride] - center) / scale).flatten(0, 2).double()
+        chosen = values[:, -row % every :: every]
+        row += values.shape[1]
+        seen = patches.surround((chosen - center) / scale).flatten(0, 2).double()
         seen = seen[~torch.isnan(seen).any(-1)]
         gram += seen.T @ seen
         count += len(seen)
-        if count >= ENOUGH:
-            break
     if count < 2 * size:
-        return torch.eye(size), torch.ones(size)
+        return torch.eye(size)
     variances, directions = torch.linalg.eigh(gram / count)
-    scales: Tensor = (variances.clamp(min=0) + floor * variances.max()).sqrt()
-    return (directions / scales).float(), variances.float()
+    scales = (variances.clamp(min=0) + floor * variances.max()).sqrt()
+    white: Tensor = (directions / scales).float()
+    return white
 
 
 def _blocks(data: WindowData) -> Iterator[Tensor]:

@@ -87,10 +87,7 @@ class GatedForecaster(Forecaster):
         network = self._hybrid
         center, scale = self.scaler.target_center, self.scaler.target_scale
         network.transition.change.copy_(step_spread(data, scale))  # of all members alike
-        whiten, variances = whitening(data, network.patches, center, scale, FLOOR)
-        network.transition.whiten.copy_(whiten)
-        if network.transition.exponential is not None:
-            network.transition.exponential.settle(whiten, variances)
+        network.transition.whiten.copy_(whitening(data, network.patches, center, scale, FLOOR))
 
     @property
     def _hybrid(self) -> HybridNetwork:

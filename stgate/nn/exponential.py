@@ -1,84 +1,112 @@
-"""A Runge-Kutta scheme for stiff fields, whose coefficients are learned local filters."""
+"""A Runge-Kutta scheme for stiff fields, which carries a learned linear operator exactly."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from stgate.errors import RequestError
 from stgate.nn.patches import Patches
 
-RATE = 0.2
-"""What a learned weight of a filter counts: it slows the filters down to the pace of the network."""
-COEFFICIENTS = (1 / 2, 1 / 6, 1 / 3, 1 / 6)
-"""Of the slopes: in a half step, and of the first, the middle two and the last in the whole one."""
+ORDER = 4
+"""Highest power of the discrete Laplacian in the operator: derivatives of an order up to twice that."""
+CONTOUR = 32
+"""Points of the circle over which the functions of the operator are averaged, as they lose all digits near zero."""
+GROWTH = 1.0
+"""Logarithm of the most that the operator alone makes of a wave in one substep."""
+
+Coefficients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Of the propagator over half a step, of a slope there, and of the first, the middle two and the last slopes."""
 
 
 class ExponentialScheme(nn.Module):
-    """The scheme of Cox and Matthews for u' = L u + N(u), with learned filters for the functions of the unknown L.
+    """The scheme of Cox and Matthews for u' = L u + N(u), L a learned operator that is the same everywhere.
 
-    With slopes k of N, and E for exp(L h / 2):
-
-        a = E u + Q k1,  b = E u + Q k2,  c = E a + Q (2 k3 - k1),  E E u + F1 k1 + F2 (k2 + k3) + F3 k4.
-
-    E starts as the identity, Q, F1, F2, F3 as 1/2, 1/6, 1/3, 1/6 of it: the classical scheme of order 4. Each is a
-    linear map of what a patch sees, in whitened coordinates, so that scales on which the field hardly varies, whose
-    decay no data can teach, are damped from the start.
+    On a ring or torus L acts on each wave by a number: a polynomial in the symbol of the discrete Laplacian, and the
+    same for the central difference along each axis. Its exponential over a step is then exact however stiff it is,
+    and reaches as far as it must, where N sees a halo. L starts as zero, where the scheme is the classical one.
 
     Args:
         patches: How nodes are cut.
-        targets: Variables a node.
+        targets: Variables a node, each with an operator of its own.
+        substeps: In one step.
+
+    Raises:
+        RequestError: The panel has an edge.
 
     References:
         Cox and Matthews (2002), Exponential time differencing for stiff systems. doi:10.1006/jcph.2002.6995
+        Kassam and Trefethen (2005), Fourth-order time-stepping for stiff PDEs. SIAM Journal on Scientific Computing 26.
     """
 
-    identity: Tensor
-
-    def __init__(self, patches: Patches, targets: int) -> None:
+    def __init__(self, patches: Patches, targets: int, substeps: int = 1) -> None:
         super().__init__()
-        self.patches = patches
-        seen, own = patches.reach * targets, patches.size * targets
-        self.register_buffer("identity", torch.zeros(seen, own))
-        self.propagator = nn.Parameter(torch.zeros(seen, own))
-        self.slopes = nn.Parameter(torch.zeros(len(COEFFICIENTS), seen, own))
-        self.targets = targets
-        self.settle(torch.eye(seen), torch.ones(seen))
+        if not patches.periodic:
+            raise RequestError("scheme exponential: needs a periodic panel, this one has an edge; give rk4")
+        self.shape, self.substeps = patches.shape, substeps
+        self.axes = tuple(range(-1 - len(self.shape), -1))
+        self.symbols = _symbols(self.shape)  # no buffer: the same for all members of an ensemble
+        self.operator = nn.Parameter(torch.zeros(len(self.symbols), targets))
 
-    @torch.no_grad()
-    def settle(self, whiten: Tensor, variances: Tensor) -> None:
-        """Start from the identity in these coordinates, directions of a variance far below their floor left out.
+    def coefficients(self) -> Coefficients:
+        """The functions of the operator, each (*wave, target)."""
+        wide = torch.complex64 if self.operator.device.type == "mps" else torch.complex128
+        symbols = self.symbols.to(self.operator.device, wide)
+        exponent = torch.einsum("k...,kt->...t", symbols, self.operator.to(wide)) / self.substeps
+        exponent = torch.complex(exponent.real.clamp(max=GROWTH), exponent.imag)
+        angles = 2 * math.pi * (torch.arange(CONTOUR, dtype=torch.float64) + 0.5) / CONTOUR
+        z = exponent.unsqueeze(-1) + torch.polar(torch.ones_like(angles), angles).to(exponent)
+        grown, cube = z.exp(), z**3
+        made = (
+            (exponent / 2).exp(),
+            (((z / 2).exp() - 1) / z).mean(-1),
+            ((-4 - z + grown * (4 - 3 * z + z**2)) / cube).mean(-1),
+            ((4 + 2 * z + grown * (2 * z - 4)) / cube).mean(-1),
+            ((-4 - 3 * z - z**2 + grown * (4 - z)) / cube).mean(-1),
+        )
+        narrow = torch.complex128 if self.operator.dtype == torch.float64 else torch.complex64
+        half, slope, first, middle, last = (number.to(narrow) for number in made)
+        return half, slope, first, middle, last
 
-        Args:
-            whiten: (seen, seen).
-            variances: (seen,), of the directions that its columns scale.
-        """
-        inside = (self.patches.inside[:, None] * self.targets + torch.arange(self.targets)).flatten()
-        self.identity.copy_(variances[:, None] * whiten[inside].T)
-
-    def forward(self, state: Tensor, first: Tensor, slope: Callable[[Tensor], Tensor], whiten: Tensor) -> Tensor:
+    def forward(
+        self, field: Tensor, slope: Tensor, slope_of: Callable[[Tensor], Tensor], coefficients: Coefficients
+    ) -> Tensor:
         """One substep.
 
         Args:
-            state: (..., patch, own).
-            first: The slope there, a change over a whole substep.
-            slope: Of any state.
-            whiten: (seen, seen).
+            field: (..., node, target).
+            slope: N there, a change over a whole substep.
+            slope_of: N of any field.
+            coefficients: Of the operator as it is now.
         """
-        pass_on = whiten @ (self.identity + RATE * self.propagator)
-        half, one, two, three = (
-            whiten @ (c * self.identity + RATE * own) for c, own in zip(COEFFICIENTS, self.slopes, strict=True)
-        )
-        begun = self._seen(state) @ pass_on
-        first = self._seen(first)
-        early = begun + first @ half
-        second = self._seen(slope(early))
-        third = self._seen(slope(begun + second @ half))
-        late = self._seen(early) @ pass_on + (2 * third - first) @ half
-        last = self._seen(slope(late))
-        made: Tensor = self._seen(begun) @ pass_on + first @ one + (second + third) @ two + last @ three
+        half, ahead, first, middle, last = coefficients
+        passed = half * self._waves(field)
+        one = self._waves(slope)
+        early = passed + ahead * one
+        two = self._waves(slope_of(self._field(early)))
+        three = self._waves(slope_of(self._field(passed + ahead * two)))
+        four = self._waves(slope_of(self._field(half * early + ahead * (2 * three - one))))
+        return self._field(half * passed + first * one + middle * (two + three) + last * four)
+
+    def _waves(self, field: Tensor) -> Tensor:
+        made: Tensor = torch.fft.rfftn(field.unflatten(-2, self.shape), dim=self.axes)  # type: ignore[no-untyped-call]
         return made
 
-    def _seen(self, own: Tensor) -> Tensor:
-        return self.patches.surround(self.patches.unfold(own))
+    def _field(self, waves: Tensor) -> Tensor:
+        made: Tensor = torch.fft.irfftn(waves, s=self.shape, dim=self.axes)
+        return made.flatten(self.axes[0], -2)
+
+
+def _symbols(shape: tuple[int, ...]) -> Tensor:
+    """(term, *wave): powers of the discrete Laplacian, and each but the last times the difference along each axis."""
+    angles = [torch.fft.fftfreq(length, dtype=torch.float64) for length in shape[:-1]]
+    angles.append(torch.fft.rfftfreq(shape[-1], dtype=torch.float64))
+    grid = torch.meshgrid(*(2 * math.pi * angle for angle in angles), indexing="ij")
+    laplacian = -sum((2 * torch.sin(angle / 2)) ** 2 for angle in grid)
+    assert isinstance(laplacian, Tensor)
+    even = [laplacian**power for power in range(ORDER + 1)]
+    odd = [1j * torch.sin(angle) * term for angle in grid for term in even[:-1]]
+    return torch.stack([*(term.to(torch.complex128) for term in even), *odd])

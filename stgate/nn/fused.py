@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stgate.nn.exponential import Coefficients
 from stgate.nn.feedforward import UNITS, GatedFeedForward
 from stgate.nn.gates import Additive
 from stgate.nn.transition import Transition
@@ -33,10 +34,15 @@ class FusedTransition(Transition):
             if isinstance(layer, GatedFeedForward)
         ]
         self._entry = (self.whiten @ self.seen.weight.T).contiguous()
+        self._fixed = super()._coefficients()
         self._room: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def _hidden(self, state: Tensor, known: Tensor | None) -> Tensor:
-        seen = self.patches.surround(self.patches.unfold(state)).flatten(0, -2)
+    def _coefficients(self) -> Coefficients | None:
+        return self._fixed
+
+    def _hidden(self, field: Tensor, known: Tensor | None) -> Tensor:
+        seen = self.patches.surround(field)
+        shape, seen = seen.shape[:-1], seen.flatten(0, -2)
         rows, width = len(seen), self._entry.shape[1]
         if self._room is None or len(self._room[0]) != rows:
             self._room = seen.new_empty(rows, width), seen.new_empty(rows, 2 * width), seen.new_empty(rows, width)
@@ -49,4 +55,4 @@ class FusedTransition(Transition):
             value, gate = pair.chunk(2, -1)
             torch.mul(value, UNITS[layer.unit](gate), out=product)
             hidden.addmm_(product, outwards).add_(layer.mix.bias)
-        return hidden.view(*state.shape[:-1], width)
+        return hidden.view(*shape, width)

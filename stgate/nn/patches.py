@@ -27,7 +27,8 @@ class Patches(nn.Module):
         count: How many patches.
         size: Nodes in a patch.
         reach: Nodes that it sees, its own among them.
-        inside: Where its own are among those that it sees.
+        shape: Of the lattice, or of the line.
+        periodic: It has no edge.
 
     Raises:
         RequestError: Patches that do not fill the nodes, or a halo that meets itself.
@@ -50,6 +51,7 @@ class Patches(nn.Module):
         nodes = np.arange(np.prod(shape)).reshape(shape)
         padded = np.pad(nodes, halo, "wrap") if spec.boundary == "periodic" else np.pad(nodes, halo, constant_values=-1)
         own, around = (_tiles(grid, patch, reach) for grid, reach in ((nodes, patch), (padded, patch + 2 * halo)))
+        self.shape, self.periodic = tuple(shape), spec.boundary == "periodic"
         self.count, self.size, self.reach = len(own), own.shape[1], around.shape[1]
         self.straight = bool((own.ravel() == nodes.ravel()).all())
         self.open = bool((around < 0).any())
@@ -57,8 +59,6 @@ class Patches(nn.Module):
         # Not buffers: they are no one's to learn, and the same for all members of an ensemble.
         self.own, self.back = torch.from_numpy(own.ravel()), torch.from_numpy(np.argsort(own.ravel()))
         self.around = torch.from_numpy(around.ravel())
-        places = np.arange(self.reach).reshape((patch + 2 * halo,) * len(shape))
-        self.inside = torch.from_numpy(places[(slice(halo, halo + patch),) * len(shape)].ravel())
 
     def fold(self, x: Tensor) -> Tensor:
         """(..., node, channel) -> (..., patch, size * channel): what belongs to each patch."""

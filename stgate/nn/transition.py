@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.nn.exponential import ExponentialScheme
+from stgate.nn.exponential import Coefficients, ExponentialScheme
 from stgate.nn.feedforward import GatedFeedForward
 from stgate.nn.gates import make_gate
 from stgate.nn.patches import Patches
 
 SCHEMES = ("euler", "midpoint", "rk4", "exponential")
-"""Explicit Runge-Kutta schemes of order 1, 2 and 4, and one of order 4 whose coefficients are learned local filters."""
+"""Explicit Runge-Kutta schemes of order 1, 2 and 4, and one of order 4 that carries a learned linear operator."""
 
 
 class Transition(nn.Module):
@@ -40,7 +40,7 @@ class Transition(nn.Module):
         whiten: (seen, seen), what the field that a patch sees is multiplied by; the identity until it is set.
 
     Raises:
-        RequestError: No scheme of this name, or no substep.
+        RequestError: No scheme of this name, or no substep; the scheme `exponential` where the panel has an edge.
 
     References:
         Chen et al. (2018), Neural ordinary differential equations. NeurIPS.
@@ -80,7 +80,7 @@ class Transition(nn.Module):
         self.gates = nn.ModuleList(make_gate(gate, width) for _ in range(blocks))
         self.tendency = nn.Linear(width, own)
         self.rest = nn.Linear(width, own * extra) if extra else None
-        self.exponential = ExponentialScheme(patches, targets) if scheme == "exponential" else None
+        self.exponential = ExponentialScheme(patches, targets, substeps) if scheme == "exponential" else None
         nn.init.normal_(self.tendency.weight, std=0.1 / width**0.5)
         nn.init.zeros_(self.tendency.bias)
 
@@ -95,35 +95,41 @@ class Transition(nn.Module):
             The next field, and the other numbers (..., node, target, extra), which are read off where the step begins.
         """
         known = None if self.known is None or context is None else self.known(context)
-        state = self.patches.fold(field)
-        hidden = self._hidden(state, known)
+        hidden = self._hidden(field, known)
         rest = self.patches.unfold(hidden[..., :0] if self.rest is None else self.rest(hidden))
         rest = rest.reshape(*field.shape, self.extra)
+        coefficients = self._coefficients()
         for number in range(self.substeps):
-            slope = self._slope(hidden if number == 0 else self._hidden(state, known))
-            state = self._advance(state, slope, known)
-        return self.patches.unfold(state), rest
+            slope = self._slope(hidden if number == 0 else self._hidden(field, known))
+            field = self._advance(field, slope, known, coefficients)
+        return field, rest
 
-    def _advance(self, state: Tensor, slope: Tensor, known: Tensor | None) -> Tensor:
+    def _coefficients(self) -> Coefficients | None:
+        return None if self.exponential is None else self.exponential.coefficients()
+
+    def _advance(self, field: Tensor, slope: Tensor, known: Tensor | None, coefficients: Coefficients | None) -> Tensor:
         """One substep, whose first slope is known; slopes are changes over a whole substep."""
+
+        def slope_of(field: Tensor) -> Tensor:
+            return self._slope(self._hidden(field, known))
+
         if self.exponential is not None:
-            made: Tensor = self.exponential(state, slope, lambda x: self._slope(self._hidden(x, known)), self.whiten)
+            made: Tensor = self.exponential(field, slope, slope_of, coefficients)
             return made
         if self.scheme == "euler":
-            return state + slope
-        second = self._slope(self._hidden(state + 0.5 * slope, known))
+            return field + slope
+        second = slope_of(field + 0.5 * slope)
         if self.scheme == "midpoint":
-            return state + second
-        third = self._slope(self._hidden(state + 0.5 * second, known))
-        fourth = self._slope(self._hidden(state + third, known))
-        return state + (slope + 2 * (second + third) + fourth) / 6
+            return field + second
+        third = slope_of(field + 0.5 * second)
+        fourth = slope_of(field + third)
+        return field + (slope + 2 * (second + third) + fourth) / 6
 
     def _slope(self, hidden: Tensor) -> Tensor:
-        made: Tensor = self.tendency(hidden)
-        return made * (self.change.repeat(self.patches.size) / self.substeps)
+        return self.patches.unfold(self.tendency(hidden)) * (self.change / self.substeps)
 
-    def _hidden(self, state: Tensor, known: Tensor | None) -> Tensor:
-        hidden: Tensor = self.seen(self.patches.surround(self.patches.unfold(state)) @ self.whiten)
+    def _hidden(self, field: Tensor, known: Tensor | None) -> Tensor:
+        hidden: Tensor = self.seen(self.patches.surround(field) @ self.whiten)
         if known is not None:
             hidden = hidden + known
         for layer, gate in zip(self.layers, self.gates, strict=True):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stgate.errors import RequestError
-from stgate.nn.exponential import RATE
+from stgate.nn.exponential import ORDER
 from stgate.nn.feedforward import UNITS
 from stgate.nn.fused import FusedTransition
 from stgate.nn.patches import Patches
@@ -144,28 +144,83 @@ def test_the_exponential_scheme_starts_as_the_classical_one():
     torch.testing.assert_close(learned(field())[0], plain(field())[0])
 
 
-def test_learned_filters_hold_an_exact_exponential():
-    """A field that decays at the rate of its own node: the step is exp(-r h), however stiff."""
-    step = make(make_patches(halo=0), context=0, extra=0, scheme="exponential")
-    step.tendency.weight.data.zero_()
-    rate = 50.0
-    step.exponential.propagator.data.copy_(torch.eye(TARGETS) * (math.exp(-rate / 2) - 1) / RATE)
-    torch.testing.assert_close(step(field())[0], math.exp(-rate) * field())
+def advanced(x, terms):
+    """exp(L) x on the ring, L = sum of terms[k] times the k-th symbol, by the matrices of the difference operators."""
+    eye = torch.eye(NODES, dtype=torch.float64)
+    laplacian = eye.roll(1, 0) + eye.roll(-1, 0) - 2 * eye
+    central = (eye.roll(1, 1) - eye.roll(-1, 1)) / 2  # (u_{i+1} - u_{i-1}) / 2
+    powers = [torch.linalg.matrix_power(laplacian, k) for k in range(ORDER + 1)]
+    operators = [*powers, *(central @ p for p in powers[:-1])]
+    whole = sum(c * o for c, o in zip(terms, operators, strict=True))
+    return torch.einsum("ij,...jt->...it", torch.linalg.matrix_exp(whole), x)
 
 
-def test_what_hardly_varies_is_damped_from_the_start():
-    step = make(make_patches(halo=1, targets=("u",)), 0, 0, 1, scheme="exponential")
+@pytest.mark.parametrize("substeps", [1, 3])
+def test_a_linear_operator_is_carried_exactly_however_stiff(substeps):
+    """Decay, advection, diffusion, dispersion and fourth-order damping of rates up to 300 a step."""
+    step = make(make_patches(halo=0), context=0, extra=0, scheme="exponential", substeps=substeps)
     step.tendency.weight.data.zero_()
-    variances, directions = torch.tensor([1e-9, 1.0, 1.0]).double(), torch.linalg.qr(torch.randn(3, 3).double())[0]
-    whiten = directions / (variances + 1e-6).sqrt()
-    step.whiten.copy_(whiten)
-    step.exponential.settle(whiten, variances)
-    rough = directions[:, 0]  # what a patch sees where the field lies along the first direction alone
-    seen = rough.expand(1, NODES, 3)
-    once = seen @ (whiten @ step.exponential.identity)
-    assert once.abs().max() < 0.01 * rough.abs().max()
-    smooth = directions[:, 1].expand(1, NODES, 3)
-    torch.testing.assert_close(smooth @ (whiten @ step.exponential.identity), smooth[..., 1:2], atol=1e-5, rtol=1e-5)
+    terms = torch.tensor([-0.5, 1.0, -18.0, 0.0, 0.0, 1.7, 0.3, 0.0, 0.0], dtype=torch.float64)
+    step.exponential.operator.data.copy_(terms[:, None].expand(-1, TARGETS))
+    torch.testing.assert_close(step(field())[0], advanced(field(), terms))
+
+
+def test_a_stiff_step_is_of_order_four():
+    """Kuramoto-Sivashinsky-like: u' = L u + N(u), both of order one, L stiff on short waves."""
+
+    def after(substeps):
+        step = make(context=0, unit="bilinear", scheme="exponential", substeps=substeps)
+        step.tendency.weight.data *= 10
+        step.exponential.operator.data[2] = -0.6  # 9.6 a step on the shortest wave
+        return step(field())[0]
+
+    with torch.no_grad():
+        exact = after(128)
+        errors = [float((after(n) - exact).norm()) for n in (8, 16)]
+    assert 11 < errors[0] / errors[1] < 22
+
+
+def test_no_wave_grows_by_more_than_e_in_a_substep():
+    step = make(make_patches(halo=0), context=0, extra=0, scheme="exponential", substeps=2)
+    step.tendency.weight.data.zero_()
+    step.exponential.operator.data[2] = 50.0
+    with torch.no_grad():
+        assert step(field())[0].norm() <= math.exp(2) * field().norm()
+
+
+def test_a_torus_carries_waves_along_both_axes():
+    """A product of waves is an eigenfunction: it decays by the Laplacian, turns by the differences."""
+    shape = (4, 6)
+    spec = PanelSpec(
+        targets=("u",), nodes=tuple(range(24)), step=1.0, time="model", window=1, horizon=1, boundary="periodic",
+        lattice=shape,
+    )  # fmt: skip
+    step = Transition(Patches(spec, 2, 1), 1, 0, 0, width=3, scheme="exponential").double()
+    step.tendency.weight.data.zero_()
+    step.tendency.bias.data.zero_()
+    laplacian, along = 0.3, (0.2, -0.4)
+    step.exponential.operator.data[1] = laplacian
+    step.exponential.operator.data[ORDER + 1], step.exponential.operator.data[2 * ORDER + 1] = along
+    one, two = (2 * math.pi * torch.arange(n, dtype=torch.float64) / n for n in shape)
+    angle = one[:, None] + 2 * two
+    rate = -laplacian * (4 * math.sin(math.pi / 4) ** 2 + 4 * math.sin(2 * math.pi / 6) ** 2)
+    turn = along[0] * math.sin(math.pi / 2) + along[1] * math.sin(4 * math.pi / 6)
+    expected = math.exp(rate) * torch.cos(angle + turn)
+    with torch.no_grad():
+        made = step(torch.cos(angle).reshape(1, 24, 1))[0]
+    torch.testing.assert_close(made.reshape(shape), expected)
+
+
+def test_every_term_of_the_operator_gets_a_gradient_at_the_start():
+    step = make(context=0, unit="bilinear", scheme="exponential", substeps=2)
+    (step(field())[0] * field(seed=2)).sum().backward()
+    assert (step.exponential.operator.grad.abs() > 0).all()
+
+
+def test_a_panel_with_an_edge_has_no_waves():
+    spec = PanelSpec(targets=("u",), nodes=(0, 1, 2), step=1.0, time="model", window=1, horizon=1, boundary="open")
+    with pytest.raises(RequestError, match="needs a periodic panel, this one has an edge; give rk4"):
+        Transition(Patches(spec, 1, 1), 1, 0, 0, scheme="exponential")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
