@@ -46,12 +46,13 @@ def forecaster(system: System) -> Forecaster:
     """The configuration that is fitted to a system."""
 
     def optimizer(parameters):
+        options = {"lr": system.training["rate"], "eps": 1e-15}  # gradients shrink with the error, to 1e-10 and less
         if system.training["optimizer"] == "adam":
-            return torch.optim.Adam(parameters, lr=system.training["rate"], betas=(0.9, 0.99))
-        return SOAP(list(parameters), lr=system.training["rate"], betas=system.training["betas"], weight_decay=0.0)
+            return torch.optim.Adam(parameters, betas=(0.9, 0.99), **options)
+        return SOAP(list(parameters), betas=system.training["betas"], weight_decay=0.0, **options)
 
     return GatedRNN(
-        cell="none",
+        **system.network,
         halo=system.halo,
         rollout=RollOut(**system.options),
         likelihood=Normal(min_scale=1e-6, beta=1.0),
@@ -70,7 +71,7 @@ def fit(system: System, name: str, work: Path) -> tuple[Forecaster, float]:
         data = stgate.data.WindowData(
             panel_of(system, "train", work),
             targets=[system.variable],
-            window=1,
+            window=system.window,
             horizon=system.horizon,
             train_horizon=4,
             split=(1.0, 0.0, 0.0, 0.0),

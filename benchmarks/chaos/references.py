@@ -98,5 +98,5 @@ REFERENCES = {
     "persistence": persistence,
     "climatology": climatology,
     "linear VAR(2)": linear,
-    "echo-state network, local": echo_state,
 }
+"""Without options; echo-state networks have those of the system."""

@@ -39,8 +39,8 @@ def values_of(system, forecast):
 def reference(system, name, work, part):
     """Scores of one reference."""
     train, test = (panel_of(system, p, work)[system.variable].values.astype("float64") for p in ("train", part))
-    options = system.reservoir if REFERENCES[name] is echo_state else {}
-    made = REFERENCES[name](train, test[:, :WARM_UP], system.horizon, **options)
+    make = REFERENCES.get(name, echo_state)
+    made = make(train, test[:, :WARM_UP], system.horizon, **system.reservoirs.get(name, {}))
     sigma = panel_of(system, "train", work)[system.variable].std(["member", "time"])
     return prediction_time(system, truth_of(system, panel_of(system, part, work)), made, sigma)
 
@@ -169,12 +169,13 @@ def main():
     path = RESULTS / "chaos.json"
     for key in given.systems:
         system = SYSTEMS[key]
+        names = [*REFERENCES, *system.reservoirs]
         if given.validate:
             print(key, hybrid(system, key, given.work, "validation"))
-            for name in REFERENCES:
+            for name in names:
                 print(key, name, reference(system, name, given.work, "validation"))
             continue
-        jobs = {("prediction_time", name): (reference, system, name, given.work, "test") for name in REFERENCES}
+        jobs = {("prediction_time", name): (reference, system, name, given.work, "test") for name in names}
         jobs |= {
             ("prediction_time", "gated hybrid"): (hybrid, system, key, given.work, "test"),
             ("intervals",): (intervals, system, key, given.work),

@@ -37,8 +37,10 @@ class System:
         minutes: Training that is allowed.
         options: Of the forecaster's step.
         halo: Neighbours that it sees.
+        network: What remembers.
+        window: Steps that it looks back over.
         training: Batch, learning rate, steps.
-        reservoir: Options of the echo-state network, the best of a handful on the validation starts.
+        reservoirs: Options of echo-state networks by name, each the best of a handful on the validation starts.
     """
 
     name: str
@@ -54,8 +56,10 @@ class System:
     options: dict
     halo: int
     training: dict
-    reservoir: dict
+    reservoirs: dict
     thin: int = 1
+    network: dict = dataclasses.field(default_factory=lambda: {"cell": "none"})
+    window: int = 1
 
     @property
     def interval(self):
@@ -80,7 +84,7 @@ SYSTEMS = {
         options={**CHAIN, "scheme": "rk4", "substeps": 2, "width": 32},
         halo=2,
         training={"batch": 16, "rate": 2e-3, "epochs": 45, "optimizer": "adam"},
-        reservoir={"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05},
+        reservoirs={"echo-state network, local": {"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05}},
     ),
     "l96-10": System(
         name="Lorenz-96, F=10, N=40",
@@ -96,7 +100,7 @@ SYSTEMS = {
         options={**CHAIN, "scheme": "rk4", "substeps": 2, "width": 32},
         halo=2,
         training={"batch": 16, "rate": 2e-3, "epochs": 45, "optimizer": "adam"},
-        reservoir={"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05},
+        reservoirs={"echo-state network, local": {"patch": 1, "halo": 3, "radius": 0.1, "scaling": 0.05}},
     ),
     "ks-22": System(
         name="Kuramoto-Sivashinsky, L=22, 32 of N=64 points",
@@ -112,7 +116,7 @@ SYSTEMS = {
         options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
         halo=7,
         training={"batch": 16, "rate": 2e-3, "epochs": 240, "optimizer": "soap", "betas": (0.95, 0.95)},
-        reservoir={"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05},
+        reservoirs={"echo-state network, local": {"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05}},
         thin=2,
     ),
     "ks-100": System(
@@ -128,8 +132,8 @@ SYSTEMS = {
         minutes=60,
         options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
         halo=7,
-        training={"batch": 8, "rate": 2e-3, "epochs": 100, "optimizer": "soap", "betas": (0.95, 0.95)},
-        reservoir={"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05},
+        training={"batch": 8, "rate": 2e-3, "epochs": 120, "optimizer": "soap", "betas": (0.95, 0.95)},
+        reservoirs={"echo-state network, local": {"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05}},
         thin=2,
     ),
     "l96-3scale": System(
@@ -137,16 +141,26 @@ SYSTEMS = {
         simulator="lorenz96_three_scale",
         parameters={"nodes": 8, "fast": 8, "fastest": 8, "forcing": 20.0},
         step=0.005,
-        every=2,
+        every=10,
         variable="x",
         exponent=1.0,
-        horizon=300,
+        horizon=80,
         bar=None,
         minutes=60,
-        options={"unroll": [1, 2, 4], "unit": "swiglu", "scheme": "rk4", "substeps": 4, "width": 64},
-        halo=2,
-        training={"batch": 64, "rate": 2e-3, "epochs": 30, "optimizer": "adam"},
-        reservoir={"patch": 1, "halo": 3, "radius": 0.3, "scaling": 0.1},
+        options={"unroll": [1, 2, 4], "unit": "swiglu", "blocks": 2, "scheme": "rk4", "substeps": 2, "width": 64},
+        halo=3,
+        training={"batch": 32, "rate": 2e-3, "epochs": 30, "optimizer": "adam"},
+        reservoirs={
+            "echo-state network": {"patch": 8, "halo": 0, "radius": 0.2, "scaling": 0.03, "ridge": 1e-9},
+            "echo-state network, 4,000 units": {
+                "patch": 8,
+                "halo": 0,
+                "radius": 0.1,
+                "scaling": 0.1,
+                "ridge": 1e-9,
+                "units": 4000,
+            },
+        },
     ),
 }
 

@@ -28,7 +28,7 @@ class RollOut(Configured):
         blocks: Its gated layers; 0 makes it linear.
         unit: Their kind: `swiglu`, `geglu`, `glu` or `bilinear`.
         gate: How each joins what skips it, by the name of one of `stgate.nn.gates`.
-        scheme: `euler`, `midpoint`, `rk4`, or `exponential`, which is of order 4 too, for stiff fields.
+        scheme: `euler`, `midpoint`, `rk4`, or `exponential`, which is of order 4 too, for stiff fields without an edge.
         substeps: Of the scheme in one step.
 
     Raises:
