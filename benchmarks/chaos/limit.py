@@ -7,7 +7,7 @@ The three-scale Lorenz-96 system forecasts itself, from its true slow variables 
   of X) and, with less weight, in the neighbours of X; Y is then shifted so that the sum stays as it is.
 
 The first knows more than any forecaster of X: all of Y. The second draws what one who knows X and its tendency cannot
-tell; a forecast by the mean of such draws errs by 1 / sqrt(2) of it while errors are small, which is worth 0.08 of model
+tell; a forecast by the mean of such draws errs by 1 / sqrt(2) of it while errors are small, worth 0.08 of model
 time at a growth rate of 4.6. Valid prediction times as in run.py.
 """
 
