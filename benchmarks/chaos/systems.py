@@ -116,7 +116,16 @@ SYSTEMS = {
         options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
         halo=7,
         training={"batch": 16, "rate": 2e-3, "epochs": 240, "optimizer": "soap", "betas": (0.95, 0.95)},
-        reservoirs={"echo-state network, local": {"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05}},
+        reservoirs={
+            "echo-state network, 3,000 units": {
+                "patch": 32,
+                "halo": 0,
+                "radius": 0.4,
+                "scaling": 0.03,
+                "ridge": 1e-7,
+                "units": 3000,
+            },
+        },
         thin=2,
     ),
     "ks-100": System(
@@ -133,7 +142,16 @@ SYSTEMS = {
         options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
         halo=7,
         training={"batch": 8, "rate": 2e-3, "epochs": 120, "optimizer": "soap", "betas": (0.95, 0.95)},
-        reservoirs={"echo-state network, local": {"patch": 2, "halo": 6, "radius": 0.1, "scaling": 0.05}},
+        reservoirs={
+            "echo-state network, local, 2,000 units": {
+                "patch": 8,
+                "halo": 8,
+                "radius": 0.4,
+                "scaling": 0.05,
+                "ridge": 1e-6,
+                "units": 2000,
+            },
+        },
         thin=2,
     ),
     "l96-3scale": System(
