@@ -68,6 +68,14 @@ class System:
 
 
 CHAIN = {"unroll": [1, 2, 4], "unit": "bilinear"}
+STIFF = {
+    "unroll": [1, 2, 2],
+    "unit": "bilinear",
+    "scheme": "exponential",
+    "substeps": 2,
+    "width": 16,
+    "conservative": True,
+}
 
 SYSTEMS = {
     "l96-8": System(
@@ -113,7 +121,7 @@ SYSTEMS = {
         horizon=1000,
         bar=7.0,
         minutes=60,
-        options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
+        options=STIFF,
         halo=7,
         training={"batch": 16, "rate": 2e-3, "epochs": 240, "optimizer": "soap", "betas": (0.95, 0.95)},
         reservoirs={
@@ -139,7 +147,7 @@ SYSTEMS = {
         horizon=500,
         bar=7.0,
         minutes=60,
-        options={**CHAIN, "unroll": [1, 2, 2], "scheme": "exponential", "substeps": 2, "width": 16},
+        options=STIFF,
         halo=7,
         training={"batch": 8, "rate": 2e-3, "epochs": 120, "optimizer": "soap", "betas": (0.95, 0.95)},
         reservoirs={

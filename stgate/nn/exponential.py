@@ -33,6 +33,7 @@ class ExponentialScheme(nn.Module):
         patches: How nodes are cut.
         targets: Variables a node, each with an operator of its own.
         substeps: In one step.
+        conservative: It leaves the sum over all nodes as it is.
 
     Raises:
         RequestError: The panel has an edge.
@@ -42,13 +43,15 @@ class ExponentialScheme(nn.Module):
         Kassam and Trefethen (2005), Fourth-order time-stepping for stiff PDEs. SIAM Journal on Scientific Computing 26.
     """
 
-    def __init__(self, patches: Patches, targets: int, substeps: int = 1) -> None:
+    def __init__(self, patches: Patches, targets: int, substeps: int = 1, *, conservative: bool = False) -> None:
         super().__init__()
         if not patches.periodic:
             raise RequestError("scheme exponential: needs a periodic panel, this one has an edge; give rk4")
         self.shape, self.substeps = patches.shape, substeps
         self.axes = tuple(range(-1 - len(self.shape), -1))
         self.symbols = _symbols(self.shape)  # no buffer: the same for all members of an ensemble
+        if conservative:
+            self.symbols[(0, *(0 for _ in self.shape))] = 0.0  # only the constant term acts on the longest wave
         self.operator = nn.Parameter(torch.zeros(len(self.symbols), targets))
 
     def coefficients(self) -> Coefficients:

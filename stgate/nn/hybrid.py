@@ -78,7 +78,8 @@ class HybridNetwork(nn.Module):
         if rollout is None:
             self.direct = Direct(spec, self.patches, outputs, hidden)
         else:
-            step = {name: getattr(rollout, name) for name in ("width", "blocks", "unit", "gate", "scheme", "substeps")}
+            named = ("width", "blocks", "unit", "gate", "scheme", "substeps", "conservative")
+            step = {name: getattr(rollout, name) for name in named}
             self.transition = Transition(self.patches, self.targets, hidden if informed else 0, outputs - 1, **step)
 
     def forward(

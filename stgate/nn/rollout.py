@@ -30,6 +30,8 @@ class RollOut(Configured):
         gate: How each joins what skips it, by the name of one of `stgate.nn.gates`.
         scheme: `euler`, `midpoint`, `rk4`, or `exponential`, which is of order 4 too, for stiff fields without an edge.
         substeps: Of the scheme in one step.
+        conservative: A step leaves the sum of each target over all nodes as it is: for conservation laws, whose free
+            runs otherwise drift.
 
     Raises:
         RequestError: An option is out of range.
@@ -54,6 +56,7 @@ class RollOut(Configured):
         gate: str = "additive",
         scheme: str = "euler",
         substeps: int = 1,
+        conservative: bool = False,
     ) -> None:
         counts = {"warm_up": (warm_up, 0), "samples": (samples, 0), "width": (width, 1), "blocks": (blocks, 0)}
         for name, (value, least) in counts.items():
@@ -66,7 +69,7 @@ class RollOut(Configured):
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")
         self.warm_up, self.stateful, self.noise, self.samples = warm_up, stateful, noise, samples
         self.width, self.blocks, self.unit, self.gate = width, blocks, unit, gate
-        self.scheme, self.substeps = scheme, substeps
+        self.scheme, self.substeps, self.conservative = scheme, substeps, conservative
 
     def leads(self, horizon: int) -> tuple[int, ...]:
         """The curriculum: leads that the loss counts, one number for each equal part of the fit."""

@@ -34,6 +34,7 @@ class Transition(nn.Module):
         gate: Name of a gate of `stgate.nn.gates` by which each layer joins what skips it.
         scheme: One of `SCHEMES`.
         substeps: Of the scheme in one step.
+        conservative: The tendency of each target adds up to zero over all nodes.
 
     Attributes:
         change: (target,), the usual change over a step; 1 until it is set.
@@ -63,6 +64,7 @@ class Transition(nn.Module):
         gate: str = "additive",
         scheme: str = "euler",
         substeps: int = 1,
+        conservative: bool = False,
     ) -> None:
         super().__init__()
         if scheme not in SCHEMES:
@@ -70,7 +72,7 @@ class Transition(nn.Module):
         if substeps < 1:
             raise RequestError(f"substeps {substeps}: at least 1")
         self.patches, self.targets, self.extra = patches, targets, extra
-        self.scheme, self.substeps = scheme, substeps
+        self.scheme, self.substeps, self.conservative = scheme, substeps, conservative
         own = patches.size * targets
         self.register_buffer("change", torch.ones(targets))
         self.register_buffer("whiten", torch.eye(patches.reach * targets))
@@ -80,7 +82,8 @@ class Transition(nn.Module):
         self.gates = nn.ModuleList(make_gate(gate, width) for _ in range(blocks))
         self.tendency = nn.Linear(width, own)
         self.rest = nn.Linear(width, own * extra) if extra else None
-        self.exponential = ExponentialScheme(patches, targets, substeps) if scheme == "exponential" else None
+        stiff = scheme == "exponential"
+        self.exponential = ExponentialScheme(patches, targets, substeps, conservative=conservative) if stiff else None
         nn.init.normal_(self.tendency.weight, std=0.1 / width**0.5)
         nn.init.zeros_(self.tendency.bias)
 
@@ -126,7 +129,10 @@ class Transition(nn.Module):
         return field + (slope + 2 * (second + third) + fourth) / 6
 
     def _slope(self, hidden: Tensor) -> Tensor:
-        return self.patches.unfold(self.tendency(hidden)) * (self.change / self.substeps)
+        slope = self.patches.unfold(self.tendency(hidden))
+        if self.conservative:
+            slope = slope - slope.mean(-2, keepdim=True)
+        return slope * (self.change / self.substeps)
 
     def _hidden(self, field: Tensor, known: Tensor | None) -> Tensor:
         hidden: Tensor = self.seen(self.patches.surround(field) @ self.whiten)

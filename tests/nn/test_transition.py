@@ -217,6 +217,21 @@ def test_every_term_of_the_operator_gets_a_gradient_at_the_start():
     assert (step.exponential.operator.grad.abs() > 0).all()
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_conservative_step_keeps_the_sum_of_each_target(scheme, patch):
+    step = make(make_patches(patch), context=0, scheme=scheme, substeps=2, conservative=True)
+    if step.exponential is not None:
+        step.exponential.operator.data.uniform_(-0.1, 0.1, generator=torch.Generator().manual_seed(3))
+    step.tendency.bias.data.fill_(0.3)
+    x = field()
+    with torch.no_grad():
+        for advance in (step, FusedTransition.of(step)):
+            after = advance(x)[0]
+            torch.testing.assert_close(after.sum(1), x.sum(1))
+            assert not torch.allclose(after, x)
+
+
 def test_a_panel_with_an_edge_has_no_waves():
     spec = PanelSpec(targets=("u",), nodes=(0, 1, 2), step=1.0, time="model", window=1, horizon=1, boundary="open")
     with pytest.raises(RequestError, match="needs a periodic panel, this one has an edge; give rk4"):
