@@ -39,6 +39,7 @@ class System:
         halo: Neighbours that it sees.
         network: What remembers.
         window: Steps that it looks back over.
+        small: It has few independent sites: intervals are calibrated and scored on four times as many starts.
         training: Batch, learning rate, steps.
         reservoirs: Options of echo-state networks by name, each the best of a handful on the validation starts.
     """
@@ -60,6 +61,7 @@ class System:
     thin: int = 1
     network: dict = dataclasses.field(default_factory=lambda: {"cell": "none"})
     window: int = 1
+    small: bool = False
 
     @property
     def interval(self):
@@ -118,6 +120,7 @@ SYSTEMS = {
         every=4,
         variable="u",
         exponent=0.0482,
+        small=True,
         horizon=1000,
         bar=7.0,
         minutes=60,
@@ -170,6 +173,7 @@ SYSTEMS = {
         every=10,
         variable="x",
         exponent=1.0,
+        small=True,
         horizon=80,
         bar=None,
         minutes=60,
@@ -191,13 +195,19 @@ SYSTEMS = {
 }
 
 
+def starts_of(system: System, part: str) -> int:
+    """How many trajectories a part has."""
+    return STARTS.get(part, 1) * (4 if system.small and part in ("calibration", "coverage") else 1)
+
+
 def panel_of(system: System, part: str, work: Path) -> xr.Dataset:
     """Trajectories of a part, made once and kept in the working folder."""
-    members = STARTS.get(part, 1)
+    members = starts_of(system, part)
     steps = STATES // members if part == "train" else WARM_UP + system.horizon + 1
     if part == "floor":
         steps = CLIMATE
-    path = work / f"{system.simulator}-{'-'.join(f'{v:g}' for v in system.parameters.values())}-{part}.nc"
+    named = [system.simulator, *(f"{v:g}" for v in system.parameters.values()), f"{system.interval:g}", part]
+    path = work / f"{'-'.join(named)}-{members}.nc"
     if not path.exists():
         made = getattr(stgate.simulate, system.simulator)(
             **system.parameters,
