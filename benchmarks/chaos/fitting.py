@@ -52,7 +52,7 @@ def forecaster(system: System) -> Forecaster:
         return SOAP(list(parameters), betas=system.training["betas"], weight_decay=0.0, **options)
 
     return GatedRNN(
-        **system.network,
+        cell="none",
         halo=system.halo,
         rollout=RollOut(**system.options),
         likelihood=Normal(min_scale=1e-6, beta=1.0),
@@ -71,7 +71,7 @@ def fit(system: System, name: str, work: Path) -> tuple[Forecaster, float]:
         data = stgate.data.WindowData(
             panel_of(system, "train", work),
             targets=[system.variable],
-            window=system.window,
+            window=1,
             horizon=system.horizon,
             train_horizon=4,
             split=(1.0, 0.0, 0.0, 0.0),

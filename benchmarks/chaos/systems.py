@@ -37,8 +37,6 @@ class System:
         minutes: Training that is allowed.
         options: Of the forecaster's step.
         halo: Neighbours that it sees.
-        network: What remembers.
-        window: Steps that it looks back over.
         small: It has few independent sites: intervals are calibrated and scored on four times as many starts.
         training: Batch, learning rate, steps.
         reservoirs: Options of echo-state networks by name, each the best of a handful on the validation starts.
@@ -59,8 +57,6 @@ class System:
     training: dict
     reservoirs: dict
     thin: int = 1
-    network: dict = dataclasses.field(default_factory=lambda: {"cell": "none"})
-    window: int = 1
     small: bool = False
 
     @property

@@ -110,6 +110,17 @@ def test_a_fit_whose_loss_is_not_finite_says_so(ring):
         fit(model, make_data(ring), epochs=1)
 
 
+@pytest.mark.parametrize("scheme", ["rk4", "exponential"])
+def test_a_conservative_forecast_keeps_the_sum_over_all_nodes(ring, scheme):
+    model = GatedRNN(cell="none", halo=2, rollout=RollOut(scheme=scheme, conservative=True))
+    model.adopt(make_data(ring))
+    batch = batch_of(make_data(ring))
+    made = model.eval()(batch).mean
+    before = batch["past"][:, -1:, :, :1].sum(2).expand_as(made.sum(2))
+    torch.testing.assert_close(made.sum(2), before, atol=1e-3, rtol=0.0)
+    assert not torch.allclose(made, batch["past"][:, -1:, :, :1])
+
+
 def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring):
     model = fitted(ring, GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), epochs=1)
     batch = batch_of(make_data(ring))
