@@ -78,7 +78,8 @@ def over_time(
     for i, level in enumerate(levels):
         columns[round((1 - level) / 2, 6)] = middle[-kept:] - half[i]
         columns[round((1 + level) / 2, 6)] = middle[-kept:] + half[i]
-    made_of = {"quantiles": np.stack([columns[round(q, 6)] for q in quantiles], -1).astype("float32")}
+    bounded = np.maximum(np.stack([columns[round(q, 6)] for q in quantiles], -1), model.likelihood.lowest)
+    made_of = {"quantiles": bounded.astype("float32")}
     made_of |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
     return [
         {k: torch.from_numpy(np.ascontiguousarray(v.reshape(kept * members, *v.shape[2:]))) for k, v in made_of.items()}

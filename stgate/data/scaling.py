@@ -23,6 +23,8 @@ class Statistics:
         static_scale: (static,).
         node_scale: (node, target), standard deviation node by node: the sigma of chaotic scores.
         observed: Observed values of all targets.
+        least: (target,), the smallest.
+        whole: (target,), whether all are whole numbers.
     """
 
     center: Tensor
@@ -31,6 +33,8 @@ class Statistics:
     static_scale: Tensor
     node_scale: Tensor
     observed: int
+    least: Tensor
+    whole: Tensor
 
     @classmethod
     def of(cls, series: Series, spec: PanelSpec, rows: tuple[int, int]) -> Statistics:
@@ -64,6 +68,8 @@ class Statistics:
             static_scale=fixed.spread,
             node_scale=nodes.spread,
             observed=int(nodes.count.sum()),
+            least=nodes.least.amin(0),
+            whole=nodes.whole.all(0),
         )
 
 
@@ -74,6 +80,8 @@ PIECE = 2**19
 class Moments:
     """Count, mean and squared deviations of what is observed, added up in float64, piece by piece.
 
+    Also the smallest value (infinite where none is observed), and whether all are whole numbers.
+
     References:
         Chan, T. F., Golub, G. H., LeVeque, R. J. (1983), The American Statistician 37, 242-247.
     """
@@ -81,6 +89,8 @@ class Moments:
     count: Tensor
     mean: Tensor
     squares: Tensor
+    least: Tensor
+    whole: Tensor
 
     def __init__(self) -> None:
         self._empty = True
@@ -95,9 +105,14 @@ class Moments:
         count = (~torch.isnan(values)).sum(0)
         mean = torch.where(count > 0, torch.nansum(values, 0) / count.clamp(min=1), 0.0)
         squares = torch.nansum((values - mean).square(), 0)
+        none = values.new_full((1, *values.shape[1:]), torch.inf)
+        least = torch.cat([torch.nan_to_num(values, nan=torch.inf), none]).amin(0)
+        whole = ((values == values.floor()) | torch.isnan(values)).all(0)
         if self._empty:
             self.count, self.mean, self.squares, self._empty = count, mean, squares, False
+            self.least, self.whole = least, whole
             return
+        self.least, self.whole = torch.minimum(self.least, least), self.whole & whole
         total = (self.count + count).clamp(min=1)
         gap = mean - self.mean
         self.squares = self.squares + squares + gap.square() * self.count * count / total

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import Constraint
 
 from stgate.metrics.torch import crps_of, inside
+from stgate.nn.distributions import count_inside, least_count
 
 CHUNK = 2**14
 """Mixtures whose quantile is sought at once: with some tens of members they stay in the processor's cache."""
@@ -26,7 +27,7 @@ class Mixture(Distribution):
     where members disagree.
 
     Args:
-        components: Continuous distributions of batch shape (member, ...).
+        components: Distributions of batch shape (member, ...) with a distribution function and quantiles.
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
@@ -86,12 +87,20 @@ class Mixture(Distribution):
             value: The level, a scalar in (0, 1).
 
         Returns:
-            Of the batch shape; the distribution function there is the level to 1e-5.
+            Of the batch shape; the distribution function there is the level to 1e-5. Of counts, the smallest one that
+            reaches the level.
 
         References:
             Chandrupatla (1997), A new hybrid quadratic/bisection algorithm. doi:10.1016/S0965-9978(96)00051-8
         """
-        flat = _made_of(self.components, lambda p: p.expand(self.components.batch_shape).reshape(self.members, -1))
+        batch = self.components.batch_shape
+        flat = _made_of(
+            self.components,
+            lambda p: p.expand(*batch, *p.shape[len(batch) :]).reshape(batch[0], -1, *p.shape[len(batch) :]),
+        )
+        if _counts(self.components):
+            own = flat.icdf(value.to(flat.mean))
+            return least_count(Mixture(flat).cdf, value, own.amin(0) - 1, own.amax(0)).view(self.batch_shape)
         parts = [_solve(_part(flat, slice(i, i + CHUNK)), value) for i in range(0, flat.batch_shape[1], CHUNK)]
         return torch.cat(parts).view(self.batch_shape)
 
@@ -139,6 +148,8 @@ def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: T
 @inside.register
 def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
     """By the level of the observation: no quantile has to be sought."""
+    if _counts(forecast.components):
+        return count_inside(forecast, observation, level)
     return (forecast.cdf(observation) - 0.5).abs() <= level / 2
 
 
@@ -171,4 +182,9 @@ def _part(flat: Distribution, part: slice | Tensor) -> Distribution:
 def _made_of(components: Distribution, change: Callable[[Tensor], Tensor]) -> Distribution:
     """The same family with its parameters changed."""
     parameters: dict[str, Any] = {name: change(getattr(components, name)) for name in components.arg_constraints}
-    return type(components)(**parameters, validate_args=False)
+    return type(components)(**parameters, **getattr(components, "fixed", {}), validate_args=False)
+
+
+def _counts(components: Distribution) -> bool:
+    support = components.support
+    return bool(support is not None and support.is_discrete)

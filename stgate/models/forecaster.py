@@ -166,9 +166,10 @@ class Forecaster(L.LightningModule, ABC):
             if self.spec != data.spec:
                 raise RequestError(ckpt.difference(self.spec, data.spec))
             return
+        statistics = data.statistics()
+        self.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
         self.spec = data.spec
         self.configure_model()
-        statistics = data.statistics()
         self._cases = statistics.observed
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(self.scaler, name).copy_(getattr(statistics, name))
@@ -286,8 +287,9 @@ class Forecaster(L.LightningModule, ABC):
             parts = {}
             if type(forecast) is Mixture:
                 parts = {p: getattr(forecast, f"{p}_variance").sqrt() for p in PARTS}
+            made = quantiles_with(forecast, self.calibration, since, quantiles)
             return {
-                "quantiles": quantiles_with(forecast, self.calibration, since, quantiles),
+                "quantiles": made.clamp(min=self.likelihood.lowest),
                 "mean": forecast.mean,
                 "median": median_of(forecast),
                 "spread": forecast.stddev,

@@ -154,14 +154,14 @@ class GatedForecaster(Forecaster):
             return super().forward(batch)
         count, inputs = self.rollout.samples, self.scaler(batch)
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
-        zero, one = torch.zeros_like(self.scaler.target_center), torch.ones_like(self.scaler.target_scale)
+        center, scale = self.scaler.target_center, self.scaler.target_scale
         # Levels drawn beforehand: the same for all members, in whichever way these are evaluated.
         generator = torch.Generator().manual_seed(hash_seed(self._seed or 0, *batch["origin"][0].tolist()))
         shape = (self.fitted_spec.horizon, count * len(batch["origin"]), *batch["target"].shape[2:])
         levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device)
 
         def draw(raw: Tensor, lead: int) -> Tensor:
-            return self.likelihood(raw, zero, one).icdf(levels[lead])
+            return (self.likelihood(raw, center, scale).icdf(levels[lead]) - center) / scale
 
         raw = self.built(Inputs(**members), draw=draw)
         size = len(batch["origin"])
