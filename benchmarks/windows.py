@@ -54,7 +54,7 @@ class PerSample:
             "future": series.values[member, ahead, :, 1:],
             "future_calendar": series.clock.calendar[ahead],
             "future_cell": series.clock.cell[ahead],
-            "future_seconds": series.clock.seconds[ahead],
+            "time": series.clock.time[row - self.window + 1 : row + 1 + self.horizon],
             "target": series.values[member, ahead, :, :1],
             "origin": self.origins[index],
         }

@@ -22,7 +22,7 @@ Batch = dict[str, Tensor]
 
 `past` (batch, window, node, channel), `since` (batch, window, node, target), `past_calendar` (batch, window, feature),
 `past_cell` (batch, window), `future` (batch, lead, node, future covariate), `future_calendar` (batch, lead, feature),
-`future_cell` (batch, lead), `future_seconds` (batch, lead), `static` (node, static), `target` (batch, lead, node,
+`future_cell` (batch, lead), `time` (batch, window + lead), `static` (node, static), `target` (batch, lead, node,
 target), `origin` (batch, 2): the member and the row of the last input step.
 """
 
@@ -34,25 +34,25 @@ class Clock:
     Attributes:
         calendar: (time, feature), sines and cosines; none for model time.
         cell: (time,), the cell of the calendar, such as (month, hour), that each step falls in; see `cell_keys`.
-        seconds: (time,), calendar times in seconds since 1970; zeros for model time.
+        time: (time,), float64: calendar times in seconds since 1970, or model times.
     """
 
     calendar: Tensor
     cell: Tensor
-    seconds: Tensor
+    time: Tensor
 
     @classmethod
     def of(cls, times: NDArray[Any], spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Clock:
         """The clock of these times."""
         if spec.time == "model":
             nothing = torch.zeros(len(times), dtype=torch.int64)
-            return cls(torch.zeros((len(times), 0), dtype=dtype), nothing, nothing)
+            return cls(torch.zeros((len(times), 0), dtype=dtype), nothing, torch.tensor(times, dtype=torch.float64))
         calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
         cell = torch.from_numpy(calendar_groups(times, cell_keys(spec.step, spec.time)))
-        return cls(calendar, cell, torch.from_numpy(times.astype("datetime64[s]").astype("int64")))
+        return cls(calendar, cell, torch.from_numpy(times.astype("datetime64[us]").astype("int64") / 1e6))
 
     def __getitem__(self, rows: Tensor | slice) -> Clock:
-        return Clock(self.calendar[rows], self.cell[rows], self.seconds[rows])
+        return Clock(self.calendar[rows], self.cell[rows], self.time[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Windows(Dataset[Batch]):
         self._since = _stretches(series.since.flatten(0, 1), spec.window)
         self._calendar = _stretches(series.clock.calendar, self.length)
         self._cell = _stretches(series.clock.cell[:, None], self.length)
-        self._seconds = _stretches(series.clock.seconds[:, None], self.length)
+        self._time = _stretches(series.clock.time[:, None], self.length)
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -170,8 +170,8 @@ class Windows(Dataset[Batch]):
             count: How many are wanted in all.
         """
         window, ahead = self.spec.window, self.spec.horizon
-        stretches = (self._values, self._since, self._calendar, self._cell, self._seconds)
-        values, since, calendar, cell, seconds = rooms = [_room(s, count) for s in stretches]
+        stretches = (self._values, self._since, self._calendar, self._cell, self._time)
+        values, since, calendar, cell, time = rooms = [_room(s, count) for s in stretches]
         origins = _room(self.origins, count)
         done = 0
         for windows, chosen in pieces:
@@ -180,7 +180,7 @@ class Windows(Dataset[Batch]):
             member, row = origin.unbind(1)
             first = row - (window - 1)
             flat = torch.add(first, member, alpha=windows.times)
-            sources = (windows._values, windows._since, windows._calendar, windows._cell, windows._seconds)
+            sources = (windows._values, windows._since, windows._calendar, windows._cell, windows._time)
             for room, source, start in zip(rooms, sources, (flat, flat, first, first, first), strict=True):
                 torch.index_select(source, 0, start, out=room[part])
             done = part.stop
@@ -196,7 +196,7 @@ class Windows(Dataset[Batch]):
             "future": future.narrow(3, self.channels - covariates, covariates),
             "future_calendar": future_calendar,
             "future_cell": cell.narrow(1, window, ahead),
-            "future_seconds": seconds.narrow(1, window, ahead),
+            "time": time,
             "static": self.series.static,
             "target": future.narrow(3, 0, targets),
             "origin": origins,

@@ -116,7 +116,7 @@ class Climatology(Baseline):
         """Medians of the observed training values; a cell never observed takes the node's overall median."""
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
-        cells = self._cells(data.series.clock.seconds[start:stop])
+        cells = self._cells(data.series.clock.time[start:stop])
         median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         everything = values.flatten(0, 1)  # (time, node, target)
         overall = _nanmedian(everything)
@@ -132,14 +132,15 @@ class Climatology(Baseline):
             median[cell] = middle
             spread[cell] = torch.where(width > 0, width, overall_spread).clamp(min=1e-6)
 
-    def _cells(self, seconds: Tensor) -> Tensor:
+    def _cells(self, time: Tensor) -> Tensor:
+        seconds = time.long() if self.fitted_spec.time == "calendar" else torch.zeros_like(time, dtype=torch.int64)
         times = seconds.cpu().numpy().astype("datetime64[s]")
         groups = calendar_groups(times.reshape(-1), self._keys(self.fitted_spec)).reshape(times.shape)
-        return torch.from_numpy(groups).to(seconds.device)
+        return torch.from_numpy(groups).to(time.device)
 
     def forward(self, batch: Batch) -> Distribution:
         """See `Forecaster`."""
-        cells = self._cells(batch["future_seconds"])
+        cells = self._cells(batch["time"][:, -self.fitted_spec.horizon :])
         median, spread = self.built.get_buffer("median"), self.built.get_buffer("spread")
         return Normal(median[cells], spread[cells], validate_args=False)
 

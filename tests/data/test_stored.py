@@ -18,7 +18,7 @@ from stgate.store import quiet_zarr
 STEPS, NODES = 700, 4
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 PAST, AHEAD = ("past", "since", "past_calendar", "past_cell"), ("future", "future_calendar", "future_cell")
-KEYS = (*PAST, *AHEAD, "future_seconds", "target", "origin")
+KEYS = (*PAST, *AHEAD, "time", "target", "origin")
 
 
 def make(path, members=None, chunk=97, missing=0.3):

@@ -53,8 +53,8 @@ def test_the_tensors_are_the_panel():
         np.testing.assert_array_equal(series.values[member, :, :, 0], panel["y"])
         np.testing.assert_array_equal(series.values[member, :, :, 3], panel["u"])
     np.testing.assert_allclose(series.static, np.stack([panel["lat"], panel["lon"]], -1), rtol=1e-6)
-    assert series.clock.seconds[0] == panel["time"].values[0].astype("datetime64[s]").astype(int)
-    assert torch.equal(series.clock.seconds.diff(), torch.full((39,), 3600))
+    assert series.clock.time[0] == panel["time"].values[0].astype("datetime64[s]").astype(int)
+    assert torch.equal(series.clock.time.diff(), torch.full((39,), 3600.0, dtype=torch.float64))
 
 
 @given(window=st.integers(1, 6), horizon=st.integers(1, 5), members=st.integers(1, 3), data=st.data())
@@ -75,7 +75,7 @@ def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
             "future": series.values[member, ahead, :, 3:],
             "future_calendar": series.clock.calendar[ahead],
             "future_cell": series.clock.cell[ahead],
-            "future_seconds": series.clock.seconds[ahead],
+            "time": series.clock.time[row - window + 1 : row + 1 + horizon],
             "target": series.values[member, ahead, :, :2],
             "origin": torch.tensor([member, row]),
         }
