@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 
 class StgateError(Exception):
@@ -68,12 +70,39 @@ class SimulationWarning(StgateWarning):
     """A simulation will run, but its result may not be what was wanted."""
 
 
+class ForecastWarning(StgateWarning):
+    """A forecast is made, but parts of it cannot be used."""
+
+
 class CalibrationWarning(StgateWarning):
     """Intervals will be calibrated, but may not cover what comes."""
 
 
 class InferenceWarning(StgateWarning):
     """Weights will be inferred, but in another way than was asked for."""
+
+
+def check_counts(**counts: tuple[object, int]) -> None:
+    """Refuse options that are no whole numbers, or below the least that each may be.
+
+    Raises:
+        RequestError: Naming the option.
+    """
+    for name, (value, least) in counts.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise RequestError(f"{name} {value!r}: a whole number, at least {least}")
+        if int(value) < least:
+            raise RequestError(f"{name} {value}: must be at least {least}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse an option that is no finite number.
+
+    Raises:
+        RequestError: Naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise RequestError(f"{name} {value!r}: a number")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -84,7 +113,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("xyz", ["GatedRNN", "Ridge"])
     'known: GatedRNN, Ridge'
     """
-    known = list(known)
+    known, name = list(known), str(name)
     folded = {k.lower(): k for k in reversed(known)}
     near = difflib.get_close_matches(name.lower(), list(folded), n=1)
     return f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(known)}"

@@ -38,7 +38,8 @@ def evaluate(
         block: Origins in a block; None for as many as have overlapping leads, at least the cube root of their number.
 
     Returns:
-        Over `by`: `count` of scored cases; `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
+        Over `by`: `count` of scored cases; `no_forecast`, the share of truths for which there is none, where any lacks;
+        `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
         `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
         prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
         bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
@@ -64,7 +65,9 @@ def evaluate(
     truth = forecast[f"{name}_truth"]
     middle = median(forecast, name)
     # A case counts when both ends are there: every score of a table is over the same cases.
-    scored = truth.notnull() & middle.notnull() & forecast[f"{name}_mean"].notnull()
+    made = middle.notnull() & forecast[f"{name}_mean"].notnull()
+    scored = truth.notnull() & made
+    lost = truth.notnull() & ~made & _asked_for(forecast)
     if not bool(scored.any()):
         raise ForecastError(f"`{name}_truth`: no case has both a forecast and a truth; nothing to score")
     truth = truth.where(scored)
@@ -82,6 +85,8 @@ def evaluate(
     resample = (bootstrap, _block(forecast, block)) if bootstrap else None
     if resample and "init_time" in groups:
         raise RequestError("bootstrap: draws origins, so it cannot keep init_time apart; leave one of the two out")
+    if bool(lost.any()):
+        cases = {"no_forecast": lost.astype("float64").where(lost | scored), **cases}
     scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)
     for key in ("rmse", "rmse_low", "rmse_high"):
         if key in scores:
@@ -145,6 +150,16 @@ def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
         return {"at origin": at_origin, "before origin": ~at_origin}
     cluster = forecast[split].drop_vars([name for name in forecast[split].coords if name != "node"])
     return {label: cluster == label for label in np.unique(cluster.values)}
+
+
+def _asked_for(forecast: xr.Dataset) -> xr.DataArray:
+    """Which valid times lie within the span of a backtest; others are missing on purpose."""
+    valid = forecast["valid_time"]
+    inside = valid.notnull()
+    for key, beyond in (("valid_from", valid.__ge__), ("valid_to", valid.__le__)):
+        if key in forecast.attrs:
+            inside = inside & beyond(np.array(forecast.attrs[key]).astype(valid.dtype))
+    return inside
 
 
 def _block(forecast: xr.Dataset, block: int | None) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from stgate.assembly import Prediction, assemble
 from stgate.calibrating import evaluating
 from stgate.calibration.recent import LOOKBACK
 from stgate.data.history import History
-from stgate.errors import ForecastError, PanelError, RequestError, did_you_mean
+from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
 from stgate.intervals_over_time import MODES, over_time
 from stgate.models.forecaster import Forecaster
@@ -203,7 +205,22 @@ def _predictions(
             done += len(batch["origin"])
             if progress:
                 progress(done, windows)
+    _warn_of_lost(model, made)
     return made
+
+
+def _warn_of_lost(model: Forecaster, made: Sequence[Prediction]) -> None:
+    """Say so where a network's forecasts are not finite; a baseline may have nothing to go by."""
+    if model.automatic_optimization:
+        lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in made)
+        if lost:
+            total = sum(part["mean"].numel() for part in made)
+            warnings.warn(
+                f"{lost:,} of {total:,} forecast values left all bounds and are not finite; fit longer, with noise, "
+                "with a longer unroll or in smaller steps; evaluate counts them as no_forecast",
+                ForecastWarning,
+                stacklevel=4,
+            )
 
 
 def _check_room(spec: PanelSpec, windows: int, quantiles: int) -> None:

@@ -60,7 +60,10 @@ def free_run(
     if steps < 1:
         raise RequestError(f"steps {steps}: at least 1")
     history = History.of(panel, spec, None)
-    origin = history.steps - 1 if start is None else history.row(start, "start") - 1
+    last = history.last
+    if start is None and last is None:
+        raise ForecastError(f"`{spec.targets[0]}`: never observed in this panel; there is nothing to run on from")
+    origin = int(last or 0) if start is None else history.row(start, "start") - 1
     if origin < spec.window - 1:
         raise ForecastError(f"the run has {origin + 1} steps of history, the window needs {spec.window}")
     members = history.frame.sizes.get("member", 1)

@@ -118,7 +118,9 @@ def test_cases_whose_forecast_is_missing_drop_out_of_every_score(hidden):
     gappy = forecast.assign({name: forecast[name].where(kept) for name in hidden})
     expected = forecast.assign(y_truth=forecast["y_truth"].where(kept))
     for by in ((), "node"):
-        xr.testing.assert_allclose(stgate.evaluate(gappy, by=by), stgate.evaluate(expected, by=by))
+        scores = stgate.evaluate(gappy, by=by)
+        xr.testing.assert_allclose(scores.drop_vars("no_forecast"), stgate.evaluate(expected, by=by))
+        assert float(scores["no_forecast"].mean()) == pytest.approx(0.5, abs=0.05)  # and they are counted
 
 
 def test_a_group_without_any_case_is_nan_and_never_zero():

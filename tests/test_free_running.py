@@ -53,6 +53,15 @@ def test_a_free_run_can_start_within_the_panel(ring):
     np.testing.assert_array_equal(early["x"], whole["x"])
 
 
+def test_a_free_run_begins_after_the_last_observation(ring):
+    model = make(ring, GatedRNN(hidden=8, rollout=RollOut()))
+    cut = ring.where(ring["time"] < ring["time"][-5])
+    run = stgate.free_run(model, cut, steps=3)
+    assert float(run["time"][0]) == pytest.approx(float(ring["time"][-5]))
+    with pytest.raises(ForecastError, match="never observed"):
+        stgate.free_run(model, ring.where(False), steps=3)
+
+
 def test_a_free_run_of_one_trajectory_has_no_members(ring):
     model = make(ring, GatedRNN(hidden=8, rollout=RollOut()))
     assert stgate.free_run(model, ring.isel(member=0, drop=True), steps=2)["x"].dims == ("time", "node")

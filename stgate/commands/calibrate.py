@@ -18,7 +18,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
     add("--checkpoint", required=True, metavar="FILE", help="a fitted forecaster")
-    add("--from", dest="start", metavar="TIME", help="the first valid time to learn from (default: the panel's first)")
+    add(
+        "--from",
+        dest="start",
+        metavar="TIME",
+        help="the first valid time (default: the first that fit has not seen)",
+    )
     add("--to", dest="end", metavar="TIME", help="the last one; a date means its last step (default: the panel's last)")
     add("--levels", type=float, nargs="+", help="central-interval levels to hold (default: twelve from 0.1 to 0.99)")
     add(

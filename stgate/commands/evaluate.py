@@ -96,7 +96,7 @@ def _text(table: pd.DataFrame) -> str:
     for column in shown:
         if column == "count":
             shown[column] = shown[column].map(lambda v: f"{int(v):,}")
-        elif str(column).startswith("coverage") or column == "vpt_censored":
+        elif str(column).startswith("coverage") or column in ("vpt_censored", "no_forecast"):
             shown[column] = shown[column].map(lambda v: "" if math.isnan(v) else f"{100 * v:.1f} %")
         elif pd.api.types.is_float_dtype(shown[column]):
             shown[column] = shown[column].map(

@@ -115,6 +115,8 @@ class ForecasterCLI(LightningCLI):
         for name, stored in self.checkpoint["hyper_parameters"].items():
             given = model.init_args.get(name)
             given = given.as_dict() if hasattr(given, "as_dict") else given
+            if name in FAMILIES and stored:  # options that have come since it was written have their defaults
+                stored = FAMILIES[name].from_config(stored).config()
             if name in FAMILIES and isinstance(given, dict):
                 given = {"init_args": {}, **given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
             if name in FAMILIES and given is None:

@@ -29,6 +29,9 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     if found := re.match(WRAPPED, text):
         nested = re.match(r"NestedArg\(key='([\w.]+)'", found[3])
         parts = ["model", found[1] if found[1] != "model" else "", nested[1] if nested else ""]
+        if expected := re.findall(r"Expected an? <class '([\w.]+)'>", found[2]):
+            kinds = " or ".join(name.rsplit(".", 1)[-1].lower() for name in expected)
+            return f"--{'.'.join(filter(None, parts))} {found[3]}: expected {kinds}"
         return _within(".".join(filter(None, parts)), found[2])
     if found := re.search(FORBIDDEN, text):
         known = [*_options(parser), *(f"--model.{name}" for name in _model_options())]
@@ -54,6 +57,11 @@ def _within(option: str, inner: str) -> str:
     if "is abstract" in inner:  # an option of a class that was not named
         owner = option.rsplit(".", 1)[0]
         return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
+    if inner.startswith(f"--{option}."):  # it has its whole name already
+        return inner
+    deeper = re.match(rf"--(\w+): {UNKNOWN}$", inner)
+    if deeper and deeper[1] != option.rsplit(".", 1)[-1]:  # a key of the value that was given
+        option = f"{option}.{deeper[1]}"
     body = re.sub(r"^--\S+?(:? )", r"\1", inner)
     if body != f": {UNKNOWN}":
         return f"--{option}{body}"

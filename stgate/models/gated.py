@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from stgate.data.modules import WindowData
 from stgate.data.step_statistics import step_spread, whitening
 from stgate.data.windows import Batch, hash_seed
-from stgate.errors import RequestError
+from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
 from stgate.inference.mixture import Mixture
 from stgate.models.forecaster import Forecaster
@@ -52,6 +52,7 @@ class GatedForecaster(Forecaster):
         self.rollout = rollout
         super().__init__(likelihood, inference, fill, optimizer, lr_scheduler)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
+        check_number("dropout", dropout)
         if not 0 <= dropout < 1:
             raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
         if rollout and rollout.stateful and not isinstance(self.inference, PointEstimate):
@@ -77,7 +78,15 @@ class GatedForecaster(Forecaster):
 
     def prepare(self, data: WindowData) -> None:
         """Of a roll-out, the usual change over a step and the map that whitens what a patch sees."""
+        stateful = bool(self.rollout and self.rollout.stateful)
+        if stateful != data.streams:
+            what, mend = ("rollout.stateful", "add streams=True") if stateful else ("streams", "add rollout.stateful")
+            raise RequestError(f"{what}: the other half is missing, which carries states; {mend} (--data.streams true)")
         if not self.rollout:
+            if data.train_horizon < data.horizon:
+                raise RequestError(
+                    f"train_horizon {data.train_horizon}: all {data.horizon} leads are forecast at once; leave it out"
+                )
             return
         longest = max(self.rollout.leads(self.fitted_spec.horizon))
         if longest > data.train_horizon:
@@ -198,17 +207,6 @@ class Trajectories(Mixture):
 
     What they disagree about is not what more data would take away: it has no epistemic part.
     """
-
-
-def check_counts(**counts: tuple[int, int]) -> None:
-    """Refuse counts, each given with the least that it may be.
-
-    Raises:
-        RequestError: One is below.
-    """
-    for name, (value, least) in counts.items():
-        if value < least:
-            raise RequestError(f"{name} {value}: must be at least {least}")
 
 
 def _repeated(value: Tensor, count: int) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
+from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference
-from stgate.models.gated import GatedForecaster, check_counts
+from stgate.models.gated import GatedForecaster
 from stgate.nn.likelihoods import Likelihood
 from stgate.nn.recurrent import RecurrentStack
 from stgate.nn.rollout import RollOut
@@ -71,7 +72,9 @@ class GatedRNN(GatedForecaster):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(hidden, patch, halo, dropout, rollout, likelihood, inference, fill, optimizer, lr_scheduler)
-        check_counts(layers=(layers, 1), attention=(attention, 0))
+        check_counts(layers=(layers, 1), attention=(attention, 0), span=(span, 1), depth=(depth, 1))
+        if rollout and rollout.stateful and cell == "none" and not attention:
+            raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
         self.layers, self.cell, self.attention = layers, cell, attention
         self.stack = {
             "gate": gate,

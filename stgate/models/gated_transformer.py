@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
+from stgate.errors import check_counts
 from stgate.inference.base import Inference
-from stgate.models.gated import GatedForecaster, check_counts
+from stgate.models.gated import GatedForecaster
 from stgate.nn.likelihoods import Likelihood
 from stgate.nn.rollout import RollOut
 from stgate.nn.transformer import TransformerStack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stgate.configured import Configured
-from stgate.errors import RequestError
+from stgate.errors import RequestError, check_counts, check_number
 
 
 class RollOut(Configured):
@@ -16,7 +16,8 @@ class RollOut(Configured):
 
     Args:
         unroll: Leads of the free run that the loss counts; None for all of them. Several numbers are a curriculum: each
-            holds for an equal part of the fit. Validation rolls out all leads.
+            holds for an equal part of the fit. Validation rolls out all leads for its scores; its loss counts as many
+            as the curriculum's end.
         warm_up: Steps at the start of the window whose one-step forecasts the loss leaves out, while the state settles.
         stateful: Go on from the state in which the batch before left off, where this one follows it in time
             (`WindowData(streams=True)`): truncated backpropagation through time.
@@ -58,13 +59,15 @@ class RollOut(Configured):
         substeps: int = 1,
         conservative: bool = False,
     ) -> None:
-        counts = {"warm_up": (warm_up, 0), "samples": (samples, 0), "width": (width, 1), "blocks": (blocks, 0)}
-        for name, (value, least) in counts.items():
-            if value < least:
-                raise RequestError(f"rollout.{name} {value}: must be at least {least}")
-        self.unroll = unroll if unroll is None or isinstance(unroll, int) else list(unroll)
-        if any(lead < 1 for lead in self.leads(1)) or self.unroll == []:
-            raise RequestError(f"rollout.unroll {unroll}: positive numbers of leads")
+        check_counts(
+            **{"rollout.warm_up": (warm_up, 0), "rollout.samples": (samples, 0)},
+            **{"rollout.width": (width, 1), "rollout.blocks": (blocks, 0), "rollout.substeps": (substeps, 1)},
+        )
+        self.unroll = list(unroll) if isinstance(unroll, list | tuple) else unroll
+        leads = self.unroll if isinstance(self.unroll, list) else [1 if unroll is None else unroll]
+        if not leads or any(type(lead) is not int or lead < 1 for lead in leads):
+            raise RequestError(f"rollout.unroll {unroll!r}: positive numbers of leads, such as 4 or [1, 2, 4]")
+        check_number("rollout.noise", noise)
         if noise < 0:
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")
         self.warm_up, self.stateful, self.noise, self.samples = warm_up, stateful, noise, samples

@@ -190,6 +190,11 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
     ("given", "words"),
     [
         ("--model Ridge --model.hiden 4", ("--model.hiden", "did you mean --model.hidden?")),
+        (
+            '--model GatedRNN --model.rollout {"unroll":2,"shceme":"rk4"}',
+            ("--model.rollout.shceme:", "did you mean --model.rollout.scheme?"),
+        ),
+        ("--model GatedRNN --model.rollout.unroll abc", ("--model.rollout.unroll abc: expected int or sequence",)),
         ("--model.hidden 4", ("--model.hidden", "give --model first", "GatedRNN")),
         ("--model.inference Ensembl", ("--model.inference Ensembl", "no such class", "did you mean Ensemble?")),
         ("--model.likelihood Norml", ("--model.likelihood Norml", "did you mean Normal?")),

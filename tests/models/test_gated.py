@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 import stgate
 from stgate.data.modules import WindowData
-from stgate.errors import RequestError, TrainingError
+from stgate.errors import ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
 from stgate.nn import Normal, RollOut
@@ -266,6 +266,16 @@ def test_a_lattice_is_forecast_by_square_patches():
         (lambda: RollOut(samples=-1), "rollout.samples -1"),
         (lambda: GatedRNN(rollout=True), r"rollout True: not one; give an object such as nn.RollOut\(\)"),
         (lambda: GatedRNN(rollout=RollOut(stateful=True), inference=Ensemble()), "rollout.stateful"),
+        (lambda: GatedRNN(cell="none", rollout=RollOut(stateful=True)), "rollout.stateful: without a cell"),
+        (lambda: GatedRNN(hidden="8"), "hidden '8': a whole number"),
+        (lambda: GatedRNN(halo=None), "halo None: a whole number"),
+        (lambda: GatedRNN(patch=2.5), r"patch 2.5: a whole number"),
+        (lambda: GatedRNN(dropout="0.1"), "dropout '0.1': a number"),
+        (lambda: RollOut(unroll=[1, "a"]), r"rollout.unroll \[1, 'a'\]"),
+        (lambda: RollOut(unroll="2"), "rollout.unroll '2'"),
+        (lambda: RollOut(unroll=2.5), "rollout.unroll 2.5"),
+        (lambda: RollOut(noise=float("nan")), "rollout.noise nan"),
+        (lambda: RollOut(substeps=1.5), "rollout.substeps 1.5"),
         (lambda: Normal(0.0), "min_scale 0"),
         (lambda: Normal(beta=2.0), "beta 2"),
     ],
@@ -278,6 +288,31 @@ def test_an_option_out_of_range_is_refused_at_once(make_it, said):
 def test_streams_have_a_stride_of_their_own(ring):
     with pytest.raises(RequestError, match="every 3: with streams"):
         make_data(ring, every=3, streams=True)
+
+
+def test_half_of_what_carries_a_state_is_refused(ring):
+    carrying = GatedRNN(hidden=8, rollout=RollOut(unroll=2, stateful=True))
+    for model, streams in ((carrying, False), (GatedRNN(hidden=8, rollout=RollOut(unroll=2)), True)):
+        with pytest.raises(RequestError, match="the other half is missing"):
+            model.adopt(make_data(ring, streams=streams, every=4 if streams else 1))
+
+
+def test_a_direct_forecast_needs_all_leads_in_training(ring):
+    with pytest.raises(RequestError, match="train_horizon 2: all 12 leads are forecast at once"):
+        GatedRNN(hidden=8).adopt(make_data(ring, train_horizon=2))
+
+
+def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
+    model = GatedRNN(cell="none", halo=2, rollout=RollOut(unroll=2, unit="bilinear"))
+    model.adopt(make_data(ring))
+    with torch.no_grad():
+        model.network.get_parameter("transition.tendency.weight").mul_(1e12)
+    with pytest.warns(ForecastWarning, match="left all bounds"):
+        hindcast = stgate.backtest(model.eval(), ring, start=20.0, every=40)
+    scores = stgate.evaluate(hindcast)
+    lost = (hindcast["x_truth"].notnull() & hindcast["x_mean"].isnull()).sum()
+    assert float(scores["no_forecast"]) == pytest.approx(float(lost / hindcast["x_truth"].notnull().sum()))
+    assert float(scores["no_forecast"]) > 0.5
 
 
 def test_training_windows_can_be_shorter_than_a_forecast(ring):
