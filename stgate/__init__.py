@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stgate.free_running import free_run
     from stgate.lattice import from_lattice, to_lattice
     from stgate.panel import check_panel, observed_mask
+    from stgate.reconstructing import reconstruct
     from stgate.spec import PanelSpec
     from stgate.store import open_forecast, write
     from stgate.tables import to_panel
@@ -45,6 +46,7 @@ __all__ = [
     "open_panel",
     "plot",
     "recalibrate",
+    "reconstruct",
     "simulate",
     "to_lattice",
     "to_panel",
@@ -74,6 +76,7 @@ __getattr__, __dir__ = attach(
         "open_panel": "stgate.data.read",
         "plot": "stgate.plot",
         "recalibrate": "stgate.calibrating",
+        "reconstruct": "stgate.reconstructing",
         "simulate": "stgate.simulate",
         "to_lattice": "stgate.lattice",
         "to_panel": "stgate.tables",

@@ -24,6 +24,7 @@ COMMANDS = {
     "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),
+    "reconstruct": ("stgate.commands.reconstruct", "fill a panel's gaps, or other places, from a fitted field"),
     "evaluate": ("stgate.commands.evaluate", "score forecasts against the truth they carry"),
     "plot": ("stgate.commands.plot", "draw a forecast: fan chart or space-time picture"),
 }
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+        commands = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
         print(USAGE.format(commands=commands), end="")
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]

@@ -66,7 +66,7 @@ def assemble(
             {"long_name": "steps since any target was observed, at the origin"},
         ),
         **{n: panel[n] for n in panel.coords if set(panel[n].dims) <= {"node", "member"}},
-        **_sigmas(model),
+        **_sigmas(model, panel),
         **_times(model, panel, rows),
         "quantile": ("quantile", list(quantiles)),
     }
@@ -87,8 +87,10 @@ def _times(model: Forecaster, panel: xr.Dataset, rows: NDArray[np.int64]) -> dic
     }
 
 
-def _sigmas(model: Forecaster) -> dict[str, Any]:
-    """Each node's spread in the training data: what chaotic scores divide by."""
+def _sigmas(model: Forecaster, panel: xr.Dataset) -> dict[str, Any]:
+    """Each node's spread in the training data, what chaotic scores divide by; of a field at other places, none."""
+    if list(model.fitted_spec.nodes) != panel["node"].values.tolist():
+        return {}
     scales = model.scaler.node_scale.cpu().numpy()
     attrs = {"long_name": "training standard deviation"}
     return {f"{name}_sigma": ("node", scales[:, i], attrs) for i, name in enumerate(model.fitted_spec.targets)}

@@ -163,7 +163,7 @@ def _fit(
     edges = tuple(edges) if "missing" in by else ()
     group = missing_groups(since, edges)
     wide = np.arange(len(edges) + 1).repeat(clusters)  # the missingness group of each narrow one
-    narrow = group * clusters + cluster[np.arange(len(since)) % len(spec.nodes)]
+    narrow = group * clusters + cluster[np.arange(len(since)) % len(cluster)]
     factors, source = grouped_conformal(found, narrow, [wide, np.minimum(wide, 1)], kept, minimum)
     chosen = factors[narrow].swapaxes(0, 1)  # (level, case, lead, target)
     seen = ~np.isnan(found[0])

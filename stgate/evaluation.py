@@ -11,7 +11,7 @@ import xarray as xr
 
 from stgate import metrics
 from stgate.errors import ForecastError, RequestError, did_you_mean
-from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
+from stgate.forecast_schema import as_forecast, check_forecast, interval, levels_of, median, targets_of
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
 """What a table can be split by, beside node coordinates; `observed`: was the node observed at the origin."""
@@ -29,7 +29,7 @@ def evaluate(
     """Score a forecast against the truth that it carries.
 
     Args:
-        forecast: From `backtest`, or any dataset of the forecast schema with `<target>_truth`.
+        forecast: From `backtest` or `reconstruct`, or any dataset of the forecast schema with `<target>_truth`.
         by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
             origin), or clusters of nodes by the name of a node coordinate. None of them: one value over all.
         target: The variable to score; may be left out when there is one.
@@ -50,6 +50,7 @@ def evaluate(
         ForecastError: No truth, or nothing observed.
         RequestError: An unknown target, group or level.
     """
+    forecast = as_forecast(forecast)
     check_forecast(forecast)
     name = _target(forecast, target)
     groups = [by] if isinstance(by, str) else list(by)

@@ -83,6 +83,15 @@ def check_forecast(forecast: xr.Dataset) -> None:
             raise ForecastError(f"`{truth}`: the truth has no quantiles; drop the dimension")
 
 
+def as_forecast(result: xr.Dataset) -> xr.Dataset:
+    """A reconstruction, over `time` and `node`, as a forecast of lead zero; a forecast as it is."""
+    if not isinstance(result, xr.Dataset) or "time" not in result.dims or "quantile" not in result.dims:
+        return result
+    none = np.timedelta64(0, "ns") if result["time"].dtype.kind == "M" else 0.0
+    made = result.rename(time="init_time").expand_dims(lead_time=[none])
+    return made.assign_coords(valid_time=made["init_time"] + made["lead_time"]).transpose(..., "quantile")
+
+
 def interval(forecast: xr.Dataset, name: str, level: float) -> tuple[xr.DataArray, xr.DataArray]:
     """Lower and upper bound of the central interval of `level`.
 

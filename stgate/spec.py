@@ -30,6 +30,8 @@ class PanelSpec:
         calendar: Names of the calendar features (see `stgate.data.calendar`).
         units: Units of the targets, by name.
         boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
+        places: Node coordinates by which a field knows where a node is; the first of the static covariates. A panel
+            with other nodes then fits too. Empty for forecasters that know the nodes themselves.
         lattice: Rows and columns, where the nodes are all cells of a lattice row by row, or None.
         time_units: Units of model time; empty for calendar time.
     """
@@ -48,6 +50,7 @@ class PanelSpec:
     boundary: Literal["open", "periodic"] = "open"
     time_units: str = ""
     lattice: tuple[int, ...] | None = None
+    places: tuple[str, ...] = ()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -71,7 +74,7 @@ class PanelSpec:
         return cls(**values)
 
     def check(self, panel: xr.Dataset, *, values: bool = True) -> xr.Dataset:
-        """The panel with this spec's nodes in this spec's order.
+        """The panel with this spec's nodes in this spec's order; with its own where nodes are known by their places.
 
         Args:
             panel: The panel.
@@ -82,7 +85,7 @@ class PanelSpec:
         """
         check_panel(panel, values=values)
         for name in (*self.channels, *self.static_covariates):
-            if name not in panel:
+            if name not in (panel.data_vars if name in self.channels else panel):
                 have = sorted(map(str, panel.data_vars))
                 raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
             if name in self.channels and "time" not in panel[name].dims:
@@ -108,6 +111,8 @@ class PanelSpec:
                 f"`time`: the panel's step is {step_text(panel)}, the forecaster was fitted on steps of "
                 f"{number_text(self.step, self.time, self.time_units)}; resample the panel"
             )
+        if self.places:
+            return panel
         have_nodes = list(panel["node"].values.tolist())
         lacking = [n for n in self.nodes if n not in set(have_nodes)]
         extra = [n for n in have_nodes if n not in set(self.nodes)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import xarray as xr
 
 from stgate.errors import StoreError, did_you_mean
-from stgate.forecast_schema import check_forecast
+from stgate.forecast_schema import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
@@ -64,14 +64,14 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a forecast or hindcast and check it.
+    """Open a forecast, a hindcast or a reconstruction and check it.
 
     Raises:
         StoreError: It cannot be read.
         ForecastError: It is not a forecast.
     """
     forecast = open_dataset(path)
-    check_forecast(forecast)
+    check_forecast(as_forecast(forecast))
     return forecast
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls th
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
+import yaml  # noqa: E402
 from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
@@ -76,9 +78,10 @@ class ForecasterCLI(LightningCLI):
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
         self.checkpoint = _checkpoint_of(command, arguments)
+        named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else _model_name(arguments)
         super().__init__(
             Forecaster,
-            WindowData,
+            _data_class(named),
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
@@ -308,6 +311,23 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
             raise RequestError(f"{command}: which checkpoint? give --ckpt_path runs/…/best.ckpt")
         return None
     return ckpt.read_checkpoint(path)
+
+
+def _model_name(arguments: Sequence[str]) -> str | None:
+    """The name of the forecaster that the arguments ask for, themselves or in a config."""
+    given, config = _value(arguments, "--model"), _value(arguments, "--config") or _value(arguments, "-c")
+    if given is None and config is not None and Path(config).is_file():
+        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):
+            model = (yaml.safe_load(Path(config).read_text()) or {}).get("model")
+            given = model.get("class_path") if isinstance(model, dict) else model
+    return given if isinstance(given, str) else None
+
+
+def _data_class(model: str | None) -> type[L.LightningDataModule]:
+    """How a forecaster sees its panel; windows where it is not known."""
+    known = {kind.__name__: kind for kind in ckpt.subclasses(Forecaster)}
+    kind = known.get((model or "").rsplit(".", 1)[-1])
+    return WindowData if kind is None else kind.data_class
 
 
 def _value(arguments: Sequence[str], option: str) -> str | None:

@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from stgate.data import graph, hypergraph, missing
     from stgate.data.arrays import read_npz
     from stgate.data.combine import merge, select
+    from stgate.data.fields import FieldData
     from stgate.data.modules import WindowData
     from stgate.data.read import open_panel, read_tables
     from stgate.data.split import Split, split_panel
 
 __all__ = [
+    "FieldData",
     "Split",
     "WindowData",
     "graph",
@@ -29,6 +31,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "FieldData": "stgate.data.fields",
         "Split": "stgate.data.split",
         "WindowData": "stgate.data.modules",
         "graph": "stgate.data.graph",

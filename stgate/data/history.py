@@ -60,6 +60,8 @@ class History:
         if not isinstance(panel, xr.Dataset):
             panel, lazy = open_within(panel, spec.channels, spec.targets, memory)
         panel = spec.check(panel, values=not lazy)
+        if spec.places:
+            spec = dataclasses.replace(spec, nodes=tuple(panel["node"].values.tolist()))
         times = panel["time"].values
         ahead: Any = np.arange(1, spec.horizon + 1) * spec.time_step
         longer = np.concatenate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,8 +50,7 @@ class Places:
             lat, lon = (np.radians(_values(panel, name)) for name in ("lat", "lon"))
             if (np.abs(lat) > np.pi / 2 + 1e-9).any():
                 raise PanelError("`lat`: beyond 90 degrees; it may have changed places with `lon`")
-            unit = [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
-            return cls(np.stack(unit, axis=1), None, True)
+            return cls(_on_sphere(lat, lon), None, True)
         axes = [name for name in ("x", "y", "z") if name in on_node]
         if axes:
             points = np.stack([_values(panel, name) for name in axes], axis=1)
@@ -59,6 +59,35 @@ class Places:
         if panel.attrs.get("boundary") == "periodic":
             return cls(np.arange(panel.sizes["node"], dtype=np.float64)[:, None], float(panel.sizes["node"]), False)
         raise PanelError("`node`: has no coordinates; assign lat and lon (degrees), or x and y, to the nodes")
+
+    @classmethod
+    def at(cls, names: Sequence[str], values: Floats) -> Self:
+        """Places given by their coordinates.
+
+        Args:
+            names: `lat` and `lon`, or axes of a plane.
+            values: (place, name).
+        """
+        if set(names) == {"lat", "lon"}:
+            lat, lon = (np.radians(values[:, list(names).index(name)]) for name in ("lat", "lon"))
+            return cls(_on_sphere(lat, lon), None, True)
+        return cls(np.asarray(values, np.float64), None, False)
+
+    def nearest_to(self, others: Self, k: int, *, themselves: bool) -> tuple[Ints, Floats]:
+        """The k nearest of these to each of other places, (other, k), nearest first, and their distances.
+
+        Args:
+            others: The places that look.
+            k: At most as many as there are.
+            themselves: Whether one at the very place counts; without, the first at no distance is left out.
+        """
+        more = 0 if themselves else 1
+        straight, near = self.tree.query(others.points, list(range(1, min(k + more, len(self.points)) + 1)))
+        if not themselves:
+            here = straight[:, :1] <= 1e-9
+            shifted = [np.where(here, x[:, 1:], x[:, :-1]) for x in (straight, near)]
+            straight, near = shifted[0], shifted[1].astype(np.int64)
+        return near, self.lengths(straight)
 
     @property
     def tree(self) -> Any:  # noqa: ANN401 (a cKDTree, whose stubs know neither its box nor what a query returns)
@@ -108,6 +137,11 @@ def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
     own = near == np.arange(count)[:, None]
     own[~own.any(axis=1), -1] = True
     return near[~own].reshape(count, k), places.lengths(straight[~own].reshape(count, k))
+
+
+def _on_sphere(lat: Floats, lon: Floats) -> Floats:
+    """Unit vectors (place, 3) of angles in radians."""
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def _values(panel: xr.Dataset, name: str) -> Floats:

@@ -6,15 +6,19 @@ from stgate.lazy import attach
 
 if TYPE_CHECKING:
     from stgate.models.baselines import Climatology, Persistence, Ridge
+    from stgate.models.bayesnf import BayesNF
+    from stgate.models.cglubnf import CGLUBNF
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
 
-__all__ = ["Climatology", "Forecaster", "GatedRNN", "GatedTransformer", "Persistence", "Ridge"]
+__all__ = ["CGLUBNF", "BayesNF", "Climatology", "Forecaster", "GatedRNN", "GatedTransformer", "Persistence", "Ridge"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "BayesNF": "stgate.models.bayesnf",
+        "CGLUBNF": "stgate.models.cglubnf",
         "Climatology": "stgate.models.baselines",
         "Forecaster": "stgate.models.forecaster",
         "GatedRNN": "stgate.models.gated_rnn",

@@ -74,8 +74,10 @@ class Forecaster(L.LightningModule, ABC):
         left_out = [*FAMILIES, "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters({name: part and part.config() for name, part in given.items()})
-        for name, value in self.hparams.items():
-            if isinstance(value, np.generic):
+        for name, value in list(self.hparams.items()):
+            if name not in options:  # of a class between: this one settles it
+                del self.hparams[name]
+            elif isinstance(value, np.generic):
                 self.hparams[name] = value.item()
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self.spec: PanelSpec | None = None

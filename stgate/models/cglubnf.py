@@ -1,0 +1,356 @@
+"""CGLUBNF: a Bayesian neural field with a graph encoder and channel gated learning units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.data.fields import FieldData
+from stgate.data.modules import WindowData
+from stgate.data.places import Places
+from stgate.data.windows import Batch
+from stgate.errors import RequestError, check_counts, did_you_mean
+from stgate.inference.base import Inference
+from stgate.inference.ensemble import Ensemble
+from stgate.models.forecaster import Forecaster
+from stgate.nn.field import FieldInputs, FieldNetwork, Sites
+from stgate.nn.likelihoods import Likelihood, Normal
+from stgate.spec import PanelSpec
+
+SEASONS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 30.4375 * 86_400, "year": 365.25 * 86_400}
+"""Periods by name, in seconds; month and year are means over leap years."""
+ROWS = 2**15
+"""Rows that are evaluated at once outside of training."""
+
+
+class CGLUBNF(Forecaster):
+    """A field: a value at any time and place, from Fourier features, a graph encoder and channel gated learning units.
+
+    It is fitted on observed entries only, and knows places by their coordinates: stations that training never saw join
+    by their nearest neighbours. With `FieldData(context=…)` it also sees what was observed there and near by, of which
+    training hides at random, and never the entry that is asked for. Forecasts, gaps (`stgate.reconstruct`) and new
+    places are then the same call at other coordinates.
+
+    With graph, gate and residual off and `activation="shared"` it is a Bayesian neural field, see `BayesNF`.
+
+    Args:
+        width: Of the hidden layers.
+        depth: How many.
+        seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
+            steps. None: up to four of day, week and year, as far as the panel's step resolves them.
+        degree: Fourier degree of each coordinate: time, places, static and other covariates.
+        interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
+        activation: Who shares the learned share of ELU, beside tanh: `shared` (all layers), `layer`, `channel`;
+            `fixed` at a half.
+        gate: Whether each channel of a layer has a gate.
+        residual: Gate of `stgate.nn.gates` by which a layer joins what skips it; `none` lets nothing skip.
+        graph: Size of the embedding of a place by its neighbours; 0 for none.
+        neighbours: Stations that a place looks at.
+        heads: Of attention to them.
+        varying: Whether the likelihood's other numbers, such as the noise, vary over time and place.
+        likelihood: See `Forecaster`; a normal with scale 0.01 + exp(·) when None.
+        inference: See `Forecaster`; an ensemble of eight maximum a posteriori estimates under logistic priors when
+            None.
+        optimizer: See `Forecaster`.
+        lr_scheduler: See `Forecaster`.
+
+    Raises:
+        RequestError: An option is out of range.
+
+    References:
+        Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
+        CGLU-BNF ("channel gated learning unit based spatio-temporal Bayesian neural field"): reconstructed from the
+        abstract, which names Fourier features, a graph attention encoder, channel gated learning units with learnable
+        activations and gated residual connections, and Bayesian inference. What these are in detail is ours.
+    """
+
+    data_class: ClassVar[type[L.LightningDataModule]] = FieldData
+    standardized: ClassVar[bool] = True
+    """Whether the network's location is in units of the training data's spread, rather than in the target's own."""
+
+    def __init__(
+        self,
+        width: int = 128,
+        depth: int = 2,
+        seasons: Mapping[str, int] | None = None,
+        degree: int = 5,
+        interactions: Sequence[Sequence[str]] = (),
+        activation: str = "layer",
+        gate: bool = True,
+        residual: str = "coupled",
+        graph: int = 16,
+        neighbours: int = 5,
+        heads: int = 4,
+        varying: bool = True,
+        likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        likelihood = likelihood or Normal(min_scale=0.01, link="exp")
+        inference = inference or Ensemble(members=8, prior="logistic")
+        self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
+        super().__init__(likelihood, inference, "zero", optimizer, lr_scheduler)
+        check_counts(width=(width, 4), depth=(depth, 1), degree=(degree, 0), graph=(graph, 0))
+        check_counts(neighbours=(neighbours, 1), heads=(heads, 1))
+        if graph % heads:
+            raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
+        if width % (4 * heads):
+            raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
+        self.degree, self.interactions, self.neighbours = degree, [list(pair) for pair in interactions], neighbours
+        self.hparams.update(seasons=self.seasons, interactions=self.interactions)
+        self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
+        self.options |= {"residual": residual, "graph": graph, "heads": heads}
+        self.varying = varying
+        self._joined: tuple[Tensor, Sites, Sites] | None = None
+
+    # Building
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """See `stgate.nn.field.FieldNetwork`."""
+        names = ["time", *spec.static_covariates, *spec.future_covariates]
+        pairs = []
+        for pair in self.interactions:
+            for name in pair:
+                if name not in names:
+                    raise RequestError(f"interactions {name!r}: {did_you_mean(name, names)}")
+            pairs.append(tuple(names.index(name) for name in pair))
+        outputs = self.likelihood.parameters * len(spec.targets)
+        context = spec.window if spec.window > 1 else 0
+        features: dict[str, Any] = {"degrees": [self.degree] * len(names), "interactions": pairs}
+        features["seasons"] = self._seasons(spec)
+        return FieldNetwork(
+            features,
+            static=len(spec.static_covariates),
+            seen=2 * context * len(spec.targets),
+            edge=2 + len(spec.places),
+            outputs=outputs,
+            varying=outputs if self.varying else len(spec.targets),
+            **self.options,
+        )
+
+    def _seasons(self, spec: PanelSpec) -> list[tuple[float, int]]:
+        """Periods in steps, and how many harmonics of each."""
+        if self.seasons is None:
+            if spec.time == "model":
+                return []
+            steps = [SEASONS[name] / spec.step for name in ("day", "week", "year")]
+            return [(period, min(4, int(period / 2))) for period in steps if period >= 2]
+        found = []
+        for name, count in self.seasons.items():
+            try:
+                period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
+            except ValueError as error:
+                raise RequestError(f"seasons {name!r}: a number of steps, or one of {', '.join(SEASONS)}") from error
+            found.append((period, count))
+        return found
+
+    def configure_model(self) -> None:
+        """See `Forecaster`."""
+        super().configure_model()
+        if self.spec is not None and not hasattr(self, "ground"):
+            self.ground = Ground(len(self.spec.nodes), len(self.spec.static_covariates))
+
+    def adopt(self, data: L.LightningDataModule | None) -> None:
+        """See `Forecaster`.
+
+        Raises:
+            RequestError: No `FieldData`.
+        """
+        if not isinstance(data, FieldData):
+            raise RequestError(f"{type(self).__name__} learns its panel from a FieldData: pass datamodule=FieldData(…)")
+        super().adopt(data)
+
+    def prepare(self, data: WindowData) -> None:
+        """Where the stations are, how coordinates are scaled, and how large the noise is to begin with."""
+        spec, (start, stop) = self.fitted_spec, data.parts.train
+        if not self.standardized:
+            self.scaler.center[: len(spec.targets)] = 0.0
+            self.scaler.scale[: len(spec.targets)] = 1.0
+        static = data.series.static.double()
+        seen, last = torch.zeros(len(static), dtype=torch.float64), start
+        for first, end in data.series.blocks(start, stop):
+            there = (~torch.isnan(data.series.read(first, end)[..., : len(spec.targets)])).any(-1)
+            seen += there.sum((0, 1))
+            rows = torch.nonzero(there.flatten(2).any(2).any(0))
+            last = first + int(rows[-1]) if len(rows) else last
+        share = (seen / seen.sum()).unsqueeze(-1)
+        center = (share * static).sum(0)
+        spread = (share * (static - center).square()).sum(0).sqrt()
+        ground, times = self.ground, data.series.clock.time
+        ground.static.copy_(static)
+        ground.center.copy_(center)
+        ground.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        ground.start.copy_(times[start])
+        ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
+        places = self._places(static.float())
+        _, distance = places.nearest_to(places, 1, themselves=False)
+        typical = float(distance[np.isfinite(distance)].mean()) if np.isfinite(distance).any() else 1.0
+        ground.typical.fill_(typical or 1.0)
+        self._joined = None
+        constant = self._field.constant
+        if constant is not None and isinstance(self.likelihood, Normal):
+            half = data.statistics().scale[: len(spec.targets)] / (2 * self.scaler.target_scale)
+            inverse = half.log() if self.likelihood.link == "exp" else torch.expm1(half).log()
+            constant.data.copy_(inverse.expand(constant.shape))
+
+    @property
+    def _field(self) -> FieldNetwork:
+        return next(m for m in self.built.modules() if isinstance(m, FieldNetwork))
+
+    # Evaluating
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
+        """See `Forecaster`."""
+        window = self.fitted_spec.window
+        leads = range(1, batch["time"].shape[1] - window + 1)
+        return self.distribution(torch.cat([self._at(batch, lead) for lead in leads], -4))
+
+    def reconstruction(self, batch: Batch) -> Distribution:
+        """What the field says of the last step of each window, at all nodes: (batch, 1, node, target)."""
+        return self.inference.predictive(self.distribution(self._at(batch, 0)))
+
+    def _at(self, batch: Batch, lead: int) -> Tensor:
+        """Raw outputs (member?, batch, 1, node, target, parameter) so many steps after the window."""
+        size, nodes = len(batch["time"]), len(batch["static"])
+        pieces = torch.split(torch.arange(size * nodes, device=self.device), ROWS)
+        raw = torch.cat([self.built(self._inputs(batch, lead, rows)) for rows in pieces], -2)
+        made: Tensor = self._unflattened(raw).unflatten(-3, (size, 1, nodes))  # type: ignore[no-untyped-call]
+        return made
+
+    def training_forward(self, batch: Batch) -> Distribution:
+        """Of each observed entry of the windows' last step, a case of its own: (member?, case, 1, 1, target)."""
+        raw = self.built(self._inputs(batch, 0, self._cases_of(batch)))
+        return self.distribution(self._unflattened(raw).unsqueeze(-3).unsqueeze(-3))
+
+    def training_target(self, batch: Batch) -> Tensor:
+        """(case, 1, 1, target)."""
+        return self._now(batch).flatten(0, 1)[self._cases_of(batch)][:, None, None]
+
+    def training_leads(self) -> int:
+        """See `Forecaster`."""
+        return self.fitted_spec.horizon
+
+    def _unflattened(self, raw: Tensor) -> Tensor:
+        """(…, row, output) -> (…, row, target, parameter): locations of all targets come first."""
+        shape = (self.likelihood.parameters, len(self.fitted_spec.targets))
+        made: Tensor = raw.unflatten(-1, shape).transpose(-1, -2)  # type: ignore[no-untyped-call]
+        return made
+
+    def _now(self, batch: Batch) -> Tensor:
+        now: Tensor = batch["past"][:, -1, :, : len(self.fitted_spec.targets)]
+        return now
+
+    def _cases_of(self, batch: Batch) -> Tensor:
+        """Which of (batch, node) observe anything."""
+        return torch.nonzero((~torch.isnan(self._now(batch))).any(-1).flatten()).squeeze(-1)
+
+    def _inputs(self, batch: Batch, lead: int, rows: Tensor) -> FieldInputs:
+        """What the field sees of rows of (batch, node), so many steps after the window."""
+        spec, ground = self.fitted_spec, self.ground
+        nodes, first = len(batch["static"]), len(spec.channels) - len(spec.future_covariates)
+        which, place = rows // nodes, rows % nodes
+        steps = ((batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step)[which]
+        given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
+        given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
+        sites, stations = self._sites(batch["static"])
+        elapsed = (steps / ground.length).to(given)
+        x = torch.cat([elapsed.unsqueeze(-1), sites.static[place], given[which, place]], -1)
+        seen, edges = self._seen(batch, lead, which, place) if spec.window > 1 else (x[:, :0], x[:, :0])
+        return FieldInputs(steps, x, place, sites, stations, seen, edges)
+
+    def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and masks of what each row's place and its neighbours observed, and how these lie."""
+        targets = len(self.fitted_spec.targets)
+        past = (batch["past"][..., :targets] - self.scaler.target_center) / self.scaler.target_scale
+        past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
+        if self.training:
+            past = hidden(past, self.fitted_spec.horizon)
+        around, edges = self._around(batch["static"])
+        among = torch.cat([torch.arange(len(around), device=around.device)[:, None], around], 1)[place]
+        values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
+        values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
+        mask = ~torch.isnan(values)
+        return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1), edges
+
+    # Places
+
+    def _places(self, static: Tensor) -> Places:
+        names = self.fitted_spec.places
+        return Places.at(names, static[:, : len(names)].double().cpu().numpy())
+
+    def _sites(self, static: Tensor) -> tuple[Sites, Sites]:
+        """The places of a panel and the stations of training, each with the stations nearest to it."""
+        if self._joined is None or not torch.equal(self._joined[0], static):
+            stations = self._join(self.ground.static, self.ground.static)
+            same = torch.equal(static, self.ground.static)
+            self._joined = static, stations if same else self._join(static, self.ground.static), stations
+        return self._joined[1:]
+
+    def _around(self, static: Tensor) -> tuple[Tensor, Tensor]:
+        """The nodes of the panel that are nearest to each, (node, neighbour), and how they lie."""
+        sites = self._join(static, static)
+        return sites.near, sites.edges
+
+    def _join(self, static: Tensor, stations: Tensor) -> Sites:
+        """Places with the nearest of some stations, a station at the very place left out."""
+        others, count = self._places(stations), min(self.neighbours, max(len(stations) - 1, 1))
+        near, distance = others.nearest_to(self._places(static), count, themselves=len(stations) == 1)
+        index = torch.from_numpy(np.ascontiguousarray(near)).long().to(static.device)
+        far = (torch.from_numpy(np.ascontiguousarray(distance)).to(static) / self.ground.typical).unsqueeze(-1)
+        own, theirs = ((s - self.ground.center) / self.ground.scale for s in (static, stations))
+        axes = len(self.fitted_spec.places)
+        gap = theirs[index][..., :axes] - own[:, None, :axes]
+        direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
+        edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
+        return Sites(torch.nan_to_num(own, nan=0.0), index, edges)
+
+
+class Ground(nn.Module):
+    """Where a field was fitted: its stations, and how coordinates are scaled.
+
+    Args:
+        stations: How many.
+        static: Size of what is known of each.
+    """
+
+    static: Tensor
+    center: Tensor
+    scale: Tensor
+    start: Tensor
+    length: Tensor
+    typical: Tensor
+
+    def __init__(self, stations: int, static: int) -> None:
+        super().__init__()
+        self.register_buffer("static", torch.zeros(stations, static))
+        self.register_buffer("center", torch.zeros(static))
+        self.register_buffer("scale", torch.ones(static))
+        self.register_buffer("start", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("length", torch.ones((), dtype=torch.float64))
+        self.register_buffer("typical", torch.ones(()))
+
+
+def hidden(past: Tensor, horizon: int) -> Tensor:
+    """What observed (batch, lag, node, target), of which each window hides some at random.
+
+    A third of the windows hide their last one to horizon steps, as forecasts do; a third a share of the nodes for good,
+    as where there is no station; a third a share of all entries. What is asked for may be anywhere.
+    """
+    size, lags, nodes, _ = past.shape
+    kind = torch.randint(3, (size, 1, 1), device=past.device)
+    age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
+    late = age < torch.randint(1, horizon + 1, (size, 1, 1), device=past.device)
+    share = torch.rand((size, 1, 1), device=past.device)
+    nowhere = torch.rand((size, 1, nodes), device=past.device) < share
+    some = torch.rand((size, lags, nodes), device=past.device) < share
+    gone = torch.where(kind == 0, late, torch.where(kind == 1, nowhere, some))
+    return past.masked_fill(gone.unsqueeze(-1), math.nan)

@@ -1,0 +1,176 @@
+"""A field: a value at any time and place, from coordinates, covariates, the stations around and what they observed."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import elu
+
+from stgate.nn.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
+from stgate.nn.fourier import FieldFeatures
+from stgate.nn.graph_attention import GraphAttention
+
+
+@dataclasses.dataclass
+class Sites:
+    """Places and the stations near by.
+
+    Attributes:
+        static: (place, static), what is known of each, its coordinates first.
+        near: (place, neighbour), the nearest stations.
+        edges: (place, neighbour, edge), distance and direction to them.
+    """
+
+    static: Tensor
+    near: Tensor
+    edges: Tensor
+
+
+@dataclasses.dataclass
+class FieldInputs:
+    """What a field sees, standardised, no NaN anywhere.
+
+    Attributes:
+        time: (row,), float64, steps since the training part began.
+        x: (row, coordinate): time in units of the training part's length, then place, static and other covariates.
+        place: (row,), which of the places each row is at.
+        sites: The places, and the stations of training that are nearest to each.
+        stations: These stations, and those that are nearest to each of them.
+        seen: (row, 1 + neighbour, 2 * lag * target), values and masks of what the place itself and its neighbours
+            observed at this time and before; empty without context.
+        seen_edges: (place, neighbour, edge), how these neighbours lie; they need not be stations of training.
+    """
+
+    time: Tensor
+    x: Tensor
+    place: Tensor
+    sites: Sites
+    stations: Sites
+    seen: Tensor
+    seen_edges: Tensor
+
+
+class FieldNetwork(nn.Module):
+    """Fourier features, a graph encoder and context, then channel gated learning units and a linear read-out.
+
+    Args:
+        features: Arguments of `FieldFeatures`, without `more`.
+        static: Size of a place's description.
+        seen: Size of what one station observed; 0 without context.
+        edge: Size of an edge's description.
+        outputs: Locations, then other numbers, of each row.
+        varying: How many of the outputs depend on the row; the others are numbers by themselves.
+        width: Of the hidden layers.
+        depth: How many.
+        activation: See `stgate.nn.cglu.ACTIVATIONS`.
+        gate: See `ChannelGatedUnit`.
+        residual: See `ChannelGatedUnit`.
+        graph: Size of the embedding of a place; 0 for no graph encoder.
+        heads: Of attention.
+    """
+
+    def __init__(
+        self,
+        features: dict[str, Any],
+        *,
+        static: int,
+        seen: int,
+        edge: int,
+        outputs: int,
+        varying: int,
+        width: int,
+        depth: int,
+        activation: str,
+        gate: bool,
+        residual: str,
+        graph: int,
+        heads: int,
+    ) -> None:
+        super().__init__()
+        self.graph = StationEncoder(static, graph, edge, heads) if graph else None
+        self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
+        more = [graph, width // 4 if seen else 0]
+        coordinates = len(features["degrees"])
+        self.features = FieldFeatures(coordinates, more=more, **features)
+        self.activation = MixedActivation(1) if activation == "shared" else None
+        sizes = [self.features.size, *[width] * depth]
+        self.layers = nn.ModuleList(
+            ChannelGatedUnit(before, after, activation, gate=gate, residual=residual)
+            for before, after in itertools.pairwise(sizes)
+        )
+        self.out = UnitLinear(sizes[-1], varying)
+        self.straight = nn.Linear(width // 4, varying) if seen else None
+        self.constant = nn.Parameter(torch.zeros(outputs - varying)) if outputs > varying else None
+
+    def forward(self, given: FieldInputs) -> Tensor:
+        """(row, output)."""
+        more: list[Tensor] = []
+        if self.graph is not None:
+            more.append(self.graph(given.sites, given.stations)[given.place])
+        context = None
+        if self.context is not None:
+            context = self.context(given.seen, given.seen_edges[given.place])
+            more.append(context)
+        h = self.features(given.time, given.x, *more)
+        for layer in self.layers:
+            h = layer(h, self.activation)
+        made: Tensor = self.out(h)
+        if self.straight is not None and context is not None:  # what is near is nearly the answer
+            made = made + self.straight(context)
+        if self.constant is not None:
+            made = torch.cat([made, self.constant.expand(len(made), -1)], -1)
+        return made
+
+
+class StationEncoder(nn.Module):
+    """An embedding of a place by two layers of attention: to its nearest stations, and through them to theirs.
+
+    Args:
+        static: Size of a place's description.
+        outputs: Of the embedding.
+        edge: Of an edge's description.
+        heads: Of attention.
+    """
+
+    def __init__(self, static: int, outputs: int, edge: int, heads: int) -> None:
+        super().__init__()
+        self.first = GraphAttention(static, outputs, edge, heads)
+        self.second = GraphAttention(outputs, outputs, edge, heads)
+        self.own = nn.Linear(static, outputs)
+
+    def forward(self, sites: Sites, stations: Sites) -> Tensor:
+        """(place, outputs)."""
+        around = self._once(stations, stations)
+        made = around if sites is stations else self._once(sites, stations)
+        return elu(made + self.second(made, around[sites.near], sites.edges))
+
+    def _once(self, sites: Sites, stations: Sites) -> Tensor:
+        near = stations.static[sites.near]
+        return elu(self.own(sites.static) + self.first(sites.static, near, sites.edges))
+
+
+class ContextEncoder(nn.Module):
+    """What the place itself and its nearest stations observed, by attention over the stations that observed anything.
+
+    Args:
+        seen: Size of what one station observed.
+        outputs: Of the encoding.
+        edge: Of an edge's description.
+        heads: Of attention.
+    """
+
+    def __init__(self, seen: int, outputs: int, edge: int, heads: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(seen, outputs)
+        self.attention = GraphAttention(seen, outputs, edge, heads)
+
+    def forward(self, seen: Tensor, edges: Tensor) -> Tensor:
+        """(row, 1 + neighbour, seen) and (row, neighbour, edge) -> (row, outputs)."""
+        own, near = seen[:, 0], seen[:, 1:]
+        there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half are masks
+        made: Tensor = self.own(own) + self.attention(own, near, edges, there)
+        return made

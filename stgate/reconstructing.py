@@ -1,0 +1,127 @@
+"""Reconstruct: what a fitted field says of a panel's own times and nodes, gaps and new places among them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate import __version__, store
+from stgate.calibrating import evaluating
+from stgate.data.history import History
+from stgate.errors import ForecastError, RequestError
+from stgate.forecast_schema import PARTS, quantiles_of
+from stgate.forecasting import Progress, loaded
+from stgate.inference.mixture import Mixture
+from stgate.models.cglubnf import CGLUBNF
+from stgate.models.forecaster import Forecaster
+
+
+def reconstruct(
+    model: Forecaster | str | os.PathLike[str],
+    panel: xr.Dataset | str | os.PathLike[str],
+    *,
+    levels: Sequence[float] = (0.5, 0.9),
+    start: str | float | None = None,
+    end: str | float | None = None,
+    progress: Progress | None = None,
+    max_memory: float | None = None,
+) -> xr.Dataset:
+    """The distribution of every entry of a panel as a field sees it, observed or not, at old stations and new.
+
+    A field with context sees what else was observed at the same and earlier times, never the entry itself: where the
+    panel observes it, it is the truth to be scored against. Intervals are those of the field's own distribution.
+
+    Args:
+        model: A fitted `CGLUBNF` or `BayesNF`, or a checkpoint's path.
+        panel: A panel, or the path of one, with the variables that it was fitted on; its nodes may be others.
+        levels: Central-interval levels.
+        start: The first time. None: the first that has the context.
+        end: The last time; a date means its last step. None: the panel's end.
+        progress: Called with (times done, times in all).
+        max_memory: As in `stgate.forecast`.
+
+    Returns:
+        Over (member?, time, node): each target over `quantile`, its `_mean`, and its `_truth` where it is observed.
+
+    Raises:
+        RequestError: The forecaster is no field.
+        PanelError: The panel does not fit it.
+        ForecastError: No time has the context.
+    """
+    model = loaded(model)
+    if not isinstance(model, CGLUBNF):
+        raise RequestError(f"{type(model).__name__}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
+    history = History.of(panel, model.fitted_spec, max_memory)
+    window = history.spec.window
+    first = window - 1 if start is None else max(history.row(start, "start"), window - 1)
+    last = history.steps - 1 if end is None else history.row(end, "end", last=True)
+    rows = np.arange(first, last + 1)
+    if len(rows) == 0:
+        raise ForecastError(f"no time up to {history.times[last]} has {window} steps of context; give more history")
+    quantiles = quantiles_of(levels)
+    total, done = len(rows) * history.frame.sizes.get("member", 1), 0
+    made: list[dict[str, torch.Tensor]] = []
+    with evaluating(model):
+        for raw in history.batches(rows):
+            batch = {name: value.to(model.device) for name, value in raw.items()}
+            made.append(_of_batch(model, batch, quantiles))
+            done += len(batch["origin"])
+            if progress:
+                progress(done, total)
+    return _assembled(model, history, rows, made, quantiles)
+
+
+def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
+    made = model.reconstruction(batch)
+    parts = {p: getattr(made, f"{p}_variance").sqrt() for p in PARTS} if isinstance(made, Mixture) else {}
+    values = {
+        "quantiles": torch.stack([made.icdf(torch.tensor(q)) for q in quantiles], -1),
+        "mean": made.mean,
+        "truth": batch["past"][:, -1:, :, : len(model.fitted_spec.targets)],
+        **parts,
+    }
+    return {**{name: value[:, 0].cpu() for name, value in values.items()}, "origin": batch["origin"].cpu()}
+
+
+def _assembled(
+    model: CGLUBNF,
+    history: History,
+    rows: NDArray[np.int64],
+    made: Sequence[dict[str, torch.Tensor]],
+    quantiles: Sequence[float],
+) -> xr.Dataset:
+    spec, frame = model.fitted_spec, history.frame
+    joined = {name: torch.cat([part[name] for part in made]).numpy() for name in made[0]}
+    members, single = frame.sizes.get("member", 1), "member" not in frame.dims
+    dims = ("time", "node") if single else ("member", "time", "node")
+    order = np.lexsort((joined["origin"][:, 1], joined["origin"][:, 0]))
+
+    def shaped(values: NDArray[Any]) -> NDArray[Any]:
+        values = values[order].astype("float32")
+        return values if single else values.reshape(members, len(rows), *values.shape[1:])
+
+    variables: dict[str, Any] = {}
+    for i, name in enumerate(spec.targets):
+        attrs = {"units": spec.units.get(name, "")}
+        variables[name] = ((*dims, "quantile"), shaped(joined["quantiles"][:, :, i]), attrs)
+        for part in ("mean", "truth", *(p for p in PARTS if p in joined)):
+            variables[f"{name}_{part}"] = (dims, shaped(joined[part][:, :, i]), attrs)
+    coords = {n: c for n, c in frame.coords.items() if "time" not in c.dims}
+    time = ("time", history.times[rows], frame["time"].attrs)
+    attrs = {
+        "Conventions": "CF-1.11",
+        "title": f"{type(model).__name__} reconstruction of {', '.join(spec.targets)}",
+        "source": f"stgate {__version__}",
+        "model": type(model).__name__,
+        "inference": type(model.inference).__name__,
+        "weights": model.fingerprint(),
+        "calibration": "none",
+        "history": store.history("reconstruct"),
+    }
+    return xr.Dataset(variables, {**coords, "time": time, "quantile": ("quantile", list(quantiles))}, attrs)

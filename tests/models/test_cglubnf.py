@@ -1,0 +1,387 @@
+"""Bayesian neural fields: BayesNF exactly, new stations, gaps, what is seen near by and what never is."""
+
+import math
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from conftest import make_panel
+
+import stgate
+from stgate.data import FieldData, WindowData
+from stgate.errors import ForecastError, PanelError, RequestError
+from stgate.inference import Ensemble, MeanField, PointEstimate
+from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
+from stgate.models.cglubnf import hidden
+from stgate.nn import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
+
+NODES = tuple("abcdef")
+LEVELS = [0.5, 0.9]
+SMALL = {"width": 8, "graph": 4, "heads": 2, "neighbours": 2, "inference": PointEstimate()}
+
+
+def panel_of(steps=120, **options):
+    return make_panel(steps=steps, nodes=NODES, **options)
+
+
+def make_data(panel=None, **options):
+    return FieldData(panel_of() if panel is None else panel, "y", **({"batch_size": 16} | options))
+
+
+def fitted(model, data=None, epochs=2):
+    L.seed_everything(0, verbose=False)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    L.Trainer(max_epochs=epochs, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data or make_data())
+    return model.eval()
+
+
+def built(model, data=None):
+    torch.manual_seed(0)
+    model.adopt(data or make_data())
+    model.log = lambda *_, **__: None
+    return model.eval()
+
+
+def softplus(z):
+    return np.log1p(np.exp(z))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+# BayesNF, against the published model written out in numpy
+
+
+def by_hand(weights, member, time, covariates, periods):
+    """Forward pass of one member (Saad et al. 2024) at covariates (row, D), of which the first is time."""
+    w = {name: value[member].double().numpy() for name, value in weights.items()}
+    xs = covariates / np.exp(w["features.log_units"])
+    frequencies, harmonics = [], []
+    for period, count in periods:
+        for h in range(1, count + 1):
+            if h / period not in frequencies:
+                frequencies.append(h / period)
+                harmonics.append(h)
+    angles = 2 * np.pi * time[:, None] * np.array(frequencies)
+    groups = [xs]
+    for i in range(xs.shape[1]):
+        z = 2 * np.pi * xs[:, i : i + 1] * 2.0 ** np.arange(5)
+        groups.append(np.hstack([np.cos(z), np.sin(z)]) / np.tile(np.arange(5) + 1, 2))
+    groups.append(np.hstack([np.cos(angles), np.sin(angles)]) / np.tile(harmonics, 2))
+    groups.append(xs[:, [0]] * xs[:, [1]])
+    h = np.hstack([softplus(s) * g for s, g in zip(w["features.scales"], groups, strict=True)])
+    share = sigmoid(w["activation.logit"])
+    for layer in ("layers.0.update", "layers.1.update"):
+        z = softplus(w[f"{layer}.scale"]) * (h / np.sqrt(h.shape[1]) @ w[f"{layer}.weight"].T + w[f"{layer}.bias"])
+        h = share * np.where(z > 0, z, np.expm1(z)) + (1 - share) * np.tanh(z)
+    return softplus(w["out.scale"]) * (h / np.sqrt(h.shape[1]) @ w["out.weight"].T + w["out.bias"])
+
+
+PERIODS = [(24.0, 4), (168.0, 4)]
+PUBLISHED = {"width": 8, "seasons": {"day": 4, "168": 4}, "interactions": [["time", "lat"]]}
+
+
+def random_weights(model):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.network.parameters():
+            weight.copy_(0.7 * torch.randn(weight.shape, generator=generator))
+    return {name: weight.detach() for name, weight in model.network.network.named_parameters()}
+
+
+def observed_rows(model, data):
+    """Time in steps, covariates and values of the observed training entries of all batches, as the notes say."""
+    start, stop = data.parts.train
+    y = data.panel["y"].values[start:stop]
+    time, node = np.nonzero(~np.isnan(y))
+    latlon = np.stack([data.panel["lat"].values, data.panel["lon"].values], 1)[node]
+    latlon = (latlon - latlon.mean(0)) / latlon.std(0)
+    return time.astype(float), np.column_stack([time / time.max(), latlon]), y[time, node]
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "log_density"),
+    [
+        (None, lambda f, c, y: -0.5 * ((y - f) / (0.01 + np.exp(c[0]))) ** 2 - np.log(0.01 + np.exp(c[0])) - 0.9189385),
+        (NegativeBinomial(), lambda f, c, y: negative_binomial(softplus(f), softplus(c[0]), y)),
+        (
+            ZeroInflatedNegativeBinomial(),
+            lambda f, c, y: np.where(
+                y == 0,
+                np.log(sigmoid(c[1]) + (1 - sigmoid(c[1])) * np.exp(negative_binomial(softplus(f), softplus(c[0]), y))),
+                np.log(1 - sigmoid(c[1])) + negative_binomial(softplus(f), softplus(c[0]), y),
+            ),
+        ),
+    ],
+    ids=["normal", "nb", "zinb"],
+)
+def test_bayesnf_is_the_published_model_to_its_forward_pass_likelihood_and_prior(likelihood, log_density):
+    panel = panel_of()
+    if likelihood is not None:
+        panel = panel.assign(y=(panel["y"] - 8).clip(0).round())
+    data = make_data(panel, batch_size=1000)
+    model = built(BayesNF(**PUBLISHED, likelihood=likelihood, inference=Ensemble(3, prior="logistic")), data)
+    weights = random_weights(model)
+    batch = next(iter(data.train_dataloader()))
+    time, covariates, y = observed_rows(model, data)
+    order = np.lexsort((np.arange(len(y)), time))
+    made = model.training_forward(batch)
+    truth = model.training_target(batch).flatten().numpy()
+    expected, prior = [], []
+    for member in range(3):
+        f = by_hand(weights, member, time, covariates, PERIODS)[:, 0]
+        constant = weights["constant"][member].double().numpy()
+        expected.append(log_density(f, constant, y)[order].mean())
+        if likelihood is None:
+            found = np.sort(made.mean[member].flatten().detach().numpy())
+            np.testing.assert_allclose(found, np.sort(f), rtol=1e-4, atol=1e-4)
+        z = np.concatenate([weight[member].double().numpy().ravel() for weight in weights.values()])
+        prior.append((-z - 2 * softplus(-z)).sum())
+    assert sorted(truth) == sorted(y)
+    model.train()
+    loss = model.training_step(batch, 0)
+    # Per case: minus the mean log likelihood of each member, and minus its log prior over the number of cases.
+    assert float(loss.detach()) == pytest.approx(-sum(expected) - sum(prior) / len(y), rel=2e-4)
+
+
+def negative_binomial(mean, shape, y):
+    r = 1 / shape
+    gammaln = np.vectorize(math.lgamma)
+    return gammaln(y + r) - gammaln(r) - gammaln(y + 1) + r * np.log(r / (r + mean)) + y * np.log(mean / (r + mean))
+
+
+def test_bayesnf_starts_where_the_published_model_does():
+    data = make_data()
+    model = built(BayesNF(width=64), data)
+    weights = dict(model.network.network.named_parameters())
+    start, stop = data.parts.train
+    spread = np.nanstd(data.panel["y"].values[start:stop])
+    np.testing.assert_allclose(weights["constant"].detach(), np.log(spread / 2), rtol=1e-4)
+    for name, weight in weights.items():
+        if name.endswith("weight"):
+            assert weight.abs().max() <= 2 and 0.8 < weight.std() < 0.95  # a normal cut off at two
+        elif name != "constant":
+            assert (weight == 0).all()
+
+
+def test_a_cglubnf_with_everything_off_is_a_bayesnf():
+    off = {"graph": 0, "gate": False, "residual": "none", "activation": "shared", "varying": False}
+    ours = built(CGLUBNF(width=16, inference=Ensemble(2), **off))
+    theirs = built(BayesNF(width=16, inference=Ensemble(2)))
+    ours.network.load_state_dict(theirs.network.state_dict())
+    batch = next(iter(make_data().part_dataloader("test")))
+    center, scale = ours.scaler.target_center, ours.scaler.target_scale
+    expected = center + scale * theirs(batch).mean  # it speaks in units of the spread
+    torch.testing.assert_close(ours(batch).mean, expected)
+
+
+# What it learns from and what it sees
+
+
+@pytest.mark.parametrize("context", [0, 4])
+@pytest.mark.parametrize("likelihood", [None, Normal()], ids=["exp", "softplus"])
+def test_gradients_reach_every_weight_and_missing_values_none(context, likelihood):
+    data = make_data(covariates=["u"], context=context, horizon=2 if context else 1)
+    model = built(CGLUBNF(**SMALL, residual="highway", likelihood=likelihood), data).train()
+    batch = next(iter(data.train_dataloader()))
+    model.training_step(batch, 0).backward()
+    for name, weight in model.network.named_parameters():
+        assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
+        assert weight.grad.abs().sum() > 0, name
+
+
+def test_every_observed_training_entry_is_a_case_once_an_epoch():
+    data = make_data(batch_size=7)
+    model = built(BayesNF(width=8, inference=PointEstimate()), data)
+    truth = torch.cat([model.training_target(batch).flatten() for batch in data.train_dataloader()])
+    start, stop = data.parts.train
+    expected = data.panel["y"].values[start:stop]
+    np.testing.assert_array_equal(np.sort(truth), np.sort(expected[~np.isnan(expected)]))
+
+
+def test_the_entry_that_is_asked_for_is_never_seen():
+    panel = panel_of(missing=0)
+    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    before = stgate.reconstruct(model, panel)
+    other = panel.copy(deep=True)
+    other["y"][60, 2] += 100.0
+    after = stgate.reconstruct(model, other)
+    changed = (before["y_mean"] != after["y_mean"]).transpose("time", "node").values
+    times = list(before["time"].values)
+    row = times.index(panel["time"].values[60])
+    assert not changed[row, 2] and changed[row].any()  # itself not, but those who look at it
+    assert changed[row + 1, 2]  # and it is seen one step later
+    assert not changed[:row].any() and not changed[row + 4 :].any()
+
+
+def test_a_forecast_sees_nothing_after_its_origin():
+    panel = panel_of(missing=0)
+    model = built(CGLUBNF(**SMALL), make_data(panel, context=5, horizon=3))
+    origin = panel["time"].values[80]
+    cut = panel.where(panel["time"] <= origin)
+    start = str(panel["time"].values[81])
+    whole = stgate.forecast(model, panel, start=start)
+    np.testing.assert_array_equal(whole["y_mean"], stgate.forecast(model, cut, start=start)["y_mean"])
+    assert len(np.unique(whole["y_mean"].isel(lead_time=0))) > 1
+
+
+def test_what_is_hidden_in_training_is_one_of_three_patterns():
+    torch.manual_seed(0)
+    gone = torch.isnan(hidden(torch.zeros(600, 6, 8, 1), 3))[..., 0]
+    late = (gone == gone[:, :, :1]).all(2).all(1) & gone[:, -1, 0] & ~gone[:, :3].any(2).any(1)
+    nowhere = (gone == gone[:, :1]).all(2).all(1) & gone.any(2).any(1)
+    assert 0.2 < late.float().mean() < 0.45 and 0.2 < nowhere.float().mean() < 0.45
+    assert set(gone[late].sum(1)[:, 0].tolist()) == {1, 2, 3}
+
+
+# Other places
+
+
+def test_a_station_that_training_never_saw_joins_by_its_neighbours():
+    panel = panel_of(steps=200)
+    model = fitted(CGLUBNF(**(SMALL | {"width": 16})), make_data(panel.isel(node=slice(0, 5))))
+    both = stgate.reconstruct(model, panel)
+    assert both["y"].sel(node="f").notnull().all()
+    known = stgate.reconstruct(model, panel.isel(node=slice(0, 5)))
+    np.testing.assert_allclose(both["y_mean"].isel(node=slice(0, 5)), known["y_mean"], rtol=1e-5, atol=1e-5)
+    alone = stgate.forecast(model, panel.sel(node=["f"]), levels=LEVELS)
+    assert alone.sizes["node"] == 1 and alone["y"].notnull().all()
+    shuffled = stgate.reconstruct(model, panel.isel(node=[3, 5, 0]))
+    np.testing.assert_allclose(shuffled["y_mean"], both["y_mean"].isel(node=[3, 5, 0]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_field_is_calibrated_forecast_and_comes_back_from_its_checkpoint(tmp_path):
+    panel = panel_of(steps=200)
+    data = make_data(panel, context=5, horizon=3)
+    model = fitted(CGLUBNF(**(SMALL | {"inference": Ensemble(2, prior="logistic")})), data)
+    stgate.calibrate(model, data, levels=LEVELS)
+    model.save(tmp_path / "field.ckpt")
+    again = Forecaster.load_from_checkpoint(tmp_path / "field.ckpt")
+    assert type(again) is CGLUBNF and again.hparams == model.hparams
+    for made in (stgate.backtest, stgate.reconstruct):
+        one, two = (made(m, panel, levels=LEVELS).drop_attrs() for m in (model, again))
+        assert one.identical(two)
+    new = stgate.backtest(again, panel.sel(node=["a", "f"]), levels=LEVELS)
+    assert new["y"].notnull().any() and "y_sigma" not in new.coords
+
+
+def test_bayesnf_comes_back_with_its_own_options_only(tmp_path):
+    model = fitted(BayesNF(width=8, seasons={"day": 2, 50.0: 1}, inference=PointEstimate()))
+    model.save(tmp_path / "b.ckpt")
+    again = Forecaster.load_from_checkpoint(tmp_path / "b.ckpt")
+    assert type(again) is BayesNF and again.seasons == {"day": 2, "50.0": 1}
+    batch = next(iter(make_data().part_dataloader("test")))
+    torch.testing.assert_close(again(batch).mean, model(batch).mean)
+
+
+@pytest.mark.parametrize(
+    "inference", [Ensemble(2, prior="logistic"), MeanField(prior="logistic", draws=3)], ids=["map", "vi"]
+)
+def test_every_inference_fits_a_field(inference):
+    model = fitted(CGLUBNF(**(SMALL | {"inference": inference})))
+    made = stgate.reconstruct(model, panel_of(), levels=LEVELS)
+    assert made["y"].notnull().all() and {"y_aleatoric", "y_epistemic"} <= set(made)
+
+
+def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((2, 60, 4)).cumsum(1).astype("float32")
+    coords = {
+        "time": np.arange(60) * 0.5,
+        "node": list("pqrs"),
+        "x": ("node", [0.0, 1, 2, 3]),
+        "y": ("node", [0.0, 1, 0, 1]),
+    }
+    panel = xr.Dataset({"h": (("member", "time", "node"), values)}, coords)
+    data = FieldData(panel, "h", context=3, horizon=2)
+    assert data.spec.places == ("x", "y")
+    model = fitted(CGLUBNF(**SMALL), data)
+    made = stgate.reconstruct(model, panel)
+    assert made["h"].dims == ("member", "time", "node", "quantile") and made.sizes["time"] == 58
+    np.testing.assert_allclose(made["h_truth"], panel["h"][:, 2:])
+    assert np.isfinite(stgate.evaluate(made)["mae"])
+
+
+def test_a_reconstruction_is_scored_by_node_and_written(tmp_path):
+    panel = panel_of()
+    made = stgate.reconstruct(fitted(CGLUBNF(**SMALL)), panel, start="2020-01-02", end="2020-01-03")
+    assert pd.Timestamp(made["time"].values[0]) == pd.Timestamp("2020-01-02")
+    assert pd.Timestamp(made["time"].values[-1]) == pd.Timestamp("2020-01-03 23:00")
+    stgate.write(made, tmp_path / "r.nc")
+    again = stgate.open_forecast(tmp_path / "r.nc")
+    scores = stgate.evaluate(again, by="node")
+    expected = abs(made["y"].sel(quantile=0.5) - made["y_truth"]).mean("time")
+    np.testing.assert_allclose(scores["mae"], expected, rtol=1e-5)
+
+
+def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypatch):
+    panel = panel_of()
+    model = fitted(CGLUBNF(**SMALL))
+    whole = stgate.reconstruct(model, panel)
+    monkeypatch.setattr("stgate.models.cglubnf.ROWS", 50)
+    torch.testing.assert_close(
+        torch.tensor(stgate.reconstruct(model, panel)["y_mean"].values), torch.tensor(whole["y_mean"].values)
+    )
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("make_it", "error", "said"),
+    [
+        (lambda: CGLUBNF(graph=6, heads=4), RequestError, "graph 6: does not divide among 4 heads"),
+        (lambda: CGLUBNF(width=24), RequestError, "width 24: .* a multiple of 16"),
+        (lambda: CGLUBNF(width=0), RequestError, "width 0"),
+        (lambda: CGLUBNF(depth="2"), RequestError, "depth '2': a whole number"),
+        (lambda: built(CGLUBNF(residual="couple")), RequestError, "did you mean coupled"),
+        (lambda: built(CGLUBNF(activation="layr")), RequestError, "did you mean layer"),
+        (lambda: built(CGLUBNF(seasons={"daily": 2})), RequestError, "seasons 'daily'"),
+        (lambda: built(CGLUBNF(seasons={"day": 13})), RequestError, "season of 24 steps with 13 harmonics"),
+        (lambda: built(CGLUBNF(interactions=[["time", "latt"]])), RequestError, "did you mean lat"),
+        (lambda: make_data(context=2, horizon=2), RequestError, "context 2"),
+        (lambda: make_data(panel_of().drop_vars(["lat", "lon"])).spec, PanelError, "has no coordinates"),
+        (lambda: make_data(places=["lat", "height"]).spec, PanelError, "`height`"),
+        (lambda: CGLUBNF().adopt(WindowData(panel_of(), "y")), RequestError, "FieldData"),
+        (lambda: stgate.reconstruct(GatedRNN(), panel_of()), RequestError, "reconstructs nothing"),
+    ],
+)
+def test_wrong_requests_are_refused_by_name(make_it, error, said):
+    with pytest.raises(error, match=said):
+        make_it()
+
+
+def test_too_little_history_for_the_context_is_refused():
+    model = built(CGLUBNF(**SMALL), make_data(context=5, horizon=2))
+    with pytest.raises(ForecastError, match="5 steps of context"):
+        stgate.reconstruct(model, panel_of().isel(time=slice(0, 3)))
+
+
+def test_the_command_fits_fills_and_scores_a_field(stgate_command, tmp_path):
+    stgate.write(panel_of(steps=200), tmp_path / "p.nc")
+    small = (
+        "--model.width",
+        16,
+        "--model.inference",
+        "PointEstimate",
+        "--trainer.max_epochs",
+        1,
+        "--data.targets",
+        "[y]",
+    )
+    fit = ("fit", "--model", "CGLUBNF", *small, "--data.panel", tmp_path / "p.nc")
+    code, _, error = stgate_command(*fit, "--data.context", 4, "--data.horizon", 2, "--out", tmp_path / "run")
+    assert code == 0, error
+    best = tmp_path / "run" / "best.ckpt"
+    code, _, error = stgate_command("reconstruct", tmp_path / "p.nc", "--checkpoint", best, "--out", tmp_path / "r.nc")
+    assert code == 0, error
+    code, out, error = stgate_command("evaluate", tmp_path / "r.nc", "--by", "node")
+    assert code == 0 and "CGLUBNF" in out, error
+    code, _, error = stgate_command("test", "--ckpt_path", best)
+    assert code == 0, error
+    code, _, error = stgate_command(*fit, "--data.window", 4, "--out", tmp_path / "other")
+    assert code == 2 and "--data.window: no such option" in error and not (tmp_path / "other").exists()
