@@ -287,6 +287,15 @@ def test_every_inference_fits_a_field(inference):
     assert made["y"].notnull().all() and {"y_aleatoric", "y_epistemic"} <= set(made)
 
 
+def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
+    data = make_data()
+    model = built(CGLUBNF(**(SMALL | {"inference": Ensemble(2)})), data).train()
+    model.training_step(next(iter(data.train_dataloader())), 0).backward()
+    model.configure_gradient_clipping(None, gradient_clip_val=1e-3)
+    norms = sum(weight.grad.reshape(2, -1).square().sum(1) for weight in model.network.parameters()).sqrt()
+    torch.testing.assert_close(norms, torch.full((2,), 1e-3), rtol=0.01, atol=0)
+
+
 def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
     rng = np.random.default_rng(0)
     values = rng.standard_normal((2, 60, 4)).cumsum(1).astype("float32")
