@@ -15,14 +15,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "Forecast again and again through the past, each time from what was known then.",
         "stgate backtest pm25.nc --checkpoint runs/pm25/best.ckpt --from 2016-06-01 --every 24 --out hindcast.nc",
     )
-    parser.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="a fitted forecaster")
+    parser.add_inputs()
     parser.add_argument("--from", dest="start", metavar="TIME", help="the first valid time (origins may precede it)")
     parser.add_argument("--to", dest="end", metavar="TIME", help="the last valid time; a date means its last step")
     parser.add_argument("--every", type=int, default=1, metavar="STEPS", help="steps between origins (default 1)")
-    parser.add_argument(
-        "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
-    )
     parser.add_argument(
         "--calibration",
         default="stored",
@@ -33,7 +29,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--calibration-window", type=int, default=500, metavar="ORIGINS", help="how many count, for the latter two"
     )
-    parser.add_memory()
     parser.add_out("the hindcast, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)

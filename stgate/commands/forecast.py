@@ -15,15 +15,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "Forecast the steps after a panel's last observation.",
         "stgate forecast pm25.nc --checkpoint runs/pm25/best.ckpt --levels 0.5 0.9 --out forecast.nc",
     )
-    parser.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="a fitted forecaster")
+    parser.add_inputs()
     parser.add_argument(
         "--from", dest="start", metavar="TIME", help="the first time to forecast; default: after the last observation"
     )
-    parser.add_argument(
-        "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
-    )
-    parser.add_memory()
     parser.add_out("the forecast, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)

@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", required=required, metavar="FILE", help=what)
         self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
+    def add_inputs(self, fitted: str = "a fitted forecaster") -> None:
+        """The panel, the checkpoint and the levels of every command that forecasts."""
+        self.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
+        self.add_argument("--checkpoint", required=True, metavar="FILE", help=fitted)
+        self.add_argument(
+            "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
+        )
+        self.add_memory()
+
     def add_memory(self) -> None:
         """The option of every command that reads panels larger than memory."""
         self.add_argument(

@@ -15,14 +15,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "What a fitted field says of every entry of a panel: gaps, new stations, and what is observed, unseen.",
         "stgate reconstruct pm25.nc --checkpoint runs/pm25/best.ckpt --levels 0.5 0.9 --out filled.nc",
     )
-    parser.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="a fitted CGLUBNF or BayesNF")
+    parser.add_inputs("a fitted CGLUBNF or BayesNF")
     parser.add_argument("--from", dest="start", metavar="TIME", help="the first time (default: the panel's first)")
     parser.add_argument("--to", dest="end", metavar="TIME", help="the last time (default: the panel's last)")
-    parser.add_argument(
-        "--levels", type=float, nargs="+", default=[0.5, 0.9], help="central-interval levels (default 0.5 0.9)"
-    )
-    parser.add_memory()
     parser.add_out("the reconstruction, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
