@@ -55,6 +55,9 @@ class CGLUBNF(Forecaster):
         graph: Size of the embedding of a place by its neighbours; 0 for none.
         neighbours: Stations that a place looks at.
         heads: Of attention to them.
+        hide: What of the context training hides, one of these a window: `late` (the last one to horizon steps, as
+            forecasts do), `stations` (a share of the nodes for good, as where there is none), `entries` (a share of all
+            entries).
         varying: Whether the likelihood's other numbers, such as the noise, vary over time and place.
         likelihood: See `Forecaster`; a normal with scale 0.01 + exp(·) when None.
         inference: See `Forecaster`; an ensemble of eight maximum a posteriori estimates under logistic priors when
@@ -89,6 +92,7 @@ class CGLUBNF(Forecaster):
         graph: int = 16,
         neighbours: int = 5,
         heads: int = 4,
+        hide: Sequence[str] = ("late", "stations", "entries"),
         varying: bool = True,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
@@ -106,7 +110,13 @@ class CGLUBNF(Forecaster):
         if width % (4 * heads):
             raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
         self.degree, self.interactions, self.neighbours = degree, [list(pair) for pair in interactions], neighbours
+        self.hide = list(hide)
+        for pattern in self.hide or [""]:
+            if pattern not in PATTERNS:
+                raise RequestError(f"hide {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
         self.hparams.update(seasons=self.seasons, interactions=self.interactions)
+        if "hide" in self.hparams:
+            self.hparams.update(hide=self.hide)
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads}
         self.varying = varying
@@ -273,7 +283,7 @@ class CGLUBNF(Forecaster):
         past = (batch["past"][..., :targets] - self.scaler.target_center) / self.scaler.target_scale
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
         if self.training:
-            past = hidden(past, self.fitted_spec.horizon)
+            past = hidden(past, self.fitted_spec.horizon, self.hide)
         around, edges = self._around(batch["static"])
         among = torch.cat([torch.arange(len(around), device=around.device)[:, None], around], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
@@ -339,14 +349,14 @@ class Ground(nn.Module):
         self.register_buffer("typical", torch.ones(()))
 
 
-def hidden(past: Tensor, horizon: int) -> Tensor:
-    """What observed (batch, lag, node, target), of which each window hides some at random.
+PATTERNS = ("late", "stations", "entries")
 
-    A third of the windows hide their last one to horizon steps, as forecasts do; a third a share of the nodes for good,
-    as where there is no station; a third a share of all entries. What is asked for may be anywhere.
-    """
+
+def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Tensor:
+    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns."""
     size, lags, nodes, _ = past.shape
-    kind = torch.randint(3, (size, 1, 1), device=past.device)
+    kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
+    kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
     age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
     late = age < torch.randint(1, horizon + 1, (size, 1, 1), device=past.device)
     share = torch.rand((size, 1, 1), device=past.device)

@@ -238,6 +238,13 @@ def test_what_is_hidden_in_training_is_one_of_three_patterns():
     assert set(gone[late].sum(1)[:, 0].tolist()) == {1, 2, 3}
 
 
+def test_a_field_can_be_taught_one_pattern_only():
+    torch.manual_seed(0)
+    gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"]))[..., 0]
+    assert (gone == gone[:, :1]).all() and 0.3 < gone.float().mean() < 0.7
+    assert CGLUBNF(hide=["stations"]).hparams["hide"] == ["stations"]
+
+
 # Other places
 
 
@@ -345,6 +352,8 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
     [
         (lambda: CGLUBNF(graph=6, heads=4), RequestError, "graph 6: does not divide among 4 heads"),
         (lambda: CGLUBNF(width=24), RequestError, "width 24: .* a multiple of 16"),
+        (lambda: CGLUBNF(hide=["station"]), RequestError, "did you mean stations"),
+        (lambda: CGLUBNF(hide=[]), RequestError, "known: late, stations, entries"),
         (lambda: CGLUBNF(width=0), RequestError, "width 0"),
         (lambda: CGLUBNF(depth="2"), RequestError, "depth '2': a whole number"),
         (lambda: built(CGLUBNF(residual="couple")), RequestError, "did you mean coupled"),
