@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from stgate.errors import ForecastError, RequestError, did_you_mean
-from stgate.forecast_schema import check_forecast, interval, levels_of, median, targets_of
+from stgate.forecast_schema import as_forecast, check_forecast, interval, levels_of, median, targets_of
 
 INK, TRUTH, MISSING = "#1f3a5f", "#111111", "#bbbbbb"
 
@@ -27,7 +28,7 @@ def fan(
     """A fan chart: median and central intervals of one node against lead time, with the truth where known.
 
     Args:
-        forecast: Of the forecast schema.
+        forecast: Of the forecast schema, or a reconstruction, which is drawn against time.
         node: Its label; the first when None.
         target: The variable; the first when None.
         init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
@@ -40,7 +41,7 @@ def fan(
         ForecastError: Not a forecast.
         RequestError: An unknown node, target, origin or member.
     """
-    check_forecast(forecast)
+    check_forecast(as_forecast(forecast))
     name, label = _target(forecast, target), _node(forecast, node)
     shown = _one_origin(forecast, name, init, member).sel(node=label)
     leads = _lead_values(shown)
@@ -57,6 +58,7 @@ def fan(
         axes.plot(leads, shown[f"{name}_truth"], color=TRUTH, lw=1, marker=".", ms=4, label="observed", clip_on=False)
     axes.set(xlabel=_lead_label(shown), ylabel=_quantity(shown, name))
     axes.set_title(_title(shown, f"node {label}"), loc="left")
+    _say_dates(axes, shown)
     axes.margins(x=0)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
@@ -69,7 +71,7 @@ def hovmoeller(
     """A space-time picture: truth, forecast mean and error over nodes and lead time.
 
     Args:
-        forecast: With truth.
+        forecast: With truth; or a reconstruction.
         target: The variable; the first when None.
         init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
         member: Its number, when the forecast has members.
@@ -81,12 +83,12 @@ def hovmoeller(
         ForecastError: Not a forecast, or without truth.
         RequestError: An unknown target, origin or member.
     """
-    check_forecast(forecast)
+    check_forecast(as_forecast(forecast))
     name = _target(forecast, target)
     if f"{name}_truth" not in forecast:
         raise ForecastError(f"`{name}_truth`: the forecast carries no truth; make it with backtest")
     shown = _one_origin(forecast, name, init, member)
-    truth, mean = (shown[v].transpose("node", "lead_time").values for v in (f"{name}_truth", f"{name}_mean"))
+    truth, mean = (shown[v].transpose("node", _along(shown)).values for v in (f"{name}_truth", f"{name}_mean"))
     both = np.concatenate([truth[np.isfinite(truth)], mean[np.isfinite(mean)]])
     if both.size == 0:
         raise ForecastError(f"`{name}`: all missing at this origin; choose another")
@@ -111,6 +113,7 @@ def hovmoeller(
     if exponent:
         label += f"   (1 Lyapunov time = {1 / exponent:.2f})"
     rows[-1].set_xlabel(label)
+    _say_dates(rows[-1], shown)
     figure.suptitle(_title(shown), x=0.01, ha="left")
     return figure
 
@@ -143,8 +146,8 @@ def _quantity(shown: xr.Dataset, name: str) -> str:
 
 def _title(shown: xr.Dataset, *more: str) -> str:
     member = [f"member {int(shown['member'])}"] if "member" in shown.coords else []
-    start = f"from {_time_text(shown['init_time'].values)}"
-    return ", ".join([str(shown.attrs.get("model", "forecast")), *more, *member, start])
+    start = [f"from {_time_text(shown['init_time'].values)}"] if "init_time" in shown.coords else ["reconstruction"]
+    return ", ".join([str(shown.attrs.get("model", "forecast")), *more, *member, *start])
 
 
 def _target(forecast: xr.Dataset, target: str | None) -> str:
@@ -172,6 +175,10 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
         forecast = forecast.isel(member=member)
     elif member:
         raise RequestError(f"member {member}: the forecast has no members; leave it out")
+    if "lead_time" not in forecast.dims:
+        if init is not None:
+            raise RequestError(f"init {init}: a reconstruction has no origins; leave it out")
+        return forecast
     count = forecast.sizes["init_time"]
     if init is None:
         whole = median(forecast, name).notnull().any("node").all("lead_time")
@@ -189,7 +196,22 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
         raise RequestError(f"init {init}: no origin at this time; they run from {first} to {last}") from error
 
 
+def _say_dates(axes: Axes, forecast: xr.Dataset) -> None:
+    """Dates along the horizontal axis no longer than they must be."""
+    if _along(forecast) == "time" and forecast["time"].dtype.kind == "M":
+        locator = AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def _along(forecast: xr.Dataset) -> str:
+    """What is drawn along the horizontal axis."""
+    return "lead_time" if "lead_time" in forecast.dims else "time"
+
+
 def _lead_values(forecast: xr.Dataset) -> np.ndarray:
+    if _along(forecast) == "time":
+        return np.asarray(forecast["time"].values)
     leads = forecast["lead_time"].values
     if leads.dtype.kind != "m":
         return np.asarray(leads)
@@ -197,6 +219,8 @@ def _lead_values(forecast: xr.Dataset) -> np.ndarray:
 
 
 def _lead_label(forecast: xr.Dataset) -> str:
+    if _along(forecast) == "time":
+        return "time" if forecast["time"].dtype.kind == "M" else "time (model time units)"
     leads = forecast["lead_time"].values
     if leads.dtype.kind != "m":
         return "lead time (model time units)"

@@ -177,3 +177,16 @@ def test_a_panel_is_not_mistaken_for_a_forecast(panel):
     for draw in (stgate.plot.fan, stgate.plot.hovmoeller):
         with pytest.raises(ForecastError, match="is this a panel"):
             draw(panel)
+
+
+@pytest.mark.parametrize("draw", [stgate.plot.fan, stgate.plot.hovmoeller])
+def test_a_reconstruction_is_drawn_against_time(draw):
+    time = np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]").astype("datetime64[ns]")
+    values = np.random.default_rng(0).standard_normal((10, 2))
+    variables = {"y_mean": (("time", "node"), values), "y_truth": (("time", "node"), values)}
+    variables["y"] = (("time", "node", "quantile"), values[..., None] + [-1.0, 0.0, 1.0])
+    filled = xr.Dataset(variables, {"time": time, "node": ["a", "b"], "quantile": [0.05, 0.5, 0.95]})
+    axes = draw(filled).axes
+    assert "time" in [a.get_xlabel() for a in axes]
+    with pytest.raises(RequestError, match="no origins"):
+        draw(filled, init=2)
