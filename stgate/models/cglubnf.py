@@ -120,7 +120,7 @@ class CGLUBNF(Forecaster):
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads}
         self.varying = varying
-        self._joined: tuple[Tensor, Sites, Sites] | None = None
+        self._joined: tuple[Tensor, Sites, Sites, Sites] | None = None
 
     # Building
 
@@ -271,25 +271,24 @@ class CGLUBNF(Forecaster):
         steps = ((batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step)[which]
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
-        sites, stations = self._sites(batch["static"])
+        sites, stations, among = self._sites(batch["static"])
         elapsed = (steps / ground.length).to(given)
         x = torch.cat([elapsed.unsqueeze(-1), sites.static[place], given[which, place]], -1)
-        seen, edges = self._seen(batch, lead, which, place) if spec.window > 1 else (x[:, :0], x[:, :0])
-        return FieldInputs(steps, x, place, sites, stations, seen, edges)
+        seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else x[:, :0]
+        return FieldInputs(steps, x, place, sites, stations, seen, among.edges)
 
-    def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and masks of what each row's place and its neighbours observed, and how these lie."""
+    def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
+        """Values and masks of what each row's place and those near it, (place, neighbour), observed."""
         targets = len(self.fitted_spec.targets)
         past = (batch["past"][..., :targets] - self.scaler.target_center) / self.scaler.target_scale
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
         if self.training:
             past = hidden(past, self.fitted_spec.horizon, self.hide)
-        around, edges = self._around(batch["static"])
-        among = torch.cat([torch.arange(len(around), device=around.device)[:, None], around], 1)[place]
+        among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
         values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
         mask = ~torch.isnan(values)
-        return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1), edges
+        return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1)
 
     # Places
 
@@ -297,18 +296,18 @@ class CGLUBNF(Forecaster):
         names = self.fitted_spec.places
         return Places.at(names, static[:, : len(names)].double().cpu().numpy())
 
-    def _sites(self, static: Tensor) -> tuple[Sites, Sites]:
-        """The places of a panel and the stations of training, each with the stations nearest to it."""
+    def _sites(self, static: Tensor) -> tuple[Sites, Sites, Sites]:
+        """The places of a panel with the nearest stations of training, these with theirs, and the places among them.
+
+        A panel has one set of places for all its batches, so the last one is kept.
+        """
         if self._joined is None or not torch.equal(self._joined[0], static):
             stations = self._join(self.ground.static, self.ground.static)
-            same = torch.equal(static, self.ground.static)
-            self._joined = static, stations if same else self._join(static, self.ground.static), stations
+            if torch.equal(static, self.ground.static):
+                self._joined = static, stations, stations, stations
+            else:
+                self._joined = static, self._join(static, self.ground.static), stations, self._join(static, static)
         return self._joined[1:]
-
-    def _around(self, static: Tensor) -> tuple[Tensor, Tensor]:
-        """The nodes of the panel that are nearest to each, (node, neighbour), and how they lie."""
-        sites = self._join(static, static)
-        return sites.near, sites.edges
 
     def _join(self, static: Tensor, stations: Tensor) -> Sites:
         """Places with the nearest of some stations, a station at the very place left out."""
