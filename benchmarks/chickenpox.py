@@ -60,6 +60,7 @@ PLACES = {
     "VESZPREM": (47.1, 17.85),
     "ZALA": (46.7, 16.85),
 }
+QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 YEAR = 52.1775
 """Weeks in one."""
 
@@ -84,16 +85,7 @@ def ours(hidden, year, counties):
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.005),
     )
     L.seed_everything(0, verbose=False)
-    L.Trainer(
-        max_epochs=60,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(model, data)
+    L.Trainer(max_epochs=60, gradient_clip_val=1.0, limit_val_batches=0, accelerator="cpu", **QUIET).fit(model, data)
     made = stgate.reconstruct(model.eval(), hidden, levels=[0.95], start=f"{year}-01-01", end=f"{year}-12-31")
     made = made.sel(node=counties)
     quantiles = (made["cases"].sel(quantile=q, method="nearest").values for q in (0.5, 0.025, 0.975))

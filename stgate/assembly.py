@@ -70,7 +70,7 @@ def assemble(
         **_times(model, panel, rows),
         "quantile": ("quantile", list(quantiles)),
     }
-    result = xr.Dataset(variables, coords, {**_attributes(model), **_kept(panel)})
+    result = xr.Dataset(variables, coords, {**attributes_of(model, "forecast", model.calibration), **_kept(panel)})
     return result if "member" in panel.dims else result.isel(member=0, drop=True)
 
 
@@ -96,11 +96,11 @@ def _sigmas(model: Forecaster, panel: xr.Dataset) -> dict[str, Any]:
     return {f"{name}_sigma": ("node", scales[:, i], attrs) for i, name in enumerate(model.fitted_spec.targets)}
 
 
-def _attributes(model: Forecaster) -> dict[str, str]:
-    calibration = model.calibration
+def attributes_of(model: Forecaster, what: str, calibration: dict[str, Any] | None = None) -> dict[str, str]:
+    """What a forecast or reconstruction says of the forecaster that made it, and of its calibration if it has any."""
     attrs = {
         "Conventions": "CF-1.11",
-        "title": f"{type(model).__name__} forecast of {', '.join(model.fitted_spec.targets)}",
+        "title": f"{type(model).__name__} {what} of {', '.join(model.fitted_spec.targets)}",
         "source": f"stgate {__version__}",
         "model": type(model).__name__,
         "inference": type(model.inference).__name__,

@@ -154,6 +154,8 @@ def _fit(
         raise RequestError("levels: give at least one, such as 0.9")
     quantiles_of(ordered)  # levels out of range are refused
     spec = model.fitted_spec
+    if spec.places and list(by) not in ([], ["missing"]):
+        raise RequestError(f"by {by[-1]!r}: a field takes panels with other nodes; calibrate it by missing only")
     found, since = _scored(model, windows, scores, ordered)  # (level or 1, case, lead, target), (case,)
     counts = (~np.isnan(found[0])).sum(0)
     kept = _supported(ordered, counts, spec.targets, drop=levels is None)

@@ -98,13 +98,14 @@ def hovmoeller(
     figure = Figure(figsize=(8, 7), layout="constrained")
     rows: Any = figure.subplots(3, 1, sharex=True, sharey=True)
     quantity = _quantity(shown, name)
+    what = "forecast" if _along(shown) == "lead_time" else "reconstruction"
     panels = (
         (truth, f"observed {quantity}", low, high, "viridis"),
-        (mean, f"forecast mean {quantity}", low, high, "viridis"),
+        (mean, f"{what} mean {quantity}", low, high, "viridis"),
     )
     for axes, (values, title, least, most, colours) in zip(
         rows,
-        (*panels, (mean - truth, "forecast minus observed (grey: missing)", -spread, spread, "RdBu_r")),
+        (*panels, (mean - truth, f"{what} minus observed (grey: missing)", -spread, spread, "RdBu_r")),
         strict=True,
     ):
         _image(axes, figure, leads, shown["node"].values, values, title, (least, most), colours)

@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate import __version__, store
+from stgate import store
+from stgate.assembly import attributes_of
 from stgate.calibrating import evaluating
 from stgate.data.history import History
 from stgate.errors import ForecastError, RequestError
@@ -61,6 +62,8 @@ def reconstruct(
     window = history.spec.window
     first = window - 1 if start is None else max(history.row(start, "start"), window - 1)
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
+    if start is not None and end is not None and last < history.row(start, "start"):
+        raise RequestError(f"the end {end} lies before the start {start}; exchange them")
     rows = np.arange(first, last + 1)
     if len(rows) == 0:
         raise ForecastError(f"no time up to {history.times[last]} has {window} steps of context; give more history")
@@ -111,17 +114,9 @@ def _assembled(
         attrs = {"units": spec.units.get(name, "")}
         variables[name] = ((*dims, "quantile"), shaped(joined["quantiles"][:, :, i]), attrs)
         for part in ("mean", "truth", *(p for p in PARTS if p in joined)):
-            variables[f"{name}_{part}"] = (dims, shaped(joined[part][:, :, i]), attrs)
+            said = {**attrs, "long_name": PARTS[part]} if part in PARTS else attrs
+            variables[f"{name}_{part}"] = (dims, shaped(joined[part][:, :, i]), said)
     coords = {n: c for n, c in frame.coords.items() if "time" not in c.dims}
     time = ("time", history.times[rows], frame["time"].attrs)
-    attrs = {
-        "Conventions": "CF-1.11",
-        "title": f"{type(model).__name__} reconstruction of {', '.join(spec.targets)}",
-        "source": f"stgate {__version__}",
-        "model": type(model).__name__,
-        "inference": type(model.inference).__name__,
-        "weights": model.fingerprint(),
-        "calibration": "none",
-        "history": store.history("reconstruct"),
-    }
+    attrs = {**attributes_of(model, "reconstruction"), "history": store.history("reconstruct")}
     return xr.Dataset(variables, {**coords, "time": time, "quantile": ("quantile", list(quantiles))}, attrs)

@@ -73,21 +73,19 @@ class Places:
             return cls(_on_sphere(lat, lon), None, True)
         return cls(np.asarray(values, np.float64), None, False)
 
-    def nearest_to(self, others: Self, k: int, *, themselves: bool) -> tuple[Ints, Floats]:
-        """The k nearest of these to each of other places, (other, k), nearest first, and their distances.
+    def nearest_to(self, others: Self, k: int) -> tuple[Ints, Floats]:
+        """The k nearest of these to each of other places, (other, k), and their distances, nearest first.
 
-        Args:
-            others: The places that look.
-            k: At most as many as there are.
-            themselves: Whether one at the very place counts; without, the first at no distance is left out.
+        One that stands at the very place is left out where there are others: what a place hears of its neighbours does
+        not depend on whether it is one of these itself.
         """
-        more = 0 if themselves else 1
-        straight, near = self.tree.query(others.points, list(range(1, min(k + more, len(self.points)) + 1)))
-        if not themselves:
+        count = len(self.points)
+        straight, near = self.tree.query(others.points, list(range(1, min(k + 1, count) + 1)))
+        if count > 1:
             here = straight[:, :1] <= 1e-9
-            shifted = [np.where(here, x[:, 1:], x[:, :-1]) for x in (straight, near)]
-            straight, near = shifted[0], shifted[1].astype(np.int64)
-        return near, self.lengths(straight)
+            k = min(k, count - 1)
+            straight, near = (np.where(here, x[:, 1:][:, :k], x[:, :k]) for x in (straight, near))
+        return near.astype(np.int64), self.lengths(straight)
 
     @property
     def tree(self) -> Any:  # noqa: ANN401 (a cKDTree, whose stubs know neither its box nor what a query returns)

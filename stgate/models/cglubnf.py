@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from stgate.data.fields import FieldData
 from stgate.data.modules import WindowData
-from stgate.data.places import Places
+from stgate.data.places import Places, nearest
 from stgate.data.windows import Batch
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
@@ -201,10 +201,9 @@ class CGLUBNF(Forecaster):
         ground.scale.copy_(torch.where(spread > 0, spread, 1.0))
         ground.start.copy_(times[start])
         ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
-        places = self._places(static.float())
-        _, distance = places.nearest_to(places, 1, themselves=False)
-        typical = float(distance[np.isfinite(distance)].mean()) if np.isfinite(distance).any() else 1.0
-        ground.typical.fill_(typical or 1.0)
+        if len(static) > 1:
+            _, distance = nearest(self._places(static), 1)
+            ground.typical.fill_(float(distance.mean()) or 1.0)
         self._joined = None
         constant = self._field.constant
         if constant is not None and isinstance(self.likelihood, Normal):
@@ -302,17 +301,22 @@ class CGLUBNF(Forecaster):
         A panel has one set of places for all its batches, so the last one is kept.
         """
         if self._joined is None or not torch.equal(self._joined[0], static):
-            stations = self._join(self.ground.static, self.ground.static)
+            stations = self._join(self.ground.static)
             if torch.equal(static, self.ground.static):
                 self._joined = static, stations, stations, stations
             else:
-                self._joined = static, self._join(static, self.ground.static), stations, self._join(static, static)
+                self._joined = static, self._join(static, self.ground.static), stations, self._join(static)
         return self._joined[1:]
 
-    def _join(self, static: Tensor, stations: Tensor) -> Sites:
-        """Places with the nearest of some stations, a station at the very place left out."""
-        others, count = self._places(stations), min(self.neighbours, max(len(stations) - 1, 1))
-        near, distance = others.nearest_to(self._places(static), count, themselves=len(stations) == 1)
+    def _join(self, static: Tensor, stations: Tensor | None = None) -> Sites:
+        """Places with the nearest of some stations, or of one another: then never themselves, even at one place."""
+        places = self._places(static)
+        if stations is None:
+            count, stations = min(self.neighbours, len(static) - 1), static
+            none = np.zeros((len(static), 0))
+            near, distance = nearest(places, count) if count else (none.astype(np.int64), none)
+        else:
+            near, distance = self._places(stations).nearest_to(places, self.neighbours)
         index = torch.from_numpy(np.ascontiguousarray(near)).long().to(static.device)
         far = (torch.from_numpy(np.ascontiguousarray(distance)).to(static) / self.ground.typical).unsqueeze(-1)
         own, theirs = ((s - self.ground.center) / self.ground.scale for s in (static, stations))
@@ -349,6 +353,7 @@ class Ground(nn.Module):
 
 
 PATTERNS = ("late", "stations", "entries")
+"""What training hides of the context, see `CGLUBNF`."""
 
 
 def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Tensor:

@@ -12,8 +12,7 @@ class GraphAttention(nn.Module):
 
     α = softmax over neighbours of a · LeakyReLU(T x_target + S x_source + E e), and Σ α (S x_source) + b.
 
-    Over k neighbours of each, gathered, this is two to four times faster than scattered messages, and equal to them
-    (torch_geometric.nn.GATv2Conv with the same weights, up to one bias).
+    Over k neighbours of each, gathered: equal to torch_geometric.nn.GATv2Conv with the same weights.
 
     Args:
         inputs: Size of x.

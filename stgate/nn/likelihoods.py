@@ -127,7 +127,7 @@ class StudentT(Likelihood):
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
         """See `Likelihood`."""
         spread = self.min_scale + softplus(raw[..., 1])
-        df = 2.01 + 10 * softplus(raw[..., 2])  # to begin with 9: light tails hardly teach how heavy they should be
+        df = 2.01 + 10 * softplus(raw[..., 2])  # to begin with about 9
         return distributions.StudentT(df, center + scale * raw[..., 0], scale * spread, validate_args=False)
 
 

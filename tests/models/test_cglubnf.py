@@ -238,6 +238,45 @@ def test_what_is_hidden_in_training_is_one_of_three_patterns():
     assert set(gone[late].sum(1)[:, 0].tolist()) == {1, 2, 3}
 
 
+@pytest.mark.parametrize("nodes", [["a"], ["a", "b"]])
+def test_the_entry_is_not_seen_through_a_twin_or_by_itself_alone(nodes):
+    """A lone node has no neighbours; of two at one place neither is its own."""
+    panel = panel_of(missing=0)
+    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    few = panel.sel(node=nodes)
+    few["lat"], few["lon"] = few["lat"] * 0 + 40.0, few["lon"] * 0 + 116.0
+    before = stgate.reconstruct(model, few)
+    for node in range(len(nodes)):
+        other = few.copy(deep=True)
+        other["y"][60, node] += 100.0
+        changed = (before["y_mean"] != stgate.reconstruct(model, other)["y_mean"]).sel(time=panel["time"][60])
+        assert changed.values.tolist() == [i != node for i in range(len(nodes))]
+
+
+def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
+    asked = []
+
+    def spy(past, horizon, patterns):
+        asked.append((horizon, list(patterns)))
+        return past
+
+    monkeypatch.setattr("stgate.models.cglubnf.hidden", spy)
+    data = make_data(context=4, horizon=2)
+    model = built(CGLUBNF(**SMALL, hide=["late"]), data)
+    batch = next(iter(data.train_dataloader()))
+    model.training_forward(batch)
+    assert not asked  # while it is evaluated, nothing is hidden
+    model.train().training_forward(batch)
+    assert asked == [(2, ["late"])]
+
+
+def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
+    data = make_data()
+    model = built(CGLUBNF(**SMALL), data)
+    with pytest.raises(RequestError, match="by 'node': a field takes panels with other nodes"):
+        stgate.calibrate(model, data, by=["missing", "node"])
+
+
 def test_a_field_can_be_taught_one_pattern_only():
     torch.manual_seed(0)
     gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"]))[..., 0]
@@ -371,6 +410,12 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
 def test_wrong_requests_are_refused_by_name(make_it, error, said):
     with pytest.raises(error, match=said):
         make_it()
+
+
+def test_a_span_that_ends_before_it_starts_is_refused():
+    model = built(CGLUBNF(**SMALL))
+    with pytest.raises(RequestError, match="exchange them"):
+        stgate.reconstruct(model, panel_of(), start="2020-01-04", end="2020-01-02")
 
 
 def test_too_little_history_for_the_context_is_refused():
