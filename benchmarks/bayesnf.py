@@ -35,6 +35,16 @@ LIKELIHOODS = {
     "NB": NegativeBinomial(),
     "ZINB": ZeroInflatedNegativeBinomial(),
 }
+SEASONAL = 2 * 14
+PLACE = 11 + SEASONAL
+ORDER = [
+    *(0, PLACE, PLACE + 1),
+    *range(1, 11),
+    *(PLACE + 2 + i + half for i in (0, 5) for half in (*range(5), *range(10, 15))),
+    *range(11, PLACE),
+    PLACE + 22,
+]
+"""The package's features among ours, which go by time, place and both: coordinates, Fourier, seasons, the product."""
 REFERENCE = """
 import sys
 import jax
@@ -93,7 +103,8 @@ def weights_of(model):
     made = {"log_scale_adjustment": own["features.log_units"], "logit_activation_weight": own["activation.logit"][0]}
     made |= {f"feature_inv_sp_scale{i}": scale for i, scale in enumerate(own["features.scales"])}
     for i, layer in enumerate(("layers.0.update", "layers.1.update", "out")):
-        made[f"Dense_{i}.kernel"], made[f"Dense_{i}.bias"] = own[f"{layer}.weight"].T, own[f"{layer}.bias"]
+        kernel = own[f"{layer}.weight"].T
+        made[f"Dense_{i}.kernel"], made[f"Dense_{i}.bias"] = kernel[ORDER] if i == 0 else kernel, own[f"{layer}.bias"]
         made["inv_sp_output_scale" if i == 2 else f"inv_sp_layer_scale{i}"] = own[f"{layer}.scale"]
     return made, own["constant"]
 
@@ -111,12 +122,12 @@ def compare(python, work, name):
             for key, w in model.network.network.named_parameters()
             if key != "constant"
         )
-    time = inputs.time.numpy()
+    time = inputs.time[inputs.which].numpy()
     constants = np.zeros(3, np.float32)
     constants[{"NORMAL": slice(0, 1), "NB": slice(1, 2), "ZINB": slice(1, 3)}[name]] = constant
     np.savez(
         work / "given.npz",
-        x=np.column_stack([time, inputs.x[:, 1:].numpy()]).astype("float32"),
+        x=np.column_stack([time, inputs.sites.static[inputs.place].numpy()]).astype("float32"),
         units=np.array([float(model.ground.length), 1.0, 1.0]),
         width=32,
         periods=np.array([30.0, 365.25]),

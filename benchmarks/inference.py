@@ -60,7 +60,7 @@ def ensemble_step(build, x):
 
     def step():
         optimizer.zero_grad()
-        loss = inference.mean_loss(network, lambda: network(x), lambda made: made.square().mean())
+        loss = inference.mean_loss(network, [x], network, lambda _, made: made.square().mean())
         inference.objective(loss, network, 1).backward()
         inference.clip_gradients(network, 1.0)
         optimizer.step()

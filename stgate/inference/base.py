@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.configured import Configured
 from stgate.inference.members import Members
 from stgate.inference.mixture import Mixture
+
+Piece = TypeVar("Piece")
 
 
 class Inference(Configured, ABC):
@@ -31,10 +35,16 @@ class Inference(Configured, ABC):
         """
 
     def mean_loss(
-        self, network: nn.Module, forecast: Callable[[], Distribution], loss: Callable[[Distribution], Tensor]
+        self,
+        network: nn.Module,
+        pieces: Sequence[Piece],
+        forecast: Callable[[Piece], Distribution],
+        loss: Callable[[Piece, Distribution], Tensor],
     ) -> Tensor:
-        """The mean of a loss over members, see `Members.mean_loss`."""
-        return network.mean_loss(forecast, loss) if isinstance(network, Members) else loss(forecast())
+        """The mean over members of the summed losses of a batch's pieces, see `Members.mean_loss`."""
+        if isinstance(network, Members):
+            return network.mean_loss(pieces, forecast, loss)
+        return torch.stack([loss(piece, forecast(piece)) for piece in pieces]).sum()
 
     def predictive(self, members: Distribution) -> Distribution:
         """What the members (member, ...) predict together: (...)."""

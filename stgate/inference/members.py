@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from stgate.errors import InferenceWarning, RequestError
 
 Weights = dict[str, Tensor]
 Forecast = TypeVar("Forecast")
+Piece = TypeVar("Piece")
 
 CACHED = 2**16
 """Numbers that a layer gives out for one member, up to which one pass for all pays on a processor: beyond it what all
@@ -52,39 +53,49 @@ class Members(nn.Module):
         """The sets of weights that are evaluated, (member, ...): here those of the members."""
         return self.weights()
 
-    def mean_loss(self, forecast: Callable[[], Forecast], loss: Callable[[Forecast], Tensor]) -> Tensor:
-        """The mean of a loss over members.
+    def mean_loss(
+        self,
+        pieces: Sequence[Piece],
+        forecast: Callable[[Piece], Forecast],
+        loss: Callable[[Piece, Forecast], Tensor],
+    ) -> Tensor:
+        """The mean over members of the summed losses of a batch's pieces.
 
-        Where they run one after another, each one's gradient is taken before the next one begins: what backward
-        passes need is kept of one member at a time.
+        Where members run one after another, the gradient of each one's loss of a piece is taken before the next begins:
+        what backward passes need is kept of one member and one piece at a time.
 
         Args:
+            pieces: Of the batch, one or more.
             forecast: Evaluates this module, once, in training.
-            loss: Of what `forecast` returns, the mean over the members in it.
+            loss: Of a piece and what `forecast` returns of it, the mean over the members in it.
         """
         if self.training not in self._together:  # found out by a forecast that leaves no trace
             held = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
             with torch.no_grad(), torch.random.fork_rng():
-                forecast()
+                forecast(pieces[0])
             for name, tensor in self.network.named_buffers():
                 tensor.copy_(held[name])
         if self._together[self.training]:
-            return loss(forecast())
+            return torch.stack([loss(piece, forecast(piece)) for piece in pieces]).sum()
         weights = self.drawn()
         learned = [name for name, stack in weights.items() if stack.requires_grad]
-        losses, gradients = [], []
+        losses: list[Tensor] = []
+        gradients: list[list[Tensor | None]] = []
         for own in _split({name: stack.detach() for name, stack in weights.items()}):
             self._alone = own | {name: own[name].requires_grad_() for name in learned}
+            gradients.append([None] * len(learned))
             try:
-                losses.append(loss(forecast()))
+                for piece in pieces:
+                    losses.append(loss(piece, forecast(piece)))
+                    made = torch.autograd.grad(losses[-1], [own[name] for name in learned], allow_unused=True)
+                    gradients[-1] = [_plus(*both) for both in zip(gradients[-1], made, strict=True)]
             finally:
                 self._alone = None
-            gradients.append(torch.autograd.grad(losses[-1], [own[name] for name in learned], allow_unused=True))
-        count = len(losses)
+        count = len(gradients)
         stacks = [None if part[0] is None else torch.stack(part) / count for part in zip(*gradients, strict=True)]
-        mean = torch.stack([x.detach() for x in losses]).mean()
-        made: Tensor = _Known.apply(mean, stacks, *(weights[name] for name in learned))  # type: ignore[no-untyped-call]
-        return made
+        mean = torch.stack([x.detach() for x in losses]).sum() / count
+        known: Tensor = _Known.apply(mean, stacks, *(weights[name] for name in learned))  # type: ignore[no-untyped-call]
+        return known
 
     def weights(self) -> Weights:
         """All that differs between members, by name: (member, ...)."""
@@ -146,6 +157,10 @@ class Members(nn.Module):
         factor = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (member,)
         for gradient in gradients:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _plus(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+    return more if total is None else total if more is None else total.add_(more)
 
 
 class _Known(torch.autograd.Function):

@@ -43,7 +43,7 @@ class BayesNF(CGLUBNF):
         width: int = 256,
         depth: int = 2,
         seasons: Mapping[str, int] | None = None,
-        degree: int = 5,
+        degree: int | Mapping[str, int] = 5,
         interactions: Sequence[Sequence[str]] = (),
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,

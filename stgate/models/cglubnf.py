@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
 from stgate.models.forecaster import Forecaster
 from stgate.nn.field import FieldInputs, FieldNetwork, Sites
+from stgate.nn.hiding import PATTERNS, hidden
 from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
 
@@ -29,6 +29,10 @@ SEASONS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 30.4375 
 """Periods by name, in seconds; month and year are means over leap years."""
 ROWS = 2**15
 """Rows that are evaluated at once outside of training."""
+
+HELD = 2**19
+"""Numbers that a layer gives out at once in training: what a backward pass needs of more is not kept in memory, nor is
+as much memory taken anew each time."""
 
 
 class CGLUBNF(Forecaster):
@@ -46,7 +50,8 @@ class CGLUBNF(Forecaster):
         depth: How many.
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
-        degree: Fourier degree of each coordinate: time, places, static and other covariates.
+        degree: Fourier degree of each coordinate: time, places, static and other covariates; or by names, with 5 for
+            those that are not named. That of time says how fast the field can change apart from its seasons.
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
         activation: Who shares the learned share of ELU, beside tanh: `shared` (all layers), `layer`, `channel`;
             `fixed` at a half.
@@ -84,7 +89,7 @@ class CGLUBNF(Forecaster):
         width: int = 128,
         depth: int = 2,
         seasons: Mapping[str, int] | None = None,
-        degree: int = 5,
+        degree: int | Mapping[str, int] = 5,
         interactions: Sequence[Sequence[str]] = (),
         activation: str = "layer",
         gate: bool = True,
@@ -103,18 +108,21 @@ class CGLUBNF(Forecaster):
         inference = inference or Ensemble(members=8, prior="logistic")
         self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
         super().__init__(likelihood, inference, "zero", optimizer, lr_scheduler)
-        check_counts(width=(width, 4), depth=(depth, 1), degree=(degree, 0), graph=(graph, 0))
+        check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
         check_counts(neighbours=(neighbours, 1), heads=(heads, 1))
         if graph % heads:
             raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
         if width % (4 * heads):
             raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
-        self.degree, self.interactions, self.neighbours = degree, [list(pair) for pair in interactions], neighbours
+        self.degree = dict(degree) if isinstance(degree, Mapping) else degree
+        for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
+            check_counts(degree=(value, 0))
+        self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
         self.hide = list(hide)
         for pattern in self.hide or [""]:
             if pattern not in PATTERNS:
                 raise RequestError(f"hide {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
-        self.hparams.update(seasons=self.seasons, interactions=self.interactions)
+        self.hparams.update(seasons=self.seasons, degree=self.degree, interactions=self.interactions)
         if "hide" in self.hparams:
             self.hparams.update(hide=self.hide)
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
@@ -130,22 +138,29 @@ class CGLUBNF(Forecaster):
         pairs = []
         for pair in self.interactions:
             for name in pair:
-                if name not in names:
-                    raise RequestError(f"interactions {name!r}: {did_you_mean(name, names)}")
+                _check_coordinate("interactions", name, names)
             pairs.append(tuple(names.index(name) for name in pair))
         outputs = self.likelihood.parameters * len(spec.targets)
         context = spec.window if spec.window > 1 else 0
-        features: dict[str, Any] = {"degrees": [self.degree] * len(names), "interactions": pairs}
+        features: dict[str, Any] = {"degrees": self._degrees(names), "interactions": pairs}
         features["seasons"] = self._seasons(spec)
         return FieldNetwork(
             features,
             static=len(spec.static_covariates),
+            covariates=len(spec.future_covariates),
             seen=2 * context * len(spec.targets),
             edge=2 + len(spec.places),
             outputs=outputs,
             varying=outputs if self.varying else len(spec.targets),
             **self.options,
         )
+
+    def _degrees(self, names: Sequence[str]) -> list[int]:
+        if not isinstance(self.degree, dict):
+            return [self.degree] * len(names)
+        for name in self.degree:
+            _check_coordinate("degree", name, names)
+        return [self.degree.get(name, 5) for name in names]
 
     def _seasons(self, spec: PanelSpec) -> list[tuple[float, int]]:
         """Periods in steps, and how many harmonics of each."""
@@ -244,6 +259,19 @@ class CGLUBNF(Forecaster):
         """(case, 1, 1, target)."""
         return self._now(batch).flatten(0, 1)[self._cases_of(batch)][:, None, None]
 
+    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """The times of a batch, as many together as a layer gives out `HELD` numbers for."""
+        count, same = len(batch["time"]), {"static": batch["static"]}
+        together = max(HELD // (self.options["width"] * len(batch["static"])), 1)
+        if together >= count:
+            return [(batch, 1.0)]
+        pieces = [
+            same | {name: value[first : first + together] for name, value in batch.items() if name not in same}
+            for first in range(0, count, together)
+        ]
+        cases = [int((~torch.isnan(self.training_target(piece))).sum()) for piece in pieces]
+        return [(piece, share / sum(cases)) for piece, share in zip(pieces, cases, strict=True)]
+
     def training_leads(self) -> int:
         """See `Forecaster`."""
         return self.fitted_spec.horizon
@@ -267,14 +295,13 @@ class CGLUBNF(Forecaster):
         spec, ground = self.fitted_spec, self.ground
         nodes, first = len(batch["static"]), len(spec.channels) - len(spec.future_covariates)
         which, place = rows // nodes, rows % nodes
-        steps = ((batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step)[which]
+        steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
         sites, stations, among = self._sites(batch["static"])
-        elapsed = (steps / ground.length).to(given)
-        x = torch.cat([elapsed.unsqueeze(-1), sites.static[place], given[which, place]], -1)
-        seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else x[:, :0]
-        return FieldInputs(steps, x, place, sites, stations, seen, among.edges)
+        elapsed = (steps / ground.length).to(given).unsqueeze(-1)
+        seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]
+        return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
 
     def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
         """Values and masks of what each row's place and those near it, (place, neighbour), observed."""
@@ -352,19 +379,6 @@ class Ground(nn.Module):
         self.register_buffer("typical", torch.ones(()))
 
 
-PATTERNS = ("late", "stations", "entries")
-"""What training hides of the context, see `CGLUBNF`."""
-
-
-def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Tensor:
-    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns."""
-    size, lags, nodes, _ = past.shape
-    kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
-    kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
-    age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
-    late = age < torch.randint(1, horizon + 1, (size, 1, 1), device=past.device)
-    share = torch.rand((size, 1, 1), device=past.device)
-    nowhere = torch.rand((size, 1, nodes), device=past.device) < share
-    some = torch.rand((size, lags, nodes), device=past.device) < share
-    gone = torch.where(kind == 0, late, torch.where(kind == 1, nowhere, some))
-    return past.masked_fill(gone.unsqueeze(-1), math.nan)
+def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise RequestError(f"{option} {name!r}: {did_you_mean(name, names)}")

@@ -28,6 +28,7 @@ from stgate.inference.mixture import Mixture
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
+from stgate.models.memory import keep_what_is_freed
 from stgate.models.parts import FAMILIES, check_part
 from stgate.models.schedule import one_cycle
 from stgate.nn.fills import Climatology, check_fill, make_fill
@@ -212,6 +213,7 @@ class Forecaster(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Fix the seed that, with the step, gives each batch its random state."""
         self.calibration = None  # of other weights
+        keep_what_is_freed()
         data = getattr(self.trainer, "datamodule", None)
         assert isinstance(data, WindowData)  # `setup` has made sure
         last = max(data.parts.train[1], data.parts.validation[1]) - 1
@@ -231,13 +233,13 @@ class Forecaster(L.LightningModule, ABC):
             TrainingError: It is not finite.
         """
 
-        def forecast() -> Distribution:
-            return self.training_forward(batch)
+        def forecast(piece: tuple[Batch, float]) -> Distribution:
+            return self.training_forward(piece[0])
 
-        def loss(members: Distribution) -> Tensor:
-            return self._step(self.training_target(batch), "train", members)
+        def loss(piece: tuple[Batch, float], members: Distribution) -> Tensor:
+            return piece[1] * self._step(self.training_target(piece[0]), "train", members)
 
-        mean = self.inference.mean_loss(self.built, forecast, loss)
+        mean = self.inference.mean_loss(self.built, self.training_pieces(batch), forecast, loss)
         if not torch.isfinite(mean):
             raise TrainingError(
                 f"the training loss is {mean.item():g} at step {self.global_step}: lower the learning rate, or clip "
@@ -323,6 +325,10 @@ class Forecaster(L.LightningModule, ABC):
                 if self.fitted_spec.time == "model":
                     self._log(stage, "vpt", target, forecast, self.scaler.node_scale, self.fitted_spec.step)
         return torch.where(seen, losses, 0.0).sum() / seen.sum().clamp(min=1)
+
+    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """Parts of a batch that are evaluated one after another, with their shares of its loss; here it is in one."""
+        return [(batch, 1.0)]
 
     def training_leads(self) -> int:
         """How many leads the loss counts; all of them unless a subclass says otherwise."""

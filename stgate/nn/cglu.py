@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu, linear, softplus
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear, softplus
 
 from stgate.errors import RequestError, did_you_mean
+from stgate.nn.factored import Factored
 from stgate.nn.gates import GATES, make_gate
 
 ACTIVATIONS = ("shared", "layer", "channel", "fixed")
@@ -29,9 +33,50 @@ class MixedActivation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(..., channel) -> (..., channel)."""
-        share = 0.5 if self.logit is None else torch.sigmoid(self.logit)
-        squashed = torch.tanh(z)
-        return squashed + share * (elu(z) - squashed)
+        share = torch.full_like(z[..., :1], 0.5).flatten()[:1] if self.logit is None else torch.sigmoid(self.logit)
+        made: Tensor = _Mixed.apply(z, share)[0]  # type: ignore[no-untyped-call]
+        return made
+
+
+class _Mixed(torch.autograd.Function):
+    """w ELU(z) + (1 - w) tanh(z), in few passes over memory.
+
+    tanh(z) is 2 σ(2z) - 1; ELU(z) is max(z, 0) + f - 1, where f = exp(min(z, 0)) is its slope too.
+    """
+
+    @staticmethod
+    def forward(z: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is asked for, its slope, and ELU(z) - tanh(z); the share is (1,), (channel,), or as z is."""
+        squashed, falls = (2.0 * z).sigmoid_(), z.clamp(max=0.0).exp_()
+        apart = z.clamp(min=0.0).add_(falls).sub_(squashed, alpha=2.0)
+        made = (share * apart).add_(squashed, alpha=2.0).sub_(1.0)
+        slope = squashed.addcmul_(squashed, squashed, value=-1.0).mul_(4.0 * (1.0 - share)).addcmul_(falls, share)
+        return made, slope, apart
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+        """Keep what the backward pass needs."""
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs[1], *output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+        """By z and by the share."""
+        if outer is None:
+            return None, None
+        share, slope, apart = ctx.saved_tensors
+        by_share = (outer * apart).sum_to_size(share.shape) if ctx.needs_input_grad[1] else None
+        return outer * slope, by_share
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], z: Tensor, share: Tensor) -> Any:  # noqa: ANN401
+        """Members beside one another: z (member, …, channel), the share (member, 1, …, its own)."""
+        z = z.movedim(in_dims[0], 0) if in_dims[0] is not None else z.expand(info.batch_size, *z.shape)
+        share = share.movedim(in_dims[1], 0) if in_dims[1] is not None else share.expand(info.batch_size, *share.shape)
+        share = share.reshape(len(share), *[1] * (z.dim() - share.dim()), *share.shape[1:])
+        return _Mixed.apply(z, share), (0, 0, 0)  # type: ignore[no-untyped-call]
 
 
 class UnitLinear(nn.Module):
@@ -54,14 +99,12 @@ class UnitLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.scale = nn.Parameter(torch.zeros(())) if scaled else None
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor | Factored) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         # The factors go with the weights: there are fewer of them than rows.
-        shrink = self.weight.shape[1] ** -0.5
-        if self.scale is None:
-            return linear(h, shrink * self.weight, self.bias)
-        factor = softplus(self.scale)
-        return linear(h, (factor * shrink) * self.weight, factor * self.bias)
+        weight, factor = self.weight * self.weight.shape[1] ** -0.5, 1.0 if self.scale is None else softplus(self.scale)
+        weight, bias = factor * weight, factor * self.bias
+        return h.mapped(weight, bias) if isinstance(h, Factored) else linear(h, weight, bias)
 
 
 class ChannelGatedUnit(nn.Module):
@@ -98,7 +141,7 @@ class ChannelGatedUnit(nn.Module):
                 if weight.dim() > 1 and weight.abs().sum() > 0:  # of order one, as all weights here
                     nn.init.trunc_normal_(weight, a=-2.0, b=2.0)
 
-    def forward(self, h: Tensor, shared: nn.Module | None = None) -> Tensor:
+    def forward(self, h: Tensor | Factored, shared: nn.Module | None = None) -> Tensor:
         """(..., inputs) -> (..., width); `shared` is the activation of a unit that has none of its own."""
         activation = self.activation or shared
         assert activation is not None
@@ -107,7 +150,8 @@ class ChannelGatedUnit(nn.Module):
             made = made * torch.sigmoid(self.gate(h))
         if self.residual is None:
             return made
-        skip = h if self.skip is None else self.skip(h)
+        dense = h.rows() if isinstance(h, Factored) and self.skip is None else h
+        skip: Any = dense if self.skip is None else self.skip(dense)
         context = torch.cat([skip, made], -1) * (2 * made.shape[-1]) ** -0.5
         joined: Tensor = self.residual(skip, made, context)
         return joined

@@ -35,9 +35,11 @@ class FieldInputs:
     """What a field sees, standardised, no NaN anywhere.
 
     Attributes:
-        time: (row,), float64, steps since the training part began.
-        x: (row, coordinate): time in units of the training part's length, then place, static and other covariates.
+        time: (time,), float64, steps since the training part began.
+        elapsed: (time, 1), the same in units of the training part's length.
+        which: (row,), the time of each row.
         place: (row,), which of the places each row is at.
+        covariates: (row, covariate).
         sites: The places, and the stations of training that are nearest to each.
         stations: These stations, and those that are nearest to each of them.
         seen: (row, 1 + neighbour, 2 * lag * target), values and masks of what the place itself and its neighbours
@@ -46,8 +48,10 @@ class FieldInputs:
     """
 
     time: Tensor
-    x: Tensor
+    elapsed: Tensor
+    which: Tensor
     place: Tensor
+    covariates: Tensor
     sites: Sites
     stations: Sites
     seen: Tensor
@@ -58,8 +62,9 @@ class FieldNetwork(nn.Module):
     """Fourier features, a graph encoder and context, then channel gated learning units and a linear read-out.
 
     Args:
-        features: Arguments of `FieldFeatures`, without `more`.
+        features: Degrees, seasons and interactions, see `FieldFeatures`.
         static: Size of a place's description.
+        covariates: How many there are at each time and place.
         seen: Size of what one station observed; 0 without context.
         edge: Size of an edge's description.
         outputs: Locations, then other numbers, of each row.
@@ -78,6 +83,7 @@ class FieldNetwork(nn.Module):
         features: dict[str, Any],
         *,
         static: int,
+        covariates: int,
         seen: int,
         edge: int,
         outputs: int,
@@ -93,9 +99,8 @@ class FieldNetwork(nn.Module):
         super().__init__()
         self.graph = StationEncoder(static, graph, edge, heads) if graph else None
         self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
-        more = [graph, width // 4 if seen else 0]
-        coordinates = len(features["degrees"])
-        self.features = FieldFeatures(coordinates, more=more, **features)
+        more = (graph, width // 4 if seen else 0)
+        self.features = FieldFeatures(static, covariates, more=more, **features)
         self.activation = MixedActivation(1) if activation == "shared" else None
         sizes = [self.features.size, *[width] * depth]
         self.layers = nn.ModuleList(
@@ -108,14 +113,10 @@ class FieldNetwork(nn.Module):
 
     def forward(self, given: FieldInputs) -> Tensor:
         """(row, output)."""
-        more: list[Tensor] = []
-        if self.graph is not None:
-            more.append(self.graph(given.sites, given.stations)[given.place])
-        context = None
-        if self.context is not None:
-            context = self.context(given.seen, given.seen_edges[given.place])
-            more.append(context)
-        h = self.features(given.time, given.x, *more)
+        around = None if self.graph is None else self.graph(given.sites, given.stations)
+        context = None if self.context is None else self.context(given.seen, given.seen_edges[given.place])
+        x = given.elapsed, given.sites.static, given.covariates
+        h = self.features(given.time, x, given.which, given.place, around, context)
         for layer in self.layers:
             h = layer(h, self.activation)
         made: Tensor = self.out(h)

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from stgate.errors import RequestError
+from stgate.nn.factored import Factored
+
+KINDS = TIME, PLACE, ROW = range(3)
+"""What a feature belongs to."""
 
 Seasons = Sequence[tuple[float, int]]
 """Periods, in steps of time, and how many harmonics of each."""
@@ -19,15 +23,16 @@ class FieldFeatures(nn.Module):
     """Of time and coordinates x in groups, each multiplied by a learned positive scale.
 
     The groups: x itself, in learned units; cos and sin of 2π 2^k x, k = 0, 1, …, of each coordinate, divided by k + 1;
-    cos and sin of the seasons' harmonics h, divided by h; products of pairs of coordinates. A further group that is
-    given goes along with them.
+    cos and sin of the seasons' harmonics h, divided by h; products of pairs of coordinates. A further group of each
+    place and one of each row can be given to go along with them.
 
     Args:
-        coordinates: Size of x, time being the first.
-        degrees: Fourier degree of each coordinate; 0 for none.
+        places: Coordinates of x that belong to the place; the first one of all is time.
+        others: Coordinates that change with both.
+        degrees: Fourier degree of each coordinate, 1 + places + others; 0 for none.
         seasons: See `Seasons`; frequencies that stand twice are taken once.
         interactions: Pairs of coordinates.
-        more: Sizes of groups that `forward` is given.
+        more: Sizes of the groups that `forward` is given.
 
     Raises:
         RequestError: A degree for each coordinate lacks, a pair names none, or a harmonic is faster than two steps.
@@ -38,68 +43,100 @@ class FieldFeatures(nn.Module):
     """
 
     frequencies: Tensor
-    harmonics: Tensor
 
     def __init__(
         self,
-        coordinates: int,
+        places: int,
+        others: int,
         degrees: Sequence[int],
         seasons: Seasons = (),
         interactions: Sequence[tuple[int, int]] = (),
-        more: Sequence[int] = (),
+        more: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
+        self.kinds = [TIME, *[PLACE] * places, *[ROW] * others]
+        coordinates = len(self.kinds)
         if len(degrees) != coordinates or any(degree < 0 for degree in degrees):
             raise RequestError(f"degrees {list(degrees)}: one for each of {coordinates} coordinates, 0 or more")
         for pair in interactions:
             if len(pair) != 2 or not all(0 <= i < coordinates for i in pair):
                 raise RequestError(f"interactions {tuple(pair)}: two of the coordinates 0 to {coordinates - 1}")
-        self.degrees, self.interactions = tuple(degrees), tuple((a, b) for a, b in interactions)
+        self.interactions = tuple((a, b) for a, b in interactions)
         frequencies, harmonics = _frequencies(seasons)
         self.register_buffer("frequencies", frequencies)
-        self.register_buffer("harmonics", harmonics)
-        sizes = [coordinates, *(2 * degree for degree in degrees), 2 * len(frequencies), len(self.interactions), *more]
-        self.size = sum(sizes)
+        # Of each kind's features: the group, and what is divided by.
+        columns: list[list[tuple[int, int]]] = [[(0, 1)] * self.kinds.count(kind) for kind in KINDS]
+        groups = 1
+        for kind in KINDS:
+            octaves: list[tuple[int, int, int]] = []  # coordinate, octave, group
+            for i, degree in enumerate(d for k, d in zip(self.kinds, degrees, strict=True) if k == kind):
+                octaves += [(i, octave, groups) for octave in range(degree)]
+                groups += degree > 0
+            columns[kind] += 2 * [(group, octave + 1) for _, octave, group in octaves]
+            turns = torch.zeros(self.kinds.count(kind), len(octaves))
+            for feature, (i, octave, _) in enumerate(octaves):
+                turns[i, feature] = 2 * math.pi * 2**octave
+            self.register_buffer(f"turns{kind}", turns)
+        further = [(TIME, 2 * harmonics), (ROW, [1] * len(interactions)), (PLACE, [1] * more[0]), (ROW, [1] * more[1])]
+        for kind, divisors in further:
+            columns[kind] += [(groups, divisor) for divisor in divisors]
+            groups += len(divisors) > 0
+        for kind in KINDS:
+            self.register_buffer(f"group{kind}", torch.tensor([group for group, _ in columns[kind]], dtype=torch.long))
+            self.register_buffer(f"divisor{kind}", torch.tensor([float(divisor) for _, divisor in columns[kind]]))
+        self.size = sum(map(len, columns))
         self.log_units = nn.Parameter(torch.zeros(coordinates))
-        self.scales = nn.Parameter(torch.zeros(sum(size > 0 for size in sizes)))
+        self.scales = nn.Parameter(torch.zeros(groups))
 
-    def forward(self, time: Tensor, x: Tensor, *more: Tensor) -> Tensor:
-        """The features.
+    def forward(
+        self,
+        time: Tensor,
+        x: tuple[Tensor, Tensor, Tensor],
+        which: Tensor,
+        place: Tensor,
+        of_place: Tensor | None = None,
+        of_row: Tensor | None = None,
+    ) -> Factored:
+        """The features, in each part in the order of the groups.
 
         Args:
-            time: (row,), in steps since the start, float64: phases of fast seasons need its digits.
-            x: (row, coordinate), the first being time in units of the training part's length.
-            more: Further groups, (row, ...).
+            time: (time,), in steps since the start, float64: phases of fast seasons need its digits.
+            x: Coordinates of each time (time, 1), in units of the training part's length; place (place, places); and
+                row (row, others).
+            which: (row,), the time of each row.
+            place: (row,), its place.
+            of_place: A further group, (place, …).
+            of_row: A further group, (row, …).
 
         Returns:
-            (row, feature).
+            (row, feature), in parts of times, places and rows.
         """
-        x = x / self.log_units.exp()
-        groups = [x, *(_fourier(x[:, i], degree) for i, degree in enumerate(self.degrees) if degree)]
+        units = torch.split(self.log_units.exp(), [part.shape[-1] for part in x])
+        scaled = [part / own for part, own in zip(x, units, strict=True)]
+        made = [[part] for part in scaled]
+        for kind in KINDS:
+            turns = self.get_buffer(f"turns{kind}")
+            if turns.shape[-1]:
+                angles = scaled[kind] @ turns
+                made[kind] += [angles.cos(), angles.sin()]
         if len(self.frequencies):
-            groups.append(self._seasons(time).to(x))
+            turned = time.unsqueeze(-1) * self.frequencies
+            angles = (2 * math.pi * (turned - turned.floor())).to(scaled[TIME])
+            made[TIME] += [angles.cos(), angles.sin()]
+        indices = [which, place, None]
         if self.interactions:
-            first, second = zip(*self.interactions, strict=True)
-            groups.append(x[:, list(first)] * x[:, list(second)])
-        groups += [group for group in more if group.shape[-1]]
-        scaled = (softplus(scale) * group for scale, group in zip(self.scales.unbind(), groups, strict=True))
-        return torch.cat(list(scaled), -1)
-
-    def _seasons(self, time: Tensor) -> Tensor:
-        turns = time.unsqueeze(-1) * self.frequencies
-        angles = 2 * math.pi * (turns - turns.floor()).float()
-        divisor = self.harmonics.float()
-        return torch.cat([angles.cos() / divisor, angles.sin() / divisor], -1)
+            columns = [(kind, column) for kind in KINDS for column in scaled[kind].unbind(-1)]
+            at_rows = [column if kind == ROW else column[indices[kind]] for kind, column in columns]
+            made[ROW].append(torch.stack([at_rows[i] * at_rows[j] for i, j in self.interactions], -1))
+        for kind, group in ((PLACE, of_place), (ROW, of_row)):
+            if group is not None:
+                made[kind].append(group)
+        scales = softplus(self.scales)
+        factors = [scales[self.get_buffer(f"group{kind}")] / self.get_buffer(f"divisor{kind}") for kind in KINDS]
+        return Factored([torch.cat(p, -1) * factor for p, factor in zip(made, factors, strict=True)], indices)
 
 
-def _fourier(x: Tensor, degree: int) -> Tensor:
-    """(row,) -> (row, 2 * degree)."""
-    octave = torch.arange(degree, device=x.device)
-    angles = 2 * math.pi * x.unsqueeze(-1) * 2.0**octave
-    return torch.cat([angles.cos() / (octave + 1), angles.sin() / (octave + 1)], -1)
-
-
-def _frequencies(seasons: Seasons) -> tuple[Tensor, Tensor]:
+def _frequencies(seasons: Seasons) -> tuple[Tensor, list[int]]:
     """Frequencies a step and their harmonics, each frequency once."""
     found: dict[float, int] = {}
     for period, count in seasons:
@@ -109,4 +146,4 @@ def _frequencies(seasons: Seasons) -> tuple[Tensor, Tensor]:
             )
         for harmonic in range(1, count + 1):
             found.setdefault(harmonic / period, harmonic)
-    return torch.tensor(list(found), dtype=torch.float64), torch.tensor(list(found.values()), dtype=torch.float64)
+    return torch.tensor(list(found), dtype=torch.float64), list(found.values())

@@ -155,7 +155,7 @@ def test_members_that_take_turns_have_the_gradients_and_the_loss_of_all_at_once(
     """Each one's gradient is taken before the next begins, so that no graph but one is ever kept."""
     x = torch.randn(9, 3)
     turns, once = together(build, 3, vectorized=False), together(build, 3)
-    loss = turns.mean_loss(lambda: turns(x), lambda made: made.square().mean())
+    loss = turns.mean_loss([x], turns, lambda _, made: made.square().mean())
     (2 * loss).backward()
     expected = once(x).square().mean()
     (2 * expected).backward()

@@ -15,8 +15,8 @@ from stgate.data import FieldData, WindowData
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
-from stgate.models.cglubnf import hidden
 from stgate.nn import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
+from stgate.nn.hiding import hidden
 
 NODES = tuple("abcdef")
 LEVELS = [0.5, 0.9]
@@ -66,14 +66,14 @@ def by_hand(weights, member, time, covariates, periods):
             if h / period not in frequencies:
                 frequencies.append(h / period)
                 harmonics.append(h)
-    angles = 2 * np.pi * time[:, None] * np.array(frequencies)
-    groups = [xs]
-    for i in range(xs.shape[1]):
-        z = 2 * np.pi * xs[:, i : i + 1] * 2.0 ** np.arange(5)
-        groups.append(np.hstack([np.cos(z), np.sin(z)]) / np.tile(np.arange(5) + 1, 2))
-    groups.append(np.hstack([np.cos(angles), np.sin(angles)]) / np.tile(harmonics, 2))
-    groups.append(xs[:, [0]] * xs[:, [1]])
-    h = np.hstack([softplus(s) * g for s, g in zip(w["features.scales"], groups, strict=True)])
+    angles, scale = 2 * np.pi * time[:, None] * np.array(frequencies), softplus(w["features.scales"])
+    octaves = [2 * np.pi * xs[:, i : i + 1] * 2.0 ** np.arange(5) for i in range(xs.shape[1])]
+    waves = [[scale[i + 1] * f(z) / (np.arange(5) + 1) for f in (np.cos, np.sin)] for i, z in enumerate(octaves)]
+    seasons = scale[-2] * np.hstack([np.cos(angles), np.sin(angles)]) / np.tile(harmonics, 2)
+    # By what they belong to: time, then place (here without the first coordinate), then both.
+    of_time = [scale[0] * xs[:, :1], *waves[0], seasons]
+    of_place = [scale[0] * xs[:, 1:], *(wave[0] for wave in waves[1:]), *(wave[1] for wave in waves[1:])]
+    h = np.hstack([*of_time, *of_place, scale[-1] * xs[:, [0]] * xs[:, [1]]])
     share = sigmoid(w["activation.logit"])
     for layer in ("layers.0.update", "layers.1.update"):
         z = softplus(w[f"{layer}.scale"]) * (h / np.sqrt(h.shape[1]) @ w[f"{layer}.weight"].T + w[f"{layer}.bias"])
@@ -152,6 +152,15 @@ def negative_binomial(mean, shape, y):
     r = 1 / shape
     gammaln = np.vectorize(math.lgamma)
     return gammaln(y + r) - gammaln(r) - gammaln(y + 1) + r * np.log(r / (r + mean)) + y * np.log(mean / (r + mean))
+
+
+def test_the_fourier_degree_is_one_number_or_named_by_coordinate():
+    features = [built(BayesNF(8, degree=degree)).network.network.features for degree in (3, {"time": 8, "lat": 0})]
+    assert [[f.get_buffer(f"turns{kind}").shape[-1] for kind in (0, 1)] for f in features] == [[3, 6], [8, 5]]
+    with pytest.raises(RequestError, match="degree 'tiem'"):
+        built(BayesNF(8, degree={"tiem": 3}))
+    with pytest.raises(RequestError, match="degree -1"):
+        BayesNF(8, degree={"time": -1})
 
 
 def test_bayesnf_starts_where_the_published_model_does():

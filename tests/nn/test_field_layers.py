@@ -7,42 +7,60 @@ from torch.nn.functional import elu, softplus
 
 from stgate.errors import RequestError
 from stgate.nn.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
+from stgate.nn.factored import Factored
 from stgate.nn.fourier import FieldFeatures
 from stgate.nn.gates import GATES
 from stgate.nn.graph_attention import GraphAttention
 
 
 def test_features_are_those_of_the_notes():
-    features = FieldFeatures(2, [2, 0], [(12.0, 2), (6.0, 1), (4.0, 2)], [(0, 1)], more=[1])
+    features = FieldFeatures(1, 1, [2, 0, 1], [(12.0, 2), (6.0, 1), (4.0, 2)], [(0, 1)], more=(1, 2))
     with torch.no_grad():
-        features.log_units.copy_(torch.tensor([0.3, -0.2]))
-        features.scales.copy_(torch.tensor([0.1, 0.5, -0.4, 1.0, 0.0]))
+        features.log_units.copy_(torch.tensor([0.3, -0.2, 0.1]))
+        features.scales.copy_(torch.tensor([0.1, 0.5, -0.4, 1.0, 0.0, 0.7, -0.3]))
     time = torch.tensor([0.0, 5.0, 17.0], dtype=torch.float64)
-    x = torch.tensor([[0.0, 0.4], [0.2, -1.0], [0.7, 2.0]])
-    more = torch.tensor([[1.0], [2.0], [3.0]])
-    made = features(time, x, more)
-    t, xs = time.numpy(), x.numpy() / np.exp([0.3, -0.2])
+    which, place = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 1, 1])
+    x = torch.tensor([[0.0], [0.2], [0.7]]), torch.tensor([[0.4], [-1.0]]), torch.randn(4, 1)
+    of_place, of_row = torch.tensor([[1.0], [2.0]]), torch.randn(4, 2)
+    made = features(time, x, which, place, of_place, of_row).rows()
+    joined = np.column_stack([x[0].numpy()[which], x[1].numpy()[place], x[2].numpy()])
+    t, xs = time.numpy()[which], joined / np.exp([0.3, -0.2, 0.1])
     # 2/12 and 1/6 are one frequency: the first counts, with its harmonic; 2/4 is the fastest there is.
     frequencies, harmonics = np.array([1 / 12, 2 / 12, 1 / 4, 2 / 4]), np.array([1, 2, 1, 2])
     angles = 2 * np.pi * t[:, None] * frequencies
     octaves = 2 * np.pi * xs[:, :1] * 2.0 ** np.arange(2)
-    groups = [
-        xs,
-        np.hstack([np.cos(octaves), np.sin(octaves)]) / np.array([1, 2, 1, 2]),
-        np.hstack([np.cos(angles) / harmonics, np.sin(angles) / harmonics]),
-        xs[:, :1] * xs[:, 1:],
-        more.numpy(),
+    groups = [  # by what they belong to: time, place, row
+        (0, xs[:, :1]),
+        (1, np.hstack([np.cos(octaves), np.sin(octaves)]) / np.array([1, 2, 1, 2])),
+        (3, np.hstack([np.cos(angles) / harmonics, np.sin(angles) / harmonics])),
+        (0, xs[:, 1:2]),
+        (5, of_place.numpy()[place]),
+        (0, xs[:, 2:]),
+        (2, np.hstack([np.cos(2 * np.pi * xs[:, 2:]), np.sin(2 * np.pi * xs[:, 2:])])),
+        (4, xs[:, :1] * xs[:, 1:2]),
+        (6, of_row.numpy()),
     ]
-    scales = np.log1p(np.exp([0.1, 0.5, -0.4, 1.0, 0.0]))
-    expected = np.hstack([scale * group for scale, group in zip(scales, groups, strict=True)])
+    scales = np.log1p(np.exp(features.scales.detach().numpy()))
+    expected = np.hstack([scales[i] * group for i, group in groups])
     assert features.size == expected.shape[1]
     np.testing.assert_allclose(made.detach(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_linear_map_of_shared_parts_is_that_of_the_rows():
+    torch.manual_seed(0)
+    which, place = torch.randint(3, (40,)), torch.randint(60, (40,))  # fewer times than rows, more places
+    h = Factored([torch.randn(3, 2), torch.randn(60, 4), torch.randn(40, 1)], [which, place, None])
+    layer = UnitLinear(7, 5)
+    torch.testing.assert_close(layer(h), layer(h.rows()))
+    unit = ChannelGatedUnit(7, 7, "layer", gate=True, residual="coupled")
+    torch.testing.assert_close(unit(h), unit(h.rows()))
+
+
 def test_a_season_keeps_its_phase_over_millions_of_steps():
-    features = FieldFeatures(1, [0], [(24.0, 1)])
+    features = FieldFeatures(0, 0, [0], [(24.0, 1)])
     day = torch.arange(24, dtype=torch.float64)
-    early, late = (features(start + day, torch.zeros(24, 1)) for start in (0.0, 24.0 * 1_000_000))
+    x, own = (torch.zeros(24, 1), torch.zeros(1, 0), torch.zeros(24, 0)), torch.arange(24)
+    early, late = (features(start + day, x, own, 0 * own).rows() for start in (0.0, 24.0 * 1_000_000))
     torch.testing.assert_close(early, late)
 
 
@@ -57,7 +75,7 @@ def test_a_season_keeps_its_phase_over_millions_of_steps():
 )
 def test_features_out_of_range_are_refused(options, said):
     with pytest.raises(RequestError, match=said):
-        FieldFeatures(**({"coordinates": 2, "degrees": [1, 1]} | options))
+        FieldFeatures(**({"places": 1, "others": 0, "degrees": [1, 1]} | options))
 
 
 def test_the_activation_goes_from_tanh_to_elu():
@@ -69,6 +87,30 @@ def test_the_activation_goes_from_tanh_to_elu():
         torch.testing.assert_close(mixed(z), expected)
     torch.testing.assert_close(MixedActivation(0)(z), (torch.tanh(z) + elu(z)) / 2)
     assert not list(MixedActivation(0).parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_the_activation_has_its_gradients_alone_and_of_many_members_at_once(channels):
+    torch.manual_seed(0)
+    mixed, z = MixedActivation(channels).double(), torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        mixed.logit.normal_()
+
+    def plain(z, logit):
+        share = torch.sigmoid(logit)
+        return share * elu(z) + (1 - share) * torch.tanh(z)
+
+    def through(z, logit):
+        return torch.func.functional_call(mixed, {"logit": logit}, (z,))
+
+    assert torch.autograd.gradcheck(through, (z, mixed.logit))
+    many, logits = torch.randn(3, 2, 7, 5, dtype=torch.float64), torch.randn(3, channels, dtype=torch.float64)
+    for inputs, dims in (((many, logits), (0, 0)), ((many[0], logits), (None, 0)), ((many, logits[0]), (0, None))):
+        found = [
+            torch.func.vmap(torch.func.grad(lambda *a, f=f: f(*a).square().sum(), argnums=(0, 1)), dims)(*inputs)
+            for f in (through, plain)
+        ]
+        torch.testing.assert_close(*found)
 
 
 def test_a_unit_without_gate_and_residual_is_a_layer_of_a_bayesian_neural_field():

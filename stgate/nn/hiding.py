@@ -1,0 +1,26 @@
+"""Hiding: what training takes away of what was observed, so that a network learns to do with whatever is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PATTERNS = ("late", "stations", "entries")
+"""What training hides of the context, see `CGLUBNF`."""
+
+
+def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Tensor:
+    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns."""
+    size, lags, nodes, _ = past.shape
+    kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
+    kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
+    age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
+    late = age < torch.randint(1, horizon + 1, (size, 1, 1), device=past.device)
+    share = torch.rand((size, 1, 1), device=past.device)
+    nowhere = torch.rand((size, 1, nodes), device=past.device) < share
+    some = torch.rand((size, lags, nodes), device=past.device) < share
+    gone = torch.where(kind == 0, late, torch.where(kind == 1, nowhere, some))
+    return past.masked_fill(gone.unsqueeze(-1), math.nan)
