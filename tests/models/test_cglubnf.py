@@ -212,6 +212,21 @@ def test_every_observed_training_entry_is_a_case_once_an_epoch():
     np.testing.assert_array_equal(np.sort(truth), np.sort(expected[~np.isnan(expected)]))
 
 
+@pytest.mark.parametrize("inference", [PointEstimate(), Ensemble(2, prior="normal", vectorized=False), Ensemble(2)])
+def test_a_batch_in_pieces_has_the_loss_and_the_gradients_of_one_taken_whole(monkeypatch, inference):
+    found = []
+    for held in (2**19, 6 * 8 * 5):  # numbers of five times at once, whose observed entries differ in number
+        monkeypatch.setattr("stgate.models.cglubnf.HELD", held)
+        data = make_data()
+        model = built(CGLUBNF(**SMALL | {"inference": inference}), data).train()
+        batch = next(iter(data.train_dataloader()))
+        assert len(model.training_pieces(batch)) == (1 if held == 2**19 else 4)
+        loss = model.training_step(batch, 0)
+        loss.backward()
+        found.append([loss.detach(), *(weight.grad for weight in model.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
 def test_the_entry_that_is_asked_for_is_never_seen():
     panel = panel_of(missing=0)
     model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
