@@ -83,8 +83,9 @@ def reconstruct(
 def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
     made = model.reconstruction(batch)
     parts = {p: getattr(made, f"{p}_variance").sqrt() for p in PARTS} if isinstance(made, Mixture) else {}
+    bounds = torch.stack([made.icdf(torch.tensor(q)) for q in quantiles], -1)
     values = {
-        "quantiles": torch.stack([made.icdf(torch.tensor(q)) for q in quantiles], -1),
+        "quantiles": bounds.clamp(min=model.likelihood.lowest),
         "mean": made.mean,
         "truth": batch["past"][:, -1:, :, : len(model.fitted_spec.targets)],
         **parts,

@@ -33,6 +33,61 @@ class StudentT(torch.distributions.StudentT):
         return self.loc + self.scale * _by_scipy(scipy.special.stdtrit, self.df, value)
 
 
+class ShiftedLogNormal(Distribution):
+    """Values that are log-normal once a shift is added.
+
+    Args:
+        loc: Mean of the logarithm of the shifted value.
+        scale: Its standard deviation.
+        shift: What is added, so that values lie above -shift.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+        "shift": constraints.real,
+    }
+    support = constraints.real
+
+    def __init__(self, loc: Tensor, scale: Tensor, shift: Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale, self.shift = broadcast_all(loc, scale, shift)
+        self._shifted = torch.distributions.LogNormal(self.loc, self.scale, validate_args=False)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the batch shape."""
+        made: Tensor = self._shifted.mean
+        return made - self.shift
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the batch shape."""
+        made: Tensor = self._shifted.variance
+        return made
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density."""
+        made: Tensor = self._shifted.log_prob(value + self.shift)
+        return made
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this value."""
+        shifted = (value + self.shift).clamp(min=torch.finfo(self.loc.dtype).tiny)
+        made: Tensor = self._shifted.cdf(shifted)  # type: ignore[no-untyped-call]
+        return made
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of a level, a scalar or of the batch shape."""
+        made: Tensor = self._shifted.icdf(value)  # type: ignore[no-untyped-call]
+        return made - self.shift
+
+    def rsample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draws."""
+        made: Tensor = self._shifted.rsample(torch.Size(sample_shape))
+        return made - self.shift
+
+
 class NegativeBinomial(Distribution):
     """Counts of a mean, and of variance mean + shape mean².
 
@@ -281,6 +336,11 @@ def _(forecast: StudentT, observation: Tensor) -> Tensor:
 @crps_of.register
 def _(forecast: torch.distributions.LogNormal, observation: Tensor) -> Tensor:
     return _by_scipy(crps_lognormal, observation, forecast.loc, forecast.scale)
+
+
+@crps_of.register
+def _(forecast: ShiftedLogNormal, observation: Tensor) -> Tensor:
+    return _by_scipy(crps_lognormal, observation + forecast.shift, forecast.loc, forecast.scale)
 
 
 def _counts_up_to(value: np.ndarray, r: np.ndarray, success: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from stgate.configured import Configured
-from stgate.errors import RequestError, did_you_mean
+from stgate.errors import RequestError, check_number, did_you_mean
 from stgate.forecast_schema import quantiles_of
 from stgate.nn import distributions
 
@@ -56,7 +56,7 @@ class Likelihood(Configured, ABC):
         return -math.inf if self.support == "real" else 0.0
 
     def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
-        """Refuse targets that have values to which this family gives no density.
+        """Refuse targets with values to which this family gives no density; here counts that are none.
 
         Args:
             targets: Their names.
@@ -68,8 +68,6 @@ class Likelihood(Configured, ABC):
         """
         kind = type(self).__name__
         for name, low, counted in zip(targets, least.tolist(), whole.tolist(), strict=True):
-            if self.support == "positive" and low <= 0:
-                raise RequestError(f"likelihood {kind}: `{name}` has values of {low:g}; it takes those above zero only")
             if self.support == "count" and (low < 0 or not counted):
                 what = f"values of {low:g}" if low < 0 else "values that are no whole numbers"
                 raise RequestError(f"likelihood {kind}: `{name}` has {what}; it takes counts (0, 1, 2, …) only")
@@ -139,20 +137,35 @@ class LogNormal(Likelihood):
 
     Args:
         min_scale: Lower bound of the standard deviation of the logarithm, which is min_scale + softplus(raw).
+        shift: Added before the logarithm, in the target's own units: above zero it lets values be zero, and small ones
+            matter less. Intervals begin at zero all the same.
     """
 
     parameters = 2
     support = "positive"
 
-    def __init__(self, min_scale: float = 1e-3) -> None:
+    def __init__(self, min_scale: float = 1e-3, shift: float = 0.0) -> None:
         _check_min_scale(min_scale)
-        self.min_scale = min_scale
+        check_number("shift", shift)
+        if shift < 0:
+            raise RequestError(f"shift {shift:g}: zero, or above it")
+        self.min_scale, self.shift = min_scale, shift
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
         """See `Likelihood`."""
-        median = _positive(raw[..., 0], center, scale)
+        loc = (_positive(raw[..., 0], center, scale) + self.shift).log()
         spread = self.min_scale + softplus(raw[..., 1])
-        return torch.distributions.LogNormal(median.log(), spread, validate_args=False)
+        if self.shift:
+            return distributions.ShiftedLogNormal(loc, spread, torch.full_like(loc, self.shift), validate_args=False)
+        return torch.distributions.LogNormal(loc, spread, validate_args=False)
+
+    def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
+        """See `Likelihood`."""
+        for name, low in zip(targets, least.tolist(), strict=True):
+            if low < 0 or (low == 0 and not self.shift):
+                mend = " only; a shift (in its own units) lets them be zero" if low == 0 else ""
+                said = "those above zero" if not self.shift else "those of zero or above"
+                raise RequestError(f"likelihood LogNormal: `{name}` has values of {low:g}; it takes {said}{mend}")
 
 
 class NegativeBinomial(Likelihood):

@@ -15,7 +15,7 @@ from stgate.data import FieldData, WindowData
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
-from stgate.nn import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
+from stgate.nn import LogNormal, NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
 from stgate.nn.hiding import hidden
 
 NODES = tuple("abcdef")
@@ -395,6 +395,14 @@ def test_a_reconstruction_is_scored_by_node_and_written(tmp_path):
     scores = stgate.evaluate(again, by="node")
     expected = abs(made["y"].sel(quantile=0.5) - made["y_truth"]).mean("time")
     np.testing.assert_allclose(scores["mae"], expected, rtol=1e-5)
+
+
+def test_bounds_of_a_shifted_log_normal_begin_at_zero_in_reconstructions_too():
+    panel = panel_of()
+    panel["y"] = (panel["y"] - panel["y"].min()).astype("float32")
+    model = fitted(CGLUBNF(**SMALL, likelihood=LogNormal(shift=50.0)), make_data(panel), epochs=1)
+    made = stgate.reconstruct(model, panel, levels=[0.99])
+    assert float(made["y"].min()) == 0
 
 
 def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypatch):

@@ -34,6 +34,7 @@ FAMILIES = {
     "t": (StudentT(), None),
     "quantiles": (Quantiles(levels=[0.5, 0.9]), None),
     "lognormal": (LogNormal(), None),
+    "shifted": (LogNormal(shift=20.0), None),
     "counts": (NegativeBinomial(), counts),
     "inflated": (ZeroInflatedNegativeBinomial(), counts),
 }

@@ -104,6 +104,18 @@ def test_well_above_zero_the_location_is_in_the_targets_own_units(family):
     torch.testing.assert_close(middle, torch.tensor([[100.0, 50.0]]), rtol=0.05, atol=0)
 
 
+def test_a_shift_lets_log_normal_values_be_zero():
+    family = LogNormal(shift=2.0)
+    family.check(("y",), torch.tensor([0.0]), torch.tensor([False]))
+    raw = torch.randn(5, 2, 2, generator=torch.Generator().manual_seed(0))
+    made, bare = made_by(family, raw), made_by(LogNormal(), raw)
+    assert torch.isfinite(made.log_prob(torch.zeros(5, 2))).all()
+    torch.testing.assert_close(made.icdf(torch.tensor(0.5)), bare.icdf(torch.tensor(0.5)))
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(RequestError, match="shift"):
+            LogNormal(shift=wrong)
+
+
 def test_quantiles_learn_those_of_the_data():
     torch.manual_seed(0)
     truth = torch.distributions.Gumbel(0.0, 1.0).sample((4000, 1))
@@ -124,7 +136,8 @@ def test_quantiles_learn_those_of_the_data():
 @pytest.mark.parametrize(
     ("family", "values", "said"),
     [
-        (LogNormal(), [0.0, 3.0], "those above zero only"),
+        (LogNormal(), [0.0, 3.0], "those above zero only; a shift .* lets them be zero"),
+        (LogNormal(shift=1.0), [-0.5, 3.0], "values of -0.5; it takes those of zero or above"),
         (NegativeBinomial(), [0.5, 3.0], "no whole numbers"),
         (ZeroInflatedNegativeBinomial(), [-1.0, 3.0], "values of -1"),
     ],

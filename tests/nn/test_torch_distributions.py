@@ -65,6 +65,17 @@ def test_counts_drawn_have_the_mean_and_variance_that_they_say():
         torch.testing.assert_close(drawn.var(0), made.variance, rtol=0.03, atol=0)
 
 
+def test_a_shifted_log_normal_is_scipys():
+    made = own.ShiftedLogNormal(*(torch.tensor(x, dtype=DOUBLE) for x in (0.5, 0.8, 2.0)))
+    theirs = stats.lognorm(0.8, loc=-2.0, scale=np.exp(0.5))
+    x = np.array([-3.0, -1.9, 0.0, 5.0])
+    np.testing.assert_allclose(made.cdf(torch.tensor(x)), theirs.cdf(x), atol=1e-12)
+    np.testing.assert_allclose(made.log_prob(torch.tensor(x[1:])), theirs.logpdf(x[1:]))
+    np.testing.assert_allclose([made.mean, made.variance], theirs.stats())
+    np.testing.assert_allclose(made.icdf(torch.tensor(0.3, dtype=DOUBLE)), theirs.ppf(0.3))
+    assert made.rsample((5,)).shape == (5,)
+
+
 def test_few_counts_near_poisson_keep_their_digits():
     made = own.NegativeBinomial(torch.tensor(2.0), torch.tensor(1e-6))
     np.testing.assert_allclose(made.log_prob(torch.arange(8.0)), stats.poisson(2.0).logpmf(np.arange(8)), rtol=1e-4)
@@ -91,7 +102,7 @@ def test_the_density_of_a_quantile_function_is_the_slope_of_its_levels_and_its_m
     torch.testing.assert_close(drawn.var(0), made.variance, rtol=0.06, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["counts", "inflated", "t", "quantiles"])
+@pytest.mark.parametrize("kind", ["counts", "inflated", "t", "quantiles", "shifted"])
 def test_mixtures_of_them_have_exact_quantiles(kind):
     generator = torch.Generator().manual_seed(1)
     first, second, third = (0.1 + torch.rand(4, 30, generator=generator, dtype=DOUBLE) for _ in range(3))
@@ -99,6 +110,7 @@ def test_mixtures_of_them_have_exact_quantiles(kind):
         "counts": lambda: own.NegativeBinomial(20 * first, second),
         "inflated": lambda: own.ZeroInflatedNegativeBinomial(20 * first, second, third.clamp(max=0.9)),
         "t": lambda: own.StudentT(2.01 + 5 * first, 3 * second, third),
+        "shifted": lambda: own.ShiftedLogNormal(first, second, third),
         "quantiles": lambda: own.QuantileFunction(
             torch.stack([first, first + second, first + second + third], -1), torch.ones(1).double(), (0.1, 0.5, 0.9)
         ),
@@ -124,12 +136,13 @@ def test_inside_of_counts_is_between_the_quantiles():
     assert torch.equal(inside(both, values, 0.8), expected)
 
 
-@pytest.mark.parametrize("kind", ["t", "lognormal"])
+@pytest.mark.parametrize("kind", ["t", "lognormal", "shifted"])
 def test_closed_forms_of_the_crps_agree_with_many_draws(kind):
     torch.manual_seed(0)
     made = {
         "t": own.StudentT(torch.tensor([5.0, 9.0]), torch.tensor(1.0), torch.tensor(2.0)),
         "lognormal": torch.distributions.LogNormal(torch.tensor([0.1, 1.0]), torch.tensor(0.5), validate_args=False),
+        "shifted": own.ShiftedLogNormal(torch.tensor([0.1, 1.0]), torch.tensor(0.5), torch.tensor(0.7)),
     }[kind]
     truth = torch.tensor([0.5, 4.0])
     a, b = made.sample((400_000,)), made.sample((400_000,))
