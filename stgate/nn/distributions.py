@@ -68,7 +68,7 @@ class ShiftedLogNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The logarithm of the density."""
-        made: Tensor = self._shifted.log_prob(value + self.shift)
+        made: Tensor = self._shifted.log_prob(value + self.shift)  # type: ignore[no-untyped-call]
         return made
 
     def cdf(self, value: Tensor) -> Tensor:
