@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from stgate import calibration, data, inference, metrics, models, nn, plot, simulate
     from stgate.calibrating import calibrate, recalibrate
+    from stgate.calibrating_reconstruction import calibrate_reconstruction
     from stgate.data.read import open_panel
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "backtest",
     "calibrate",
+    "calibrate_reconstruction",
     "calibration",
     "check_forecast",
     "check_panel",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = attach(
         "PanelSpec": "stgate.spec",
         "backtest": "stgate.forecasting",
         "calibrate": "stgate.calibrating",
+        "calibrate_reconstruction": "stgate.calibrating_reconstruction",
         "calibration": "stgate.calibration",
         "check_forecast": "stgate.forecast_schema",
         "check_panel": "stgate.panel",

@@ -6,11 +6,14 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Distribution
 
 from stgate.calibration.conformal import needed
 from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, missing_names
@@ -21,11 +24,14 @@ from stgate.errors import CalibrationWarning, RequestError, did_you_mean
 from stgate.forecast_schema import quantiles_of
 from stgate.models.forecaster import Forecaster
 from stgate.models.intervals import METHODS, conformity
+from stgate.spec import PanelSpec
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Central-interval levels that a calibration holds unless told otherwise."""
 GROUPS = ("missing", "node")
 """What can be calibrated apart, beside clusters of nodes by a coordinate."""
+Case = tuple[Distribution, Tensor, Tensor]
+"""A forecast and the truth, both (batch, lead, node, target), and steps since each node was observed (batch, node)."""
 
 
 def calibrate(
@@ -73,7 +79,11 @@ def calibrate(
     span = str(times[start]), str(times[stop - 1])
     by = [by] if isinstance(by, str) else list(by)
     cluster = _clusters(data.panel, by)
-    return _fit(model, data.part_dataloader("calibration"), span, levels, by, cluster, scores, edges, minimum)
+    cases = _forecasts(model, data.part_dataloader("calibration"))
+    model.calibration, covered = conformal(
+        model.fitted_spec, cases, span, levels, by, cluster, scores, edges, minimum, over="per lead time"
+    )
+    return covered
 
 
 def recalibrate(
@@ -133,12 +143,16 @@ def recalibrate(
     span = str(history.times[first]), str(history.times[last])
     by = [by] if isinstance(by, str) else list(by)
     cluster = _clusters(history.frame, by)
-    return _fit(model, history.batches(rows), span, levels, by, cluster, scores, edges, minimum)
+    cases = _forecasts(model, history.batches(rows))
+    model.calibration, covered = conformal(
+        model.fitted_spec, cases, span, levels, by, cluster, scores, edges, minimum, over="per lead time"
+    )
+    return covered
 
 
-def _fit(
-    model: Forecaster,
-    windows: Iterable[Batch],
+def conformal(
+    spec: PanelSpec,
+    cases: Iterable[Case],
     span: tuple[str, str],
     levels: Sequence[float] | None,
     by: Sequence[str],
@@ -146,17 +160,34 @@ def _fit(
     scores: str,
     edges: Sequence[int],
     minimum: int,
-) -> dict[float, float]:
+    over: str,
+) -> tuple[dict[str, Any], dict[float, float]]:
+    """Split conformal factors from cases, for each lead and target apart; see `calibrate`.
+
+    Args:
+        spec: Of the forecaster.
+        cases: See `Case`.
+        span: First and last time of the cases.
+        levels: As in `calibrate`.
+        by: As in `calibrate`.
+        cluster: (node,), the cluster each is in.
+        scores: As in `calibrate`.
+        edges: As in `calibrate`.
+        minimum: As in `calibrate`.
+        over: What the method says first.
+
+    Returns:
+        What is stored in a forecaster, and the coverage of the cases themselves by level.
+    """
     if scores not in METHODS:
         raise RequestError(f"scores {scores!r}: {did_you_mean(scores, METHODS)}")
     ordered = sorted(LEVELS if levels is None else levels)
     if not ordered:
         raise RequestError("levels: give at least one, such as 0.9")
     quantiles_of(ordered)  # levels out of range are refused
-    spec = model.fitted_spec
     if spec.places and list(by) not in ([], ["missing"]):
         raise RequestError(f"by {by[-1]!r}: a field takes panels with other nodes; calibrate it by missing only")
-    found, since = _scored(model, windows, scores, ordered)  # (level or 1, case, lead, target), (case,)
+    found, since = _scored(cases, scores, ordered)  # (level or 1, case, lead, target), (case,)
     counts = (~np.isnan(found[0])).sum(0)
     kept = _supported(ordered, counts, spec.targets, drop=levels is None)
     if len(found) > 1:
@@ -171,8 +202,8 @@ def _fit(
     seen = ~np.isnan(found[0])
     kind = next((name for name in by if name != "missing"), "")
     table = factors.reshape(len(edges) + 1, clusters, *factors.shape[1:])
-    model.calibration = {
-        "method": "split conformal " + ", ".join(["per lead time", *(f"per {_SAID.get(name, name)}" for name in by)]),
+    calibration = {
+        "method": "split conformal " + ", ".join([over, *(f"per {_SAID.get(name, name)}" for name in by)]),
         "scores": scores,
         "levels": kept,
         "edges": list(edges),
@@ -183,7 +214,7 @@ def _fit(
         "end": span[1],
     }
     inside = np.broadcast_to(found, (len(kept), *found.shape[1:])) <= chosen
-    return {level: float(inside[i][seen].mean()) for i, level in enumerate(kept)}
+    return calibration, {level: float(inside[i][seen].mean()) for i, level in enumerate(kept)}
 
 
 _SAID = {"missing": "missingness group"}
@@ -203,18 +234,23 @@ def _clusters(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
     return np.unique(panel[chosen[0]].values, return_inverse=True)[1] if chosen else np.zeros(panel.sizes["node"], int)
 
 
-def _scored(
-    model: Forecaster, windows: Iterable[Batch], method: str, levels: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores of the calibration part, (level or 1, case, lead, target), and steps since observed, (case,)."""
-    parts, since = [], []
+def _forecasts(model: Forecaster, windows: Iterable[Batch]) -> Iterator[Case]:
     with evaluating(model):
         for raw in windows:
             batch = {name: value.to(model.device) for name, value in raw.items()}
-            score = conformity(model(batch), batch["target"], method, levels)  # (level or 1, batch, lead, node, target)
-            parts.append(score.transpose(2, 3).flatten(1, 2).cpu().numpy())
-            since.append(batch["since"][:, -1].amin(-1).flatten().cpu().numpy())
-    return np.concatenate(parts, axis=1).astype("float64"), np.concatenate(since).astype("int64")
+            yield model(batch), batch["target"], batch["since"][:, -1].amin(-1)
+
+
+def _scored(
+    cases: Iterable[Case], method: str, levels: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores, (level or 1, case, lead, target), and steps since observed, (case,)."""
+    parts, groups = [], []
+    for forecast, truth, since in cases:
+        score = conformity(forecast, truth, method, levels)  # (level or 1, batch, lead, node, target)
+        parts.append(score.transpose(2, 3).flatten(1, 2).cpu().numpy())
+        groups.append(since.flatten().cpu().numpy())
+    return np.concatenate(parts, axis=1).astype("float64"), np.concatenate(groups).astype("int64")
 
 
 def _supported(

@@ -15,12 +15,14 @@ from stgate import store
 from stgate.assembly import attributes_of
 from stgate.calibrating import evaluating
 from stgate.data.history import History
+from stgate.data.windows import Batch
 from stgate.errors import ForecastError, RequestError
 from stgate.forecast_schema import PARTS, quantiles_of
 from stgate.forecasting import Progress, loaded
 from stgate.inference.mixture import Mixture
 from stgate.models.cglubnf import CGLUBNF
 from stgate.models.forecaster import Forecaster
+from stgate.models.intervals import quantiles_with
 
 
 def reconstruct(
@@ -36,7 +38,8 @@ def reconstruct(
     """The distribution of every entry of a panel as a field sees it, observed or not, at old stations and new.
 
     A field with context sees what else was observed at the same and earlier times, never the entry itself: where the
-    panel observes it, it is the truth to be scored against. Intervals are those of the field's own distribution.
+    panel observes it, it is the truth to be scored against. Intervals are those of the field's own distribution, or
+    calibrated ones, see `stgate.calibrate_reconstruction`.
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, or a checkpoint's path.
@@ -51,22 +54,13 @@ def reconstruct(
         Over (member?, time, node): each target over `quantile`, its `_mean`, and its `_truth` where it is observed.
 
     Raises:
-        RequestError: The forecaster is no field.
+        RequestError: The forecaster is no field, or its calibration lacks a level.
         PanelError: The panel does not fit it.
         ForecastError: No time has the context.
     """
-    model = loaded(model)
-    if not isinstance(model, CGLUBNF):
-        raise RequestError(f"{type(model).__name__}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
+    model = field_of(loaded(model))
     history = History.of(panel, model.fitted_spec, max_memory)
-    window = history.spec.window
-    first = window - 1 if start is None else max(history.row(start, "start"), window - 1)
-    last = history.steps - 1 if end is None else history.row(end, "end", last=True)
-    if start is not None and end is not None and last < history.row(start, "start"):
-        raise RequestError(f"the end {end} lies before the start {start}; exchange them")
-    rows = np.arange(first, last + 1)
-    if len(rows) == 0:
-        raise ForecastError(f"no time up to {history.times[last]} has {window} steps of context; give more history")
+    rows = rows_of(history, start, end)
     quantiles = quantiles_of(levels)
     total, done = len(rows) * history.frame.sizes.get("member", 1), 0
     made: list[dict[str, torch.Tensor]] = []
@@ -80,10 +74,45 @@ def reconstruct(
     return _assembled(model, history, rows, made, quantiles)
 
 
+def field_of(model: Forecaster) -> CGLUBNF:
+    """A forecaster that is a field.
+
+    Raises:
+        RequestError: It is none.
+    """
+    if not isinstance(model, CGLUBNF):
+        raise RequestError(f"{type(model).__name__}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
+    return model
+
+
+def rows_of(history: History, start: str | float | None, end: str | float | None) -> NDArray[np.int64]:
+    """The rows from start to end that have the context.
+
+    Raises:
+        RequestError: A time outside the panel, or the end lies before the start.
+        ForecastError: There is none.
+    """
+    window = history.spec.window
+    first = window - 1 if start is None else max(history.row(start, "start"), window - 1)
+    last = history.steps - 1 if end is None else history.row(end, "end", last=True)
+    if start is not None and end is not None and last < history.row(start, "start"):
+        raise RequestError(f"the end {end} lies before the start {start}; exchange them")
+    rows = np.arange(first, last + 1)
+    if len(rows) == 0:
+        raise ForecastError(f"no time up to {history.times[last]} has {window} steps of context; give more history")
+    return rows
+
+
+def steps_before(batch: Batch) -> torch.Tensor:
+    """Steps since each node was observed before the last one of each window (batch, node); 1 without context."""
+    since = batch["since"]
+    return since[:, -2].amin(-1) + 1 if since.shape[1] > 1 else torch.ones_like(since[:, -1, :, 0])
+
+
 def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
     made = model.reconstruction(batch)
     parts = {p: getattr(made, f"{p}_variance").sqrt() for p in PARTS} if isinstance(made, Mixture) else {}
-    bounds = torch.stack([made.icdf(torch.tensor(q)) for q in quantiles], -1)
+    bounds = quantiles_with(made, model.reconstruction_calibration, steps_before(batch), quantiles)
     values = {
         "quantiles": bounds.clamp(min=model.likelihood.lowest),
         "mean": made.mean,
@@ -119,5 +148,8 @@ def _assembled(
             variables[f"{name}_{part}"] = (dims, shaped(joined[part][:, :, i]), said)
     coords = {n: c for n, c in frame.coords.items() if "time" not in c.dims}
     time = ("time", history.times[rows], frame["time"].attrs)
-    attrs = {**attributes_of(model, "reconstruction"), "history": store.history("reconstruct")}
+    attrs = {
+        **attributes_of(model, "reconstruction", model.reconstruction_calibration),
+        "history": store.history("reconstruct"),
+    }
     return xr.Dataset(variables, {**coords, "time": time, "quantile": ("quantile", list(quantiles))}, attrs)

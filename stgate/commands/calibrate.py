@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from stgate import store
 from stgate.commands.parser import Parser, said
+from stgate.errors import RequestError
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -29,33 +30,40 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add(
         "--by",
         nargs="*",
-        default=["missing"],
         metavar="GROUP",
         help="calibrated apart: missing, and node or a node coordinate that holds clusters (default missing)",
     )
+    add(
+        "--reconstruction",
+        action="store_true",
+        help="the intervals of `stgate reconstruct`, of a field: what PANEL observes is scored, each entry unseen",
+    )
+    add("--truth", metavar="PANEL", help="with --reconstruction: score what this panel knows and PANEL lacks instead")
     add("--scores", default="scaled", help="scaled (default), residual, or quantile")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
 
+    if given.truth and not given.reconstruction:
+        raise RequestError("--truth: belongs to --reconstruction; give both")
+    if given.by is not None and given.reconstruction:
+        raise RequestError("--by: reconstructions are calibrated by when the node was last observed; leave it out")
+
     from stgate.calibrating import recalibrate
+    from stgate.calibrating_reconstruction import calibrate_reconstruction
     from stgate.models.forecaster import Forecaster
 
     model = Forecaster.load_from_checkpoint(given.checkpoint)
-    covered = recalibrate(
-        model,
-        given.panel,
-        start=given.start,
-        end=given.end,
-        levels=given.levels,
-        by=given.by,
-        scores=given.scores,
-        max_memory=given.max_memory,
-    )
+    shared = {"start": given.start, "end": given.end, "levels": given.levels}
+    shared |= {"scores": given.scores, "max_memory": given.max_memory}
+    if given.reconstruction:
+        covered = calibrate_reconstruction(model, given.panel, given.truth, **shared)
+    else:
+        covered = recalibrate(model, given.panel, by=["missing"] if given.by is None else given.by, **shared)
     model.save(out)
     said(out)
-    calibration = model.calibration or {}
+    calibration = (vars(model)["reconstruction_calibration"] if given.reconstruction else model.calibration) or {}
     print(f"{calibration['method']}, {calibration['start']} to {calibration['end']}")
     print(f"  {'level':>5}  covered there")
     for level, share in covered.items():

@@ -19,8 +19,9 @@ from stgate.data.windows import Batch
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
+from stgate.models import checkpoint as ckpt
 from stgate.models.forecaster import Forecaster
-from stgate.nn.field import FieldInputs, FieldNetwork, Sites
+from stgate.nn.field import FieldInputs, FieldNetwork, Ground, Sites
 from stgate.nn.hiding import PATTERNS, hidden
 from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
@@ -60,6 +61,10 @@ class CGLUBNF(Forecaster):
         graph: Size of the embedding of a place by its neighbours; 0 for none.
         neighbours: Stations that a place looks at.
         heads: Of attention to them.
+        knots: Of a learned path in time over the training part, beside the features of time: with as many as that part
+            has steps the field knows each step by itself, wherever it is asked in space. Beyond that part there is
+            none; 0 for none at all.
+        path: How many numbers it has at each knot.
         hide: What of the context training hides, one of these a window: `late` (the last one to horizon steps, as
             forecasts do), `stations` (a share of the nodes for good, as where there is none), `entries` (a share of all
             entries).
@@ -97,6 +102,8 @@ class CGLUBNF(Forecaster):
         graph: int = 16,
         neighbours: int = 5,
         heads: int = 4,
+        knots: int = 0,
+        path: int = 8,
         hide: Sequence[str] = ("late", "stations", "entries"),
         varying: bool = True,
         likelihood: Likelihood | None = None,
@@ -109,7 +116,7 @@ class CGLUBNF(Forecaster):
         self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
         super().__init__(likelihood, inference, "zero", optimizer, lr_scheduler)
         check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
-        check_counts(neighbours=(neighbours, 1), heads=(heads, 1))
+        check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
         if graph % heads:
             raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
         if width % (4 * heads):
@@ -126,8 +133,9 @@ class CGLUBNF(Forecaster):
         if "hide" in self.hparams:
             self.hparams.update(hide=self.hide)
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
-        self.options |= {"residual": residual, "graph": graph, "heads": heads}
+        self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
         self.varying = varying
+        self.reconstruction_calibration: dict[str, Any] | None = None
         self._joined: tuple[Tensor, Sites, Sites, Sites] | None = None
 
     # Building
@@ -229,6 +237,21 @@ class CGLUBNF(Forecaster):
     @property
     def _field(self) -> FieldNetwork:
         return next(m for m in self.built.modules() if isinstance(m, FieldNetwork))
+
+    def on_fit_start(self) -> None:
+        """See `Forecaster`."""
+        super().on_fit_start()
+        self.reconstruction_calibration = None  # of other weights
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Forecaster`."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[ckpt.KEY]["reconstruction_calibration"] = self.reconstruction_calibration
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Forecaster`."""
+        super().on_load_checkpoint(checkpoint)
+        self.reconstruction_calibration = checkpoint[ckpt.KEY].get("reconstruction_calibration")
 
     # Evaluating
 
@@ -352,31 +375,6 @@ class CGLUBNF(Forecaster):
         direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
         edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
         return Sites(torch.nan_to_num(own, nan=0.0), index, edges)
-
-
-class Ground(nn.Module):
-    """Where a field was fitted: its stations, and how coordinates are scaled.
-
-    Args:
-        stations: How many.
-        static: Size of what is known of each.
-    """
-
-    static: Tensor
-    center: Tensor
-    scale: Tensor
-    start: Tensor
-    length: Tensor
-    typical: Tensor
-
-    def __init__(self, stations: int, static: int) -> None:
-        super().__init__()
-        self.register_buffer("static", torch.zeros(stations, static))
-        self.register_buffer("center", torch.zeros(static))
-        self.register_buffer("scale", torch.ones(static))
-        self.register_buffer("start", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("length", torch.ones((), dtype=torch.float64))
-        self.register_buffer("typical", torch.ones(()))
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:

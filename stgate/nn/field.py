@@ -58,6 +58,31 @@ class FieldInputs:
     seen_edges: Tensor
 
 
+class Ground(nn.Module):
+    """Where a field was fitted: its stations, and how coordinates are scaled.
+
+    Args:
+        stations: How many.
+        static: Size of what is known of each.
+    """
+
+    static: Tensor
+    center: Tensor
+    scale: Tensor
+    start: Tensor
+    length: Tensor
+    typical: Tensor
+
+    def __init__(self, stations: int, static: int) -> None:
+        super().__init__()
+        self.register_buffer("static", torch.zeros(stations, static))
+        self.register_buffer("center", torch.zeros(static))
+        self.register_buffer("scale", torch.ones(static))
+        self.register_buffer("start", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("length", torch.ones((), dtype=torch.float64))
+        self.register_buffer("typical", torch.ones(()))
+
+
 class FieldNetwork(nn.Module):
     """Fourier features, a graph encoder and context, then channel gated learning units and a linear read-out.
 
@@ -76,6 +101,7 @@ class FieldNetwork(nn.Module):
         residual: See `ChannelGatedUnit`.
         graph: Size of the embedding of a place; 0 for no graph encoder.
         heads: Of attention.
+        path: Knots of a learned path in time and its size, see `Path`; no knots for none.
     """
 
     def __init__(
@@ -95,11 +121,13 @@ class FieldNetwork(nn.Module):
         residual: str,
         graph: int,
         heads: int,
+        path: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
+        self.path = Path(*path) if path[0] else None
         self.graph = StationEncoder(static, graph, edge, heads) if graph else None
         self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
-        more = (graph, width // 4 if seen else 0)
+        more = (path[1] if path[0] else 0, graph, width // 4 if seen else 0)
         self.features = FieldFeatures(static, covariates, more=more, **features)
         self.activation = MixedActivation(1) if activation == "shared" else None
         sizes = [self.features.size, *[width] * depth]
@@ -115,8 +143,9 @@ class FieldNetwork(nn.Module):
         """(row, output)."""
         around = None if self.graph is None else self.graph(given.sites, given.stations)
         context = None if self.context is None else self.context(given.seen, given.seen_edges[given.place])
+        path = None if self.path is None else self.path(given.elapsed)
         x = given.elapsed, given.sites.static, given.covariates
-        h = self.features(given.time, x, given.which, given.place, around, context)
+        h = self.features(given.time, x, given.which, given.place, (path, around, context))
         for layer in self.layers:
             h = layer(h, self.activation)
         made: Tensor = self.out(h)
@@ -125,6 +154,36 @@ class FieldNetwork(nn.Module):
         if self.constant is not None:
             made = torch.cat([made, self.constant.expand(len(made), -1)], -1)
         return made
+
+
+class Path(nn.Module):
+    """Learned values at knots in time, straight between them: what each time of the training part had for itself.
+
+    Beyond the training part it is zero. So that this means that nothing is known, training makes it zero at random.
+
+    Args:
+        knots: Spread evenly over the training part.
+        size: Numbers at each.
+    """
+
+    LEFT_OUT = 0.2
+    """Share of the times in training at which it is zero."""
+
+    def __init__(self, knots: int, size: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(knots, size))
+
+    def forward(self, elapsed: Tensor) -> Tensor:
+        """(time, 1), in units of the training part's length -> (time, size)."""
+        last = len(self.values) - 1
+        at = (elapsed * last).clamp(0, last)
+        low = at.floor().long().squeeze(-1).clamp(max=max(last - 1, 0))
+        share = at - low.unsqueeze(-1)
+        made = (1 - share) * self.values[low] + share * self.values[(low + 1).clamp(max=last)]
+        known = (elapsed >= 0) & (elapsed <= 1)
+        if self.training:
+            known = known & (torch.rand_like(elapsed) >= self.LEFT_OUT)
+        return made * known
 
 
 class StationEncoder(nn.Module):

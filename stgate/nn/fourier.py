@@ -24,7 +24,7 @@ class FieldFeatures(nn.Module):
 
     The groups: x itself, in learned units; cos and sin of 2π 2^k x, k = 0, 1, …, of each coordinate, divided by k + 1;
     cos and sin of the seasons' harmonics h, divided by h; products of pairs of coordinates. A further group of each
-    place and one of each row can be given to go along with them.
+    time, one of each place and one of each row can be given to go along with them.
 
     Args:
         places: Coordinates of x that belong to the place; the first one of all is time.
@@ -51,7 +51,7 @@ class FieldFeatures(nn.Module):
         degrees: Sequence[int],
         seasons: Seasons = (),
         interactions: Sequence[tuple[int, int]] = (),
-        more: tuple[int, int] = (0, 0),
+        more: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
         self.kinds = [TIME, *[PLACE] * places, *[ROW] * others]
@@ -77,7 +77,8 @@ class FieldFeatures(nn.Module):
             for feature, (i, octave, _) in enumerate(octaves):
                 turns[i, feature] = 2 * math.pi * 2**octave
             self.register_buffer(f"turns{kind}", turns)
-        further = [(TIME, 2 * harmonics), (ROW, [1] * len(interactions)), (PLACE, [1] * more[0]), (ROW, [1] * more[1])]
+        further = [(TIME, 2 * harmonics), (ROW, [1] * len(interactions))]
+        further += [(kind, [1] * size) for kind, size in zip(KINDS, more, strict=True)]
         for kind, divisors in further:
             columns[kind] += [(groups, divisor) for divisor in divisors]
             groups += len(divisors) > 0
@@ -94,8 +95,7 @@ class FieldFeatures(nn.Module):
         x: tuple[Tensor, Tensor, Tensor],
         which: Tensor,
         place: Tensor,
-        of_place: Tensor | None = None,
-        of_row: Tensor | None = None,
+        more: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
     ) -> Factored:
         """The features, in each part in the order of the groups.
 
@@ -105,8 +105,7 @@ class FieldFeatures(nn.Module):
                 row (row, others).
             which: (row,), the time of each row.
             place: (row,), its place.
-            of_place: A further group, (place, …).
-            of_row: A further group, (row, …).
+            more: Further groups, (time, …), (place, …) and (row, …).
 
         Returns:
             (row, feature), in parts of times, places and rows.
@@ -128,7 +127,7 @@ class FieldFeatures(nn.Module):
             columns = [(kind, column) for kind in KINDS for column in scaled[kind].unbind(-1)]
             at_rows = [column if kind == ROW else column[indices[kind]] for kind, column in columns]
             made[ROW].append(torch.stack([at_rows[i] * at_rows[j] for i, j in self.interactions], -1))
-        for kind, group in ((PLACE, of_place), (ROW, of_row)):
+        for kind, group in zip(KINDS, more, strict=True):
             if group is not None:
                 made[kind].append(group)
         scales = softplus(self.scales)

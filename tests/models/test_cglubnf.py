@@ -227,6 +227,22 @@ def test_a_batch_in_pieces_has_the_loss_and_the_gradients_of_one_taken_whole(mon
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
+def test_a_path_lets_a_new_station_know_each_step_by_itself():
+    panel = panel_of(steps=200, missing=0.0)
+    rng = np.random.default_rng(3)
+    common, own = rng.standard_normal((200, 1)), rng.standard_normal((200, 6))
+    panel = panel.assign(y=(("time", "node"), (10 + 3 * common + 0.3 * own).astype("float32")))
+    data = make_data(panel.sel(node=list(NODES[:5])), split=(0.9, 0.1, 0.0, 0.0), batch_size=200)
+    errors = {}
+    for knots in (0, 180):
+        options = SMALL | {"graph": 0, "optimizer": lambda weights: torch.optim.Adam(weights, lr=0.03)}
+        made = stgate.reconstruct(fitted(CGLUBNF(**options, knots=knots), data, epochs=60), panel.sel(node=["f"]))
+        gap = abs(made["y_mean"] - made["y_truth"]).isel(node=0)
+        errors[knots] = float(gap[:180].mean()), float(gap[180:].mean())
+    assert errors[180][0] < 0.5 * errors[0][0]  # in the training part
+    assert errors[180][1] < 1.3 * errors[0][1]  # beyond it nothing is known of a step, and the field knows that
+
+
 def test_the_entry_that_is_asked_for_is_never_seen():
     panel = panel_of(missing=0)
     model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))

@@ -8,13 +8,14 @@ from torch.nn.functional import elu, softplus
 from stgate.errors import RequestError
 from stgate.nn.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
 from stgate.nn.factored import Factored
+from stgate.nn.field import Path
 from stgate.nn.fourier import FieldFeatures
 from stgate.nn.gates import GATES
 from stgate.nn.graph_attention import GraphAttention
 
 
 def test_features_are_those_of_the_notes():
-    features = FieldFeatures(1, 1, [2, 0, 1], [(12.0, 2), (6.0, 1), (4.0, 2)], [(0, 1)], more=(1, 2))
+    features = FieldFeatures(1, 1, [2, 0, 1], [(12.0, 2), (6.0, 1), (4.0, 2)], [(0, 1)], more=(0, 1, 2))
     with torch.no_grad():
         features.log_units.copy_(torch.tensor([0.3, -0.2, 0.1]))
         features.scales.copy_(torch.tensor([0.1, 0.5, -0.4, 1.0, 0.0, 0.7, -0.3]))
@@ -22,7 +23,7 @@ def test_features_are_those_of_the_notes():
     which, place = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 1, 1])
     x = torch.tensor([[0.0], [0.2], [0.7]]), torch.tensor([[0.4], [-1.0]]), torch.randn(4, 1)
     of_place, of_row = torch.tensor([[1.0], [2.0]]), torch.randn(4, 2)
-    made = features(time, x, which, place, of_place, of_row).rows()
+    made = features(time, x, which, place, (None, of_place, of_row)).rows()
     joined = np.column_stack([x[0].numpy()[which], x[1].numpy()[place], x[2].numpy()])
     t, xs = time.numpy()[which], joined / np.exp([0.3, -0.2, 0.1])
     # 2/12 and 1/6 are one frequency: the first counts, with its harmonic; 2/4 is the fastest there is.
@@ -54,6 +55,22 @@ def test_a_linear_map_of_shared_parts_is_that_of_the_rows():
     torch.testing.assert_close(layer(h), layer(h.rows()))
     unit = ChannelGatedUnit(7, 7, "layer", gate=True, residual="coupled")
     torch.testing.assert_close(unit(h), unit(h.rows()))
+
+
+def test_a_path_is_straight_between_its_knots_and_zero_beyond_them():
+    path = Path(4, 2).eval()
+    with torch.no_grad():
+        path.values.copy_(torch.tensor([[0.0, 1.0], [3.0, 1.0], [6.0, 1.0], [0.0, 2.0]]))
+    elapsed = torch.tensor([[0.0], [1 / 6], [2 / 3], [5 / 6], [1.0], [1.01], [-0.01]])
+    expected = torch.tensor([[0.0, 1.0], [1.5, 1.0], [6.0, 1.0], [3.0, 1.5], [0.0, 2.0], [0.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(path(elapsed), expected, atol=1e-5, rtol=0)
+    single = Path(1, 1).eval()
+    with torch.no_grad():
+        single.values.fill_(2.0)
+    torch.testing.assert_close(single(elapsed)[:5], torch.full((5, 1), 2.0))
+    torch.manual_seed(0)
+    left_out = (path.train()(torch.full((4000, 1), 0.5)) == 0).all(1).float().mean()
+    assert abs(float(left_out) - Path.LEFT_OUT) < 0.03
 
 
 def test_a_season_keeps_its_phase_over_millions_of_steps():
