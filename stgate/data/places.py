@@ -137,6 +137,29 @@ def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
     return near[~own].reshape(count, k), places.lengths(straight[~own].reshape(count, k))
 
 
+def nearest_of(places: Places, chosen: Ints, k: int) -> tuple[Ints, Floats]:
+    """The k nearest of some nodes to each node, never itself, and their distances, nearest first.
+
+    Args:
+        places: Of all nodes.
+        chosen: Numbers of those that are looked for.
+        k: How many; where fewer are chosen, as many as these.
+
+    Returns:
+        (node, k) each; -1 at distance 0 where a node that is chosen itself has one fewer.
+    """
+    count, k = len(places.points), min(k, len(chosen))
+    if k == 0:
+        return np.zeros((count, 0), np.int64), np.zeros((count, 0))
+    tree = Places(places.points[chosen], places.period, places.sphere).tree
+    straight, found = tree.query(places.points, list(range(1, min(k + 1, len(chosen)) + 1)))
+    near = chosen[found]
+    own = near == np.arange(count)[:, None]
+    order = np.argsort(own, axis=1, kind="stable")[:, :k]  # a node itself comes last
+    near, straight, own = (np.take_along_axis(x, order, 1) for x in (near, straight, own))
+    return np.where(own, -1, near), places.lengths(np.where(own, 0.0, straight))
+
+
 def _on_sphere(lat: Floats, lon: Floats) -> Floats:
     """Unit vectors (place, 3) of angles in radians."""
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)

@@ -65,6 +65,11 @@ class StoredSeries:
         self._scan(train)
 
     @property
+    def ever(self) -> Tensor:
+        """(node,), whether any target is ever observed at it."""
+        return self.seen.any(-1)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row of all channels."""
         return 4 * self.members * len(self.spec.nodes) * len(self.spec.channels)
@@ -166,7 +171,7 @@ def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
         for file, tensor in zip(files.values(), series.rows(start, stop), strict=True):
             file[:, start:stop] = tensor.numpy()
     values, since = (torch.from_numpy(file) for file in files.values())
-    return Series(values, since, series.clock, series.static)
+    return Series(values, since, series.clock, series.static, series.ever)
 
 
 class StoredWindows(Dataset[Batch]):
@@ -280,7 +285,7 @@ class StoredWindows(Dataset[Batch]):
             local[done : done + len(block), 1] += place - start
             place, done = place + stop - start, done + len(block)
         row = torch.cat(where)
-        part = Series(values, since, series.clock[row], series.static)
+        part = Series(values, since, series.clock[row], series.static, series.ever)
         if self.seed is None:
             order = torch.arange(len(numbers))
         else:

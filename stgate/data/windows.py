@@ -64,12 +64,14 @@ class Series:
         since: (member, time, node, target), steps since the target was last observed, 0 when it is observed now.
         clock: What depends on time alone.
         static: (node, static).
+        ever: (node,), whether any target is observed at it at any time of the panel.
     """
 
     values: Tensor
     since: Tensor
     clock: Clock
     static: Tensor
+    ever: Tensor
 
     @property
     def observed(self) -> Tensor:
@@ -90,7 +92,8 @@ class Series:
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
         since = steps_since_observed(values[..., : len(spec.targets)])
         clock = Clock.of(panel["time"].values, spec, dtype)
-        return cls(values, since, clock, static_values(panel, spec, dtype))
+        ever = (~torch.isnan(values[..., : len(spec.targets)])).any(-1).flatten(0, 1).any(0)
+        return cls(values, since, clock, static_values(panel, spec, dtype), ever)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Values of the rows `[start, stop)`, (member, time, node, channel)."""
@@ -198,6 +201,7 @@ class Windows(Dataset[Batch]):
             "future_cell": cell.narrow(1, window, ahead),
             "time": time,
             "static": self.series.static,
+            "ever": self.series.ever,
             "target": future.narrow(3, 0, targets),
             "origin": origins,
         }

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from stgate.data.fields import FieldData
 from stgate.data.modules import WindowData
-from stgate.data.places import Places, nearest
+from stgate.data.places import Places, nearest, nearest_of
 from stgate.data.windows import Batch
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
@@ -136,7 +136,7 @@ class CGLUBNF(Forecaster):
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
         self.varying = varying
         self.reconstruction_calibration: dict[str, Any] | None = None
-        self._joined: tuple[Tensor, Sites, Sites, Sites] | None = None
+        self._joined: tuple[Tensor, Tensor, tuple[Sites, Sites, Sites]] | None = None
 
     # Building
 
@@ -284,7 +284,7 @@ class CGLUBNF(Forecaster):
 
     def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
         """The times of a batch, as many together as a layer gives out `HELD` numbers for."""
-        count, same = len(batch["time"]), {"static": batch["static"]}
+        count, same = len(batch["time"]), {name: batch[name] for name in ("static", "ever")}
         together = max(HELD // (self.options["width"] * len(batch["static"])), 1)
         if together >= count:
             return [(batch, 1.0)]
@@ -321,7 +321,7 @@ class CGLUBNF(Forecaster):
         steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
-        sites, stations, among = self._sites(batch["static"])
+        sites, stations, among = self._sites(batch["static"], batch["ever"])
         elapsed = (steps / ground.length).to(given).unsqueeze(-1)
         seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]
         return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
@@ -335,6 +335,7 @@ class CGLUBNF(Forecaster):
             past = hidden(past, self.fitted_spec.horizon, self.hide)
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
+        values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)
         values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
         mask = ~torch.isnan(values)
         return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1)
@@ -345,28 +346,33 @@ class CGLUBNF(Forecaster):
         names = self.fitted_spec.places
         return Places.at(names, static[:, : len(names)].double().cpu().numpy())
 
-    def _sites(self, static: Tensor) -> tuple[Sites, Sites, Sites]:
+    def _sites(self, static: Tensor, ever: Tensor) -> tuple[Sites, Sites, Sites]:
         """The places of a panel with the nearest stations of training, these with theirs, and the places among them.
 
-        A panel has one set of places for all its batches, so the last one is kept.
+        Among them a place looks at those only that observe anything in the panel, of which it is none itself. A panel
+        has one set of places for all its batches, so the last one is kept.
         """
-        if self._joined is None or not torch.equal(self._joined[0], static):
+        if self._joined is None or not (torch.equal(self._joined[0], static) and torch.equal(self._joined[1], ever)):
             stations = self._join(self.ground.static)
-            if torch.equal(static, self.ground.static):
-                self._joined = static, stations, stations, stations
-            else:
-                self._joined = static, self._join(static, self.ground.static), stations, self._join(static)
-        return self._joined[1:]
+            known = torch.equal(static, self.ground.static)
+            sites = stations if known else self._join(static, self.ground.static)
+            among = stations if known and bool(ever.all()) else self._join(static, ever=ever)
+            self._joined = static, ever, (sites, stations, among)
+        return self._joined[2]
 
-    def _join(self, static: Tensor, stations: Tensor | None = None) -> Sites:
+    def _join(self, static: Tensor, stations: Tensor | None = None, ever: Tensor | None = None) -> Sites:
         """Places with the nearest of some stations, or of one another: then never themselves, even at one place."""
         places = self._places(static)
-        if stations is None:
-            count, stations = min(self.neighbours, len(static) - 1), static
-            none = np.zeros((len(static), 0))
-            near, distance = nearest(places, count) if count else (none.astype(np.int64), none)
-        else:
+        if stations is not None:
             near, distance = self._places(stations).nearest_to(places, self.neighbours)
+        else:
+            stations = static
+            if ever is not None:
+                near, distance = nearest_of(places, np.flatnonzero(ever.cpu().numpy()), self.neighbours)
+            elif len(static) > 1:
+                near, distance = nearest(places, min(self.neighbours, len(static) - 1))
+            else:
+                near, distance = nearest_of(places, np.arange(0), 0)
         index = torch.from_numpy(np.ascontiguousarray(near)).long().to(static.device)
         far = (torch.from_numpy(np.ascontiguousarray(distance)).to(static) / self.ground.typical).unsqueeze(-1)
         own, theirs = ((s - self.ground.center) / self.ground.scale for s in (static, stations))

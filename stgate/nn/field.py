@@ -214,23 +214,32 @@ class StationEncoder(nn.Module):
 
 
 class ContextEncoder(nn.Module):
-    """What the place itself and its nearest stations observed, by attention over the stations that observed anything.
+    """What the place itself and its nearest stations observed: as it is, by attention, and by means over distance.
+
+    Both look at those stations only that observed anything. The means weigh them by learned powers of their distance,
+    which to begin with are those of inverse distance weighting.
 
     Args:
         seen: Size of what one station observed.
         outputs: Of the encoding.
-        edge: Of an edge's description.
-        heads: Of attention.
+        edge: Size of an edge's description, the logarithm of the distance first.
+        heads: Of attention; as many means.
     """
 
     def __init__(self, seen: int, outputs: int, edge: int, heads: int) -> None:
         super().__init__()
         self.own = nn.Linear(seen, outputs)
         self.attention = GraphAttention(seen, outputs, edge, heads)
+        self.decay = nn.Parameter(torch.zeros(edge, heads))
+        with torch.no_grad():
+            self.decay[0] = -(2.0 ** torch.arange(heads))
+        self.means = nn.Linear(heads * seen, outputs, bias=False)
 
     def forward(self, seen: Tensor, edges: Tensor) -> Tensor:
         """(row, 1 + neighbour, seen) and (row, neighbour, edge) -> (row, outputs)."""
         own, near = seen[:, 0], seen[:, 1:]
         there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half are masks
-        made: Tensor = self.own(own) + self.attention(own, near, edges, there)
+        share = (edges @ self.decay).masked_fill(~there.unsqueeze(-1), -1e9).softmax(1) * there.unsqueeze(-1)
+        means = share.transpose(1, 2) @ near  # (row, head, seen)
+        made: Tensor = self.own(own) + self.attention(own, near, edges, there) + self.means(means.flatten(1))
         return made

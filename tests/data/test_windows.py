@@ -79,7 +79,7 @@ def test_a_batch_is_what_a_slicing_loop_gives(window, horizon, members, data):
             "target": series.values[member, ahead, :, :2],
             "origin": torch.tensor([member, row]),
         }
-        assert set(expected) == set(batch) - {"static"}
+        assert set(expected) == set(batch) - {"static", "ever"}
         for key, value in expected.items():
             np.testing.assert_array_equal(batch[key][i], value, err_msg=key)
     assert torch.equal(batch["static"], series.static)

@@ -327,6 +327,29 @@ def test_a_field_can_be_taught_one_pattern_only():
 # Other places
 
 
+def test_a_place_looks_at_nodes_that_observe_something_however_many_others_are_near():
+    panel = panel_of()
+    model = fitted(CGLUBNF(**SMALL), make_data(panel, context=2))
+    few = panel.sel(node=list(NODES[3:]))  # two stations, and a place without one
+    few = few.where(few["node"] != NODES[5])
+    crowd = xr.concat([few] + [_moved(few, NODES[5], 1e-4 * i) for i in range(1, 9)], "node", join="outer")
+    alone, crowded = (stgate.reconstruct(model, p)["y_mean"].sel(node=list(NODES[3:])) for p in (few, crowd))
+    np.testing.assert_allclose(crowded, alone, rtol=1e-5)
+    # A panel's only station: seen from the place, and not by itself.
+    one = few.where(few["node"] == NODES[3])
+    changed = one.assign(y=one["y"] + 30)
+    first, second = (stgate.reconstruct(model, p)["y_mean"].isel(time=60) for p in (one, changed))
+    assert not np.allclose(first[2], second[2])
+    at_itself = changed.where(changed["time"] == changed["time"][60], one)
+    np.testing.assert_array_equal(stgate.reconstruct(model, at_itself)["y_mean"].isel(time=60)[0], first[0])
+
+
+def _moved(panel, node, gap):
+    return panel.sel(node=[node]).assign_coords(
+        node=[f"{node}{gap:g}"], lat=("node", panel["lat"].sel(node=[node]).values + gap)
+    )
+
+
 def test_a_station_that_training_never_saw_joins_by_its_neighbours():
     panel = panel_of(steps=200)
     model = fitted(CGLUBNF(**(SMALL | {"width": 16})), make_data(panel.isel(node=slice(0, 5))))
