@@ -1,0 +1,93 @@
+"""The fields, as they were chosen on validation stations and years."""
+
+from tasks import LEVELS, WHOLE, adam, fit, forecasts_of, predicted, split_of
+
+import stgate
+from stgate.data import FieldData
+from stgate.inference import Ensemble
+from stgate.models import CGLUBNF
+from stgate.nn import LogNormal, Quantiles
+
+
+def field_of_stations(task):
+    """Coordinates only; a sixth of the stations is left out to calibrate on."""
+    train, left_out = task.train(True), task.known[2::6]
+    steps = train.sizes["time"]
+    data = FieldData(train.drop_sel(node=left_out), "pm10", split=WHOLE, batch_size=64)
+    model = CGLUBNF(
+        64,
+        seasons={"week": 3, "year": 4},
+        degree={"time": 8, "lat": 1, "lon": 1},
+        knots=steps,
+        path=8,
+        graph=0,
+        likelihood=LogNormal(shift=1.0),
+        inference=Ensemble(8, prior="logistic"),
+        optimizer=adam(0.01),
+    )
+    spent = fit(model, data, 20)
+    stgate.calibrate_reconstruction(model, train.sel(node=left_out), levels=LEVELS)
+    return *predicted(stgate.reconstruct(model, task.panel, levels=LEVELS), task.truth(True)), spent
+
+
+def field_of_years(task):
+    """Coordinates only; the two years before are left out to calibrate on."""
+    earlier, later = task.train(False, task.year - 3), task.panel.sel(time=slice(f"{task.year - 2}-01-01", None))
+    model = CGLUBNF(
+        64,
+        seasons={"week": 3, "year": 1},
+        degree=0,
+        graph=0,
+        likelihood=LogNormal(shift=1.0),
+        inference=Ensemble(12, prior="logistic"),
+        optimizer=adam(0.01),
+    )
+    spent = fit(model, FieldData(earlier, "pm10", split=WHOLE, batch_size=64), 8)
+    stgate.calibrate_reconstruction(model, later, end=f"{task.year - 1}-12-31", levels=LEVELS)
+    made = stgate.reconstruct(model, later, levels=LEVELS, start=task.first)
+    return *predicted(made, task.truth(False)), spent
+
+
+def field_with_context(task):
+    """What the other stations observed on this day and the two before."""
+    train, left_out = task.train(True), task.known[2::6]
+    data = FieldData(train.drop_sel(node=left_out), "pm10", context=3, split=WHOLE, batch_size=64)
+    model = CGLUBNF(
+        64,
+        seasons={"week": 3, "year": 4},
+        neighbours=16,
+        hide=["stations"],
+        likelihood=Quantiles(levels=LEVELS),
+        inference=Ensemble(4, prior="logistic"),
+        optimizer=adam(0.004),
+    )
+    spent = fit(model, data, 60)
+    seen = train.where(~train["node"].isin(left_out))
+    stgate.calibrate_reconstruction(model, seen, truth=train, levels=LEVELS)
+    # Of the stations held out nothing is seen: not even what each of them observed before.
+    shown = task.panel.where(~task.panel["node"].isin(task.new))
+    return *predicted(stgate.reconstruct(model, shown, levels=LEVELS), task.truth(True)), spent
+
+
+def field_ahead(task):
+    """From the last eight days here and near by."""
+    data = FieldData(
+        task.panel.sel(node=task.train(False, task.year - 2)["node"]),
+        "pm10",
+        context=8,
+        horizon=3,
+        split=split_of(task),
+        batch_size=64,
+    )
+    model = CGLUBNF(
+        64,
+        seasons={"week": 3, "year": 2},
+        degree={"time": 0, "lat": 2, "lon": 2},
+        neighbours=16,
+        hide=["late"],
+        likelihood=LogNormal(shift=1.0),
+        inference=Ensemble(4, prior="logistic"),
+        optimizer=adam(0.003),
+    )
+    fit(model, data, 40)
+    return forecasts_of(model, task, data)
