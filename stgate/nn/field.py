@@ -217,7 +217,7 @@ class ContextEncoder(nn.Module):
     """What the place itself and its nearest stations observed: as it is, by attention, and by means over distance.
 
     Both look at those stations only that observed anything. The means weigh them by learned powers of their distance,
-    which to begin with are those of inverse distance weighting.
+    to begin with as inverse distance weighting does.
 
     Args:
         seen: Size of what one station observed.

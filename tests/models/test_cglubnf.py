@@ -195,7 +195,8 @@ def test_a_cglubnf_with_everything_off_is_a_bayesnf():
 @pytest.mark.parametrize("likelihood", [None, Normal()], ids=["exp", "softplus"])
 def test_gradients_reach_every_weight_and_missing_values_none(context, likelihood):
     data = make_data(covariates=["u"], context=context, horizon=2 if context else 1)
-    model = built(CGLUBNF(**SMALL, residual="highway", likelihood=likelihood), data).train()
+    options = SMALL | {"inference": Ensemble(2)} if context else SMALL
+    model = built(CGLUBNF(**options, residual="highway", knots=9, likelihood=likelihood), data).train()
     batch = next(iter(data.train_dataloader()))
     model.training_step(batch, 0).backward()
     for name, weight in model.network.named_parameters():
