@@ -58,8 +58,10 @@ def calibrate(
             `node` or clusters of nodes by the name of a node coordinate that holds them. A group with fewer cases than
             `minimum`, or than its level needs, takes the intervals of a wider one: a node or cluster those of all
             nodes, a missingness group those of all that were not observed, then of all.
-        scores: `scaled` (error in units of the forecast's spread), `residual` (error; intervals of one width), or
-            `quantile` (conformalised quantile regression: the forecast's own intervals, moved).
+        scores: `scaled` (error in units of the forecast's spread), `residual` (error; intervals of one width),
+            `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or `distribution` (the
+            forecast's own intervals of other levels, which keep its shape where it is skewed; they reach to the levels
+            of 1e-6 at most).
         edges: Steps since observed from which on a further group begins.
         minimum: Cases that a group needs.
 

@@ -36,7 +36,7 @@ def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more
         assert level - 0.02 < share < level + 0.02
 
 
-@pytest.mark.parametrize("scores", ["scaled", "residual", "quantile"])
+@pytest.mark.parametrize("scores", ["scaled", "residual", "quantile", "distribution"])
 @pytest.mark.parametrize("by", [(), ("missing",), ("node",), ("missing", "node")])
 def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
     panel = make_panel(steps=900, missing=0.3)

@@ -39,7 +39,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         help="the intervals of `stgate reconstruct`, of a field: what PANEL observes is scored, each entry unseen",
     )
     add("--truth", metavar="PANEL", help="with --reconstruction: score what this panel knows and PANEL lacks instead")
-    add("--scores", default="scaled", help="scaled (default), residual, or quantile")
+    add("--scores", default="scaled", help="scaled (default), residual, quantile, or distribution")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)

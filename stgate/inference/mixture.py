@@ -81,10 +81,10 @@ class Mixture(Distribution):
             return drawn.gather(axis, chosen).squeeze(axis)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile of one level, by Chandrupatla's method within the bracket that the members' own quantiles give.
+        """The quantile of a level, by Chandrupatla's method within the bracket that the members' own quantiles give.
 
         Args:
-            value: The level, a scalar in (0, 1).
+            value: The level in (0, 1), a scalar or of the batch shape.
 
         Returns:
             Of the batch shape; the distribution function there is the level to 1e-5. Of counts, the smallest one that
@@ -98,23 +98,26 @@ class Mixture(Distribution):
             self.components,
             lambda p: p.expand(*batch, *p.shape[len(batch) :]).reshape(batch[0], -1, *p.shape[len(batch) :]),
         )
+        level = value.expand(self.batch_shape).flatten() if value.dim() else value
         if _counts(self.components):
-            own = flat.icdf(value.to(flat.mean))
-            return least_count(Mixture(flat).cdf, value, own.amin(0) - 1, own.amax(0)).view(self.batch_shape)
-        parts = [_solve(_part(flat, slice(i, i + CHUNK)), value) for i in range(0, flat.batch_shape[1], CHUNK)]
+            own = flat.icdf(level.to(flat.mean).expand(flat.batch_shape) if value.dim() else level.to(flat.mean))
+            return least_count(Mixture(flat).cdf, level, own.amin(0) - 1, own.amax(0)).view(self.batch_shape)
+        chunks = (slice(i, i + CHUNK) for i in range(0, flat.batch_shape[1], CHUNK))
+        parts = [_solve(_part(flat, chunk), level[chunk] if value.dim() else level) for chunk in chunks]
         return torch.cat(parts).view(self.batch_shape)
 
 
 def _solve(components: Distribution, level: Tensor) -> Tensor:
-    """The quantile of each mixture of (member, mixture)."""
-    own = components.icdf(level.to(components.mean))
+    """The quantile of each mixture of (member, mixture), of a level or of levels of their own."""
+    level = level.to(components.mean)
+    own = components.icdf(level.expand(components.batch_shape) if level.dim() else level)
     low, high = own.amin(0), own.amax(0)
     found = 0.5 * (low + high)
     sought = torch.arange(len(found), device=found.device)
     # The first guess is the quantile of a normal of the same mean and variance.
     mean = components.mean.mean(0)
     spread = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
-    guess = (mean + torch.special.ndtri(level.to(mean)) * spread - low) / (high - low)
+    guess = (mean + torch.special.ndtri(level) * spread - low) / (high - low)
     t = torch.nan_to_num(guess, nan=0.5).clamp(0.02, 0.98)
     x1, x2 = low, high
     f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
@@ -133,6 +136,7 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
         if int(unsolved.sum()) < 0.7 * len(sought):
             sought, components = sought[unsolved], _part(components, unsolved)
             x1, x2, x3, f1, f2, f3 = (v[unsolved] for v in (x1, x2, x3, f1, f2, f3))
+            level = level[unsolved] if level.dim() else level
         t = _next_step(x1, x2, x3, f1, f2, f3)
     return found
 

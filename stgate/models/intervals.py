@@ -13,8 +13,11 @@ from stgate.calibration.groups import missing_groups
 from stgate.errors import RequestError
 from stgate.forecast_schema import levels_of
 
-METHODS = ("scaled", "residual", "quantile")
-"""Conformity scores: |y - median| / spread, |y - median|, and how far y lies outside the forecast's own interval."""
+METHODS = ("scaled", "residual", "quantile", "distribution")
+"""Conformity scores: |y - median| / spread, |y - median|, how far y lies outside the forecast's own interval, and how
+far its level in the forecast's distribution is from a half, |F(y) - 1/2|."""
+TAIL = 1e-6
+"""Level beyond which no interval of a `distribution` calibration reaches."""
 
 
 def bounds(forecast: Distribution, level: float) -> tuple[Tensor, Tensor]:
@@ -39,7 +42,12 @@ def conformity(forecast: Distribution, truth: Tensor, method: str, levels: Seque
 
     References:
         Romano, Patterson, Candès (2019), Conformalized quantile regression. NeurIPS.
+        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction. PNAS 118. doi:10.1073/pnas.2107794118
     """
+    if method == "distribution":
+        known = ~torch.isnan(truth)
+        level = forecast.cdf(torch.where(known, truth, forecast.mean))
+        return torch.where(known, (level - 0.5).abs(), torch.nan).unsqueeze(0)
     if method == "quantile":
         own = [bounds(forecast, level) for level in levels]
         return torch.stack([torch.maximum(lower - truth, truth - upper) for lower, upper in own])
@@ -79,6 +87,11 @@ def quantiles_with(
         if method == "quantile":
             lower, upper = bounds(forecast, level)
             lower, upper = torch.minimum(lower - half, middle), torch.maximum(upper + half, middle)
+        elif method == "distribution":
+            reach = half.clamp(max=0.5 - TAIL)
+            lower, upper = (
+                torch.where(torch.isinf(half), sign * half, forecast.icdf(0.5 + sign * reach)) for sign in (-1, 1)
+            )
         else:
             half = half * forecast.stddev if method == "scaled" else half
             lower, upper = middle - half, middle + half

@@ -11,6 +11,7 @@ from torch.distributions import LogNormal, Normal
 from stgate.inference import Mixture
 from stgate.metrics import crps_lognormal, crps_normal_mixture
 from stgate.metrics.torch import crps_of, inside
+from stgate.nn import distributions as own
 
 
 def normals(members=16, count=200, seed=0, spread=2.0, dtype=torch.float32):
@@ -123,3 +124,16 @@ def test_the_shape_of_a_batch_is_kept():
     components = Normal(torch.randn(3, 2, 4, 5, 1), torch.rand(3, 2, 4, 5, 1) + 0.1)
     mixture = Mixture(components)
     assert mixture.batch_shape == mixture.icdf(torch.tensor(0.5)).shape == mixture.mean.shape == (2, 4, 5, 1)
+
+
+def test_levels_of_their_own_give_each_mixture_its_quantile():
+    generator = torch.Generator().manual_seed(2)
+    loc, scale, level = (torch.rand(shape, generator=generator).double() for shape in ((4, 5, 60), (4, 5, 60), (5, 60)))
+    mixture = Mixture(Normal(5 * loc, 0.1 + scale, validate_args=False))
+    level = 0.02 + 0.96 * level
+    torch.testing.assert_close(mixture.cdf(mixture.icdf(level)), level, atol=1e-5, rtol=0)
+    one = Mixture(Normal(loc[:1], 0.1 + scale[:1], validate_args=False)).icdf(level)
+    torch.testing.assert_close(one, Normal(loc[0], 0.1 + scale[0]).icdf(level), atol=1e-4, rtol=0)
+    counts = Mixture(own.NegativeBinomial(20 * loc + 1, scale + 0.1))
+    found = counts.icdf(level)
+    assert bool((counts.cdf(found) >= level).all() and (counts.cdf(found - 1) < level).all())
