@@ -36,7 +36,7 @@ def field_of_stations(task):
 
 
 def field_of_years(task):
-    """Coordinates only; how wide intervals are is found out on the two years before, by a fit on what lies before these."""
+    """Coordinates only; how wide intervals are is found out on the two years before, by a fit that lacks these."""
     later = task.panel.sel(time=slice(f"{task.year - 2}-01-01", None))
 
     def fitted(panel):
