@@ -82,11 +82,11 @@ def field_with_context(task):
 
 
 def field_ahead(task):
-    """From the last eight days here and near by."""
+    """From the last four days here and near by."""
     data = FieldData(
         task.panel.sel(node=task.train(False, task.year - 2)["node"]),
         "pm10",
-        context=8,
+        context=4,
         horizon=3,
         split=split_of(task),
         batch_size=64,
@@ -98,8 +98,8 @@ def field_ahead(task):
         neighbours=16,
         hide=["late"],
         likelihood=LogNormal(shift=1.0),
-        inference=Ensemble(4, prior="logistic"),
-        optimizer=adam(0.003),
+        inference=Ensemble(8, prior="logistic"),
+        optimizer=adam(0.01),
     )
     fit(model, data, 40)
     return forecasts_of(model, task, data)
