@@ -8,7 +8,8 @@ chosen with `--validate`, which hides the year 2013 of four other counties, name
 three further groups in turn, and knows nothing of 2014. The test rows were looked at twice: a first configuration,
 chosen on the first group alone, had MAE 12.80, RMSE 20.20, interval score 84.4, coverage 96.6 %. Since the second the
 field's context has gained means over distance: the mean MAE of the four groups is 17.97 with them (a log-ridge: 17.91),
-and the recorded figures are of the field without them. Counties stand at their centroids, recalled to a twentieth of a degree.
+and the recorded figures are of the field without them. Counties stand at their centroids, recalled to a twentieth of a
+degree.
 """
 
 import argparse

@@ -56,7 +56,8 @@ def adam(rate):
 
 
 def predicted(made, like):
-    made = made.sel(time=like["time"], node=like["node"])
+    """Means and quantiles; NaN at the first times, which lack the context."""
+    made = made.sel(node=like["node"]).reindex(time=like["time"])
     return made["pm10_mean"].values, made["pm10"].transpose("time", "node", "quantile").values
 
 
