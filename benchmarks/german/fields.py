@@ -9,28 +9,27 @@ from stgate.models import CGLUBNF
 from stgate.nn import LogNormal, Quantiles
 
 
+def of_coordinates(panel, epochs, members, **options):
+    """A field that knows coordinates only, and the seconds that its fit took."""
+    model = CGLUBNF(
+        64,
+        graph=0,
+        likelihood=LogNormal(shift=1.0),
+        inference=Ensemble(members, prior="logistic"),
+        optimizer=adam(0.01),
+        **options,
+    )
+    return model, fit(model, FieldData(panel, "pm10", split=WHOLE, batch_size=64), epochs)
+
+
 def field_of_stations(task):
     """Coordinates only; how wide intervals are is found out with a quarter of the stations left out."""
     train, left_out = task.train(True), task.known[2::4]
-    steps = train.sizes["time"]
-
-    def fitted(panel):
-        model = CGLUBNF(
-            64,
-            seasons={"week": 3, "year": 4},
-            degree={"time": 8, "lat": 1, "lon": 1},
-            knots=steps,
-            path=8,
-            graph=0,
-            likelihood=LogNormal(shift=1.0),
-            inference=Ensemble(8, prior="logistic"),
-            optimizer=adam(0.01),
-        )
-        return model, fit(model, FieldData(panel, "pm10", split=WHOLE, batch_size=64), 20)
-
-    first, spent = fitted(train.drop_sel(node=left_out))
+    options = {"seasons": {"week": 3, "year": 4}, "degree": {"time": 8, "lat": 1, "lon": 1}}
+    options |= {"knots": train.sizes["time"], "path": 8}
+    first, spent = of_coordinates(train.drop_sel(node=left_out), 20, 8, **options)
     stgate.calibrate_reconstruction(first, train.sel(node=left_out), levels=LEVELS, scores="distribution")
-    model, more = fitted(train)
+    model, more = of_coordinates(train, 20, 8, **options)
     model.reconstruction_calibration = first.reconstruction_calibration
     return *predicted(stgate.reconstruct(model, task.panel, levels=LEVELS), task.truth(True)), spent + more
 
@@ -38,23 +37,11 @@ def field_of_stations(task):
 def field_of_years(task):
     """Coordinates only; how wide intervals are is found out on the two years before, by a fit that lacks these."""
     later = task.panel.sel(time=slice(f"{task.year - 2}-01-01", None))
-
-    def fitted(panel):
-        model = CGLUBNF(
-            64,
-            seasons={"week": 3, "year": 1},
-            degree=0,
-            graph=0,
-            likelihood=LogNormal(shift=1.0),
-            inference=Ensemble(12, prior="logistic"),
-            optimizer=adam(0.01),
-        )
-        return model, fit(model, FieldData(panel, "pm10", split=WHOLE, batch_size=64), 8)
-
-    first, spent = fitted(task.train(False, task.year - 3))
+    options = {"seasons": {"week": 3, "year": 1}, "degree": 0}
+    first, spent = of_coordinates(task.train(False, task.year - 3), 8, 12, **options)
     before = {"end": f"{task.year - 1}-12-31", "levels": LEVELS, "scores": "distribution"}
     stgate.calibrate_reconstruction(first, later, **before)
-    model, more = fitted(task.train(False, task.year - 1))
+    model, more = of_coordinates(task.train(False, task.year - 1), 8, 12, **options)
     model.reconstruction_calibration = first.reconstruction_calibration
     made = stgate.reconstruct(model, later, levels=LEVELS, start=task.first)
     return *predicted(made, task.truth(False)), spent + more

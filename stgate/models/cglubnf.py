@@ -59,7 +59,8 @@ class CGLUBNF(Forecaster):
         gate: Whether each channel of a layer has a gate.
         residual: Gate of `stgate.nn.gates` by which a layer joins what skips it; `none` lets nothing skip.
         graph: Size of the embedding of a place by its neighbours; 0 for none.
-        neighbours: Stations that a place looks at.
+        neighbours: Stations that a place looks at: of training, and among those of a panel that observe anything at any
+            time of it, the nearest.
         heads: Of attention to them.
         knots: Of a learned path in time over the training part, beside the features of time: with as many as that part
             has steps the field knows each step by itself, wherever it is asked in space. Beyond that part there is

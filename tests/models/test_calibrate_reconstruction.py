@@ -6,7 +6,9 @@ from test_cglubnf import NODES, SMALL, fitted, make_data, panel_of
 
 import stgate
 from stgate.errors import CalibrationWarning, RequestError
+from stgate.inference import Ensemble
 from stgate.models import CGLUBNF, Forecaster, GatedRNN
+from stgate.nn import LogNormal
 
 LEVELS = [0.5, 0.9]
 
@@ -47,6 +49,22 @@ def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint
     np.testing.assert_array_equal(stgate.reconstruct(again, seen, levels=LEVELS)["y"], made["y"])
     with pytest.raises(RequestError, match=r"level 0\.3: not calibrated"):
         stgate.reconstruct(model, seen, levels=[0.3])
+
+
+def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(full):
+    skewed = full.assign(y=np.exp(full["y"] / 8))
+    data = make_data(skewed.sel(node=list(NODES[:4])))
+    model = fitted(CGLUBNF(**SMALL | {"inference": Ensemble(2)}, likelihood=LogNormal()), data, epochs=3)
+    left_out = skewed.sel(node=list(NODES[4:]))
+    made = {}
+    for scores in ("scaled", "distribution"):
+        covered = stgate.calibrate_reconstruction(model, left_out, levels=[0.9], scores=scores)
+        made[scores] = stgate.reconstruct(model, left_out, levels=[0.9])
+        assert coverage(made[scores], made[scores]["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.005)
+    low, middle, high = (made["distribution"]["y"].isel(quantile=i) for i in range(3))
+    assert float((made["scaled"]["y"].isel(quantile=0) == 0).mean()) > 0.5  # as far down as up: cut off at zero
+    assert float(low.min()) > 0
+    assert float(((high - middle) / (middle - low)).median()) > 1.2
 
 
 def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_is_warned_of(field, full):
