@@ -62,13 +62,16 @@ class CGLUBNF(Forecaster):
         neighbours: Stations that a place looks at: of training, and among those of a panel that observe anything at any
             time of it, the nearest.
         heads: Of attention to them.
+        places: Whether the field knows a place by its coordinates. If not, a place is what lies around it and how far
+            away, and a new station is like those of training, whose levels cannot be learned by heart; `graph` then
+            embeds static covariates alone, if there are any.
         knots: Of a learned path in time over the training part, beside the features of time: with as many as that part
             has steps the field knows each step by itself, wherever it is asked in space. Beyond that part there is
             none; 0 for none at all.
         path: How many numbers it has at each knot.
         hide: What of the context training hides, one of these a window: `late` (the last one to horizon steps, as
             forecasts do), `stations` (a share of the nodes for good, as where there is none), `entries` (a share of all
-            entries).
+            entries), `own` (of each node what it observed itself, as at a new station).
         varying: Whether the likelihood's other numbers, such as the noise, vary over time and place.
         likelihood: See `Forecaster`; a normal with scale 0.01 + exp(·) when None.
         inference: See `Forecaster`; an ensemble of eight maximum a posteriori estimates under logistic priors when
@@ -103,6 +106,7 @@ class CGLUBNF(Forecaster):
         graph: int = 16,
         neighbours: int = 5,
         heads: int = 4,
+        places: bool = True,
         knots: int = 0,
         path: int = 8,
         hide: Sequence[str] = ("late", "stations", "entries"),
@@ -135,7 +139,7 @@ class CGLUBNF(Forecaster):
             self.hparams.update(hide=self.hide)
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
-        self.varying = varying
+        self.places, self.varying = places, varying
         self.reconstruction_calibration: dict[str, Any] | None = None
         self._joined: tuple[Tensor, Tensor, tuple[Sites, Sites, Sites]] | None = None
 
@@ -143,7 +147,8 @@ class CGLUBNF(Forecaster):
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """See `stgate.nn.field.FieldNetwork`."""
-        names = ["time", *spec.static_covariates, *spec.future_covariates]
+        static = spec.static_covariates[self._skipped(spec) :]
+        names = ["time", *static, *spec.future_covariates]
         pairs = []
         for pair in self.interactions:
             for name in pair:
@@ -155,14 +160,18 @@ class CGLUBNF(Forecaster):
         features["seasons"] = self._seasons(spec)
         return FieldNetwork(
             features,
-            static=len(spec.static_covariates),
+            static=len(static),
             covariates=len(spec.future_covariates),
             seen=2 * context * len(spec.targets),
             edge=2 + len(spec.places),
             outputs=outputs,
             varying=outputs if self.varying else len(spec.targets),
-            **self.options,
+            **self.options | ({} if static else {"graph": 0}),
         )
+
+    def _skipped(self, spec: PanelSpec) -> int:
+        """How many static covariates, the first ones, the network does not see."""
+        return 0 if self.places else len(spec.places)
 
     def _degrees(self, names: Sequence[str]) -> list[int]:
         if not isinstance(self.degree, dict):
@@ -332,12 +341,14 @@ class CGLUBNF(Forecaster):
         targets = len(self.fitted_spec.targets)
         past = (batch["past"][..., :targets] - self.scaler.target_center) / self.scaler.target_scale
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
+        own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
         if self.training:
-            past = hidden(past, self.fitted_spec.horizon, self.hide)
+            past, own = hidden(past, self.fitted_spec.horizon, self.hide)
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
         values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)
         values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
+        values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
         mask = ~torch.isnan(values)
         return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1)
 
@@ -381,7 +392,7 @@ class CGLUBNF(Forecaster):
         gap = theirs[index][..., :axes] - own[:, None, :axes]
         direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
         edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
-        return Sites(torch.nan_to_num(own, nan=0.0), index, edges)
+        return Sites(torch.nan_to_num(own[:, self._skipped(self.fitted_spec) :], nan=0.0), index, edges)
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-PATTERNS = ("late", "stations", "entries")
+PATTERNS = ("late", "stations", "entries", "own")
 """What training hides of the context, see `CGLUBNF`."""
 
 
-def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Tensor:
-    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns."""
+def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tuple[Tensor, Tensor]:
+    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns.
+
+    The second one says (batch,) in which windows a node sees nothing of its own.
+    """
     size, lags, nodes, _ = past.shape
     kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
     kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
@@ -22,5 +25,5 @@ def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> Te
     share = torch.rand((size, 1, 1), device=past.device)
     nowhere = torch.rand((size, 1, nodes), device=past.device) < share
     some = torch.rand((size, lags, nodes), device=past.device) < share
-    gone = torch.where(kind == 0, late, torch.where(kind == 1, nowhere, some))
-    return past.masked_fill(gone.unsqueeze(-1), math.nan)
+    gone = (late & (kind == 0)) | (nowhere & (kind == 1)) | (some & (kind == 2))
+    return past.masked_fill(gone.unsqueeze(-1), math.nan), (kind == 3).flatten()

@@ -127,7 +127,7 @@ def test_a_forecast_sees_nothing_after_its_origin():
 
 def test_what_is_hidden_in_training_is_one_of_three_patterns():
     torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(600, 6, 8, 1), 3))[..., 0]
+    gone = torch.isnan(hidden(torch.zeros(600, 6, 8, 1), 3, ["late", "stations", "entries"])[0])[..., 0]
     late = (gone == gone[:, :, :1]).all(2).all(1) & gone[:, -1, 0] & ~gone[:, :3].any(2).any(1)
     nowhere = (gone == gone[:, :1]).all(2).all(1) & gone.any(2).any(1)
     assert 0.2 < late.float().mean() < 0.45 and 0.2 < nowhere.float().mean() < 0.45
@@ -154,7 +154,7 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
 
     def spy(past, horizon, patterns):
         asked.append((horizon, list(patterns)))
-        return past
+        return hidden(past, horizon, patterns)
 
     monkeypatch.setattr("stgate.models.cglubnf.hidden", spy)
     data = make_data(context=4, horizon=2)
@@ -175,9 +175,23 @@ def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
 
 def test_a_field_can_be_taught_one_pattern_only():
     torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"]))[..., 0]
+    gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"])[0])[..., 0]
     assert (gone == gone[:, :1]).all() and 0.3 < gone.float().mean() < 0.7
     assert CGLUBNF(hide=["stations"]).hparams["hide"] == ["stations"]
+
+
+def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
+    """Trained so, a field gives a node what it would if the node had never observed anything."""
+    data = make_data(panel_of(missing=0), context=4, horizon=2)
+    model = built(CGLUBNF(**SMALL, hide=["own"]), data)
+    batch = next(iter(data.train_dataloader()))
+    made = model.train().training_forward(batch).mean.reshape(len(batch["past"]), len(NODES))
+    model.eval()
+    for node in range(len(NODES)):
+        nothing = batch | {"past": batch["past"].clone()}
+        nothing["past"][:, :, node, 0] = torch.nan
+        expected = model.reconstruction(nothing).mean[:, 0, node, 0]
+        torch.testing.assert_close(made[:, node], expected)
 
 
 # Other places
@@ -217,6 +231,28 @@ def test_a_station_that_training_never_saw_joins_by_its_neighbours():
     assert alone.sizes["node"] == 1 and alone["y"].notnull().all()
     shuffled = stgate.reconstruct(model, panel.isel(node=[3, 5, 0]))
     np.testing.assert_allclose(shuffled["y_mean"], both["y_mean"].isel(node=[3, 5, 0]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_field_without_places_knows_them_by_what_lies_around(tmp_path):
+    """Moved as a whole, a panel is the same to it; with places it is not."""
+    panel = panel_of(missing=0.1)
+    away = panel.assign_coords(lon=panel["lon"] + 1.0)
+    for places in (True, False):
+        model = fitted(CGLUBNF(**SMALL, places=places), make_data(panel, context=4))
+        here, there = (stgate.reconstruct(model, p)["y_mean"].values for p in (panel, away))
+        assert np.allclose(here, there, rtol=1e-3) != places
+    model.save(tmp_path / "field.ckpt")
+    again = stgate.reconstruct(tmp_path / "field.ckpt", panel)["y_mean"].values
+    np.testing.assert_array_equal(again, here)
+
+
+def test_without_places_the_graph_embeds_other_static_covariates_alone():
+    panel = panel_of().assign_coords(height=("node", np.arange(6.0)))
+    model = built(CGLUBNF(**SMALL, places=False), make_data(panel, static_covariates=["height"]))
+    assert model._field.graph.own.in_features == 1 and model._field.features.kinds.count(1) == 1
+    assert built(CGLUBNF(**SMALL, places=False))._field.graph is None
+    with pytest.raises(RequestError, match="degree 'lat'"):
+        built(CGLUBNF(**SMALL, places=False, degree={"lat": 2}))
 
 
 def test_a_field_is_calibrated_forecast_and_comes_back_from_its_checkpoint(tmp_path):
