@@ -56,8 +56,8 @@ def bayesnf(task, budget):
         model = BayesNF(256, seasons=seasons, inference=Ensemble(8, prior="logistic"), optimizer=adam(0.005))
         return model, fit(model, data, epochs, task.seed)
 
-    first = fitted(1)[1]
-    model, _ = fitted(max(int(budget / first), 1))
+    first, second = fitted(1)[1], fitted(2)[1]
+    model, _ = fitted(max(int((budget - first) / max(second - first, 0.01)), 1))
     return calibrated(model.eval(), data, task)
 
 

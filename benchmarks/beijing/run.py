@@ -71,6 +71,7 @@ def main():
             rows[str(seed)] = make()
             store.write_text(json.dumps(kept, indent=1))
             print(group, who, seed, json.dumps(rows[str(seed)]), flush=True)
+        return rows[str(seed)]
 
     seeds = [99] if given.validate else range(1 if given.hourly else given.seeds)
     if given.hourly:

@@ -62,9 +62,10 @@ class CGLUBNF(Forecaster):
         neighbours: Stations that a place looks at: of training, and among those of a panel that observe anything at any
             time of it, the nearest.
         heads: Of attention to them.
-        places: Whether the field knows a place by its coordinates. If not, a place is what lies around it and how far
-            away, and a new station is like those of training, whose levels cannot be learned by heart; `graph` then
-            embeds static covariates alone, if there are any.
+        coordinates: Those of time, places, static and other covariates that are features, by name; all when None.
+            Without time the field is the same in every year. Without those of places a place is what lies around it and
+            how far away, but not where: no level of a station is learned by heart, which would mislead at a new one.
+            What `graph` embeds is then static covariates, if there are any.
         knots: Of a learned path in time over the training part, beside the features of time: with as many as that part
             has steps the field knows each step by itself, wherever it is asked in space. Beyond that part there is
             none; 0 for none at all.
@@ -106,7 +107,7 @@ class CGLUBNF(Forecaster):
         graph: int = 16,
         neighbours: int = 5,
         heads: int = 4,
-        places: bool = True,
+        coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
         hide: Sequence[str] = ("late", "stations", "entries"),
@@ -130,16 +131,16 @@ class CGLUBNF(Forecaster):
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
-        self.hide = list(hide)
+        self.hide, self.coordinates = list(hide), None if coordinates is None else list(coordinates)
         for pattern in self.hide or [""]:
             if pattern not in PATTERNS:
                 raise RequestError(f"hide {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
         self.hparams.update(seasons=self.seasons, degree=self.degree, interactions=self.interactions)
-        if "hide" in self.hparams:
-            self.hparams.update(hide=self.hide)
+        plain = {"hide": self.hide, "coordinates": self.coordinates}
+        self.hparams.update({name: value for name, value in plain.items() if name in self.hparams})
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
-        self.places, self.varying = places, varying
+        self.varying = varying
         self.reconstruction_calibration: dict[str, Any] | None = None
         self._joined: tuple[Tensor, Tensor, tuple[Sites, Sites, Sites]] | None = None
 
@@ -147,8 +148,10 @@ class CGLUBNF(Forecaster):
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """See `stgate.nn.field.FieldNetwork`."""
-        static = spec.static_covariates[self._skipped(spec) :]
-        names = ["time", *static, *spec.future_covariates]
+        known = ["time", *spec.static_covariates, *spec.future_covariates]
+        for name in self.coordinates or ():
+            _check_coordinate("coordinates", name, known)
+        names = [known[i] for i in self._kept(known)]
         pairs = []
         for pair in self.interactions:
             for name in pair:
@@ -157,21 +160,22 @@ class CGLUBNF(Forecaster):
         outputs = self.likelihood.parameters * len(spec.targets)
         context = spec.window if spec.window > 1 else 0
         features: dict[str, Any] = {"degrees": self._degrees(names), "interactions": pairs}
-        features["seasons"] = self._seasons(spec)
+        features |= {"seasons": self._seasons(spec), "times": names.count("time")}
+        static = len(self._kept(spec.static_covariates))
         return FieldNetwork(
             features,
-            static=len(static),
-            covariates=len(spec.future_covariates),
+            static=static,
+            covariates=len(self._kept(spec.future_covariates)),
             seen=2 * context * len(spec.targets),
-            edge=2 + len(spec.places),
+            edge=2 + len(self._kept(spec.places)),
             outputs=outputs,
             varying=outputs if self.varying else len(spec.targets),
             **self.options | ({} if static else {"graph": 0}),
         )
 
-    def _skipped(self, spec: PanelSpec) -> int:
-        """How many static covariates, the first ones, the network does not see."""
-        return 0 if self.places else len(spec.places)
+    def _kept(self, names: Sequence[str]) -> list[int]:
+        """Which of some coordinates are features."""
+        return [i for i, name in enumerate(names) if self.coordinates is None or name in self.coordinates]
 
     def _degrees(self, names: Sequence[str]) -> list[int]:
         if not isinstance(self.degree, dict):
@@ -331,6 +335,7 @@ class CGLUBNF(Forecaster):
         steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
+        given = given[..., self._kept(spec.future_covariates)]
         sites, stations, among = self._sites(batch["static"], batch["ever"])
         elapsed = (steps / ground.length).to(given).unsqueeze(-1)
         seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]
@@ -388,11 +393,12 @@ class CGLUBNF(Forecaster):
         index = torch.from_numpy(np.ascontiguousarray(near)).long().to(static.device)
         far = (torch.from_numpy(np.ascontiguousarray(distance)).to(static) / self.ground.typical).unsqueeze(-1)
         own, theirs = ((s - self.ground.center) / self.ground.scale for s in (static, stations))
-        axes = len(self.fitted_spec.places)
-        gap = theirs[index][..., :axes] - own[:, None, :axes]
+        axes = self._kept(self.fitted_spec.places)
+        gap = theirs[index][..., axes] - own[:, None, axes]
         direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
         edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
-        return Sites(torch.nan_to_num(own[:, self._skipped(self.fitted_spec) :], nan=0.0), index, edges)
+        own = own[:, self._kept(self.fitted_spec.static_covariates)]
+        return Sites(torch.nan_to_num(own, nan=0.0), index, edges)
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:

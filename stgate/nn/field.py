@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu
 
 from stgate.nn.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
-from stgate.nn.fourier import FieldFeatures
+from stgate.nn.fourier import TIME, FieldFeatures
 from stgate.nn.graph_attention import GraphAttention
 
 
@@ -87,7 +87,7 @@ class FieldNetwork(nn.Module):
     """Fourier features, a graph encoder and context, then channel gated learning units and a linear read-out.
 
     Args:
-        features: Degrees, seasons and interactions, see `FieldFeatures`.
+        features: Degrees, seasons, interactions and times, see `FieldFeatures`.
         static: Size of a place's description.
         covariates: How many there are at each time and place.
         seen: Size of what one station observed; 0 without context.
@@ -144,7 +144,7 @@ class FieldNetwork(nn.Module):
         around = None if self.graph is None else self.graph(given.sites, given.stations)
         context = None if self.context is None else self.context(given.seen, given.seen_edges[given.place])
         path = None if self.path is None else self.path(given.elapsed)
-        x = given.elapsed, given.sites.static, given.covariates
+        x = given.elapsed[:, : self.features.kinds.count(TIME)], given.sites.static, given.covariates
         h = self.features(given.time, x, given.which, given.place, (path, around, context))
         for layer in self.layers:
             h = layer(h, self.activation)

@@ -27,15 +27,17 @@ class FieldFeatures(nn.Module):
     time, one of each place and one of each row can be given to go along with them.
 
     Args:
-        places: Coordinates of x that belong to the place; the first one of all is time.
+        places: Coordinates of x that belong to the place, after time.
         others: Coordinates that change with both.
-        degrees: Fourier degree of each coordinate, 1 + places + others; 0 for none.
+        degrees: Fourier degree of each coordinate, times + places + others; 0 for none.
         seasons: See `Seasons`; frequencies that stand twice are taken once.
         interactions: Pairs of coordinates.
         more: Sizes of the groups that `forward` is given.
+        times: 0 leaves time out of x; seasons stay.
 
     Raises:
-        RequestError: A degree for each coordinate lacks, a pair names none, or a harmonic is faster than two steps.
+        RequestError: A degree for each coordinate lacks, a pair names none, a harmonic is faster than two steps, or
+            there is no feature at all.
 
     References:
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
@@ -52,9 +54,10 @@ class FieldFeatures(nn.Module):
         seasons: Seasons = (),
         interactions: Sequence[tuple[int, int]] = (),
         more: tuple[int, int, int] = (0, 0, 0),
+        times: int = 1,
     ) -> None:
         super().__init__()
-        self.kinds = [TIME, *[PLACE] * places, *[ROW] * others]
+        self.kinds = [*[TIME] * times, *[PLACE] * places, *[ROW] * others]
         coordinates = len(self.kinds)
         if len(degrees) != coordinates or any(degree < 0 for degree in degrees):
             raise RequestError(f"degrees {list(degrees)}: one for each of {coordinates} coordinates, 0 or more")
@@ -86,6 +89,8 @@ class FieldFeatures(nn.Module):
             self.register_buffer(f"group{kind}", torch.tensor([group for group, _ in columns[kind]], dtype=torch.long))
             self.register_buffer(f"divisor{kind}", torch.tensor([float(divisor) for _, divisor in columns[kind]]))
         self.size = sum(map(len, columns))
+        if not self.size:
+            raise RequestError("the field knows neither a coordinate nor a season; give it one, or context")
         self.log_units = nn.Parameter(torch.zeros(coordinates))
         self.scales = nn.Parameter(torch.zeros(groups))
 
@@ -101,8 +106,8 @@ class FieldFeatures(nn.Module):
 
         Args:
             time: (time,), in steps since the start, float64: phases of fast seasons need its digits.
-            x: Coordinates of each time (time, 1), in units of the training part's length; place (place, places); and
-                row (row, others).
+            x: Coordinates of each time (time, times), in units of the training part's length; of each place (place,
+                places); and of each row (row, others).
             which: (row,), the time of each row.
             place: (row,), its place.
             more: Further groups, (time, …), (place, …) and (row, …).

@@ -233,26 +233,38 @@ def test_a_station_that_training_never_saw_joins_by_its_neighbours():
     np.testing.assert_allclose(shuffled["y_mean"], both["y_mean"].isel(node=[3, 5, 0]), rtol=1e-5, atol=1e-5)
 
 
-def test_a_field_without_places_knows_them_by_what_lies_around(tmp_path):
-    """Moved as a whole, a panel is the same to it; with places it is not."""
+def test_a_field_without_coordinates_of_places_knows_them_by_what_lies_around(tmp_path):
+    """Moved as a whole, a panel is the same to it; with them it is not."""
     panel = panel_of(missing=0.1)
     away = panel.assign_coords(lon=panel["lon"] + 1.0)
-    for places in (True, False):
-        model = fitted(CGLUBNF(**SMALL, places=places), make_data(panel, context=4))
+    for coordinates in (None, ["time"]):
+        model = fitted(CGLUBNF(**SMALL, coordinates=coordinates), make_data(panel, context=4))
         here, there = (stgate.reconstruct(model, p)["y_mean"].values for p in (panel, away))
-        assert np.allclose(here, there, rtol=1e-3) != places
+        assert np.allclose(here, there, rtol=1e-3) == (coordinates is not None)
     model.save(tmp_path / "field.ckpt")
     again = stgate.reconstruct(tmp_path / "field.ckpt", panel)["y_mean"].values
     np.testing.assert_array_equal(again, here)
 
 
-def test_without_places_the_graph_embeds_other_static_covariates_alone():
+def test_coordinates_are_those_that_are_named():
     panel = panel_of().assign_coords(height=("node", np.arange(6.0)))
-    model = built(CGLUBNF(**SMALL, places=False), make_data(panel, static_covariates=["height"]))
-    assert model._field.graph.own.in_features == 1 and model._field.features.kinds.count(1) == 1
-    assert built(CGLUBNF(**SMALL, places=False))._field.graph is None
-    with pytest.raises(RequestError, match="degree 'lat'"):
-        built(CGLUBNF(**SMALL, places=False, degree={"lat": 2}))
+    data = make_data(panel, static_covariates=["height"], covariates=["u"])
+    height = built(CGLUBNF(**SMALL, coordinates=["height"]), data)._field
+    assert height.graph.own.in_features == 1 and height.features.kinds == [1]
+    seasons = {"seasons": {"day": 2}}
+    time = built(CGLUBNF(**SMALL, **seasons, coordinates=["time", "u"]), data)._field
+    assert time.graph is None and time.features.kinds == [0, 2]
+    yearly = built(CGLUBNF(**SMALL, **seasons, coordinates=["lat"]), data)
+    made = stgate.reconstruct(yearly, panel)["y_mean"].transpose("time", "node").values
+    np.testing.assert_allclose(made[24:], made[:-24], rtol=1e-5)
+    for wrong, said in (
+        ({"coordinates": ["lon"], "degree": {"lat": 2}}, "degree 'lat'"),
+        ({"coordinates": ["x"]}, "'x'"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            built(CGLUBNF(**SMALL, **wrong), data)
+    with pytest.raises(RequestError, match="neither a coordinate nor a season"):
+        built(CGLUBNF(**SMALL, coordinates=[], seasons={}), data)
 
 
 def test_a_field_is_calibrated_forecast_and_comes_back_from_its_checkpoint(tmp_path):
