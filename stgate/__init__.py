@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from stgate import calibration, data, inference, metrics, models, nn, plot, simulate
     from stgate.calibrating import calibrate, recalibrate
-    from stgate.calibrating_reconstruction import calibrate_reconstruction
+    from stgate.calibrating_reconstruction import calibrate_reconstruction, cross_calibrate_reconstruction
     from stgate.data.read import open_panel
     from stgate.evaluation import evaluate
     from stgate.forecast_schema import check_forecast
@@ -34,6 +34,7 @@ __all__ = [
     "calibration",
     "check_forecast",
     "check_panel",
+    "cross_calibrate_reconstruction",
     "data",
     "evaluate",
     "forecast",
@@ -65,6 +66,7 @@ __getattr__, __dir__ = attach(
         "calibration": "stgate.calibration",
         "check_forecast": "stgate.forecast_schema",
         "check_panel": "stgate.panel",
+        "cross_calibrate_reconstruction": "stgate.calibrating_reconstruction",
         "data": "stgate.data",
         "evaluate": "stgate.evaluation",
         "forecast": "stgate.forecasting",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 
 from stgate.calibrating import Case, conformal, evaluating
 from stgate.calibration.groups import EDGES
@@ -62,59 +62,152 @@ def calibrate_reconstruction(
         PanelError: The panel does not fit the field.
     """
     field = field_of(model)
-    history = History.of(panel, field.fitted_spec, max_memory)
-    rows = rows_of(history, start, end)
-    known = None if truth is None else _values(field, history, rows, truth)
-    seen = history.last_seen(field.seen)
-    if truth is None and rows[0] <= seen and set(history.spec.nodes) & set(field.fitted_spec.nodes):
-        warnings.warn(
-            f"calibrating from {history.times[rows[0]]} on what training has seen, until {history.times[seen]}: "
-            "errors to come will be larger, intervals too narrow; begin later, or hide entries and give their truth",
-            CalibrationWarning,
-            stacklevel=2,
-        )
-    window = history.spec.window
-    span = str(history.times[rows[0]]), str(history.times[rows[-1]])
-    cases = _reconstructions(field, history, rows, known)
-    near = [edge for edge in edges if 1 < edge <= window]
-    one = np.zeros(len(history.spec.nodes), int)
+    asked = _Asked(field, panel, truth, start, end, max_memory)
+    return _stored(field, [asked], levels, scores, edges, minimum)
+
+
+def cross_calibrate_reconstruction(
+    model: Forecaster,
+    folds: Iterable[tuple[Forecaster, xr.Dataset | str | os.PathLike[str], xr.Dataset | str | os.PathLike[str] | None]],
+    *,
+    levels: Sequence[float] | None = None,
+    scores: str = "scaled",
+    edges: Sequence[int] = EDGES,
+    minimum: int = 50,
+    max_memory: float | None = None,
+) -> dict[float, float]:
+    """Calibrate a field that is fitted on all there is, by the errors of fields like it that each left something out.
+
+    Where there are few stations, some left out once say little of a new one: over several folds each station can be
+    left out in turn. Fields of the folds have seen less, so intervals are rather too wide than too narrow.
+
+    Args:
+        model: Its `reconstruction_calibration` is replaced.
+        folds: A fitted field, what it sees and what is scored, each as in `calibrate_reconstruction`; fields may be
+            made one after another by a generator.
+        levels: As in `calibrate_reconstruction`.
+        scores: As there.
+        edges: As there.
+        minimum: As there.
+        max_memory: As there.
+
+    Returns:
+        As `calibrate_reconstruction`.
+
+    Raises:
+        RequestError: There is no fold, a fold's field has other targets or another context, or as there.
+        PanelError: As there.
+
+    References:
+        Vovk (2015), Cross-conformal predictors. Annals of Mathematics and Artificial Intelligence 74.
+    """
+    field = field_of(model)
+    asked = (_Asked(_alike(field, fold), seen, truth, None, None, max_memory) for fold, seen, truth in folds)
+    return _stored(field, asked, levels, scores, edges, minimum)
+
+
+def _alike(field: CGLUBNF, fold: Forecaster) -> CGLUBNF:
+    own, other = field.fitted_spec, field_of(fold).fitted_spec
+    for what, a, b in (("targets", own.targets, other.targets), ("context", own.window, other.window)):
+        if a != b:
+            raise RequestError(f"folds: a field with {what} {b}, to calibrate one with {a}; fit them alike")
+    return field_of(fold)
+
+
+def _stored(
+    field: CGLUBNF,
+    asked: Iterable[_Asked],
+    levels: Sequence[float] | None,
+    scores: str,
+    edges: Sequence[int],
+    minimum: int,
+) -> dict[float, float]:
+    """Calibrate by the cases of all that is asked; their span is known when they are through."""
+    spec = field.fitted_spec
+    span: list[Any] = []
+
+    def cases() -> Iterator[Case]:
+        for one in asked:
+            span.extend(one.span)
+            yield from one.cases()
+        if not span:
+            raise RequestError("folds: there is none; give at least one field that left something out")
+
+    near = [edge for edge in edges if 1 < edge <= spec.window]
     by = ["missing"] if near else []
-    field.reconstruction_calibration, covered = conformal(
-        field.fitted_spec, cases, span, levels, by, one, scores, near, minimum, over="of reconstructions"
+    one = np.zeros(1, int)
+    found, covered = conformal(
+        spec, cases(), ("", ""), levels, by, one, scores, near, minimum, over="of reconstructions"
     )
+    field.reconstruction_calibration = found | {"start": str(min(span)), "end": str(max(span))}
     return covered
 
 
-def _values(
-    field: CGLUBNF, history: History, rows: NDArray[np.int64], truth: xr.Dataset | str | os.PathLike[str]
-) -> torch.Tensor:
-    """What is known of the panel's entries: (member, row, node, target)."""
-    panel = truth if isinstance(truth, xr.Dataset) else open_panel(truth)
-    labels = {"time": history.times[rows], "node": list(history.spec.nodes)}
-    columns = []
-    for name in field.fitted_spec.targets:
-        if name not in panel:
-            raise RequestError(f"truth: has no `{name}`")
-        array = panel[name].reindex(labels)
-        if "member" not in array.dims:
-            array = array.expand_dims(member=history.frame.sizes.get("member", 1))
-        columns.append(array.transpose("member", "time", "node").values)
-    return torch.from_numpy(np.stack(columns, -1)).float()
+class _Asked:
+    """Entries that a field is asked for, and what they are.
 
+    Args:
+        field: A fitted one.
+        panel: What it sees.
+        truth: As in `calibrate_reconstruction`.
+        start: The first time.
+        end: The last one.
+        max_memory: Of the panel's windows.
+    """
 
-def _reconstructions(
-    field: CGLUBNF, history: History, rows: NDArray[np.int64], known: torch.Tensor | None
-) -> Iterator[Case]:
-    scored = 0
-    with evaluating(field):
-        for raw in history.batches(rows):
-            batch = {name: value.to(field.device) for name, value in raw.items()}
-            truth = batch["past"][:, -1:, :, : len(field.fitted_spec.targets)]
-            if known is not None:
-                member, row = batch["origin"].T.cpu()
-                there = known[member, row - int(rows[0])].unsqueeze(1).to(truth)
-                truth = torch.where(torch.isnan(truth), there, torch.nan)
-            scored += int((~torch.isnan(truth)).sum())
-            yield field.reconstruction(batch), truth, steps_before(batch)
-    if not scored:
-        raise RequestError("nothing to score: the truth holds no value that the panel lacks")
+    def __init__(
+        self,
+        field: CGLUBNF,
+        panel: xr.Dataset | str | os.PathLike[str],
+        truth: xr.Dataset | str | os.PathLike[str] | None,
+        start: str | float | None,
+        end: str | float | None,
+        max_memory: float | None,
+    ) -> None:
+        self.field, self.history = field, History.of(panel, field.fitted_spec, max_memory)
+        self.rows = rows_of(self.history, start, end)
+        times, first, last = self.history.times, self.rows[0], self.rows[-1]
+        self.span = times[first], times[last]
+        self.known = None if truth is None else self._values(truth)
+        seen = self.history.last_seen(field.seen)
+        if truth is None and first <= seen and set(self.history.spec.nodes) & set(field.fitted_spec.nodes):
+            warnings.warn(
+                f"calibrating from {times[first]} on what training has seen, until {times[seen]}: "
+                "errors to come will be larger, intervals too narrow; begin later, or give the truth of hidden entries",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+
+    def _values(self, truth: xr.Dataset | str | os.PathLike[str]) -> torch.Tensor:
+        """What is known of the panel's entries: (member, row, node, target)."""
+        panel = truth if isinstance(truth, xr.Dataset) else open_panel(truth)
+        labels = {"time": self.history.times[self.rows], "node": list(self.history.spec.nodes)}
+        columns = []
+        for name in self.field.fitted_spec.targets:
+            if name not in panel:
+                raise RequestError(f"truth: has no `{name}`")
+            array = panel[name].reindex(labels)
+            if "member" not in array.dims:
+                array = array.expand_dims(member=self.history.frame.sizes.get("member", 1))
+            columns.append(array.transpose("member", "time", "node").values)
+        return torch.from_numpy(np.stack(columns, -1)).float()
+
+    def cases(self) -> Iterator[Case]:
+        """Forecast, truth and steps since the node was observed, of each batch.
+
+        Raises:
+            RequestError: There is nothing to score.
+        """
+        field, scored = self.field, 0
+        with evaluating(field):
+            for raw in self.history.batches(self.rows):
+                batch = {name: value.to(field.device) for name, value in raw.items()}
+                truth = batch["past"][:, -1:, :, : len(field.fitted_spec.targets)]
+                if self.known is not None:
+                    member, row = batch["origin"].T.cpu()
+                    there = self.known[member, row - int(self.rows[0])].unsqueeze(1).to(truth)
+                    truth = torch.where(torch.isnan(truth), there, torch.nan)
+                scored += int((~torch.isnan(truth)).sum())
+                yield field.reconstruction(batch), truth, steps_before(batch)
+        if not scored:
+            raise RequestError("nothing to score: the truth holds no value that the panel lacks")

@@ -51,6 +51,30 @@ def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint
         stgate.reconstruct(model, seen, levels=[0.3])
 
 
+def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full):
+    model, seen = field
+    data = make_data(full.sel(node=list(NODES[2:])), context=model.fitted_spec.window - 1 and model.fitted_spec.window)
+    other = fitted(CGLUBNF(**SMALL), data, epochs=3)
+    folds = [(model, seen, full), (other, full.where(~full["node"].isin(NODES[:2])), full)]
+    whole = fitted(CGLUBNF(**SMALL), make_data(full, context=data.context), epochs=1)
+    covered = stgate.cross_calibrate_reconstruction(whole, iter(folds), levels=LEVELS)
+    inside, cases = np.zeros(2), 0
+    for fold, shown, truth in folds:
+        fold.reconstruction_calibration = whole.reconstruction_calibration
+        made = stgate.reconstruct(fold, shown, levels=LEVELS)
+        known = truth["y"].sel(time=made["time"]).where(shown["y"].isnull()).transpose("time", "node").values
+        count = (~np.isnan(known)).sum()
+        inside += [coverage(made, known, level) * count for level in LEVELS]
+        cases += count
+    assert list(covered.values()) == pytest.approx(inside / cases, abs=0.003)
+    assert whole.reconstruction_calibration["start"] == str(made["time"].values[0])
+    with pytest.raises(RequestError, match="folds: there is none"):
+        stgate.cross_calibrate_reconstruction(whole, [])
+    wrong = fitted(CGLUBNF(**SMALL), make_data(full, context=5), epochs=1)
+    with pytest.raises(RequestError, match="a field with context 5"):
+        stgate.cross_calibrate_reconstruction(whole, [(wrong, seen, full)])
+
+
 def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(full):
     skewed = full.assign(y=np.exp(full["y"] / 8))
     data = make_data(skewed.sel(node=list(NODES[:4])))

@@ -234,9 +234,9 @@ def test_a_station_that_training_never_saw_joins_by_its_neighbours():
 
 
 def test_a_field_without_coordinates_of_places_knows_them_by_what_lies_around(tmp_path):
-    """Moved as a whole, a panel is the same to it; with them it is not."""
+    """Turned around, a panel is the same to it; with them it is not."""
     panel = panel_of(missing=0.1)
-    away = panel.assign_coords(lon=panel["lon"] + 1.0)
+    away = panel.assign_coords(lon=-panel["lon"])
     for coordinates in (None, ["time"]):
         model = fitted(CGLUBNF(**SMALL, coordinates=coordinates), make_data(panel, context=4))
         here, there = (stgate.reconstruct(model, p)["y_mean"].values for p in (panel, away))
