@@ -1,5 +1,7 @@
 """The fields, as they were chosen on validation stations and years."""
 
+import time
+
 from tasks import LEVELS, WHOLE, adam, fit, forecasts_of, predicted, split_of
 
 import stgate
@@ -22,16 +24,24 @@ def of_coordinates(panel, epochs, members, **options):
     return model, fit(model, FieldData(panel, "pm10", split=WHOLE, batch_size=64), epochs)
 
 
+def folds(task, make, count=4):
+    """A field of all stations but every fourth one, what it sees and what is scored, in turn."""
+    train = task.train(True)
+    for i in range(count):
+        left_out = [name for name in task.known[i::count] if name in train["node"]]
+        yield make(train.drop_sel(node=left_out))[0], train.where(~train["node"].isin(left_out)), train
+
+
 def field_of_stations(task):
-    """Coordinates only; how wide intervals are is found out with a quarter of the stations left out."""
-    train, left_out = task.train(True), task.known[2::4]
+    """Coordinates only; how wide intervals are is found out with each fourth of the stations left out in turn."""
+    train, started = task.train(True), time.monotonic()
     options = {"seasons": {"week": 3, "year": 4}, "degree": {"time": 8, "lat": 1, "lon": 1}}
     options |= {"knots": train.sizes["time"], "path": 8}
-    first, spent = of_coordinates(train.drop_sel(node=left_out), 20, 8, **options)
-    stgate.calibrate_reconstruction(first, train.sel(node=left_out), levels=LEVELS, scores="distribution")
-    model, more = of_coordinates(train, 20, 8, **options)
-    model.reconstruction_calibration = first.reconstruction_calibration
-    return *predicted(stgate.reconstruct(model, task.panel, levels=LEVELS), task.truth(True)), spent + more
+    model, _ = of_coordinates(train, 20, 8, **options)
+    made = folds(task, lambda panel: of_coordinates(panel, 20, 4, **options))
+    stgate.cross_calibrate_reconstruction(model, made, levels=LEVELS, scores="distribution")
+    spent = time.monotonic() - started
+    return *predicted(stgate.reconstruct(model, task.panel, levels=LEVELS), task.truth(True)), spent
 
 
 def field_of_years(task):
@@ -39,30 +49,32 @@ def field_of_years(task):
     later = task.panel.sel(time=slice(f"{task.year - 2}-01-01", None))
     options = {"seasons": {"week": 3, "year": 1}, "degree": 0}
     first, spent = of_coordinates(task.train(False, task.year - 3), 8, 12, **options)
-    before = {"end": f"{task.year - 1}-12-31", "levels": LEVELS, "scores": "distribution"}
-    stgate.calibrate_reconstruction(first, later, **before)
     model, more = of_coordinates(task.train(False, task.year - 1), 8, 12, **options)
-    model.reconstruction_calibration = first.reconstruction_calibration
+    before = later.sel(time=slice(None, f"{task.year - 1}-12-31"))
+    stgate.cross_calibrate_reconstruction(model, [(first, before, None)], levels=LEVELS, scores="distribution")
     made = stgate.reconstruct(model, later, levels=LEVELS, start=task.first)
     return *predicted(made, task.truth(False)), spent + more
 
 
 def field_with_context(task):
-    """What the other stations observed on this day and the two before."""
-    train, left_out = task.train(True), task.known[2::4]
-    data = FieldData(train.drop_sel(node=left_out), "pm10", context=3, split=WHOLE, batch_size=64)
-    model = CGLUBNF(
-        64,
-        seasons={"week": 3, "year": 4},
-        neighbours=16,
-        hide=["stations"],
-        likelihood=Quantiles(levels=LEVELS),
-        inference=Ensemble(4, prior="logistic"),
-        optimizer=adam(0.004),
-    )
-    spent = fit(model, data, 60)
-    seen = train.where(~train["node"].isin(left_out))
-    stgate.calibrate_reconstruction(model, seen, truth=train, levels=LEVELS, scores="distribution")
+    """What the other stations observed on this day and the one before; where a station lies is not known."""
+
+    def make(panel, members=2):
+        model = CGLUBNF(
+            64,
+            coordinates=["time"],
+            seasons={"week": 3, "year": 2},
+            degree=0,
+            neighbours=16,
+            hide=["own"],
+            likelihood=Quantiles(levels=LEVELS),
+            inference=Ensemble(members, prior="logistic"),
+            optimizer=adam(0.004),
+        )
+        return model, fit(model, FieldData(panel, "pm10", context=2, split=WHOLE, batch_size=64), 20)
+
+    model, spent = make(task.train(True), 4)
+    stgate.cross_calibrate_reconstruction(model, folds(task, make), levels=LEVELS, scores="distribution")
     # Of the stations held out nothing is seen: not even what each of them observed before.
     shown = task.panel.where(~task.panel["node"].isin(task.new))
     return *predicted(stgate.reconstruct(model, shown, levels=LEVELS), task.truth(True)), spent

@@ -7,10 +7,10 @@ FOLDER holds pm10_daily.csv.gz and stations.csv. Two tasks, each without and wit
 * every 7th station by name is held out: knowing coordinates only, and seeing what the others observed;
 * 2008 and 2009 are held out: knowing coordinates only, and 1 and 3 days ahead from what was observed so far.
 
-Fields are calibrated on stations, or on years, that are left out of training for it: fields of coordinates by a fit of
-its own, forecasts on the year before. With `--validate`, what all was chosen on: every 7th of the other stations in
-their place, and 2006 and 2007, without what comes later. PYTHON has the package `bayesnf` (../bayesnf.py), which with
-our BayesNF gets the wall time that CGLUBNF took. Scores that are in DIR are not made again.
+Fields are calibrated on stations, or on years, that are left out of training for it: at new stations by four fits
+that lack a fourth of the others each, else on the years before. With `--validate`, what all was chosen on: every 7th of
+the other stations in their place, and 2006 and 2007, without what comes later. PYTHON has the package `bayesnf`
+(../bayesnf.py), which with our BayesNF gets the wall time that CGLUBNF took. Scores in DIR are not made again.
 """
 
 import argparse
