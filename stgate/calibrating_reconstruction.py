@@ -164,7 +164,8 @@ class _Asked:
         end: str | float | None,
         max_memory: float | None,
     ) -> None:
-        self.field, self.history = field, History.of(panel, field.fitted_spec, max_memory)
+        spec = field.fitted_spec
+        self.field, self.history = field, History.of(panel, spec, max_memory, regular=spec.window > 1)
         self.rows = rows_of(self.history, start, end)
         times, first, last = self.history.times, self.rows[0], self.rows[-1]
         self.span = times[first], times[last]

@@ -27,12 +27,12 @@ def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
 
 
 def time_step(panel: xr.Dataset) -> Step:
-    """The panel's step: a timedelta64 or a float; the panel must be regular."""
+    """The panel's step: a timedelta64 or a float; where times are uneven, their median or mean distance."""
     times = panel["time"].values
     if times.size < 2:
         raise PanelError("`time`: a panel of a single time has no step; give at least two times")
     if time_kind(panel) == "calendar":
-        step: Step = (times[1] - times[0]).astype("timedelta64[us]")
+        step: Step = np.sort(np.diff(times))[(times.size - 1) // 2].astype("timedelta64[us]")
         return step
     return float((times[-1] - times[0]) / (times.size - 1))
 

@@ -59,7 +59,7 @@ def reconstruct(
         ForecastError: No time has the context.
     """
     model = field_of(loaded(model))
-    history = History.of(panel, model.fitted_spec, max_memory)
+    history = History.of(panel, model.fitted_spec, max_memory, regular=model.fitted_spec.window > 1)
     rows = rows_of(history, start, end)
     quantiles = quantiles_of(levels)
     total, done = len(rows) * history.frame.sizes.get("member", 1), 0

@@ -73,17 +73,18 @@ class PanelSpec:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
 
-    def check(self, panel: xr.Dataset, *, values: bool = True) -> xr.Dataset:
+    def check(self, panel: xr.Dataset, *, values: bool = True, regular: bool = True) -> xr.Dataset:
         """The panel with this spec's nodes in this spec's order; with its own where nodes are known by their places.
 
         Args:
             panel: The panel.
             values: As in `check_panel`.
+            regular: Require evenly spaced times, by the step that the forecaster was fitted on.
 
         Raises:
             PanelError: The panel lacks a variable, has other nodes or another step.
         """
-        check_panel(panel, values=values)
+        check_panel(panel, values=values, regular=regular)
         for name in (*self.channels, *self.static_covariates):
             if name not in (panel.data_vars if name in self.channels else panel):
                 have = sorted(map(str, panel.data_vars))
@@ -106,7 +107,7 @@ class PanelSpec:
         kind = time_kind(panel)
         if kind != self.time:
             raise PanelError(f"`time`: the panel has {kind} time, the forecaster was fitted on {self.time} time")
-        if not np.isclose(step_number(panel), self.step, rtol=1e-6):
+        if regular and not np.isclose(step_number(panel), self.step, rtol=1e-6):
             raise PanelError(
                 f"`time`: the panel's step is {step_text(panel)}, the forecaster was fitted on steps of "
                 f"{number_text(self.step, self.time, self.time_units)}; resample the panel"

@@ -25,6 +25,7 @@ def to_panel(
     freq: str | None = None,
     coords: pd.DataFrame | None = None,
     units: Mapping[str, str] | None = None,
+    regular: bool = True,
 ) -> xr.Dataset:
     """A panel from a pandas frame, wide or long.
 
@@ -37,6 +38,7 @@ def to_panel(
         freq: Put the rows on this regular grid (`"h"`, `"D"`); absent rows become missing values.
         coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`; others may be text).
         units: Units by variable name.
+        regular: Refuse uneven times; a field without context takes them.
 
     Returns:
         A checked panel of float32 variables over (time, node).
@@ -95,7 +97,7 @@ def to_panel(
     for variable in panel.data_vars.values():
         variable.attrs.setdefault("long_name", str(variable.name))
     panel.attrs["Conventions"] = "CF-1.11"
-    check_panel(panel)
+    check_panel(panel, regular=regular)
     return panel
 
 

@@ -22,7 +22,8 @@ class FieldData(WindowData):
     """Observed values of a panel at their times and places, for a field (`CGLUBNF`, `BayesNF`).
 
     A training batch holds the values of some times at all nodes, of which only the observed ones are cases. Nodes are
-    known by their coordinates, so that the fitted field takes panels with other nodes.
+    known by their coordinates, so that the fitted field takes panels with other nodes. Without context times may be
+    uneven: a step, where one is meant, is their median distance.
 
     Args:
         panel: A panel, or the path of one; its nodes have `lat` and `lon`, or `x` and `y`.
@@ -95,6 +96,11 @@ class FieldData(WindowData):
         stored.spec = spec
         windows = StoredWindows(stored, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=self.seed)
         return self._loader(windows)
+
+    @property
+    def regular(self) -> bool:
+        """Whether the panel's times must be evenly spaced: where the field sees what was observed before."""
+        return self.context > 0
 
     def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
         spec = super()._make_spec(panel)

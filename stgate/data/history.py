@@ -44,13 +44,21 @@ class History:
     memory: float
 
     @classmethod
-    def of(cls, panel: xr.Dataset | str | os.PathLike[str], spec: PanelSpec, max_memory: float | None) -> History:
+    def of(
+        cls,
+        panel: xr.Dataset | str | os.PathLike[str],
+        spec: PanelSpec,
+        max_memory: float | None,
+        *,
+        regular: bool = True,
+    ) -> History:
         """Open and check a panel.
 
         Args:
             panel: A panel, or the path of one.
             spec: That of the forecaster.
             max_memory: As in `WindowData`.
+            regular: As in `PanelSpec.check`.
 
         Raises:
             PanelError: It does not fit the spec.
@@ -59,7 +67,7 @@ class History:
         lazy = False
         if not isinstance(panel, xr.Dataset):
             panel, lazy = open_within(panel, spec.channels, spec.targets, memory)
-        panel = spec.check(panel, values=not lazy)
+        panel = spec.check(panel, values=not lazy, regular=regular)
         if spec.places:
             spec = dataclasses.replace(spec, nodes=tuple(panel["node"].values.tolist()))
         times = panel["time"].values

@@ -213,6 +213,11 @@ class WindowData(L.LightningDataModule):
             return StoredWindows(series, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=seed)
         return Windows(series, spec, origins)
 
+    @property
+    def regular(self) -> bool:
+        """Whether the panel's times must be evenly spaced."""
+        return True
+
     def _memory(self) -> float:
         """Bytes that the tensors may take."""
         return memory_limit(self.max_memory)
@@ -224,10 +229,10 @@ class WindowData(L.LightningDataModule):
             else:
                 channels = (*self.targets, *self.past_covariates, *self.future_covariates)
                 panel, lazy = open_within(self._given, channels, self.targets, self._memory())
-            check_panel(panel, values=not lazy)
+            check_panel(panel, values=not lazy, regular=self.regular)
             check_targets(panel, self.targets, values=not lazy)
             spec = self._make_spec(panel)
-            panel = spec.check(panel, values=not lazy)
+            panel = spec.check(panel, values=not lazy, regular=self.regular)
             split = split_panel(panel, self.split)
             series: Series | StoredSeries
             if lazy:

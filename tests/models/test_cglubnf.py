@@ -309,6 +309,27 @@ def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
     torch.testing.assert_close(norms, torch.full((2,), 1e-3), rtol=0.01, atol=0)
 
 
+def test_times_may_be_uneven_where_the_field_sees_coordinates_only(tmp_path):
+    even = panel_of(steps=600)
+    rows = np.sort(np.random.default_rng(0).choice(600, 200, replace=False))
+    uneven = even.isel(time=rows)
+    model = built(CGLUBNF(**SMALL), make_data(even))
+    whole, some = (stgate.reconstruct(model, panel)["y_mean"] for panel in (even, uneven))
+    np.testing.assert_allclose(some, whole.sel(time=some["time"]), rtol=1e-5)
+    frame = uneven["y"].to_pandas().set_axis(list(NODES), axis=1)
+    table = stgate.to_panel(frame, name="y", regular=False)
+    data = make_data(table.assign_coords(lat=even["lat"], lon=even["lon"]))
+    model = fitted(CGLUBNF(**SMALL, seasons={"day": 2}), data)
+    assert data.spec.step == 3600 * np.median(np.diff(rows))
+    made = stgate.reconstruct(model, even)  # as fine as one likes
+    assert bool(made["y_mean"].notnull().all())
+    stgate.calibrate_reconstruction(model, uneven, start=uneven["time"].values[150])
+    with pytest.raises(PanelError, match="time jumps"):
+        stgate.forecast(model, uneven)
+    with pytest.raises(PanelError, match="time jumps"):
+        make_data(uneven, context=3).setup("fit")
+
+
 def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
     rng = np.random.default_rng(0)
     values = rng.standard_normal((2, 60, 4)).cumsum(1).astype("float32")
