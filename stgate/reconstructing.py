@@ -51,7 +51,9 @@ def reconstruct(
         max_memory: As in `stgate.forecast`.
 
     Returns:
-        Over (member?, time, node): each target over `quantile`, its `_mean`, and its `_truth` where it is observed.
+        Over (member?, time, node): each target over `quantile`, its `_mean`, and its `_truth` where it is observed. Of
+        a field with context also the coordinate `steps_since_observed`, by which `stgate.evaluate` keeps entries apart
+        whose node was observed one step before: 0 where it was.
 
     Raises:
         RequestError: The forecaster is no field, or its calibration lacks a level.
@@ -119,7 +121,8 @@ def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequenc
         "truth": batch["past"][:, -1:, :, : len(model.fitted_spec.targets)],
         **parts,
     }
-    return {**{name: value[:, 0].cpu() for name, value in values.items()}, "origin": batch["origin"].cpu()}
+    made_of = {name: value[:, 0].cpu() for name, value in values.items()}
+    return {**made_of, "since": steps_before(batch).cpu() - 1, "origin": batch["origin"].cpu()}
 
 
 def _assembled(
@@ -146,7 +149,10 @@ def _assembled(
         for part in ("mean", "truth", *(p for p in PARTS if p in joined)):
             said = {**attrs, "long_name": PARTS[part]} if part in PARTS else attrs
             variables[f"{name}_{part}"] = (dims, shaped(joined[part][:, :, i]), said)
-    coords = {n: c for n, c in frame.coords.items() if "time" not in c.dims}
+    coords: dict[Any, Any] = {n: c for n, c in frame.coords.items() if "time" not in c.dims}
+    if spec.window > 1:
+        said = {"long_name": "steps since any target was observed, one step before"}
+        coords["steps_since_observed"] = dims, shaped(joined["since"]).astype("int32"), said
     time = ("time", history.times[rows], frame["time"].attrs)
     attrs = {
         **attributes_of(model, "reconstruction", model.reconstruction_calibration),

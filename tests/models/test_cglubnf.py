@@ -361,6 +361,17 @@ def test_a_reconstruction_is_scored_by_node_and_written(tmp_path):
     np.testing.assert_allclose(scores["mae"], expected, rtol=1e-5)
 
 
+def test_a_reconstruction_is_scored_by_when_the_node_was_observed_before():
+    panel = panel_of(missing=0.3)
+    made = stgate.reconstruct(built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2)), panel)
+    before = panel["y"].shift(time=1).sel(time=made["time"]).notnull()
+    np.testing.assert_array_equal(made["steps_since_observed"] == 0, before.transpose("time", "node"))
+    table = stgate.evaluate(made, by="observed")
+    there = made["y_truth"].notnull()
+    assert table["count"].values.tolist() == [int((there & before).sum()), int((there & ~before).sum())]
+    assert "steps_since_observed" not in stgate.reconstruct(built(CGLUBNF(**SMALL)), panel).coords
+
+
 def test_bounds_of_a_shifted_log_normal_begin_at_zero_in_reconstructions_too():
     panel = panel_of()
     panel["y"] = (panel["y"] - panel["y"].min()).astype("float32")
