@@ -47,9 +47,9 @@ def field_of_stations(task):
 def field_of_years(task):
     """Coordinates only; how wide intervals are is found out on the two years before, by a fit that lacks these."""
     later = task.panel.sel(time=slice(f"{task.year - 2}-01-01", None))
-    options = {"seasons": {"week": 3, "year": 1}, "degree": 0}
-    first, spent = of_coordinates(task.train(False, task.year - 3), 8, 12, **options)
-    model, more = of_coordinates(task.train(False, task.year - 1), 8, 12, **options)
+    options = {"seasons": {"week": 3, "year": 1}, "degree": {"time": 0}}
+    first, spent = of_coordinates(task.train(False, task.year - 3), 20, 8, **options)
+    model, more = of_coordinates(task.train(False, task.year - 1), 20, 8, **options)
     before = later.sel(time=slice(None, f"{task.year - 1}-12-31"))
     stgate.cross_calibrate_reconstruction(model, [(first, before, None)], levels=LEVELS, scores="distribution")
     made = stgate.reconstruct(model, later, levels=LEVELS, start=task.first)
