@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -14,14 +13,15 @@ from torch.distributions import Distribution
 
 from stgate.data.fields import FieldData
 from stgate.data.modules import WindowData
-from stgate.data.places import Places, nearest, nearest_of
+from stgate.data.places import nearest
 from stgate.data.windows import Batch
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
 from stgate.models import checkpoint as ckpt
 from stgate.models.forecaster import Forecaster
-from stgate.nn.field import FieldInputs, FieldNetwork, Ground, Sites
+from stgate.models.neighbourhoods import Neighbourhoods
+from stgate.nn.field import FieldInputs, FieldNetwork, Ground
 from stgate.nn.hiding import PATTERNS, hidden
 from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
@@ -142,7 +142,6 @@ class CGLUBNF(Forecaster):
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
         self.varying = varying
         self.reconstruction_calibration: dict[str, Any] | None = None
-        self._joined: tuple[Tensor, Tensor, tuple[Sites, Sites, Sites]] | None = None
 
     # Building
 
@@ -204,7 +203,10 @@ class CGLUBNF(Forecaster):
         """See `Forecaster`."""
         super().configure_model()
         if self.spec is not None and not hasattr(self, "ground"):
-            self.ground = Ground(len(self.spec.nodes), len(self.spec.static_covariates))
+            spec = self.spec
+            self.ground = Ground(len(spec.nodes), len(spec.static_covariates))
+            kept = self._kept(spec.static_covariates)
+            self.neighbourhoods = Neighbourhoods(self.ground, spec.places, self.neighbours, kept)
 
     def adopt(self, data: L.LightningDataModule | None) -> None:
         """See `Forecaster`.
@@ -239,9 +241,9 @@ class CGLUBNF(Forecaster):
         ground.start.copy_(times[start])
         ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
         if len(static) > 1:
-            _, distance = nearest(self._places(static), 1)
+            _, distance = nearest(self.neighbourhoods.places(static), 1)
             ground.typical.fill_(float(distance.mean()) or 1.0)
-        self._joined = None
+        self.neighbourhoods.forget()
         constant = self._field.constant
         if constant is not None and isinstance(self.likelihood, Normal):
             half = data.statistics().scale[: len(spec.targets)] / (2 * self.scaler.target_scale)
@@ -336,7 +338,7 @@ class CGLUBNF(Forecaster):
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
         given = given[..., self._kept(spec.future_covariates)]
-        sites, stations, among = self._sites(batch["static"], batch["ever"])
+        sites, stations, among = self.neighbourhoods.of(batch["static"], batch["ever"])
         elapsed = (steps / ground.length).to(given).unsqueeze(-1)
         seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]
         return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
@@ -356,49 +358,6 @@ class CGLUBNF(Forecaster):
         values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
         mask = ~torch.isnan(values)
         return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1)
-
-    # Places
-
-    def _places(self, static: Tensor) -> Places:
-        names = self.fitted_spec.places
-        return Places.at(names, static[:, : len(names)].double().cpu().numpy())
-
-    def _sites(self, static: Tensor, ever: Tensor) -> tuple[Sites, Sites, Sites]:
-        """The places of a panel with the nearest stations of training, these with theirs, and the places among them.
-
-        Among them a place looks at those only that observe anything in the panel, of which it is none itself. A panel
-        has one set of places for all its batches, so the last one is kept.
-        """
-        if self._joined is None or not (torch.equal(self._joined[0], static) and torch.equal(self._joined[1], ever)):
-            stations = self._join(self.ground.static)
-            known = torch.equal(static, self.ground.static)
-            sites = stations if known else self._join(static, self.ground.static)
-            among = stations if known and bool(ever.all()) else self._join(static, ever=ever)
-            self._joined = static, ever, (sites, stations, among)
-        return self._joined[2]
-
-    def _join(self, static: Tensor, stations: Tensor | None = None, ever: Tensor | None = None) -> Sites:
-        """Places with the nearest of some stations, or of one another: then never themselves, even at one place."""
-        places = self._places(static)
-        if stations is not None:
-            near, distance = self._places(stations).nearest_to(places, self.neighbours)
-        else:
-            stations = static
-            if ever is not None:
-                near, distance = nearest_of(places, np.flatnonzero(ever.cpu().numpy()), self.neighbours)
-            elif len(static) > 1:
-                near, distance = nearest(places, min(self.neighbours, len(static) - 1))
-            else:
-                near, distance = nearest_of(places, np.arange(0), 0)
-        index = torch.from_numpy(np.ascontiguousarray(near)).long().to(static.device)
-        far = (torch.from_numpy(np.ascontiguousarray(distance)).to(static) / self.ground.typical).unsqueeze(-1)
-        own, theirs = ((s - self.ground.center) / self.ground.scale for s in (static, stations))
-        axes = self._kept(self.fitted_spec.places)
-        gap = theirs[index][..., axes] - own[:, None, axes]
-        direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
-        edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
-        own = own[:, self._kept(self.fitted_spec.static_covariates)]
-        return Sites(torch.nan_to_num(own, nan=0.0), index, edges)
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:
