@@ -75,19 +75,19 @@ def panel_of(folder):
 
 def ours(hidden, year, counties):
     """CGLUBNF, with what all other counties reported in this week and the one before."""
-    data = FieldData(hidden, "cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=64)
+    data = FieldData(hidden, "cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=16)
     model = CGLUBNF(
-        width=64,
+        width=32,
         seasons={str(YEAR): 10},
         graph=0,
         neighbours=19,
-        hide=["stations"],
+        hide=["own"],
         likelihood=NegativeBinomial(),
         inference=Ensemble(16, prior="logistic"),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.005),
     )
     L.seed_everything(0, verbose=False)
-    L.Trainer(max_epochs=60, gradient_clip_val=1.0, limit_val_batches=0, accelerator="cpu", **QUIET).fit(model, data)
+    L.Trainer(max_epochs=30, gradient_clip_val=1.0, limit_val_batches=0, accelerator="cpu", **QUIET).fit(model, data)
     made = stgate.reconstruct(model.eval(), hidden, levels=[0.95], start=f"{year}-01-01", end=f"{year}-12-31")
     made = made.sel(node=counties)
     quantiles = (made["cases"].sel(quantile=q, method="nearest").values for q in (0.5, 0.025, 0.975))

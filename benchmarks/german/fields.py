@@ -39,7 +39,7 @@ def field_of_stations(task):
     options |= {"knots": train.sizes["time"], "path": 8}
     model, _ = of_coordinates(train, 20, 8, **options)
     made = folds(task, lambda panel: of_coordinates(panel, 20, 4, **options))
-    stgate.cross_calibrate_reconstruction(model, made, levels=LEVELS, scores="distribution")
+    stgate.cross_calibrate_reconstruction(model, made, levels=LEVELS)
     spent = time.monotonic() - started
     return *predicted(stgate.reconstruct(model, task.panel, levels=LEVELS), task.truth(True)), spent
 
