@@ -82,6 +82,7 @@ def ours(hidden, year, counties):
         graph=0,
         neighbours=19,
         hide=["own"],
+        log_context=True,
         likelihood=NegativeBinomial(),
         inference=Ensemble(16, prior="logistic"),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.005),

@@ -73,6 +73,9 @@ class CGLUBNF(Forecaster):
         hide: What of the context training hides, one of these a window: `late` (the last one to horizon steps, as
             forecasts do), `stations` (a share of the nodes for good, as where there is none), `entries` (a share of all
             entries), `own` (of each node what it observed itself, as at a new station).
+        log_context: Whether what was observed is seen by its logarithm (of 1 + 8 times the value in units of its spread
+            in training): for counts, and others that vary by orders of magnitude. Of likelihoods of what is never
+            below zero.
         varying: Whether the likelihood's other numbers, such as the noise, vary over time and place.
         likelihood: See `Forecaster`; a normal with scale 0.01 + exp(·) when None.
         inference: See `Forecaster`; an ensemble of eight maximum a posteriori estimates under logistic priors when
@@ -111,6 +114,7 @@ class CGLUBNF(Forecaster):
         knots: int = 0,
         path: int = 8,
         hide: Sequence[str] = ("late", "stations", "entries"),
+        log_context: bool = False,
         varying: bool = True,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
@@ -140,7 +144,10 @@ class CGLUBNF(Forecaster):
         self.hparams.update({name: value for name, value in plain.items() if name in self.hparams})
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
-        self.varying = varying
+        self.varying, self.log_context = varying, log_context
+        if log_context and self.likelihood.support == "real":
+            kind = type(self.likelihood).__name__
+            raise RequestError(f"log_context: likelihood {kind} takes values below zero; leave it out")
         self.reconstruction_calibration: dict[str, Any] | None = None
 
     # Building
@@ -346,7 +353,8 @@ class CGLUBNF(Forecaster):
     def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
         """Values and masks of what each row's place and those near it, (place, neighbour), observed."""
         targets = len(self.fitted_spec.targets)
-        past = (batch["past"][..., :targets] - self.scaler.target_center) / self.scaler.target_scale
+        past, center = (x / self.scaler.target_scale for x in (batch["past"][..., :targets], self.scaler.target_center))
+        past = torch.log1p(8 * past) - torch.log1p(8 * center) if self.log_context else past - center
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
         own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
         if self.training:

@@ -13,7 +13,7 @@ from stgate.data import FieldData, WindowData
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
-from stgate.nn import LogNormal, Normal
+from stgate.nn import LogNormal, NegativeBinomial, Normal
 from stgate.nn.hiding import hidden
 
 NODES = tuple("abcdef")
@@ -192,6 +192,28 @@ def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
         nothing["past"][:, :, node, 0] = torch.nan
         expected = model.reconstruction(nothing).mean[:, 0, node, 0]
         torch.testing.assert_close(made[:, node], expected)
+
+
+def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
+    """A context ten times as large is seen as a constant more."""
+    panel = panel_of(missing=0.1)
+    panel["y"] = (panel["y"].clip(0) * 20).round()
+    options = SMALL | {"likelihood": NegativeBinomial()}
+    seen = {}
+    for log_context in (False, True):
+        model = built(CGLUBNF(**options, log_context=log_context), make_data(panel, context=3))
+        batch = next(iter(make_data(panel, context=3).train_dataloader()))
+        near = torch.arange(1, 6).expand(6, 5)
+        rows = torch.arange(len(batch["past"]) * 6)
+        more = batch | {"past": 10 * batch["past"]}
+        half = [model._seen(b, 0, rows // 6, rows % 6, near).chunk(2, -1) for b in (batch, more)]
+        (few, there), (many, _) = half
+        seen[log_context] = (many - few)[there > 0]
+        assert torch.isfinite(few).all()
+    assert seen[True].std() < 0.05 and seen[False].std() > 0.5
+    assert seen[True].mean() == pytest.approx(np.log(10), abs=0.05)
+    with pytest.raises(RequestError, match="log_context: likelihood Normal"):
+        CGLUBNF(log_context=True)
 
 
 # Other places
