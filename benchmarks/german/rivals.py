@@ -38,8 +38,8 @@ def fitted(epochs):
     jax.block_until_ready(model.losses_)
     return model, time.monotonic() - started
 
-first, second = fitted(1)[1], fitted(2)[1]
-model, _ = fitted(max(int((budget - first) / max(second - first, 0.1)), 1))
+first, later = fitted(1)[1], fitted(6)[1]
+model, _ = fitted(max(int(5 * (budget - first) / max(later - first, 0.5)), 1))
 quantiles = [float(q) for q in sys.argv[5].split(",")]
 means, found = model.predict(asked, quantiles=quantiles, approximate_quantiles=True)
 np.savez(sys.argv[4], mean=np.asarray(means).reshape(-1, len(asked)).mean(0), quantiles=np.stack(found, -1))
