@@ -137,7 +137,16 @@ def report(kept, name, given):
         head = [f"# PM2.5 of Beijing{', hourly' if given.hourly else ', daily means'}", ""]
         head += [f"`python benchmarks/beijing/run.py FOLDER{options}`, {len(next(iter(rows.values())))} seed(s)", ""]
         (RESULTS / f"{name}.md").write_text("\n".join([*head, *lines]))
-        (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+        (RESULTS / f"{name}.json").write_text(json.dumps(rounded(kept)) + "\n")
+
+
+def rounded(value):
+    """To five digits, all numbers in it."""
+    if isinstance(value, dict):
+        return {key: rounded(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
