@@ -56,8 +56,8 @@ def bayesnf(task, budget):
         model = BayesNF(256, seasons=seasons, inference=Ensemble(8, prior="logistic"), optimizer=adam(0.005))
         return model, fit(model, data, epochs, task.seed)
 
-    first, second = fitted(1)[1], fitted(2)[1]
-    model, _ = fitted(max(int((budget - first) / max(second - first, 0.01)), 1))
+    first, later = fitted(1)[1], fitted(6)[1]
+    model, _ = fitted(max(int(5 * (budget - first) / max(later - first, 0.05)), 1))
     return calibrated(model.eval(), data, task)
 
 

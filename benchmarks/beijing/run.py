@@ -10,7 +10,8 @@ parts off each time, blocks in space and time, daily, 50 %. With `--validate`, w
 November 2014 to February 2015, filled is what lies before May, one seed that is not used else.
 
 Intervals of the package's forecasters are calibrated, those of interpolation are quantiles of its errors, others are
-their own. BayesNF gets the CPU time that CGLUBNF took. Scores that are in DIR are not made again.
+their own. BayesNF gets the CPU time that CGLUBNF took (of the recorded scores an epoch was timed once only, so that
+their share is rough). Scores that are in DIR are not made again.
 """
 
 import argparse
@@ -118,7 +119,12 @@ def report(kept, name, given):
     lines, missed = [], []
     for group, rows in kept.items():
         for i, what in enumerate(("filled", *(f"{lead} {'h' if given.hourly else 'd'} ahead" for lead in leads))):
-            lines += [f"## {group}: {what}", "", "| | " + " | ".join(COLUMNS.values()) + " | PICP, 50, 80, 95 % |"]
+            seeds = len(rows["CGLUBNF"] if "CGLUBNF" in rows else rows["all parts"])
+            lines += [
+                f"## {group}: {what} (seeds: {seeds})",
+                "",
+                "| | " + " | ".join(COLUMNS.values()) + " | PICP, 50, 80, 95 % |",
+            ]
             lines.append("|---" * (len(COLUMNS) + 2) + "|")
             for who, by_seed in rows.items():
                 found = [s["ahead"][i - 1] if i else s["filled"] for s in by_seed.values()]
@@ -135,7 +141,7 @@ def report(kept, name, given):
     if not given.validate:
         options = " --hourly" * given.hourly + " --ablation" * given.ablation
         head = [f"# PM2.5 of Beijing{', hourly' if given.hourly else ', daily means'}", ""]
-        head += [f"`python benchmarks/beijing/run.py FOLDER{options}`, {len(next(iter(rows.values())))} seed(s)", ""]
+        head += [f"`python benchmarks/beijing/run.py FOLDER{options}`", ""]
         (RESULTS / f"{name}.md").write_text("\n".join([*head, *lines]))
         (RESULTS / f"{name}.json").write_text(json.dumps(rounded(kept)) + "\n")
 

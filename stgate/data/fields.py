@@ -23,7 +23,7 @@ class FieldData(WindowData):
 
     A training batch holds the values of some times at all nodes, of which only the observed ones are cases. Nodes are
     known by their coordinates, so that the fitted field takes panels with other nodes. Without context times may be
-    uneven: a step, where one is meant, is their median distance.
+    uneven: a step, where one is meant, is their median distance, or their mean one in model time.
 
     Args:
         panel: A panel, or the path of one; its nodes have `lat` and `lon`, or `x` and `y`.

@@ -13,8 +13,7 @@ from stgate.data import FieldData, WindowData
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
-from stgate.nn import LogNormal, NegativeBinomial, Normal
-from stgate.nn.hiding import hidden
+from stgate.nn import LogNormal, Normal
 
 NODES = tuple("abcdef")
 LEVELS = [0.5, 0.9]
@@ -99,73 +98,6 @@ def test_a_path_lets_a_new_station_know_each_step_by_itself():
     assert errors[180][1] < 1.3 * errors[0][1]  # beyond it nothing is known of a step, and the field knows that
 
 
-def test_the_entry_that_is_asked_for_is_never_seen():
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
-    before = stgate.reconstruct(model, panel)
-    other = panel.copy(deep=True)
-    other["y"][60, 2] += 100.0
-    after = stgate.reconstruct(model, other)
-    changed = (before["y_mean"] != after["y_mean"]).transpose("time", "node").values
-    times = list(before["time"].values)
-    row = times.index(panel["time"].values[60])
-    assert not changed[row, 2] and changed[row].any()  # itself not, but those who look at it
-    assert changed[row + 1, 2]  # and it is seen one step later
-    assert not changed[:row].any() and not changed[row + 4 :].any()
-
-
-def test_a_forecast_sees_nothing_after_its_origin():
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=5, horizon=3))
-    origin = panel["time"].values[80]
-    cut = panel.where(panel["time"] <= origin)
-    start = str(panel["time"].values[81])
-    whole = stgate.forecast(model, panel, start=start)
-    np.testing.assert_array_equal(whole["y_mean"], stgate.forecast(model, cut, start=start)["y_mean"])
-    assert len(np.unique(whole["y_mean"].isel(lead_time=0))) > 1
-
-
-def test_what_is_hidden_in_training_is_one_of_three_patterns():
-    torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(600, 6, 8, 1), 3, ["late", "stations", "entries"])[0])[..., 0]
-    late = (gone == gone[:, :, :1]).all(2).all(1) & gone[:, -1, 0] & ~gone[:, :3].any(2).any(1)
-    nowhere = (gone == gone[:, :1]).all(2).all(1) & gone.any(2).any(1)
-    assert 0.2 < late.float().mean() < 0.45 and 0.2 < nowhere.float().mean() < 0.45
-    assert set(gone[late].sum(1)[:, 0].tolist()) == {1, 2, 3}
-
-
-@pytest.mark.parametrize("nodes", [["a"], ["a", "b"]])
-def test_the_entry_is_not_seen_through_a_twin_or_by_itself_alone(nodes):
-    """A lone node has no neighbours; of two at one place neither is its own."""
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
-    few = panel.sel(node=nodes)
-    few["lat"], few["lon"] = few["lat"] * 0 + 40.0, few["lon"] * 0 + 116.0
-    before = stgate.reconstruct(model, few)
-    for node in range(len(nodes)):
-        other = few.copy(deep=True)
-        other["y"][60, node] += 100.0
-        changed = (before["y_mean"] != stgate.reconstruct(model, other)["y_mean"]).sel(time=panel["time"][60])
-        assert changed.values.tolist() == [i != node for i in range(len(nodes))]
-
-
-def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
-    asked = []
-
-    def spy(past, horizon, patterns):
-        asked.append((horizon, list(patterns)))
-        return hidden(past, horizon, patterns)
-
-    monkeypatch.setattr("stgate.models.cglubnf.hidden", spy)
-    data = make_data(context=4, horizon=2)
-    model = built(CGLUBNF(**SMALL, hide=["late"]), data)
-    batch = next(iter(data.train_dataloader()))
-    model.training_forward(batch)
-    assert not asked  # while it is evaluated, nothing is hidden
-    model.train().training_forward(batch)
-    assert asked == [(2, ["late"])]
-
-
 def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
     data = make_data()
     model = built(CGLUBNF(**SMALL), data)
@@ -173,73 +105,7 @@ def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
         stgate.calibrate(model, data, by=["missing", "node"])
 
 
-def test_a_field_can_be_taught_one_pattern_only():
-    torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"])[0])[..., 0]
-    assert (gone == gone[:, :1]).all() and 0.3 < gone.float().mean() < 0.7
-    assert CGLUBNF(hide=["stations"]).hparams["hide"] == ["stations"]
-
-
-def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
-    """Trained so, a field gives a node what it would if the node had never observed anything."""
-    data = make_data(panel_of(missing=0), context=4, horizon=2)
-    model = built(CGLUBNF(**SMALL, hide=["own"]), data)
-    batch = next(iter(data.train_dataloader()))
-    made = model.train().training_forward(batch).mean.reshape(len(batch["past"]), len(NODES))
-    model.eval()
-    for node in range(len(NODES)):
-        nothing = batch | {"past": batch["past"].clone()}
-        nothing["past"][:, :, node, 0] = torch.nan
-        expected = model.reconstruction(nothing).mean[:, 0, node, 0]
-        torch.testing.assert_close(made[:, node], expected)
-
-
-def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
-    """A context ten times as large is seen as a constant more."""
-    panel = panel_of(missing=0.1)
-    panel["y"] = (panel["y"].clip(0) * 20).round()
-    options = SMALL | {"likelihood": NegativeBinomial()}
-    seen = {}
-    for log_context in (False, True):
-        model = built(CGLUBNF(**options, log_context=log_context), make_data(panel, context=3))
-        batch = next(iter(make_data(panel, context=3).train_dataloader()))
-        near = torch.arange(1, 6).expand(6, 5)
-        rows = torch.arange(len(batch["past"]) * 6)
-        more = batch | {"past": 10 * batch["past"]}
-        half = [model._seen(b, 0, rows // 6, rows % 6, near).chunk(2, -1) for b in (batch, more)]
-        (few, there), (many, _) = half
-        seen[log_context] = (many - few)[there > 0]
-        assert torch.isfinite(few).all()
-    assert seen[True].std() < 0.05 and seen[False].std() > 0.5
-    assert seen[True].mean() == pytest.approx(np.log(10), abs=0.05)
-    with pytest.raises(RequestError, match="log_context: likelihood Normal"):
-        CGLUBNF(log_context=True)
-
-
 # Other places
-
-
-def test_a_place_looks_at_nodes_that_observe_something_however_many_others_are_near():
-    panel = panel_of()
-    model = fitted(CGLUBNF(**SMALL), make_data(panel, context=2))
-    few = panel.sel(node=list(NODES[3:]))  # two stations, and a place without one
-    few = few.where(few["node"] != NODES[5])
-    crowd = xr.concat([few] + [_moved(few, NODES[5], 1e-4 * i) for i in range(1, 9)], "node", join="outer")
-    alone, crowded = (stgate.reconstruct(model, p)["y_mean"].sel(node=list(NODES[3:])) for p in (few, crowd))
-    np.testing.assert_allclose(crowded, alone, rtol=1e-5)
-    # A panel's only station: seen from the place, and not by itself.
-    one = few.where(few["node"] == NODES[3])
-    changed = one.assign(y=one["y"] + 30)
-    first, second = (stgate.reconstruct(model, p)["y_mean"].isel(time=60) for p in (one, changed))
-    assert not np.allclose(first[2], second[2])
-    at_itself = changed.where(changed["time"] == changed["time"][60], one)
-    np.testing.assert_array_equal(stgate.reconstruct(model, at_itself)["y_mean"].isel(time=60)[0], first[0])
-
-
-def _moved(panel, node, gap):
-    return panel.sel(node=[node]).assign_coords(
-        node=[f"{node}{gap:g}"], lat=("node", panel["lat"].sel(node=[node]).values + gap)
-    )
 
 
 def test_a_station_that_training_never_saw_joins_by_its_neighbours():
@@ -331,7 +197,7 @@ def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
     torch.testing.assert_close(norms, torch.full((2,), 1e-3), rtol=0.01, atol=0)
 
 
-def test_times_may_be_uneven_where_the_field_sees_coordinates_only(tmp_path):
+def test_times_may_be_uneven_where_the_field_sees_coordinates_only():
     even = panel_of(steps=600)
     rows = np.sort(np.random.default_rng(0).choice(600, 200, replace=False))
     uneven = even.isel(time=rows)
