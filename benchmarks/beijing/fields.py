@@ -63,11 +63,11 @@ def bayesnf(task, budget):
 
 def calibrated(model, data, task):
     """(filled, forecast), both with split conformal intervals."""
-    options = {"levels": LEVELS, "scores": "distribution"}
+    gaps = {"levels": LEVELS, "scores": "distribution", "end": before(task.split[0])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training has seen these times, not the entries that are scored
-        stgate.calibrate_reconstruction(model, task.seen, truth=task.masked, end=before(task.split[0]), **options)
-        stgate.calibrate(model, data, **options)
+        stgate.calibrate_reconstruction(model, task.seen, truth=task.masked, **gaps)
+        stgate.calibrate(model, data, levels=LEVELS)
     filled = stgate.reconstruct(model, task.masked, levels=LEVELS, end=before(task.split[0]))
     return filled, hindcast(model, task)
 

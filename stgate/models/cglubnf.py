@@ -21,7 +21,7 @@ from stgate.inference.ensemble import Ensemble
 from stgate.models import checkpoint as ckpt
 from stgate.models.forecaster import Forecaster
 from stgate.models.neighbourhoods import Neighbourhoods
-from stgate.nn.field import FieldInputs, FieldNetwork, Ground
+from stgate.nn.field import FieldInputs, FieldNetwork, Ground, with_latest
 from stgate.nn.hiding import PATTERNS, hidden
 from stgate.nn.likelihoods import Likelihood, Normal
 from stgate.spec import PanelSpec
@@ -164,7 +164,7 @@ class CGLUBNF(Forecaster):
                 _check_coordinate("interactions", name, names)
             pairs.append(tuple(names.index(name) for name in pair))
         outputs = self.likelihood.parameters * len(spec.targets)
-        context = spec.window if spec.window > 1 else 0
+        seen = 2 * (spec.window + 1) * len(spec.targets) if spec.window > 1 else 0
         features: dict[str, Any] = {"degrees": self._degrees(names), "interactions": pairs}
         features |= {"seasons": self._seasons(spec), "times": names.count("time")}
         static = len(self._kept(spec.static_covariates))
@@ -172,7 +172,7 @@ class CGLUBNF(Forecaster):
             features,
             static=static,
             covariates=len(self._kept(spec.future_covariates)),
-            seen=2 * context * len(spec.targets),
+            seen=seen,
             edge=2 + len(self._kept(spec.places)),
             outputs=outputs,
             varying=outputs if self.varying else len(spec.targets),
@@ -351,7 +351,7 @@ class CGLUBNF(Forecaster):
         return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
 
     def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
-        """Values and masks of what each row's place and those near it, (place, neighbour), observed."""
+        """What each row's place and those near it, (place, neighbour), observed; see `with_latest`."""
         targets = len(self.fitted_spec.targets)
         past, center = (x / self.scaler.target_scale for x in (batch["past"][..., :targets], self.scaler.target_center))
         past = torch.log1p(8 * past) - torch.log1p(8 * center) if self.log_context else past - center
@@ -364,8 +364,7 @@ class CGLUBNF(Forecaster):
         values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)
         values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
         values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
-        mask = ~torch.isnan(values)
-        return torch.cat([torch.nan_to_num(values, nan=0.0), mask.to(values)], -1)
+        return with_latest(values.view(*values.shape[:-1], -1, targets))
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:

@@ -42,8 +42,8 @@ class FieldInputs:
         covariates: (row, covariate).
         sites: The places, and the stations of training that are nearest to each.
         stations: These stations, and those that are nearest to each of them.
-        seen: (row, 1 + neighbour, 2 * lag * target), values and masks of what the place itself and its neighbours
-            observed at this time and before; empty without context.
+        seen: (row, 1 + neighbour, 2 * (lag + 1) * target), what the place itself and its neighbours observed at this
+            time and before, see `with_latest`; empty without context.
         seen_edges: (place, neighbour, edge), how these neighbours lie; they need not be stations of training.
     """
 
@@ -213,6 +213,28 @@ class StationEncoder(nn.Module):
         return elu(self.own(sites.static) + self.first(sites.static, near, sites.edges))
 
 
+def with_latest(values: Tensor) -> Tensor:
+    """What a station observed, as `ContextEncoder` sees it: values, zero where missing, the latest of them, and masks.
+
+    How far back the latest lies changes with the lead of a forecast and with every gap. So it is given in a place of
+    its own, times 1 / (1 + its age in steps): it counts for less, the older it is. For its mask stands that factor.
+
+    Args:
+        values: (…, lag, target), the newest last, NaN where missing.
+
+    Returns:
+        (…, 2 * (lag + 1) * target).
+    """
+    lags = values.shape[-2]
+    there = ~torch.isnan(values)
+    steps = torch.arange(1, lags + 1, device=values.device, dtype=values.dtype).unsqueeze(-1)
+    newest, at = (there * steps).max(-2, keepdim=True)
+    fresh = (newest > 0) / (lags + 1 - newest)
+    values = torch.nan_to_num(torch.cat([values, values.gather(-2, at) * fresh], -2), nan=0.0)
+    masks = torch.cat([there, fresh], -2)
+    return torch.cat([values.flatten(-2), masks.flatten(-2)], -1)
+
+
 class ContextEncoder(nn.Module):
     """What the place itself and its nearest stations observed: as it is, by attention, and by means over distance.
 
@@ -238,7 +260,7 @@ class ContextEncoder(nn.Module):
     def forward(self, seen: Tensor, edges: Tensor) -> Tensor:
         """(row, 1 + neighbour, seen) and (row, neighbour, edge) -> (row, outputs)."""
         own, near = seen[:, 0], seen[:, 1:]
-        there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half are masks
+        there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half says what is there
         share = (edges @ self.decay).masked_fill(~there.unsqueeze(-1), -1e9).softmax(1) * there.unsqueeze(-1)
         means = share.transpose(1, 2) @ near  # (row, head, seen)
         made: Tensor = self.own(own) + self.attention(own, near, edges, there) + self.means(means.flatten(1))

@@ -10,6 +10,7 @@ import stgate
 from stgate.errors import RequestError
 from stgate.models import CGLUBNF
 from stgate.nn import NegativeBinomial
+from stgate.nn.field import with_latest
 from stgate.nn.hiding import hidden
 
 
@@ -101,6 +102,14 @@ def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
         torch.testing.assert_close(made[:, node], expected)
 
 
+def test_the_latest_value_has_a_place_of_its_own_and_fades_with_its_age():
+    nan = float("nan")
+    seen = with_latest(torch.tensor([[5.0, 3.0, nan, nan], [nan, nan, nan, 7.0], [nan] * 4]).unsqueeze(-1))
+    values, masks = seen.chunk(2, -1)
+    np.testing.assert_allclose(values, [[5, 3, 0, 0, 1], [0, 0, 0, 7, 7], [0] * 5])  # 3, two steps old, is 3 / 3
+    np.testing.assert_allclose(masks, [[1, 1, 0, 0, 1 / 3], [0, 0, 0, 1, 1], [0] * 5])
+
+
 def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
     """A context ten times as large is seen as a constant more."""
     panel = panel_of(missing=0.1)
@@ -115,7 +124,7 @@ def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
         more = batch | {"past": 10 * batch["past"]}
         half = [model._seen(b, 0, rows // 6, rows % 6, near).chunk(2, -1) for b in (batch, more)]
         (few, there), (many, _) = half
-        seen[log_context] = (many - few)[there > 0]
+        seen[log_context] = (many - few)[there == 1]
         assert torch.isfinite(few).all()
     assert seen[True].std() < 0.05 and seen[False].std() > 0.5
     assert seen[True].mean() == pytest.approx(np.log(10), abs=0.05)
