@@ -14,7 +14,7 @@ from stgate.nn import LogNormal
 
 def field(task, **parts):
     """One fit, which fills and forecasts; parts of it can be switched off."""
-    epochs, members = (6, 4) if task.hourly else (60, 4)
+    epochs, rate = (10, 0.005) if task.hourly else (60, 0.01)
     seasons = {"day": 4, "week": 2, "year": 2} if task.hourly else {"week": 2, "year": 2}
     data = FieldData(
         task.seen,
@@ -23,7 +23,7 @@ def field(task, **parts):
         horizon=task.leads[-1],
         covariates=task.weather,
         split=task.split,
-        batch_size=64 if task.hourly else 16,
+        batch_size=16,
         seed=task.seed,
     )
     options = {"seasons": seasons, "degree": {"time": 0, "lat": 2, "lon": 2}, "neighbours": 11}
@@ -31,9 +31,10 @@ def field(task, **parts):
         64,
         **options,
         **parts,
+        log_context=task.hourly,
         likelihood=LogNormal(),
-        inference=Ensemble(members, prior="logistic"),
-        optimizer=adam(0.01),
+        inference=Ensemble(4, prior="logistic"),
+        optimizer=adam(rate),
     )
     spent = fit(model, data, epochs, task.seed)
     return (*calibrated(model.eval(), data, task), spent)

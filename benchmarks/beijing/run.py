@@ -84,8 +84,8 @@ def main():
         groups = {"50 %, clustered, block": ("clustered, block", 0.5, ())}
     else:
         groups = {f"{100 * rate:g} %, {p}": (p, rate, ()) for rate in (0.1, 0.5) for p in PATTERNS}
-    for group, (pattern, rate, weather) in groups.items():
-        for seed in seeds:
+    for seed in seeds:
+        for group, (pattern, rate, weather) in groups.items():
             task = Task(panel, PATTERNS[pattern], rate, seed, weather, given.validate)
             if given.ablation:
                 for who, off in OFF.items():

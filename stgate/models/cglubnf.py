@@ -71,8 +71,8 @@ class CGLUBNF(Forecaster):
             none; 0 for none at all.
         path: How many numbers it has at each knot.
         hide: What of the context training hides, one of these a window: `late` (the last one to horizon steps, as
-            forecasts do), `stations` (a share of the nodes for good, as where there is none), `entries` (a share of all
-            entries), `own` (of each node what it observed itself, as at a new station).
+            forecasts do, few more often than many), `stations` (a share of the nodes for good, as where there is none),
+            `entries` (a share of all entries), `own` (of each node what it observed itself, as at a new station).
         log_context: Whether what was observed is seen by its logarithm (of 1 + 8 times the value in units of its spread
             in training): for counts, and others that vary by orders of magnitude. Of likelihoods of what is never
             below zero.

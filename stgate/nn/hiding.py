@@ -21,7 +21,7 @@ def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tu
     kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
     kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
     age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
-    late = age < torch.randint(1, horizon + 1, (size, 1, 1), device=past.device)
+    late = age < ((horizon + 1.0) ** torch.rand((size, 1, 1), device=past.device)).floor()  # short leads more often
     share = torch.rand((size, 1, 1), device=past.device)
     nowhere = torch.rand((size, 1, nodes), device=past.device) < share
     some = torch.rand((size, lags, nodes), device=past.device) < share
