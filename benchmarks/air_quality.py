@@ -4,7 +4,8 @@
 
 FOLDER holds the twelve station files PRSA_Data_*.csv[.gz] and stations.csv (see datasets/beijing_air/card.yaml). The
 packaged config `air-quality-gated-rnn` is fitted as it is, with past covariates and the calendar; with other cells and
-attention, or a transformer, in its place, one seed each. Validation is 2014-11-01 to 2015-02-28, calibration the year
+attention, or a transformer, in its place, one seed each; so is `air-quality-field`, which sees PM2.5 only and can fill
+gaps too. Validation is 2014-11-01 to 2015-02-28, calibration the year
 2015-03-01 to 2016-02-29, test the valid times 2016-03-01 to 2017-02-28.
 All choices were made on the validation part. Runs that are already in DIR are not fitted again.
 """
@@ -90,6 +91,7 @@ def main():
     gated = ("--config", "air-quality-gated-rnn")
     transformer = ("--model", "GatedTransformer", "--model.init_args.dropout", 0.1)
     rate = ("--model.init_args.optimizer.class_path", "torch.optim.AdamW", "--model.init_args.optimizer.init_args.lr")
+    field = ("--config", "air-quality-field")
     runs = {
         "Persistence": ("persistence", ["--model", "Persistence", *shared], 1),
         "Climatology (month x hour)": ("climatology", ["--model", "Climatology", *shared], 1),
@@ -98,6 +100,7 @@ def main():
         "GatedRNN, LSTM and attention": ("lstm", [*gated, *_cell("lstm")], 1),
         "GatedRNN, recurrent highway and attention": ("rhn", [*gated, *_cell("rhn")], 1),
         "GatedTransformer": ("transformer", [*gated, *transformer, *rate, 0.001], 1),
+        "CGLUBNF": ("field", [*field], 1),
     }
     rows, result = [], {}
     for label, (name, options, seeds) in runs.items():

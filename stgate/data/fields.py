@@ -37,6 +37,7 @@ class FieldData(WindowData):
         static_covariates: Further node coordinates or node variables.
         split: As in `WindowData`.
         batch_size: Times in a batch.
+        eval_every: As in `WindowData`.
         seed: As in `WindowData`.
         num_workers: As in `WindowData`.
         max_memory: As in `WindowData`.
@@ -58,6 +59,7 @@ class FieldData(WindowData):
         static_covariates: Sequence[str] = (),
         split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
         batch_size: int = 64,
+        eval_every: int = 1,
         seed: int = 0,
         num_workers: int = 0,
         max_memory: float | None = None,
@@ -75,6 +77,7 @@ class FieldData(WindowData):
             calendar=(),
             split=split,
             batch_size=batch_size,
+            eval_every=eval_every,
             seed=seed,
             num_workers=num_workers,
             max_memory=max_memory,

@@ -10,6 +10,11 @@ from conftest import make_panel
 
 import stgate
 
+SIZES = {
+    "GatedRNN": ("--model.hidden", 4, "--data.every", 40),
+    "CGLUBNF": ("--model.width", 16, "--data.context", 8, "--model.neighbours", 2),
+}
+"""What makes a packaged config small."""
 CONFIGS = sorted(Path(str(resources.files("stgate") / "configs")).glob("*.yaml"))
 
 
@@ -68,11 +73,12 @@ def test_the_road_from_simulation_to_pictures(stgate_command, tmp_path):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.stem)
 def test_every_packaged_config_fits(stgate_command, tmp_path, config):
     """Tiny, but by its own name and with its own classes and options, so that configs cannot rot."""
-    options = yaml.safe_load(config.read_text())["data"]
+    given = yaml.safe_load(config.read_text())
+    options, size = given["data"], SIZES[given["model"]["class_path"]]
     names = [*options["targets"], *options.get("past_covariates", [])]
     panel = make_panel(steps=600, nodes=tuple("abcdef"))
     stgate.write(panel[[]].assign({n: panel["y"] + i for i, n in enumerate(names)}), tmp_path / "panel.nc")
-    small = ("--model.hidden", 4, "--trainer.max_epochs", 1, "--data.horizon", 6, "--data.every", 40)
+    small = (*size, "--trainer.max_epochs", 1, "--data.horizon", 6)
     code, _, err = stgate_command(
         "fit", "--config", config.stem, "--data.panel", tmp_path / "panel.nc", *small, "--out", tmp_path / "run"
     )

@@ -56,6 +56,12 @@ def test_the_shuffle_comes_from_seed_and_epoch():
     assert one == two and one != other
 
 
+def test_validation_may_take_fewer_origins():
+    panel = make_panel(steps=200)
+    every, some = (len(FieldData(panel, "y", eval_every=k).val_dataloader().dataset) for k in (1, 5))
+    assert some == -(-every // 5)
+
+
 def test_nodes_are_known_by_their_places():
     panel = make_panel(steps=100, nodes=NODES)
     spec = FieldData(panel, "y").spec
