@@ -10,8 +10,7 @@ parts off each time, blocks in space and time, daily, 50 %. With `--validate`, w
 November 2014 to February 2015, filled is what lies before May, one seed that is not used else.
 
 Intervals of the package's forecasters are calibrated, those of interpolation are quantiles of its errors, others are
-their own. BayesNF gets the CPU time that CGLUBNF took (of the recorded scores an epoch was timed once only, so that
-their share is rough). Scores that are in DIR are not made again.
+their own. BayesNF gets the CPU time that CGLUBNF took. Scores that are in DIR are not made again.
 """
 
 import argparse
@@ -119,16 +118,16 @@ def report(kept, name, given):
     lines, missed = [], []
     for group, rows in kept.items():
         for i, what in enumerate(("filled", *(f"{lead} {'h' if given.hourly else 'd'} ahead" for lead in leads))):
-            seeds = len(rows["CGLUBNF"] if "CGLUBNF" in rows else rows["all parts"])
+            seeds = rows["CGLUBNF"] if "CGLUBNF" in rows else rows["all parts"]
             lines += [
-                f"## {group}: {what} (seeds: {seeds})",
+                f"## {group}: {what} (seeds: {len(seeds)})",
                 "",
                 "| | " + " | ".join(COLUMNS.values()) + " | PICP, 50, 80, 95 % |",
             ]
             lines.append("|---" * (len(COLUMNS) + 2) + "|")
             for who, by_seed in rows.items():
-                found = [s["ahead"][i - 1] if i else s["filled"] for s in by_seed.values()]
-                if found[0] is None:
+                found = [s["ahead"][i - 1] if i else s["filled"] for k, s in by_seed.items() if k in seeds]
+                if not found or found[0] is None:
                     continue
                 cells = [f"{np.mean([f[key] for f in found]):.2f}" for key in COLUMNS]
                 cover = np.mean([f["picp"] for f in found], 0)
