@@ -11,8 +11,19 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.sth_sepnet import STHSepNet
 
-__all__ = ["CGLUBNF", "BayesNF", "Climatology", "Forecaster", "GatedRNN", "GatedTransformer", "Persistence", "Ridge"]
+__all__ = [
+    "CGLUBNF",
+    "BayesNF",
+    "Climatology",
+    "Forecaster",
+    "GatedRNN",
+    "GatedTransformer",
+    "Persistence",
+    "Ridge",
+    "STHSepNet",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -25,5 +36,6 @@ __getattr__, __dir__ = attach(
         "GatedTransformer": "stgate.models.gated_transformer",
         "Persistence": "stgate.models.baselines",
         "Ridge": "stgate.models.baselines",
+        "STHSepNet": "stgate.models.sth_sepnet",
     },
 )

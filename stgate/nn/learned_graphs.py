@@ -1,0 +1,84 @@
+"""Structures over nodes that are learned: a directed graph, and a hypergraph whose edges join nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.neighbours import Neighbours
+
+SHARPNESS = 3.0
+"""Of the tanh that bounds embeddings and weights, as in MTGNN."""
+BLOCK = 2**24
+"""Pairs of nodes that are compared at once, so that all pairs need never be held."""
+
+
+class AdaptiveGraph(nn.Module):
+    """A directed graph: how much node i hears of j is relu(tanh(a (F1_i · F2_j - F2_i · F1_j))), F = tanh(a (W E + b)).
+
+    Of each node its strongest neighbours are kept. Of a pair of nodes at most one hears the other.
+
+    Args:
+        nodes: How many.
+        size: Of the embeddings E of a node, of which there are two.
+        neighbours: How many of them a node hears.
+
+    References:
+        Wu et al. (2020), Connecting the dots: multivariate time series forecasting with graph neural networks. KDD.
+    """
+
+    def __init__(self, nodes: int, size: int, neighbours: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Parameter(torch.randn(nodes, size)) for _ in range(2))
+        self.of_first, self.of_second = nn.Linear(size, size), nn.Linear(size, size)
+        self.neighbours = min(neighbours, nodes)
+
+    def forward(self) -> Neighbours:
+        """The graph as it is now; gradients reach the embeddings through the weights of the edges that are kept."""
+        one = torch.tanh(SHARPNESS * self.of_first(self.first))
+        two = torch.tanh(SHARPNESS * self.of_second(self.second))
+        hears, heard = torch.cat([one, -two], -1), torch.cat([two, one], -1)
+        with torch.no_grad():
+            index = _largest(lambda piece: piece @ heard.T, hears, self.neighbours)
+        score = (hears.unsqueeze(1) * heard[index]).sum(-1)
+        return Neighbours(index, torch.relu(torch.tanh(SHARPNESS * score)))
+
+
+class AdaptiveHypergraph(nn.Module):
+    """One hyperedge a node, of itself and its nearest others in a learned space, F = tanh(a (W E + b)).
+
+    A node belongs to an edge by exp(-d² / size), d its distance from the node whose edge it is: so gradients reach the
+    embeddings, and members change as these move. The published code joins them by 1 or 0, which nothing can learn.
+
+    Args:
+        nodes: How many.
+        size: Of the embedding E.
+        order: Nodes of an edge.
+        soft: Belong by degrees. Else members count 1, and gradients are those of the degrees (straight-through).
+
+    References:
+        STH-SepNet, equation 6 and algorithm A.1.
+    """
+
+    def __init__(self, nodes: int, size: int, order: int, *, soft: bool = True) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(nodes, size))
+        self.of = nn.Linear(size, size)
+        self.order, self.soft = min(order, nodes), soft
+
+    def forward(self) -> Neighbours:
+        """The members of each node's edge, (node, order), and how much each belongs to it."""
+        at = torch.tanh(SHARPNESS * self.of(self.embedding))
+        with torch.no_grad():
+            squares = at.square().sum(-1)
+            index = _largest(lambda piece: 2 * piece @ at.T - squares, at, self.order)
+        belongs = torch.exp(-(at.unsqueeze(1) - at[index]).square().mean(-1))
+        return Neighbours(index, belongs if self.soft else belongs + (1 - belongs).detach())
+
+
+def _largest(score: Callable[[Tensor], Tensor], rows: Tensor, count: int) -> Tensor:
+    """Positions of the largest scores of each row, a block of rows at a time."""
+    pieces = torch.split(rows, max(BLOCK // len(rows), 1))
+    return torch.cat([score(piece).topk(count, sorted=False).indices for piece in pieces])

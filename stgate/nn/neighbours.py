@@ -1,0 +1,143 @@
+"""Weighted neighbours of each node, and sums over them: by a matrix, or by gathers without any N x N matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DENSE = 1024
+"""Nodes up to which sums are products with a matrix: there that is the faster way, beyond it a matrix has no room."""
+
+
+@dataclasses.dataclass
+class Neighbours:
+    """Which nodes each node hears, and how much of each.
+
+    Attributes:
+        index: (node, k), positions of nodes.
+        weight: (node, k), not negative; zero where a neighbour is none.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+    def heard(self) -> Tensor:
+        """How much of each node is heard by all, (node,)."""
+        made = self.weight.new_zeros(len(self.index))
+        return made.scatter_add(0, self.index.flatten(), self.weight.flatten())
+
+    def matrix(self) -> Tensor:
+        """(node, node): a row hears columns."""
+        made = self.weight.new_zeros(len(self.index), len(self.index))
+        return made.scatter_add(1, self.index, self.weight)
+
+    def sums(self) -> tuple[Sums, Sums]:
+        """Sums over what each node hears, and over those that hear it, of anything (node, …)."""
+        if len(self.index) <= DENSE:
+            matrix = self.matrix()
+            return Sums(matrix), Sums(matrix.T)
+        return Sums(self, False), Sums(self, True)
+
+
+class GivenGraph(nn.Module):
+    """A graph that is not learned; it travels with the weights.
+
+    Args:
+        nodes: How many.
+        neighbours: How many of them a node hears at most.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+    def __init__(self, nodes: int, neighbours: int) -> None:
+        super().__init__()
+        shape = (nodes, min(neighbours, nodes))
+        self.register_buffer("index", torch.zeros(shape, dtype=torch.long))
+        self.register_buffer("weight", torch.zeros(shape))
+
+    def forward(self) -> Neighbours:
+        """The graph."""
+        return Neighbours(self.index, self.weight)
+
+
+class Sums:
+    """Weighted sums over the neighbours of each node.
+
+    Args:
+        over: A matrix, or neighbours.
+        back: Of neighbours, sum over those that hear a node instead.
+    """
+
+    def __init__(self, over: Tensor | Neighbours, back: bool = False) -> None:
+        self.over, self.back = over, back
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(node, …) -> (node, …)."""
+        flat = x.reshape(len(x), -1)
+        if isinstance(self.over, Tensor):
+            made = self.over @ flat
+        else:
+            sums = _Scattered if self.back else _Gathered
+            made = sums.apply(flat, self.over.index, self.over.weight)  # type: ignore[no-untyped-call]
+        return made.view_as(x)
+
+
+def _gathered(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    made = torch.zeros_like(x)
+    for j in range(index.shape[1]):
+        made = torch.addcmul(made, x[index[:, j]], weight[:, j : j + 1])
+    return made
+
+
+def _scattered(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    made = torch.zeros_like(x)
+    for j in range(index.shape[1]):
+        made = made.index_add(0, index[:, j], x * weight[:, j : j + 1])
+    return made
+
+
+def _products(heard: Tensor, hearing: Tensor, index: Tensor) -> Tensor:
+    """(node, k), of each node that hears with each that it hears, summed over features."""
+    return torch.stack([(hearing * heard[index[:, j]]).sum(-1) for j in range(index.shape[1])], 1)
+
+
+class _Gathered(torch.autograd.Function):
+    """Σ_j w_ij x_n(i,j). Backward needs x, n and w only: what is gathered is not kept."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        return _gathered(x, index, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # noqa: ANN401
+        x, index, weight = ctx.saved_tensors
+        return _scattered(grad, index, weight), None, _products(x, grad, index)
+
+
+class _Scattered(torch.autograd.Function):
+    """The transpose of `_Gathered`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        return _scattered(x, index, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # noqa: ANN401
+        x, index, weight = ctx.saved_tensors
+        return _gathered(grad, index, weight), None, _products(grad, x, index)

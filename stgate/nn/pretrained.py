@@ -1,0 +1,134 @@
+"""Language models of Hugging Face as backbones: frozen, with low-rank adapters on their feed-forward layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stgate.errors import RequestError
+
+PROMPTS = 4096
+"""Prompts whose tokens are kept."""
+
+
+class LanguageModel(nn.Module):
+    """A language model that reads a prompt and tokens of a series; its own weights stay as they were.
+
+    What is stored of it are the adapters: the model itself is loaded by its name again.
+
+    Args:
+        name: Of a model on the hub, or a local folder.
+        layers: How many of its layers are used, the first; all when None.
+        rank: Of the adapters; 0 for none.
+
+    Raises:
+        RequestError: The extra is not installed, there is no such model, or it has fewer layers.
+
+    References:
+        Hu et al. (2022), LoRA: low-rank adaptation of large language models. ICLR.
+    """
+
+    def __init__(self, name: str, layers: int | None, rank: int) -> None:
+        super().__init__()
+        self.tokenizer, self.model = _loaded(name, layers)
+        self.model.requires_grad_(False)
+        if rank:
+            import peft
+
+            targets = feed_forward(self.model)
+            transposed = type(self.model.get_submodule(targets[0])).__name__ == "Conv1D"  # GPT-2's linear layers
+            options = {"lora_alpha": 2 * rank, "fan_in_fan_out": transposed}
+            adapters = peft.LoraConfig(r=rank, target_modules=targets, **options)
+            peft.inject_adapter_in_model(adapters, self.model)
+        self.width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self._tokens: dict[str, list[int]] = {}
+        self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
+
+    @property
+    def words(self) -> Tensor:
+        """(word, width), the embeddings of all words."""
+        made: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
+        return made
+
+    def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The words of prompts, padded before their beginning: (prompt, token, width), and which are there."""
+        if len(self._tokens) > PROMPTS:
+            self._tokens.clear()
+        for text in prompts:
+            if text not in self._tokens:
+                self._tokens[text] = self.tokenizer(text)["input_ids"]
+        longest = max(len(self._tokens[text]) for text in prompts)
+        pad = self.tokenizer.pad_token_id or 0
+        ids = [[pad] * (longest - len(self._tokens[text])) + self._tokens[text] for text in prompts]
+        there = [[0] * (longest - len(self._tokens[text])) + [1] * len(self._tokens[text]) for text in prompts]
+        at = self.words.device
+        return self.words[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """(batch, token, width) and (batch, token) -> (batch, token, width), the last hidden states."""
+        position = (there.cumsum(1) - 1).clamp(min=0)
+        made: Tensor = self.model(inputs_embeds=tokens, attention_mask=there, position_ids=position).last_hidden_state
+        return made
+
+
+def feed_forward(model: nn.Module) -> list[str]:
+    """Names of the linear layers in the blocks of a transformer that are not of its attention."""
+    kinds = ("Linear", "Conv1D")
+    names = [name for name, module in model.named_modules() if type(module).__name__ in kinds]
+    inside = [name for name in names if re.search(r"(^|\.)(layers?|h|blocks?)\.\d+\.", name)]
+    return [name for name in inside if not re.search(r"att(ention|n)", name, re.IGNORECASE)]
+
+
+def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
+    """Tokenizer and model, without a word on progress, retries, and heads and layers that are left out."""
+    try:
+        import huggingface_hub
+        import peft  # noqa: F401 (so that nothing is fetched in vain)
+        import transformers
+    except ImportError as error:
+        raise RequestError(f"backbone {name!r}: needs transformers and peft; pip install 'stgate[llm]'") from error
+    logs = [transformers.utils.logging, huggingface_hub.utils.logging]
+    before, bar = [log.get_verbosity() for log in logs], transformers.utils.logging.is_progress_bar_enabled()
+    for log in logs:
+        log.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        if layers is not None and layers > config.num_hidden_layers:
+            has = config.num_hidden_layers
+            raise RequestError(f"depth {layers}: {name} has {has} layers, more would be random; give at most {has}")
+        cut = {} if layers is None else {"num_hidden_layers": layers}
+        options = {"use_safetensors": True, "dtype": torch.float32, **cut}  # safetensors hold numbers, never code
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        model = transformers.AutoModel.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error
+    finally:
+        for log, verbosity in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer, model
+
+
+def _without_frozen(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Of what is stored, drop what the model by this name has anyway."""
+    learned = {prefix + name for name, weight in module.named_parameters() if weight.requires_grad}
+    for name in [name for name in state if name.startswith(prefix) and name not in learned]:
+        del state[name]
+
+
+def _frozen_are_there(module: nn.Module, keys: Any) -> None:  # noqa: ANN401 (torch's own, which has no public name)
+    """What is not stored is not missed."""
+    learned = {name for name, weight in module.named_parameters() if weight.requires_grad}
+    frozen = [name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in learned]
+    missing = [key for key in keys.missing_keys if not any(f".{key}".endswith(f".{name}") for name in frozen)]
+    keys.missing_keys[:] = missing

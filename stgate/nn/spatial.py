@@ -1,0 +1,105 @@
+"""The spatial branch: gated temporal convolutions, each followed by mixing over graphs and a hypergraph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.learned_graphs import AdaptiveGraph, AdaptiveHypergraph
+from stgate.nn.mixing import Average, HypergraphConvolution, MixProp, averages
+from stgate.nn.neighbours import Neighbours
+
+
+class SpaceTimeLayer(nn.Module):
+    """A gated temporal convolution of pairs of steps, then mixing over nodes, joined with what skips both.
+
+    Half as many steps come out: a stack of these is a stack of dilated causal convolutions, evaluated only where the
+    last step looks. What is mixed is γ MixProp + (1 - γ) hypergraph convolution.
+
+    Args:
+        channels: Of a step of a node.
+        graphs: Averages of MixProp; 0 for none.
+        hops: Of MixProp.
+        hypergraph: Whether there is one.
+        dropout: On what the convolution gives out.
+
+    References:
+        STH-SepNet, equations 22 to 25; van den Oord et al. (2016), WaveNet (the gated unit).
+    """
+
+    def __init__(self, channels: int, graphs: int, hops: int, hypergraph: bool, dropout: float) -> None:
+        super().__init__()
+        self.convolve, self.dropout = nn.Linear(2 * channels, 2 * channels), nn.Dropout(dropout)
+        self.mix = MixProp(channels, graphs, hops) if graphs else None
+        self.join = HypergraphConvolution(channels) if hypergraph else None
+        self.share = nn.Parameter(torch.zeros(())) if graphs and hypergraph else None
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, graphs: list[Average], edges: Neighbours | None) -> tuple[Tensor, Tensor]:
+        """(node, batch, step, channel) -> the same with half the steps, and before mixing (node, batch, channel)."""
+        if x.shape[2] % 2:
+            x = torch.cat([x[:, :, :1], x], 2)
+        update, openness = self.convolve(x.reshape(*x.shape[:2], -1, 2 * x.shape[-1])).chunk(2, -1)
+        h = self.dropout(torch.tanh(update) * torch.sigmoid(openness))
+        along = h if self.mix is None else self.mix(h, graphs)
+        if self.join is not None and edges is not None:
+            through = self.join(h, edges)
+            along = through if self.share is None else torch.lerp(through, along, torch.sigmoid(self.share))
+        return self.norm(x[:, :, 1::2] + along), h[:, :, -1]
+
+
+class SpatialBranch(nn.Module):
+    """What a node becomes after a window, knowing the others: (batch, step, node, input) -> (batch, node, hidden).
+
+    Args:
+        nodes: How many.
+        inputs: Size of what is known of a node at a step.
+        hidden: Channels.
+        layers: How many; a window of up to 2^layers steps is seen.
+        hops: Of MixProp.
+        adaptive: Whether a directed graph is learned.
+        static: Whether there is a graph that is given.
+        neighbours: Nodes that a node hears in the learned graph.
+        order: Nodes of a hyperedge; 0 for no hypergraph.
+        soft: See `AdaptiveHypergraph`.
+        size: Of the embeddings that graph and hypergraph are learned by.
+        dropout: In each layer.
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        inputs: int,
+        *,
+        hidden: int,
+        layers: int,
+        hops: int,
+        adaptive: bool,
+        static: bool,
+        neighbours: int,
+        order: int,
+        soft: bool,
+        size: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.graph = AdaptiveGraph(nodes, size, neighbours) if adaptive else None
+        self.hypergraph = AdaptiveHypergraph(nodes, size, order, soft=soft) if order else None
+        self.embed = nn.Linear(inputs, hidden)
+        self.node = nn.Parameter(0.1 * torch.randn(nodes, hidden))
+        graphs = 2 * adaptive + static
+        self.layers = nn.ModuleList(SpaceTimeLayer(hidden, graphs, hops, order > 0, dropout) for _ in range(layers))
+        self.skips = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers + 1))
+
+    def forward(self, x: Tensor, static: Neighbours | None = None) -> Tensor:
+        """(batch, step, node, input) -> (batch, node, hidden)."""
+        # Nodes first: then a sum over neighbours is one product with a matrix, without a copy.
+        h = self.embed(x.permute(2, 0, 1, 3)) + self.node[:, None, None]
+        graphs = [] if self.graph is None else averages(self.graph(), both=True)
+        graphs += [] if static is None else averages(static, both=False)
+        edges = None if self.hypergraph is None else self.hypergraph()
+        made = self.skips[0](h[:, :, -1])
+        for layer, skip in zip(self.layers, self.skips[1:], strict=True):
+            h, before = layer(h, graphs, edges)
+            made = made + skip(before)
+        return torch.relu(made + h[:, :, -1]).transpose(0, 1)

@@ -1,0 +1,104 @@
+"""Language models as backbones: tiny random ones, saved and loaded by the real path."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from test_sth_sepnet import SMALL as SMALL_ONE
+from test_sth_sepnet import batch_of, fit, make_data
+
+from stgate.errors import RequestError
+from stgate.models import STHSepNet
+from stgate.nn.pretrained import LanguageModel, feed_forward
+from stgate.nn.prompts import prompts, top_lags
+
+transformers = pytest.importorskip("transformers", reason="the extra llm is not installed")
+pytest.importorskip("peft", reason="the extra llm is not installed")
+SMALL = {name: value for name, value in SMALL_ONE.items() if name != "depth"}
+WORDS = ["min", "max", "median", "trend", "upward", "downward", "lags", "y", "given", "steps"]
+SIZE = {"vocab_size": 40, "max_position_embeddings": 256}
+BERT = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+CONFIGS = {
+    "bert": lambda: transformers.BertConfig(**SIZE, **BERT),
+    "gpt2": lambda: transformers.GPT2Config(
+        vocab_size=40, n_positions=256, n_embd=16, n_layer=3, n_head=2, bos_token_id=1, eos_token_id=1
+    ),
+    "llama": lambda: transformers.LlamaConfig(**SIZE, **BERT),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def folder(request, tmp_path_factory):
+    """A tiny language model of a kind, with a tokenizer that knows some words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    place = tmp_path_factory.mktemp(request.param)
+    words = ["[PAD]", "[UNK]", *WORDS, *"0123456789.,:-"]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
+        place
+    )
+    torch.manual_seed(0)
+    transformers.AutoModel.from_config(CONFIGS[request.param]()).save_pretrained(place)
+    return str(place)
+
+
+def test_adapters_learn_and_all_else_stays(folder, tmp_path):
+    data = make_data()
+    model = STHSepNet(**SMALL, backbone=folder, optimizer=lambda w: torch.optim.Adam(w, lr=0.01))
+    model.adopt(data)
+    language = model.built.temporal.backbone
+    frozen = {name: weight.clone() for name, weight in language.named_parameters() if not weight.requires_grad}
+    adapters = {name: weight.clone() for name, weight in language.named_parameters() if weight.requires_grad}
+    assert len(adapters) == 2 * len(feed_forward(transformers.AutoModel.from_pretrained(folder)))
+    fit(model, data)
+    for name, weight in language.named_parameters():
+        changed = not torch.equal(weight, (adapters if weight.requires_grad else frozen)[name])
+        assert changed == weight.requires_grad, name
+    model.train()
+    model(batch_of(data)).mean.square().sum().backward()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and name.endswith(("lora_A.default.weight", "lora_B.default.weight", "mix.weight")):
+            assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+def test_a_checkpoint_holds_the_adapters_and_the_name(folder, tmp_path):
+    data = make_data()
+    model = fit(STHSepNet(**SMALL, backbone=folder, depth=2), data)
+    model.save(tmp_path / "m.ckpt")
+    stored = torch.load(tmp_path / "m.ckpt", weights_only=True)
+    kept = [name for name in stored["state_dict"] if ".backbone." in name]
+    assert kept and all("lora_" in name for name in kept)
+    again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
+    torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
+
+
+def test_a_forecast_does_not_depend_on_the_others_of_its_batch(folder):
+    data = make_data()
+    model = fit(STHSepNet(**SMALL, backbone=folder), data)
+    batch = batch_of(data)
+    alone = {name: value if name == "static" else value[3:4] for name, value in batch.items()}
+    torch.testing.assert_close(model(alone).mean, model(batch).mean[3:4], atol=1e-5, rtol=1e-5)
+
+
+def test_layers_that_were_never_trained_are_refused(folder):
+    with pytest.raises(RequestError, match="depth 9"):
+        LanguageModel(folder, 9, 4)
+
+
+def test_a_model_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RequestError, match="backbone '/nowhere/model'") as caught:
+        LanguageModel("/nowhere/model", None, 4)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_says_what_the_window_holds():
+    values = torch.stack([torch.arange(12.0), 5 * torch.sin(torch.arange(12.0) * np.pi / 2)]).unsqueeze(-1)
+    one, two = prompts(values, ["speed [mph]"], "Sensors of Los Angeles.", 6)
+    assert "Sensors of Los Angeles." in one and "next 6 steps given the previous 12" in one
+    assert re.search(r"min 0, max 11, median 5, the trend is upward", one)
+    assert "speed [mph]" in two and "min -5, max 5" in two
+    assert top_lags(values)[1, 0, 0] == 4  # its period

@@ -1,0 +1,135 @@
+"""STH-SepNet: each branch alone, both and their gate; graphs of the panel; gradients; nodes in another order."""
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from conftest import make_panel
+
+import stgate
+from stgate.data import WindowData
+from stgate.errors import RequestError
+from stgate.inference import Ensemble
+from stgate.models import STHSepNet
+from stgate.models.sth_sepnet import static_neighbours
+from stgate.nn import StudentT
+
+NODES = tuple("abcdefg")
+SMALL = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neighbours": 3, "embedding": 4}
+
+
+def make_data(panel=None, **options):
+    options = {"window": 12, "horizon": 5, "batch_size": 16} | options
+    return WindowData(make_panel(nodes=NODES) if panel is None else panel, "y", **options)
+
+
+def built(model, data):
+    torch.manual_seed(0)
+    model.adopt(data)
+    return model.eval()
+
+
+def batch_of(data):
+    return next(iter(data.part_dataloader("test")))
+
+
+def fit(model, data, epochs=1):
+    L.seed_everything(0, verbose=False)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    L.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, **quiet).fit(model, data)
+    return model.eval()
+
+
+@pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
+@pytest.mark.parametrize("soft", [True, False])
+def test_every_parameter_gets_a_gradient(fusion, soft):
+    data = make_data()
+    model = built(STHSepNet(**SMALL, fusion=fusion, soft=soft, likelihood=StudentT()), data).train()
+    model(batch_of(data)).mean.square().sum().backward(retain_graph=True)
+    forecast = model(batch_of(data))
+    (forecast.mean.square().sum() + forecast.stddev.sum()).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+def test_a_branch_alone_is_what_the_gate_gets_of_it():
+    data = make_data()
+    both, batch = built(STHSepNet(**SMALL), data), batch_of(data)
+    inputs = both.scaler(batch)
+    for alone, method in (({"backbone": None}, "in_space"), ({"spatial": False}, "in_time")):
+        model = built(STHSepNet(**SMALL, **alone), data)
+        kept = {name: value for name, value in both.state_dict().items() if name in model.state_dict()}
+        model.load_state_dict(kept)
+        graph = (both.edges(),) * (method == "in_space")
+        made = getattr(both.built, method)(inputs, *graph)
+        expected = both.distribution(made[0] if method == "in_space" else made)
+        torch.testing.assert_close(model(batch).mean, expected.mean)
+
+
+def test_hyperedges_change_while_a_model_learns():
+    data = make_data()
+    model = built(STHSepNet(**SMALL, optimizer=lambda w: torch.optim.Adam(w, lr=0.05)), data)
+    hypergraph = model.built.spatial.hypergraph
+    before = hypergraph().matrix() > 0
+    fit(model, data, 2)
+    assert ((hypergraph().matrix() > 0) != before).any()
+
+
+def test_nodes_in_another_order_get_the_same_forecasts():
+    panel = make_panel(nodes=NODES)
+    data = make_data(panel)
+    model = fit(STHSepNet(**SMALL), data)
+    order = np.random.default_rng(0).permutation(len(NODES))
+    other = panel.isel(node=order)
+    one = stgate.forecast(model, panel)
+    two = stgate.forecast(model, other)
+    for node in NODES:
+        np.testing.assert_allclose(one["y"].sel(node=node), two["y"].sel(node=node), rtol=1e-6)
+
+
+def test_the_panels_own_edges_come_before_its_nearest_nodes():
+    panel = make_panel(nodes=NODES)
+    near = static_neighbours(panel, 3)
+    assert near.index.shape == (7, 3) and (near.weight > 0).all()
+    graph = stgate.data.graph.Graph.of_matrix(NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
+    own = static_neighbours(graph.add_to(panel), 3)
+    expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
+    np.testing.assert_array_equal(own.matrix(), expected)
+    strongest = static_neighbours(graph.add_to(panel), 1).matrix()
+    np.testing.assert_array_equal(strongest, np.where(expected == expected.max(1, keepdims=True), expected, 0))
+    assert static_neighbours(panel.drop_vars(["lat", "lon"]), 3) is None
+
+
+def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
+    data = make_data()
+    for inference in (None, Ensemble(members=2)):
+        model = fit(STHSepNet(**SMALL, inference=inference), data)
+        model.save(tmp_path / "m.ckpt")
+        again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
+        torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"graph": "statik"}, "did you mean static"),
+        ({"backbone": None, "spatial": False}, "backbone"),
+        ({"width": 30}, "width 30"),
+        ({"fusion": "adaptiv"}, "adaptive"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"hops": 0}, "hops"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, named):
+    with pytest.raises(RequestError, match=named):
+        STHSepNet(**({"heads": 4} | options)).adopt(make_data())
+
+
+def test_a_static_graph_is_asked_for_in_vain_where_there_is_none():
+    with pytest.raises(RequestError, match="neither edges nor coordinates"):
+        STHSepNet(**SMALL, graph="static").adopt(make_data(make_panel(nodes=NODES).drop_vars(["lat", "lon"])))
