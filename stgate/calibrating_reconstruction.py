@@ -211,4 +211,7 @@ class _Asked:
                 scored += int((~torch.isnan(truth)).sum())
                 yield field.reconstruction(batch), truth, steps_before(batch)
         if not scored:
-            raise RequestError("nothing to score: the truth holds no value that the panel lacks")
+            raise RequestError(
+                "nothing to score: the truth holds no value that the panel lacks; keep stations of the truth in the "
+                "panel, with all their values missing"
+            )

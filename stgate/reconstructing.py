@@ -53,7 +53,8 @@ def reconstruct(
     Returns:
         Over (member?, time, node): each target over `quantile`, its `_mean`, and its `_truth` where it is observed. Of
         a field with context also the coordinate `steps_since_observed`, by which `stgate.evaluate` keeps entries apart
-        whose node was observed one step before: 0 where it was.
+        whose node was observed one step before: 0 where it was. Times that lack the context are left out, as the
+        attribute `left_out` says.
 
     Raises:
         RequestError: The forecaster is no field, or its calibration lacks a level.
@@ -73,7 +74,11 @@ def reconstruct(
             done += len(batch["origin"])
             if progress:
                 progress(done, total)
-    return _assembled(model, history, rows, made, quantiles)
+    result = _assembled(model, history, rows, made, quantiles)
+    left_out = int(rows[0]) - (0 if start is None else history.row(start, "start"))
+    if left_out:
+        result.attrs["left_out"] = f"{left_out} steps at the start, which lack the context of {history.spec.window}"
+    return result
 
 
 def field_of(model: Forecaster) -> CGLUBNF:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +85,7 @@ class PanelSpec:
             PanelError: The panel lacks a variable, has other nodes or another step.
         """
         check_panel(panel, values=values, regular=regular)
+        check_places(panel, self.places)
         for name in (*self.channels, *self.static_covariates):
             if name not in (panel.data_vars if name in self.channels else panel):
                 have = sorted(map(str, panel.data_vars))
@@ -126,3 +127,18 @@ class PanelSpec:
                 "select them with panel.sel(node=[...]) or fit on this panel"
             )
         return panel if have_nodes == list(self.nodes) else panel.sel(node=list(self.nodes))
+
+
+def check_places(panel: xr.Dataset, names: Sequence[str]) -> None:
+    """Refuse a panel of which it is not known where each node is.
+
+    Raises:
+        PanelError: A coordinate lacks, or is missing at a node.
+    """
+    for name in names:
+        if name not in panel:
+            raise PanelError(f"`{name}`: no coordinate of the nodes; assign it (a table: stgate data convert --coords)")
+        unknown = ~np.isfinite(np.asarray(panel[name].values, np.float64))
+        if unknown.any():
+            label = some(panel["node"].values[unknown].tolist())
+            raise PanelError(f"`{name}`: missing at node {label}; give it, or drop the node")

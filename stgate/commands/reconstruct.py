@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from stgate import store
@@ -12,11 +13,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """What a fitted field says of a panel's own times and nodes."""
     parser = Parser(
         command,
-        "What a fitted field says of every entry of a panel: gaps, new stations, and what is observed, unseen.",
+        "What a fitted field says of every entry of a panel: gaps, new stations, and what is observed.",
         "stgate reconstruct pm25.nc --checkpoint runs/pm25/best.ckpt --levels 0.5 0.9 --out filled.nc",
     )
     parser.add_inputs("a fitted CGLUBNF or BayesNF")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="the first time (default: the panel's first)")
+    parser.add_argument(
+        "--from", dest="start", metavar="TIME", help="the first time (default: the first with the context)"
+    )
     parser.add_argument("--to", dest="end", metavar="TIME", help="the last time (default: the panel's last)")
     parser.add_out("the reconstruction, .nc or .zarr")
     given = parser.parse(arguments)
@@ -35,3 +38,5 @@ def run(command: str, arguments: Sequence[str]) -> None:
     )
     result.attrs["history"] = store.history(f"reconstruct {' '.join(arguments)}")
     said(store.write(result, out, overwrite=given.overwrite))
+    if "left_out" in result.attrs:
+        print(f"left out: {result.attrs['left_out']}", file=sys.stderr)

@@ -15,7 +15,7 @@ from stgate.data.modules import WindowData
 from stgate.data.stored import StoredSeries, StoredWindows
 from stgate.data.windows import Batch, Windows
 from stgate.errors import PanelError, RequestError
-from stgate.spec import PanelSpec
+from stgate.spec import PanelSpec, check_places
 
 
 class FieldData(WindowData):
@@ -108,6 +108,7 @@ class FieldData(WindowData):
     def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
         spec = super()._make_spec(panel)
         places = self._places(panel)
+        check_places(panel, places)
         return dataclasses.replace(spec, places=places, static_covariates=(*places, *self.static_covariates))
 
     def _places(self, panel: xr.Dataset) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from stgate.data.split import Split, split_panel
 from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows, mapped
 from stgate.data.windows import Batch, EpochBatches, Series, StreamBatches, Windows, part_origins
 from stgate.errors import PanelError, RequestError
+from stgate.forecast_schema import PARTS
 from stgate.lattice import lattice_shape
 from stgate.panel import check_panel, check_seen, check_targets, step_number, time_kind
 from stgate.sizes import memory_limit
@@ -99,6 +100,10 @@ class WindowData(L.LightningDataModule):
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
         self.static_covariates = tuple(static_covariates)
+        for name in self.targets:
+            base, _, part = name.rpartition("_")
+            if base in self.targets and part in (*PARTS, "mean", "truth"):
+                raise RequestError(f"`{name}`: what a forecast of `{base}` calls its {part}; rename it or leave it out")
         roles = self.targets + self.past_covariates + self.future_covariates
         if len(set(roles)) < len(roles):
             twice = next(r for r in roles if roles.count(r) > 1)

@@ -165,6 +165,8 @@ class Forecaster(L.LightningModule, ABC):
             raise RequestError(
                 f"{type(self).__name__} learns its panel from a WindowData: pass datamodule=WindowData(…)"
             )
+        if data.spec.places and self.data_class is WindowData:
+            raise RequestError(f"{type(self).__name__} forecasts from windows, not from a FieldData: pass a WindowData")
         if self.spec is not None:
             if self.spec != data.spec:
                 raise RequestError(ckpt.difference(self.spec, data.spec))
@@ -199,7 +201,10 @@ class Forecaster(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with one cycle of the learning rate unless another schedule was given."""
-        optimizer = self._optimizer(self.parameters())
+        try:
+            optimizer = self._optimizer(self.parameters())
+        except ValueError as error:  # of torch: an option out of range
+            raise RequestError(f"optimizer: {error}") from error
         if self._lr_scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}
         steps = self.trainer.estimated_stepping_batches

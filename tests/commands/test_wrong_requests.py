@@ -313,3 +313,10 @@ def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, mon
     assert code == 1
     assert "blew up" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_the_optimizer_refuses_is_named(stgate_command, saved, tmp_path):
+    data = ("--data.panel", saved, "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    model = ("--model", "GatedRNN", "--model.hidden", 4, "--model.optimizer", "torch.optim.Adam")
+    code, _, err = stgate_command("fit", *model, "--model.optimizer.lr", -1, *data, "--out", tmp_path / "run")
+    assert code == 2 and "stgate: optimizer: Invalid learning rate: -1.0" in err

@@ -8,6 +8,8 @@ from conftest import make_panel
 import stgate
 from stgate.data import FieldData
 from stgate.data.stored import StoredSeries
+from stgate.errors import PanelError, RequestError
+from stgate.models import GatedRNN
 
 NODES = tuple("abcdef")
 
@@ -69,3 +71,26 @@ def test_nodes_are_known_by_their_places():
     fewer = spec.check(panel.isel(node=[4, 1]))
     assert fewer["node"].values.tolist() == ["e", "b"]
     assert spec.from_dict(spec.to_dict()) == spec
+
+
+def test_a_place_that_is_not_known_is_named():
+    panel = make_panel(steps=100, nodes=NODES)
+    panel["lat"][2] = np.nan
+    with pytest.raises(PanelError, match="`lat`: missing at node 'c'"):
+        FieldData(panel, "y").setup()
+    spec = FieldData(make_panel(steps=100, nodes=NODES), "y").spec
+    with pytest.raises(PanelError, match="`lat`: missing at node 'c'"):
+        spec.check(panel)
+    with pytest.raises(PanelError, match=r"`lat`: no coordinate of the nodes.*--coords"):
+        spec.check(panel.drop_vars("lat"))
+
+
+def test_a_target_that_a_forecast_would_hide_is_refused():
+    panel = make_panel(steps=100, nodes=NODES)
+    with pytest.raises(RequestError, match="`y_truth`: what a forecast of `y` calls its truth"):
+        FieldData(panel.assign(y_truth=panel["y"]), ["y", "y_truth"])
+
+
+def test_a_forecaster_of_windows_takes_no_field_data():
+    with pytest.raises(RequestError, match="GatedRNN forecasts from windows"):
+        GatedRNN().adopt(FieldData(make_panel(steps=100, nodes=NODES), "y"))

@@ -29,6 +29,15 @@ def test_the_entry_that_is_asked_for_is_never_seen():
     assert not changed[:row].any() and not changed[row + 4 :].any()
 
 
+def test_times_that_lack_the_context_are_left_out_and_told():
+    panel = panel_of()
+    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    made = stgate.reconstruct(model, panel)
+    assert made.attrs["left_out"].startswith("3 steps at the start") and made["time"][0] == panel["time"][3]
+    later = stgate.reconstruct(model, panel, start=str(panel["time"].values[10]))
+    assert "left_out" not in later.attrs and later["time"][0] == panel["time"][10]
+
+
 def test_a_forecast_sees_nothing_after_its_origin():
     panel = panel_of(missing=0)
     model = built(CGLUBNF(**SMALL), make_data(panel, context=5, horizon=3))
