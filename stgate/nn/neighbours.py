@@ -81,8 +81,7 @@ class Sums:
         if isinstance(self.over, Tensor):
             made = self.over @ flat
         else:
-            sums = _Scattered if self.back else _Gathered
-            made = sums.apply(flat, self.over.index, self.over.weight)  # type: ignore[no-untyped-call]
+            made = _Sum.apply(flat, self.over.index, self.over.weight, self.back)  # type: ignore[no-untyped-call]
         return made.view_as(x)
 
 
@@ -105,39 +104,23 @@ def _products(heard: Tensor, hearing: Tensor, index: Tensor) -> Tensor:
     return torch.stack([(hearing * heard[index[:, j]]).sum(-1) for j in range(index.shape[1])], 1)
 
 
-class _Gathered(torch.autograd.Function):
-    """Σ_j w_ij x_n(i,j). Backward needs x, n and w only: what is gathered is not kept."""
+class _Sum(torch.autograd.Function):
+    """Σ_j w_ij x_n(i,j), or its transpose. Backward needs x, n and w only: what is gathered is not kept."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        return _gathered(x, index, weight)
+    def forward(x: Tensor, index: Tensor, weight: Tensor, back: bool) -> Tensor:
+        return (_scattered if back else _gathered)(x, index, weight)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs[:3])
+        ctx.back = inputs[3]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None]:  # noqa: ANN401
         x, index, weight = ctx.saved_tensors
-        return _scattered(grad, index, weight), None, _products(x, grad, index)
-
-
-class _Scattered(torch.autograd.Function):
-    """The transpose of `_Gathered`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        return _scattered(x, index, weight)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # noqa: ANN401
-        x, index, weight = ctx.saved_tensors
-        return _gathered(grad, index, weight), None, _products(grad, x, index)
+        if ctx.back:
+            return _gathered(grad, index, weight), None, _products(grad, x, index), None
+        return _scattered(grad, index, weight), None, _products(x, grad, index), None
