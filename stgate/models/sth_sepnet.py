@@ -36,9 +36,9 @@ class STHSepNet(Forecaster):
         layers: Of the spatial branch; as many as the window needs when None: each halves its steps.
         hops: How far one layer carries along a graph.
         graph: `adaptive` (learned, directed), `static` (the panel's own edges, else its nearest nodes), `both` or
-            `none`; of a panel without edges and coordinates `both` is `adaptive`.
+            `none`; where the panel has neither, `both` carries along the learned one only.
         neighbours: Nodes that a node hears in each graph, the strongest.
-        order: Nodes of each learned hyperedge, its own among them; 0 for no hypergraph.
+        order: Nodes of each learned hyperedge, its own among them; at least 2, or 0 for no hypergraph.
         soft: Whether nodes belong to hyperedges by degrees.
         embedding: Size of what graph and hypergraph are learned by.
         spatial: Whether there is a spatial branch.
@@ -101,6 +101,8 @@ class STHSepNet(Forecaster):
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), layers=(layers or 1, 1), depth=(depth or 1, 1))
+        if order == 1:
+            raise RequestError("order 1: an edge of one node joins nothing; give 2 or more, or 0 for no hypergraph")
         if graph not in GRAPHS:
             raise RequestError(f"graph {graph!r}: {did_you_mean(graph, GRAPHS)}")
         if width % heads:
@@ -172,9 +174,10 @@ def describe(panel: xr.Dataset) -> str:
 
 def static_neighbours(panel: xr.Dataset, count: int) -> Neighbours | None:
     """Of the panel's edges, or of its nearest nodes, the strongest that end in each node; None where it has neither."""
+    placed = {"lat", "lon"} <= set(panel.coords) or "x" in panel.coords or panel.attrs.get("boundary") == "periodic"
     if "edge_source" in panel:
         graph = Graph.of(panel)
-    elif {"lat", "lon"} <= set(panel.coords) or "x" in panel.coords:
+    elif placed and panel.sizes["node"] > 1:
         graph = knn_graph(panel, min(count, panel.sizes["node"] - 1))
     else:
         return None

@@ -74,11 +74,14 @@ class AdaptiveHypergraph(nn.Module):
         with torch.no_grad():
             squares = at.square().sum(-1)
             index = _largest(lambda piece: 2 * piece @ at.T - squares, at, self.order)
+            own = torch.arange(len(at), device=at.device)
+            lacks = (index != own.unsqueeze(1)).all(1)  # where others stand at the very same place
+            index = torch.cat([index[:, :-1], torch.where(lacks, own, index[:, -1]).unsqueeze(1)], 1)
         belongs = torch.exp(-(at.unsqueeze(1) - at[index]).square().mean(-1))
         return Neighbours(index, belongs if self.soft else belongs + (1 - belongs).detach())
 
 
 def _largest(score: Callable[[Tensor], Tensor], rows: Tensor, count: int) -> Tensor:
-    """Positions of the largest scores of each row, a block of rows at a time."""
+    """Positions of the largest scores of each row, the largest first, a block of rows at a time."""
     pieces = torch.split(rows, max(BLOCK // len(rows), 1))
-    return torch.cat([score(piece).topk(count, sorted=False).indices for piece in pieces])
+    return torch.cat([score(piece).topk(count).indices for piece in pieces])

@@ -99,11 +99,9 @@ class Statistics(nn.Module):
         steps = x.shape[1]
         moments = torch.stack([x.amin(1), x.amax(1), x.median(1).values, x[:, -1] - x[:, 0]], -1)
         centred = x - x.mean(1, keepdim=True)
-        lags = torch.stack(
-            [(centred[:, lag:] * centred[:, : steps - lag]).mean(1) for lag in range(1, steps // 2 + 1)], -1
-        )
-        scale = centred.square().mean(1).unsqueeze(-1) + 1e-6
-        made: Tensor = self.embed(torch.cat([moments, lags / scale], -1).flatten(1))
+        scale = centred.square().mean(1) + 1e-6
+        lags = [(centred[:, k:] * centred[:, : steps - k]).mean(1) / scale for k in range(1, steps // 2 + 1)]
+        made: Tensor = self.embed(torch.cat([moments, *(lag.unsqueeze(-1) for lag in lags)], -1).flatten(1))
         return made.unsqueeze(1)
 
 

@@ -80,16 +80,25 @@ def test_hyperedges_change_while_a_model_learns():
     assert ((hypergraph().matrix() > 0) != before).any()
 
 
-def test_nodes_in_another_order_get_the_same_forecasts():
+@pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
+def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_forecasts(fusion):
     panel = make_panel(nodes=NODES)
-    data = make_data(panel)
-    model = fit(STHSepNet(**SMALL), data)
-    order = np.random.default_rng(0).permutation(len(NODES))
-    other = panel.isel(node=order)
-    one = stgate.forecast(model, panel)
-    two = stgate.forecast(model, other)
-    for node in NODES:
-        np.testing.assert_allclose(one["y"].sel(node=node), two["y"].sel(node=node), rtol=1e-6)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(NODES)))
+    one, two = (make_data(p) for p in (panel, panel.isel(node=order.numpy())))
+    model = fit(STHSepNet(**SMALL, fusion=fusion), one)
+    other = built(STHSepNet(**SMALL, fusion=fusion), two)
+    of_nodes = ("level", "scale", "spatial.node", "graph.first", "graph.second", "hypergraph.embedding")
+    network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.network.state_dict().items()}
+    other.network.load_state_dict(network)  # its edges are of its own panel
+    made = other(batch_of(two)).mean
+    torch.testing.assert_close(made, model(batch_of(one)).mean[:, :, order], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_short_windows_and_a_lone_node_are_forecast(window):
+    for nodes in (NODES, ("a",)):
+        data = make_data(make_panel(nodes=nodes), window=window)
+        assert torch.isfinite(built(STHSepNet(**SMALL), data)(batch_of(data)).mean).all()
 
 
 def test_the_panels_own_edges_come_before_its_nearest_nodes():
@@ -123,6 +132,7 @@ def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
         ({"fusion": "adaptiv"}, "adaptive"),
         ({"dropout": 1.0}, "dropout"),
         ({"hops": 0}, "hops"),
+        ({"order": 1}, "order 1: an edge of one node"),
     ],
 )
 def test_options_out_of_range_are_refused(options, named):

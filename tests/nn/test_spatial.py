@@ -90,6 +90,16 @@ def test_each_node_leads_its_own_hyperedge_of_its_nearest():
     assert hard.embedding.grad.abs().sum() > 0
 
 
+def test_nodes_at_one_place_each_keep_their_own_hyperedge():
+    """Else a node could be in no edge at all, and the mean over its edges be none."""
+    same = AdaptiveHypergraph(6, 4, 2)
+    with torch.no_grad():
+        same.embedding.fill_(1.0)
+    edges = same()
+    assert (edges.index == torch.arange(6)[:, None]).any(1).all()
+    assert torch.isfinite(HypergraphConvolution(3)(torch.randn(6, 3), edges)).all()
+
+
 def test_every_parameter_gets_a_gradient_and_nodes_may_be_permuted():
     torch.manual_seed(5)
     branch, x = SpatialBranch(9, 3, **OPTIONS).double(), torch.randn(4, 4, 9, 3, dtype=torch.float64)
