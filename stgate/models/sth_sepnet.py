@@ -33,7 +33,8 @@ class STHSepNet(Forecaster):
 
     Args:
         hidden: Channels of a node in the spatial branch.
-        layers: Of the spatial branch; as many as the window needs when None: each halves its steps.
+        layers: Of the spatial branch; as many as it takes to make one step of the window when None.
+        kernel: Steps that a layer's convolution joins into one.
         hops: How far one layer carries along a graph.
         graph: `adaptive` (learned, directed), `static` (the panel's own edges, else its nearest nodes), `both` or
             `none`; where the panel has neither, `both` carries along the learned one only.
@@ -73,6 +74,7 @@ class STHSepNet(Forecaster):
         self,
         hidden: int = 32,
         layers: int | None = None,
+        kernel: int = 3,
         hops: int = 2,
         graph: str = "both",
         neighbours: int = 20,
@@ -100,7 +102,7 @@ class STHSepNet(Forecaster):
         super().__init__(likelihood, inference, fill, optimizer, lr_scheduler)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
-        check_counts(prototypes=(prototypes, 1), layers=(layers or 1, 1), depth=(depth or 1, 1))
+        check_counts(prototypes=(prototypes, 1), layers=(layers or 1, 1), depth=(depth or 1, 1), kernel=(kernel, 2))
         if order == 1:
             raise RequestError("order 1: an edge of one node joins nothing; give 2 or more, or 0 for no hypergraph")
         if graph not in GRAPHS:
@@ -117,7 +119,7 @@ class STHSepNet(Forecaster):
         if spatial:
             self.spatial = {"hops": hops, "neighbours": neighbours, "order": order, "soft": soft, "size": embedding}
             self.spatial |= {"adaptive": graph in ("both", "adaptive"), "static": graph in ("both", "static")}
-            self.spatial |= {"dropout": dropout}
+            self.spatial |= {"kernel": kernel, "dropout": dropout}
         if backbone:
             self.temporal = {"width": width, "layers": depth, "heads": heads, "patch": patch, "stride": stride}
             self.temporal |= {"prototypes": prototypes, "dropout": dropout, "backbone": backbone, "rank": lora}
@@ -125,8 +127,12 @@ class STHSepNet(Forecaster):
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """See `stgate.nn.sepnet.SepNetwork`."""
-        layers = self.layers or max((spec.window - 1).bit_length(), 1)
-        spatial = None if self.spatial is None else self.spatial | {"layers": layers}
+        spatial = self.spatial
+        if spatial is not None:
+            layers, steps = 1, spatial["kernel"]
+            while steps < spec.window:
+                layers, steps = layers + 1, steps * spatial["kernel"]
+            spatial = spatial | {"layers": self.layers or layers}
         parts: dict[str, Any] = {"temporal": self.temporal, "spatial": spatial, "fusion": self.fusion}
         return SepNetwork(spec, self.likelihood.parameters, hidden=self.hidden, **parts)
 

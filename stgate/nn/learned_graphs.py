@@ -16,9 +16,11 @@ BLOCK = 2**24
 
 
 class AdaptiveGraph(nn.Module):
-    """A directed graph: how much node i hears of j is relu(tanh(a (F1_i · F2_j - F2_i · F1_j))), F = tanh(a (W E + b)).
+    """A directed graph: how much node i hears of j is relu(tanh(a (F1_i · F2_j - F2_i · F1_j) / size)).
 
-    Of each node its strongest neighbours are kept. Of a pair of nodes at most one hears the other.
+    F = tanh(a (W E + b)). Of each node its strongest neighbours are kept. Of a pair of nodes at most one hears the
+    other. Without the division by size, as it was published, nearly all weights start at 0 or 1, where the outer tanh
+    is flat and the graph learns next to nothing.
 
     Args:
         nodes: How many.
@@ -42,7 +44,7 @@ class AdaptiveGraph(nn.Module):
         hears, heard = torch.cat([one, -two], -1), torch.cat([two, one], -1)
         with torch.no_grad():
             index = _largest(lambda piece: piece @ heard.T, hears, self.neighbours)
-        score = (hears.unsqueeze(1) * heard[index]).sum(-1)
+        score = (hears.unsqueeze(1) * heard[index]).mean(-1)
         return Neighbours(index, torch.relu(torch.tanh(SHARPNESS * score)))
 
 

@@ -11,13 +11,16 @@ from stgate.nn.neighbours import Neighbours
 
 
 class SpaceTimeLayer(nn.Module):
-    """A gated temporal convolution of pairs of steps, then mixing over nodes, joined with what skips both.
+    """A gated temporal convolution of a few steps at once, then mixing over nodes, joined with what skips both.
 
-    Half as many steps come out: a stack of these is a stack of dilated causal convolutions, evaluated only where the
-    last step looks. What is mixed is γ MixProp + (1 - γ) hypergraph convolution.
+    So many times fewer steps come out: a stack of these is a stack of dilated causal convolutions, evaluated only where
+    the last step looks. What is mixed is γ MixProp + (1 - γ) hypergraph convolution. After the norm each node has a
+    gain and a shift of its own.
 
     Args:
+        nodes: How many.
         channels: Of a step of a node.
+        kernel: Steps that are joined.
         graphs: Averages of MixProp; 0 for none.
         hops: Of MixProp.
         hypergraph: Whether there is one.
@@ -27,25 +30,34 @@ class SpaceTimeLayer(nn.Module):
         STH-SepNet, equations 22 to 25; van den Oord et al. (2016), WaveNet (the gated unit).
     """
 
-    def __init__(self, channels: int, graphs: int, hops: int, hypergraph: bool, dropout: float) -> None:
+    def __init__(
+        self, nodes: int, channels: int, kernel: int, graphs: int, hops: int, hypergraph: bool, dropout: float
+    ) -> None:
         super().__init__()
-        self.convolve, self.dropout = nn.Linear(2 * channels, 2 * channels), nn.Dropout(dropout)
+        self.kernel = kernel
+        self.convolve, self.dropout = nn.Linear(kernel * channels, 2 * channels), nn.Dropout(dropout)
         self.mix = MixProp(channels, graphs, hops) if graphs else None
         self.join = HypergraphConvolution(channels) if hypergraph else None
         self.share = nn.Parameter(torch.zeros(())) if graphs and hypergraph else None
-        self.norm = nn.LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.gain, self.shift = nn.Parameter(torch.ones(nodes, channels)), nn.Parameter(torch.zeros(nodes, channels))
 
     def forward(self, x: Tensor, graphs: list[Average], edges: Neighbours | None) -> tuple[Tensor, Tensor]:
-        """(node, batch, step, channel) -> the same with half the steps, and before mixing (node, batch, channel)."""
-        if x.shape[2] % 2:
-            x = torch.cat([x[:, :, :1], x], 2)
-        update, openness = self.convolve(x.reshape(*x.shape[:2], -1, 2 * x.shape[-1])).chunk(2, -1)
+        """(node, batch, step, channel) -> the same with fewer steps, and before mixing (node, batch, channel).
+
+        The first step is repeated where steps do not divide.
+        """
+        lack = -x.shape[2] % self.kernel
+        if lack:
+            x = torch.cat([x[:, :, :1].expand(-1, -1, lack, -1), x], 2)
+        update, openness = self.convolve(x.reshape(*x.shape[:2], -1, self.kernel * x.shape[-1])).chunk(2, -1)
         h = self.dropout(torch.tanh(update) * torch.sigmoid(openness))
         along = h if self.mix is None else self.mix(h, graphs)
         if self.join is not None and edges is not None:
             through = self.join(h, edges)
             along = through if self.share is None else torch.lerp(through, along, torch.sigmoid(self.share))
-        return self.norm(x[:, :, 1::2] + along), h[:, :, -1]
+        made = self.norm(x[:, :, self.kernel - 1 :: self.kernel] + along)
+        return torch.addcmul(self.shift[:, None, None], made, self.gain[:, None, None]), h[:, :, -1]
 
 
 class SpatialBranch(nn.Module):
@@ -55,7 +67,8 @@ class SpatialBranch(nn.Module):
         nodes: How many.
         inputs: Size of what is known of a node at a step.
         hidden: Channels.
-        layers: How many; a window of up to 2^layers steps is seen.
+        layers: How many; a window of up to kernel^layers steps is seen.
+        kernel: Steps that a layer joins into one.
         hops: Of MixProp.
         adaptive: Whether a directed graph is learned.
         static: Whether there is a graph that is given.
@@ -73,6 +86,7 @@ class SpatialBranch(nn.Module):
         *,
         hidden: int,
         layers: int,
+        kernel: int,
         hops: int,
         adaptive: bool,
         static: bool,
@@ -88,7 +102,8 @@ class SpatialBranch(nn.Module):
         self.embed = nn.Linear(inputs, hidden)
         self.node = nn.Parameter(0.1 * torch.randn(nodes, hidden))
         graphs = 2 * adaptive + static
-        self.layers = nn.ModuleList(SpaceTimeLayer(hidden, graphs, hops, order > 0, dropout) for _ in range(layers))
+        options = (nodes, hidden, kernel, graphs, hops, order > 0, dropout)
+        self.layers = nn.ModuleList(SpaceTimeLayer(*options) for _ in range(layers))
         self.skips = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers + 1))
 
     def forward(self, x: Tensor, static: Neighbours | None = None) -> Tensor:

@@ -87,7 +87,7 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
     one, two = (make_data(p) for p in (panel, panel.isel(node=order.numpy())))
     model = fit(STHSepNet(**SMALL, fusion=fusion), one)
     other = built(STHSepNet(**SMALL, fusion=fusion), two)
-    of_nodes = ("level", "scale", "spatial.node", "graph.first", "graph.second", "hypergraph.embedding")
+    of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
     network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.network.state_dict().items()}
     other.network.load_state_dict(network)  # its edges are of its own panel
     made = other(batch_of(two)).mean

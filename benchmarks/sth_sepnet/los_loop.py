@@ -1,6 +1,6 @@
 """Speeds at 207 sensors of Los Angeles, 12 steps of 5 minutes in, 12 ahead, by T-GCN's protocol.
 
-    python benchmarks/traffic/run.py FOLDER [--validate] [--work DIR] [--seeds 3]
+    python benchmarks/sth_sepnet/los_loop.py FOLDER [--validate] [--work DIR] [--seeds 3]
 
 FOLDER holds los_speed.csv.gz and los_adj.csv (see datasets/los_loop/card.yaml). Errors are means over all steps up to
 the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all is chosen on: the last tenth of the
