@@ -74,6 +74,10 @@ def adamw(rate, decay=0.01):
     return lambda weights: torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
 
+def cosine(epochs):
+    return lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+
+
 def of_model(task, model):
     """Means and medians of a forecaster from given rows."""
 

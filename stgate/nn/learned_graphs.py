@@ -51,14 +51,15 @@ class AdaptiveGraph(nn.Module):
 class AdaptiveHypergraph(nn.Module):
     """One hyperedge a node, of itself and its nearest others in a learned space, F = tanh(a (W E + b)).
 
-    A node belongs to an edge by exp(-d² / size), d its distance from the node whose edge it is: so gradients reach the
-    embeddings, and members change as these move. The published code joins them by 1 or 0, which nothing can learn.
+    A node belongs to an edge by exp(-d² / size), d its distance from the node whose edge it is, if it is among the
+    nearest; in training the next nearest count for gradients (straight-through), so that nodes which would serve an
+    edge come nearer and join it. The published code joins nodes by 1 or 0, which nothing can learn.
 
     Args:
         nodes: How many.
         size: Of the embedding E.
         order: Nodes of an edge.
-        soft: Belong by degrees. Else members count 1, and gradients are those of the degrees (straight-through).
+        soft: Belong by degrees. Else members count 1, and gradients are those of the degrees.
 
     References:
         STH-SepNet, equation 6 and algorithm A.1.
@@ -66,21 +67,28 @@ class AdaptiveHypergraph(nn.Module):
 
     def __init__(self, nodes: int, size: int, order: int, *, soft: bool = True) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.randn(nodes, size))
+        self.embedding = nn.Parameter(0.1 * torch.randn(nodes, size))  # near one another, so that edges change readily
         self.of = nn.Linear(size, size)
         self.order, self.soft = min(order, nodes), soft
+        self.candidates = min(4 * self.order, nodes)
 
     def forward(self) -> Neighbours:
-        """The members of each node's edge, (node, order), and how much each belongs to it."""
+        """The members of each node's edge, (node, order), and how much each belongs to it.
+
+        In training (node, 4 * order), those beyond order at weight zero.
+        """
         at = torch.tanh(SHARPNESS * self.of(self.embedding))
         with torch.no_grad():
-            squares = at.square().sum(-1)
-            index = _largest(lambda piece: 2 * piece @ at.T - squares, at, self.order)
-            own = torch.arange(len(at), device=at.device)
-            lacks = (index != own.unsqueeze(1)).all(1)  # where others stand at the very same place
-            index = torch.cat([index[:, :-1], torch.where(lacks, own, index[:, -1]).unsqueeze(1)], 1)
+            squares, count = at.square().sum(-1), self.candidates if self.training else self.order
+            index = _largest(lambda piece: 2 * piece @ at.T - squares, at, count)
+            own, last = torch.arange(len(at), device=at.device), self.order - 1
+            lacks = (index[:, : self.order] != own.unsqueeze(1)).all(1)  # where others stand at the very same place
+            index[:, last] = torch.where(lacks, own, index[:, last])
         belongs = torch.exp(-(at.unsqueeze(1) - at[index]).square().mean(-1))
-        return Neighbours(index, belongs if self.soft else belongs + (1 - belongs).detach())
+        members, others = belongs[:, : self.order], belongs[:, self.order :]
+        if not self.soft:
+            members = members + (1 - members).detach()
+        return Neighbours(index, torch.cat([members, others - others.detach()], 1))
 
 
 def _largest(score: Callable[[Tensor], Tensor], rows: Tensor, count: int) -> Tensor:

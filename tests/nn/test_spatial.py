@@ -95,19 +95,42 @@ def test_the_directed_graph_finds_who_hears_whom():
 
 def test_each_node_leads_its_own_hyperedge_of_its_nearest():
     torch.manual_seed(4)
-    made = AdaptiveHypergraph(9, 5, 3)()
+    made = AdaptiveHypergraph(9, 5, 3).eval()()
     own = made.index == torch.arange(9)[:, None]
     assert own.any(1).all() and torch.allclose(made.weight[own], torch.ones(9))
-    hard = AdaptiveHypergraph(9, 5, 3, soft=False)
+    hard = AdaptiveHypergraph(9, 5, 3, soft=False).eval()
     edges = hard()
     assert torch.equal(edges.weight, torch.ones(9, 3))
     edges.weight.square().sum().backward()
     assert hard.embedding.grad.abs().sum() > 0
 
 
+def test_hyperedges_find_who_belongs_together():
+    """Of three groups, each node is to become the mean of its own; the first edges are drawn at random."""
+    torch.manual_seed(4)
+    group, size = torch.arange(18) % 3, 16
+    hypergraph = AdaptiveHypergraph(18, size, 4)
+
+    def together():
+        return (group[hypergraph.eval()().index] == group[:, None]).float().mean()
+
+    before, optimizer = together(), torch.optim.Adam(hypergraph.parameters(), lr=0.01)
+    hypergraph.train()
+    for _ in range(300):
+        x = torch.randn(3, 64)[group] + torch.randn(18, 64)
+        mean = torch.stack([x[group == g].mean(0) for g in range(3)])[group]
+        edges = hypergraph()
+        made = edges.sums()[0](x) / edges.weight.sum(1, keepdim=True)
+        loss = (made - mean).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert before < 0.5 and together() > 0.8
+
+
 def test_nodes_at_one_place_each_keep_their_own_hyperedge():
     """Else a node could be in no edge at all, and the mean over its edges be none."""
-    same = AdaptiveHypergraph(6, 4, 2)
+    same = AdaptiveHypergraph(6, 4, 2).eval()
     with torch.no_grad():
         same.embedding.fill_(1.0)
     edges = same()

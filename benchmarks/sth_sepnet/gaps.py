@@ -1,0 +1,96 @@
+"""Speeds of Los Angeles of which blocks are missing: python benchmarks/sth_sepnet/gaps.py FOLDER [--work DIR].
+
+FOLDER is that of los_loop.py. 0, 20 and 50 % of the record, in runs of half an hour to four hours of a sensor, are
+hidden in training, calibration and inputs alike; 12 steps in and 12 ahead, the last fifth is asked, the tenth before
+it calibrates. Scored is all that was observed, hidden or not, over all leads. STID sees zeros (each sensor's mean)
+where nothing was observed, and is trained and calibrated as STH-SepNet. Exits 1 where STH-SepNet's errors grow more
+than STID's, or its intervals cover over 3 points more or less than they say. Scores in DIR are not made again.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from references import STID
+from tasks import Task, adamw, cosine, fit
+
+import stgate
+from stgate.data import WindowData
+from stgate.data.missing import hide
+from stgate.models import STHSepNet
+from stgate.nn import Quantiles
+
+RESULTS = Path(__file__).parents[1] / "results"
+RATES, LEVELS, EPOCHS, HORIZON, FIRST = (0.0, 0.2, 0.5), (0.5, 0.8, 0.95), 10, 12, 0.8
+MODELS = {"STH-SepNet": STHSepNet, "STID, zero-filled": STID}
+
+
+def scored(panel, kind, rate):
+    """Errors, and coverage in percent of all entries and by what was observed at the origin."""
+    masked = hide(panel, "speed", rate=rate, pattern="block", length=(6, 48), seed=0)[0] if rate else panel
+    parts = {"split": (FIRST - 0.1, 0, 0.1, 1 - FIRST), "calendar": ["hour", "weekday"], "seed": 0}
+    data = WindowData(masked, "speed", window=12, horizon=HORIZON, batch_size=32, **parts)
+    options = {"optimizer": adamw(0.003), "lr_scheduler": cosine(EPOCHS)}
+    model = fit(kind(likelihood=Quantiles(levels=list(LEVELS)), **options), data, EPOCHS, 0)
+    stgate.calibrate(model, data, levels=LEVELS)
+    times = panel["time"].values
+    rows = np.arange(int(FIRST * len(times)) - 1, len(times) - HORIZON)
+    made = stgate.backtest(model, masked, start=str(times[rows[0] + 1]), levels=LEVELS)
+    made = made.sel(init_time=times[rows]).transpose("quantile", "init_time", "lead_time", "node")
+    truth, there = (x["speed"].transpose("time", "node").values for x in (panel, masked.notnull()))
+    truth = truth[rows[:, None] + 1 + np.arange(HORIZON)]
+    seen = np.broadcast_to(there[rows][:, None], truth.shape)
+
+    def of(quantile):
+        return made["speed"].sel(quantile=quantile, method="nearest").values
+
+    inside = [(truth >= of(0.5 - level / 2)) & (truth <= of(0.5 + level / 2)) for level in LEVELS]
+    groups = {"all": np.ones_like(seen), "observed": seen, "missing": ~seen}
+    cover = {name: [100 * float(i[group].mean()) for i in inside] for name, group in groups.items() if group.any()}
+    rmse = float(((made["speed_mean"].values - truth) ** 2).mean() ** 0.5)
+    return {"rmse": rmse, "mae": float(abs(of(0.5) - truth).mean()), "coverage": cover}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-traffic-gaps")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.work.mkdir(parents=True, exist_ok=True)
+    store = given.work / "gaps.json"
+    kept = json.loads(store.read_text()) if store.exists() else {}
+    panel = Task(given.folder, False).panel
+    for rate in map(str, RATES):
+        for name, kind in MODELS.items():
+            rows = kept.setdefault(name, {})
+            if rate not in rows:
+                rows[rate] = scored(panel, kind, float(rate))
+                store.write_text(json.dumps(kept, indent=1))
+                print(name, rate, json.dumps(rows[rate]), flush=True)
+    lines = ["| | missing | RMSE | MAE | RMSE grows | MAE grows | 50, 80, 95 % cover | where missing at the origin |"]
+    lines.append("|---" * 8 + "|")
+    grown, off = {}, 0.0
+    for name, rows in kept.items():
+        for rate, s in rows.items():
+            grown[name, rate] = [s[key] / rows["0.0"][key] - 1 for key in ("rmse", "mae")]
+            cover = [", ".join(f"{c:.1f}" for c in s["coverage"].get(group, [])) for group in ("all", "missing")]
+            more = [f"{100 * g:.1f} %" for g in grown[name, rate]]
+            cells = [f"{100 * float(rate):.0f} %", f"{s['rmse']:.3f}", f"{s['mae']:.3f}", *more, *cover]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+            if name == "STH-SepNet":
+                off = max(off, *(abs(c - 100 * level) for c, level in zip(s["coverage"]["all"], LEVELS, strict=True)))
+    print("\n".join([*lines, f"coverage is off by {off:.1f} points at most"]))
+    heading = ["# Speeds of which blocks are missing", "", "`python benchmarks/sth_sepnet/gaps.py FOLDER`", ""]
+    (RESULTS / "sth_sepnet_gaps.md").write_text("\n".join([*heading, *lines, ""]))
+    (RESULTS / "sth_sepnet_gaps.json").write_text(json.dumps(kept, indent=1) + "\n")
+    ours, rival = MODELS
+    worse = [r for r in map(str, RATES[1:]) for a, b in zip(grown[ours, r], grown[rival, r], strict=True) if a >= b]
+    raise SystemExit(int(bool(worse) or off > 3))
+
+
+if __name__ == "__main__":
+    main()
