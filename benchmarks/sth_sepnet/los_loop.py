@@ -28,7 +28,7 @@ EPOCHS = 10
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def sepnet(task, seed):
+def sepnet(task, seed, **options):
     data = WindowData(
         task.panel,
         "speed",
@@ -40,7 +40,7 @@ def sepnet(task, seed):
         seed=seed,
     )
     likelihood = Quantiles(levels=[0.5, 0.8, 0.95])
-    model = STHSepNet(likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(EPOCHS))
+    model = STHSepNet(**options, likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(EPOCHS))
     return of_model(task, fit(model, data, EPOCHS, seed))
 
 

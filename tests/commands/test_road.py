@@ -12,6 +12,7 @@ import stgate
 
 SIZES = {
     "GatedRNN": ("--model.hidden", 4, "--data.every", 40),
+    "STHSepNet": ("--model.hidden", 4, "--model.neighbours", 3, "--data.every", 40),
     "CGLUBNF": ("--model.width", 16, "--data.context", 8, "--model.neighbours", 2),
 }
 """What makes a packaged config small."""
