@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,14 +99,15 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
         log.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        here = {"local_files_only": _is_here(name)}
+        config = transformers.AutoConfig.from_pretrained(name, **here)
         if layers is not None and layers > config.num_hidden_layers:
             has = config.num_hidden_layers
             raise RequestError(f"depth {layers}: {name} has {has} layers, more would be random; give at most {has}")
         cut = {} if layers is None else {"num_hidden_layers": layers}
-        options = {"use_safetensors": True, "dtype": torch.float32, **cut}  # safetensors hold numbers, never code
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModel.from_pretrained(name, **options)
+        options = {"use_safetensors": True, "dtype": torch.float32}  # safetensors hold numbers, never code
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, **here)
+        model = transformers.AutoModel.from_pretrained(name, **options, **cut, **here)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error
@@ -117,6 +119,27 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer, model
+
+
+def _is_here(name: str) -> bool:
+    """Whether a model is to be loaded from this machine alone: a folder, or fetched before and the hub out of reach.
+
+    The hub is asked once; left to itself, the library asks six times over half a minute.
+
+    Raises:
+        OSError: Neither here nor on the hub.
+    """
+    import huggingface_hub
+
+    if Path(name).is_dir():
+        return True
+    try:
+        huggingface_hub.HfApi().model_info(name, timeout=10)
+    except Exception as error:  # of the library, or of that by which it asks
+        if not isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+            raise OSError(str(error) or type(error).__name__) from error
+        return True
+    return False
 
 
 def _without_frozen(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from test_sth_sepnet import SMALL as SMALL_ONE
 from test_sth_sepnet import batch_of, fit, make_data
 
 from stgate.errors import RequestError
+from stgate.inference import Ensemble
 from stgate.models import STHSepNet
 from stgate.nn.pretrained import LanguageModel, feed_forward
 from stgate.nn.prompts import prompts, top_lags
@@ -45,7 +46,7 @@ def folder(request, tmp_path_factory):
     return str(place)
 
 
-def test_adapters_learn_and_all_else_stays(folder, tmp_path):
+def test_adapters_learn_and_all_else_stays(folder):
     data = make_data()
     model = STHSepNet(**SMALL, backbone=folder, optimizer=lambda w: torch.optim.Adam(w, lr=0.01))
     model.adopt(data)
@@ -93,6 +94,31 @@ def test_a_model_that_is_not_there_is_one_line(monkeypatch):
     with pytest.raises(RequestError, match="backbone '/nowhere/model'") as caught:
         LanguageModel("/nowhere/model", None, 4)
     assert "\n" not in str(caught.value)
+
+
+def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
+    """Not six times over half a minute, as the library does by itself."""
+    import huggingface_hub
+
+    asked = []
+
+    def no_answer(self, name, **options):
+        asked.append(name)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", no_answer)
+    with pytest.raises(RequestError, match=r"backbone 'nobody/none': no such model on the hub.*no route"):
+        LanguageModel("nobody/none", None, 4)
+    assert asked == ["nobody/none"]
+
+
+@pytest.mark.filterwarnings("ignore:members run one after another")  # the attention of some cannot be vectorised
+def test_an_ensemble_shares_the_language_model(folder):
+    data = make_data()
+    model = fit(STHSepNet(**SMALL, backbone=folder, inference=Ensemble(members=2)), data)
+    made = model(batch_of(data))
+    assert torch.isfinite(made.mean).all()
+    assert torch.isfinite(made.stddev).all()
 
 
 def test_a_prompt_says_what_the_window_holds():
