@@ -15,7 +15,8 @@ the other stations in their place, and 2006 and 2007, without what comes later. 
 The test rows of new stations, coordinates only, were looked at twice: first with intervals by levels of the fields'
 distribution (interval score 70.2), which validation had not been asked about; it prefers scaled ones. Of the figures
 recorded for them BayesNF's are of the 598 s that the first of these took, the second took 706 s of a busier machine.
-What is recorded with context is of before fields saw the latest value apart: to be run anew.
+With context they were looked at twice too, before and after fields saw the latest value apart, which other data asked
+for: the second look, which is recorded, has a larger RMSE one day ahead (7.44 after 7.09), smaller ones else.
 """
 
 import argparse
