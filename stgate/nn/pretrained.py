@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError
+from stgate.nn.reading import Readings, is_causal
 
 PROMPTS = 4096
 """Prompts whose tokens are kept."""
@@ -47,6 +48,7 @@ class LanguageModel(nn.Module):
             peft.inject_adapter_in_model(adapters, self.model)
         self.width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._tokens: dict[str, list[int]] = {}
+        self._readings = None if rank or not is_causal(self.model, self.width) else Readings(self.model)
         self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
 
@@ -55,6 +57,23 @@ class LanguageModel(nn.Module):
         """(word, width), the embeddings of all words."""
         made: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
         return made
+
+    def forward(self, prompts: Sequence[str], tokens: Tensor) -> Tensor:
+        """The last hidden states of tokens (batch, token, width) that follow a prompt each.
+
+        A model without adapters, in which a token knows nothing of those after it, reads a prompt once and keeps what
+        it made of it.
+        """
+        words, there = self.read(prompts)
+        count = tokens.shape[1]
+        seen = torch.cat([there, there.new_ones(len(tokens), count)], 1)
+        position = (seen.cumsum(1) - 1).clamp(min=0)
+        options: dict[str, Any] = {"inputs_embeds": torch.cat([words, tokens], 1), "use_cache": False}
+        if self._readings is not None:
+            options = {"inputs_embeds": tokens, **self._readings.of(prompts, words, there)}
+            position = position[:, -count:]
+        made: Tensor = self.model(**options, attention_mask=seen, position_ids=position).last_hidden_state
+        return made[:, -count:]
 
     def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """The words of prompts, padded before their beginning: (prompt, token, width), and which are there."""
@@ -69,12 +88,6 @@ class LanguageModel(nn.Module):
         there = [[0] * (longest - len(self._tokens[text])) + [1] * len(self._tokens[text]) for text in prompts]
         at = self.words.device
         return self.words[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
-
-    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
-        """(batch, token, width) and (batch, token) -> (batch, token, width), the last hidden states."""
-        position = (there.cumsum(1) - 1).clamp(min=0)
-        made: Tensor = self.model(inputs_embeds=tokens, attention_mask=there, position_ids=position).last_hidden_state
-        return made
 
 
 def feed_forward(model: nn.Module) -> list[str]:

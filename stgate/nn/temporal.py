@@ -186,9 +186,7 @@ class TemporalBranch(nn.Module):
         patches, count = self.patching(torch.cat([series, inputs.calendar], -1)), self.patching.count
         if isinstance(self.backbone, LanguageModel):
             words = self.reprogram(patches, self.prototypes(self.backbone.words))
-            told, there = self.backbone.read(prompts)
-            there = torch.cat([there, there.new_ones(len(words), count)], 1)
-            read = self.backbone(torch.cat([told, words], 1), there)
+            read = self.backbone(prompts, words)
         else:
             assert self.statistics is not None
             words = self.reprogram(patches, self.prototypes())

@@ -84,6 +84,28 @@ def test_a_forecast_does_not_depend_on_the_others_of_its_batch(folder):
     torch.testing.assert_close(model(alone).mean, model(batch).mean[3:4], atol=1e-5, rtol=1e-5)
 
 
+def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monkeypatch):
+    """Of decoders without adapters: prompts are read once, and all that comes of them is as if read anew."""
+    language = LanguageModel(folder, None, 0).eval()
+    kept = language._readings
+    assert (kept is None) == folder.endswith("bert0")
+    told, words = ["min 1 max 2 median", "min 3"], torch.randn(2, 4, 16, requires_grad=True)
+    found = []
+    for readings in (kept, kept, None):
+        monkeypatch.setattr(language, "_readings", readings)
+        made = language(told, words)
+        found.append((made, *torch.autograd.grad(made.square().sum(), [words])))
+    for made in zip(*found, strict=True):
+        torch.testing.assert_close(made[0], made[2])
+        torch.testing.assert_close(made[1], made[2])
+    if kept is not None:
+        assert set(kept.kept) == set(told)
+        monkeypatch.setattr(kept, "_read", None)  # nothing is read again
+        monkeypatch.setattr(language, "_readings", kept)
+        torch.testing.assert_close(language(told[::-1], words.flip(0)), found[2][0].flip(0))
+    assert LanguageModel(folder, None, 4)._readings is None
+
+
 def test_layers_that_were_never_trained_are_refused(folder):
     with pytest.raises(RequestError, match="depth 9"):
         LanguageModel(folder, 9, 4)
