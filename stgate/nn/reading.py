@@ -36,6 +36,9 @@ class Readings:
         """Options of the model by which it goes on from prompts (text, token, width), padded before their beginning."""
         from transformers import DynamicCache
 
+        if self.numbers > NUMBERS:
+            self.kept.clear()
+            self.numbers = 0
         new = [i for i, text in enumerate(texts) if text not in self.kept]
         if new:
             self._read([texts[i] for i in new], tokens[new], there[new])
@@ -56,9 +59,6 @@ class Readings:
         made = self.model(inputs_embeds=tokens, attention_mask=there, position_ids=position, use_cache=True)[1]
         self.model.train(training)
         layers = [(layer.keys, layer.values) for layer in made.layers]
-        if self.numbers > NUMBERS:
-            self.kept.clear()
-            self.numbers = 0
         for i, text in enumerate(texts):
             count = int(there[i].sum())
             self.kept[text] = [(k[i, :, -count:].clone(), v[i, :, -count:].clone()) for k, v in layers]

@@ -11,6 +11,7 @@ from test_sth_sepnet import batch_of, fit, make_data
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
+from stgate.nn import reading
 from stgate.nn.pretrained import LanguageModel, feed_forward
 from stgate.nn.prompts import prompts, top_lags
 
@@ -103,6 +104,10 @@ def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monke
         monkeypatch.setattr(kept, "_read", None)  # nothing is read again
         monkeypatch.setattr(language, "_readings", kept)
         torch.testing.assert_close(language(told[::-1], words.flip(0)), found[2][0].flip(0))
+        monkeypatch.undo()
+        monkeypatch.setattr(reading, "NUMBERS", 0)  # nothing is kept for long
+        torch.testing.assert_close(language(told, words), found[2][0])
+        assert set(kept.kept) == set(told)
     assert LanguageModel(folder, None, 4)._readings is None
 
 
