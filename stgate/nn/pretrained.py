@@ -140,7 +140,7 @@ def _is_here(name: str) -> bool:
     The hub is asked once; left to itself, the library asks six times over half a minute.
 
     Raises:
-        OSError: Neither here nor on the hub.
+        RequestError: It is not here, and the hub does not answer.
     """
     import huggingface_hub
 
@@ -148,9 +148,14 @@ def _is_here(name: str) -> bool:
         return True
     try:
         huggingface_hub.HfApi().model_info(name, timeout=10)
-    except Exception as error:  # of the library, or of that by which it asks
+    except (huggingface_hub.errors.RepositoryNotFoundError, huggingface_hub.errors.HFValidationError):
+        return False
+    except Exception as error:  # of that by which the library asks, which is not always the same
         if not isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
-            raise OSError(str(error) or type(error).__name__) from error
+            mend = "fetch it where there is a network and name its folder"
+            raise RequestError(
+                f"backbone {name!r}: no folder, and the hub does not answer ({error}); {mend}"
+            ) from error
         return True
     return False
 
