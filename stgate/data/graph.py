@@ -59,7 +59,8 @@ class Graph:
             labels = panel[name].values.tolist()
             unknown = [label for label in labels if label not in position]
             if unknown:
-                raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is no node of the panel; drop its edges")
+                mend = "drop its edges, as stgate.data.select does"
+                raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is no node of the panel; {mend}")
             ends.append(np.array([position[label] for label in labels], np.int64))
         weight = panel["edge_weight"].values if "edge_weight" in panel else np.ones(len(ends[0]))
         return cls(tuple(nodes), ends[0], ends[1], np.asarray(weight, np.float64))
@@ -68,12 +69,19 @@ class Graph:
     def of_matrix(cls, nodes: Sequence[Any], matrix: ArrayLike) -> Self:
         """A graph from a matrix, (source, target), of weights; zero is no edge.
 
+        Args:
+            nodes: Labels.
+            matrix: In the order of the nodes; of a DataFrame whose index and columns are labels, in any order.
+
         Raises:
-            RequestError: Not square over the nodes, negative, or not finite.
+            RequestError: Not square over the nodes, negative, or not finite; or labels that are not those of the nodes.
         """
+        if isinstance(matrix, pd.DataFrame) and not all(isinstance(x, pd.RangeIndex) for x in matrix.axes):
+            matrix = _in_order(matrix, [str(label) for label in nodes])
+        shape = np.shape(matrix)
+        if shape != (len(nodes), len(nodes)):
+            raise RequestError(f"matrix: shape {shape} for {len(nodes)} nodes; give (nodes, matrix)")
         weights = np.asarray(matrix, np.float64)
-        if weights.shape != (len(nodes), len(nodes)):
-            raise RequestError(f"matrix: shape {weights.shape} for {len(nodes)} nodes")
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise RequestError("matrix: a weight is finite and not negative; zero is no edge")
         source, target = np.nonzero(weights)
@@ -94,14 +102,36 @@ class Graph:
         return dense
 
     def add_to(self, panel: xr.Dataset) -> xr.Dataset:
-        """The panel with these edges, as labels, so that they hold when nodes are selected or sorted."""
+        """The panel with these edges, as labels, so that they hold when nodes are selected or sorted.
+
+        Raises:
+            PanelError: An edge ends in what is no node of the panel.
+        """
         labels = np.array(self.nodes)
+        ends = labels[np.unique([*self.source, *self.target])] if len(self.source) else labels[:0]
+        known = set(panel["node"].values)
+        unknown = [label for label in ends if label not in known]
+        if unknown:
+            kinds = {type(panel["node"].values[0]).__name__, type(unknown[0]).__name__}
+            why = f" (labels are of types {' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
+            raise PanelError(f"`node`: {some(unknown)} is no node of the panel{why}; label the graph as its nodes")
         attrs = {"long_name": "node label"}
         return panel.drop_vars([n for n in EDGES if n in panel]).assign(
             edge_source=("edge", labels[self.source], attrs),
             edge_target=("edge", labels[self.target], attrs),
             edge_weight=("edge", self.weight, {"units": "1"}),
         )
+
+
+def _in_order(matrix: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
+    """A matrix whose labels are those of the nodes, in their order."""
+    rows, columns = ([str(label) for label in axis] for axis in matrix.axes)
+    for labels in (rows, columns):
+        if sorted(labels) != sorted(nodes):
+            raise RequestError(
+                f"matrix: its labels, such as {labels[0]!r}, are not those of the nodes; give its .values"
+            )
+    return matrix.set_axis(rows).set_axis(columns, axis=1).loc[nodes, nodes]
 
 
 def knn_graph(panel: xr.Dataset, k: int, *, kernel: Kernel = "gaussian", sigma: float | None = None) -> Graph:

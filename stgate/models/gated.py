@@ -19,6 +19,7 @@ from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
 from stgate.inference.mixture import Mixture
 from stgate.models.forecaster import Forecaster
+from stgate.models.parts import check_leads
 from stgate.nn.hybrid import HybridNetwork
 from stgate.nn.inputs import Inputs
 from stgate.nn.likelihoods import Likelihood
@@ -83,10 +84,7 @@ class GatedForecaster(Forecaster):
             what, mend = ("rollout.stateful", "add streams=True") if stateful else ("streams", "add rollout.stateful")
             raise RequestError(f"{what}: the other half is missing, which carries states; {mend} (--data.streams true)")
         if not self.rollout:
-            if data.train_horizon < data.horizon:
-                raise RequestError(
-                    f"train_horizon {data.train_horizon}: all {data.horizon} leads are forecast at once; leave it out"
-                )
+            check_leads(data)
             return
         longest = max(self.rollout.leads(self.fitted_spec.horizon))
         if longest > data.train_horizon:

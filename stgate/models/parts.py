@@ -1,8 +1,9 @@
-"""Options of forecasters that are parts: objects with options of their own, of which a checkpoint holds the name."""
+"""Options of forecasters that are parts, of which a checkpoint holds the name; what several forecasters refuse."""
 
 from __future__ import annotations
 
 from stgate.configured import Configured
+from stgate.data.modules import WindowData
 from stgate.errors import RequestError
 from stgate.inference.base import Inference
 from stgate.nn.likelihoods import Likelihood
@@ -23,4 +24,16 @@ def check_part(name: str, part: object) -> None:
         example = list(family.kinds())[-1]
         raise RequestError(
             f"{name} {part!r}: not one; give an object such as {family.__module__.split('.')[1]}.{example}()"
+        )
+
+
+def check_leads(data: WindowData) -> None:
+    """Refuse training windows of fewer leads, of a forecaster that gives all of them out at once.
+
+    Raises:
+        RequestError: They are fewer.
+    """
+    if data.train_horizon < data.horizon:
+        raise RequestError(
+            f"train_horizon {data.train_horizon}: all {data.horizon} leads are forecast at once; leave it out"
         )

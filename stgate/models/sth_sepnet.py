@@ -14,12 +14,15 @@ from torch.distributions import Distribution
 from stgate.data.graph import Graph, knn_graph
 from stgate.data.modules import WindowData
 from stgate.data.windows import Batch
-from stgate.errors import RequestError, check_counts, did_you_mean
+from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
+from stgate.models.checkpoint import KEY
 from stgate.models.forecaster import Forecaster
+from stgate.models.parts import check_leads
 from stgate.nn.inputs import Inputs
 from stgate.nn.likelihoods import Likelihood
 from stgate.nn.neighbours import GivenGraph, Neighbours
+from stgate.nn.pretrained import LanguageModel
 from stgate.nn.prompts import prompts
 from stgate.nn.sepnet import SepNetwork
 from stgate.nn.temporal import pooled
@@ -102,7 +105,8 @@ class STHSepNet(Forecaster):
         super().__init__(likelihood, inference, fill, optimizer, lr_scheduler)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
-        check_counts(prototypes=(prototypes, 1), layers=(layers or 1, 1), depth=(depth or 1, 1), kernel=(kernel, 2))
+        check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
+        check_counts(layers=(1 if layers is None else layers, 1), depth=(1 if depth is None else depth, 1))
         if order == 1:
             raise RequestError("order 1: an edge of one node joins nothing; give 2 or more, or 0 for no hypergraph")
         if graph not in GRAPHS:
@@ -124,6 +128,7 @@ class STHSepNet(Forecaster):
             self.temporal = {"width": width, "layers": depth, "heads": heads, "patch": patch, "stride": stride}
             self.temporal |= {"prototypes": prototypes, "dropout": dropout, "backbone": backbone, "rank": lora}
         self.hidden, self.description = hidden, description
+        self.told = description or ""
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """See `stgate.nn.sepnet.SepNetwork`."""
@@ -144,8 +149,8 @@ class STHSepNet(Forecaster):
 
     def prepare(self, data: WindowData) -> None:
         """The panel's graph, and what is to be told of it."""
-        if self.description is None:
-            self.description = self.hparams["description"] = describe(data.panel)
+        check_leads(data)
+        self.told = describe(data.panel) if self.description is None else self.description
         if self.graph not in ("both", "static") or self.spatial is None:
             return
         near = static_neighbours(data.panel, self.edges.index.shape[1])
@@ -154,6 +159,27 @@ class STHSepNet(Forecaster):
         if near is not None:
             self.edges.index.copy_(near.index)
             self.edges.weight.copy_(near.weight)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Forecaster`; also what a language model was told of the panel, and which it was."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[KEY] |= {"told": self.told, "language": self._language and self._language.fingerprint()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See `Forecaster`.
+
+        Raises:
+            CheckpointError: By the name of the language model there is another one now.
+        """
+        self.told = checkpoint[KEY]["told"]
+        super().on_load_checkpoint(checkpoint)
+        if self._language and self._language.fingerprint() != checkpoint[KEY]["language"]:
+            name = self.hparams["backbone"]
+            raise CheckpointError(f"backbone {name!r}: not the model that it was fitted with; put that one there")
+
+    @property
+    def _language(self) -> LanguageModel | None:
+        return next((part for part in self.built.modules() if isinstance(part, LanguageModel)), None)
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
         """See `Forecaster`."""
@@ -169,7 +195,7 @@ class STHSepNet(Forecaster):
         spec = self.fitted_spec
         names = [f"{name} [{spec.units[name]}]" if spec.units.get(name) else name for name in spec.targets]
         mean = pooled(inputs)[..., : len(names)] * self.scaler.target_scale + self.scaler.target_center
-        return prompts(mean, names, self.description or "", spec.horizon)
+        return prompts(mean, names, self.told, spec.horizon)
 
 
 def describe(panel: xr.Dataset) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
+from stgate.nn.mixing import lerp
 
 KINDS = ("adaptive", "attention", "lstm")
 """Fusions by their names in configs."""
@@ -32,7 +33,7 @@ class AdaptiveGate(nn.Module):
         """(batch, lead, node, output) of both branches and the state (batch, node, hidden) -> as the branches."""
         known = state.unsqueeze(1).expand(*space.shape[:3], -1)
         share = torch.sigmoid(self.gate(torch.cat([known, time, space], -1)))
-        return torch.lerp(space, time, share)
+        return lerp(space, time, share)
 
 
 class AttentionGate(nn.Module):

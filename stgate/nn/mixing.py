@@ -29,6 +29,12 @@ class _Average:
         return share * (x + self.sums(x))
 
 
+def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """`torch.lerp`, also where mixed precision made some of these half as long."""
+    kind = torch.promote_types(start.dtype, end.dtype)
+    return torch.lerp(start.to(kind), end.to(kind), share.to(kind))
+
+
 class MixProp(nn.Module):
     """Propagation along graphs with a gate: h <- g * h + (1 - g) * average(h), then one linear map of all these h.
 
@@ -55,7 +61,7 @@ class MixProp(nn.Module):
         for average in graphs:
             h = x
             for _ in range(self.hops):
-                h = torch.lerp(average(h), h, keep)
+                h = lerp(average(h), h, keep)
                 made.append(h)
         mixed: Tensor = self.out(torch.cat(made, -1))
         return mixed

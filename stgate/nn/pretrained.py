@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from stgate.errors import RequestError
 from stgate.nn.reading import Readings, is_causal
 
+SAMPLE = 256
+"""Numbers of a weight by which a language model is told from others."""
 PROMPTS = 4096
 """Prompts whose tokens are kept."""
 
@@ -52,6 +55,16 @@ class LanguageModel(nn.Module):
         self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
 
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of a SHA-256 over a sample of each frozen weight: which language model this is."""
+        digest = hashlib.sha256()
+        for name, weight in self.model.named_parameters():
+            if not weight.requires_grad:
+                step = max(weight.numel() // SAMPLE, 1)
+                digest.update(f"{name} {tuple(weight.shape)}".encode())
+                digest.update(weight.flatten()[::step].cpu().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
     @property
     def words(self) -> Tensor:
         """(word, width), the embeddings of all words."""
@@ -66,6 +79,10 @@ class LanguageModel(nn.Module):
         """
         words, there = self.read(prompts)
         count = tokens.shape[1]
+        most = getattr(self.model.config, "max_position_embeddings", None)
+        if most is not None and words.shape[1] + count > most:
+            has = f"a prompt of {words.shape[1]} tokens and {count} of the series, the model takes {most}"
+            raise RequestError(f"description: {has}; shorten it, or raise patch and stride")
         seen = torch.cat([there, there.new_ones(len(tokens), count)], 1)
         position = (seen.cumsum(1) - 1).clamp(min=0)
         options: dict[str, Any] = {"inputs_embeds": torch.cat([words, tokens], 1), "use_cache": False}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.learned_graphs import AdaptiveGraph, AdaptiveHypergraph
-from stgate.nn.mixing import Average, HypergraphConvolution, MixProp, averages
+from stgate.nn.mixing import Average, HypergraphConvolution, MixProp, averages, lerp
 from stgate.nn.neighbours import Neighbours
 
 
@@ -55,7 +55,7 @@ class SpaceTimeLayer(nn.Module):
         along = h if self.mix is None else self.mix(h, graphs)
         if self.join is not None and edges is not None:
             through = self.join(h, edges)
-            along = through if self.share is None else torch.lerp(through, along, torch.sigmoid(self.share))
+            along = through if self.share is None else lerp(through, along, torch.sigmoid(self.share))
         made = self.norm(x[:, :, self.kernel - 1 :: self.kernel] + along)
         return torch.addcmul(self.shift[:, None, None], made, self.gain[:, None, None]), h[:, :, -1]
 

@@ -172,6 +172,14 @@ def test_a_table_of_memberships_may_put_a_node_in_several_and_leave_one_out():
     assert hyper.isolated == ["Berlin"]
 
 
+def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
+    nodes, weights = list(CITIES), np.arange(16.0).reshape(4, 4)
+    table = pd.DataFrame(weights, nodes, nodes)
+    shuffled = table.loc[nodes[::-1], [nodes[i] for i in (2, 0, 3, 1)]]
+    for given_ in (shuffled, table, pd.DataFrame(weights)):
+        np.testing.assert_array_equal(Graph.of_matrix(nodes, given_).matrix(), weights)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -188,6 +196,17 @@ def test_a_table_of_memberships_may_put_a_node_in_several_and_leave_one_out():
         ),
         (lambda p: knn_graph(p.assign_coords(lat=p["lon"], lon=p["lat"]), 1), PanelError, "changed places"),
         (lambda p: Graph.of_matrix(p["node"].values, np.ones((3, 3))), RequestError, "for 4 nodes"),
+        (lambda p: Graph.of_matrix(np.ones((4, 4)), p["node"].values), RequestError, r"give \(nodes, matrix\)"),
+        (
+            lambda p: Graph.of_matrix(list(CITIES), pd.DataFrame(np.eye(4), list("abcd"), list("abcd"))),
+            RequestError,
+            "its labels, such as 'a', are not",
+        ),
+        (
+            lambda p: Graph.of_matrix([1, 2, 3, 4], np.eye(4)).add_to(p),
+            PanelError,
+            r"1, 2.* no node of the panel \(labels",
+        ),
         (lambda p: correlation_graph(p, "z"), PanelError, "no such variable"),
         (lambda p: cluster_hypergraph(p, 5), RequestError, "1 to 4 regions"),
         (lambda p: table_hypergraph(p, pd.DataFrame({"a": [1]})), RequestError, "needs node and hyperedge"),

@@ -1,6 +1,7 @@
 """Language models as backbones: tiny random ones, saved and loaded by the real path."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from test_sth_sepnet import SMALL as SMALL_ONE
 from test_sth_sepnet import batch_of, fit, make_data
 
-from stgate.errors import RequestError
+from stgate.errors import CheckpointError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
 from stgate.nn import reading
@@ -114,6 +115,27 @@ def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monke
 def test_layers_that_were_never_trained_are_refused(folder):
     with pytest.raises(RequestError, match="depth 9"):
         LanguageModel(folder, 9, 4)
+
+
+def test_another_model_in_its_folder_is_refused(folder, tmp_path):
+    """Its checkpoint would forecast other numbers without a word."""
+    data, place = make_data(), tmp_path / "model"
+    shutil.copytree(folder, place)
+    model = fit(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data)
+    model.save(tmp_path / "m.ckpt")
+    again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
+    torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
+    transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(place)).save_pretrained(place)
+    with pytest.raises(CheckpointError, match="not the model that it was fitted with"):
+        STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
+
+
+def test_a_prompt_that_is_too_long_is_refused(folder):
+    data = make_data()
+    with pytest.raises(
+        RequestError, match=r"description: a prompt of \d+ tokens and 6 of the series, the model takes 256"
+    ):
+        fit(STHSepNet(**SMALL, backbone=folder, description="min max " * 200), data)
 
 
 def test_a_model_that_is_not_there_is_one_line(monkeypatch):

@@ -133,6 +133,7 @@ def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
         ({"dropout": 1.0}, "dropout"),
         ({"hops": 0}, "hops"),
         ({"order": 1}, "order 1: an edge of one node"),
+        ({"depth": 0}, "depth 0: must be at least 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, named):
@@ -143,3 +144,25 @@ def test_options_out_of_range_are_refused(options, named):
 def test_a_static_graph_is_asked_for_in_vain_where_there_is_none():
     with pytest.raises(RequestError, match="neither edges nor coordinates"):
         STHSepNet(**SMALL, graph="static").adopt(make_data(make_panel(nodes=NODES).drop_vars(["lat", "lon"])))
+
+
+def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
+    """Else a fit could not be resumed without repeating what was never given."""
+    data = make_data(make_panel(nodes=NODES).assign_attrs(title="Speeds"))
+    model = fit(STHSepNet(**SMALL), data)
+    assert model.told == "Speeds." and model.hparams["description"] is None
+    model.save(tmp_path / "m.ckpt")
+    assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").told == "Speeds."
+
+
+def test_it_computes_in_mixed_precision():
+    data = make_data()
+    model = built(STHSepNet(**SMALL), data).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(batch_of(data)).mean.square().sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_all_leads_are_forecast_at_once():
+    with pytest.raises(RequestError, match="train_horizon 2: all 5 leads are forecast at once"):
+        STHSepNet(**SMALL).adopt(make_data(train_horizon=2))
