@@ -116,3 +116,11 @@ def median(forecast: xr.Dataset, name: str) -> xr.DataArray:
     if not np.isclose(forecast["quantile"].values, 0.5, atol=1e-6).any():
         raise ForecastError("`quantile`: the forecast holds no median, the quantile 0.5")
     return forecast[name].sel(quantile=0.5, method="nearest", tolerance=1e-6).drop_vars("quantile")
+
+
+def lead_unit(leads: np.ndarray) -> tuple[str, np.timedelta64]:
+    """The unit in which people read lead times (timedelta64): minutes up to two hours, days beyond five, else hours."""
+    longest = np.max(leads)
+    if longest <= np.timedelta64(2, "h") and np.min(leads) < np.timedelta64(1, "h"):
+        return "minutes", np.timedelta64(1, "m")
+    return ("days", np.timedelta64(1, "D")) if longest > np.timedelta64(5, "D") else ("hours", np.timedelta64(1, "h"))

@@ -12,7 +12,15 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from stgate.errors import ForecastError, RequestError, did_you_mean
-from stgate.forecast_schema import as_forecast, check_forecast, interval, levels_of, median, targets_of
+from stgate.forecast_schema import (
+    as_forecast,
+    check_forecast,
+    interval,
+    lead_unit,
+    levels_of,
+    median,
+    targets_of,
+)
 
 INK, TRUTH, MISSING = "#1f3a5f", "#111111", "#bbbbbb"
 
@@ -216,7 +224,7 @@ def _lead_values(forecast: xr.Dataset) -> np.ndarray:
     leads = forecast["lead_time"].values
     if leads.dtype.kind != "m":
         return np.asarray(leads)
-    return np.asarray(leads / np.timedelta64(1, "D" if leads[-1] > np.timedelta64(5, "D") else "h"))
+    return np.asarray(leads / lead_unit(leads)[1])
 
 
 def _lead_label(forecast: xr.Dataset) -> str:
@@ -225,7 +233,7 @@ def _lead_label(forecast: xr.Dataset) -> str:
     leads = forecast["lead_time"].values
     if leads.dtype.kind != "m":
         return "lead time (model time units)"
-    return f"lead time ({'days' if leads[-1] > np.timedelta64(5, 'D') else 'hours'})"
+    return f"lead time ({lead_unit(leads)[0]})"
 
 
 def _time_text(value: Any) -> str:  # noqa: ANN401 (a numpy scalar of either kind)

@@ -83,9 +83,10 @@ def test_a_fan_without_truth_says_nothing_of_observations():
     [
         (HOUR, "lead time (hours)"),
         (np.timedelta64(1, "D"), "lead time (days)"),
+        (np.timedelta64(5, "m"), "lead time (minutes)"),
         (0.05, "lead time (model time units)"),
     ],
-    ids=["hours", "days", "model time"],
+    ids=["hours", "days", "minutes", "model time"],
 )
 def test_lead_times_are_labelled_in_units_that_suit_them(step, label):
     forecast = make_forecast(step=step)

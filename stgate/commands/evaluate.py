@@ -7,12 +7,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from stgate import store
 from stgate.commands.parser import Parser, said
 from stgate.evaluation import GROUPS, evaluate
+from stgate.forecast_schema import lead_unit
+
+HOUR = np.timedelta64(1, "h")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -60,12 +64,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
             if given.by
             else pd.DataFrame({k: [float(v)] for k, v in scores.items()})
         )
-        for column in table.select_dtypes("timedelta"):  # calendar lead times, as hours
-            table[column] = table[column].dt.total_seconds() / 3600
-            table = table.rename(columns={column: "lead_hours"})
         table.insert(0, "forecast", label)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
+    for column in table.select_dtypes("timedelta"):  # calendar lead times
+        leads = np.asarray(table[column])
+        unit, one = ("minutes", np.timedelta64(1, "m")) if lead_unit(leads)[0] == "minutes" else ("hours", HOUR)
+        table[column] = leads / one
+        table = table.rename(columns={column: f"lead_{unit}"})
     if out is not None:
         with store.atomic(out) as temporary:
             temporary.write_text(_json(table) if out.suffix == ".json" else table.to_csv(index=False))
