@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.data.graph import EDGES
 from stgate.panel import at, some, step_text
 
 Values = NDArray[np.floating]
@@ -23,6 +24,8 @@ def portrait(panel: xr.Dataset) -> str:
     ]
     if "member" in panel.dims:
         lines.append(f"member  {panel.sizes['member']}")
+    if set(EDGES[:2]) <= set(panel.data_vars):
+        lines += _of_edges(panel, set(nodes))
     lines.append(
         f"{'variable':<16}{'units':<10}{'missing':>8}{'longest gap':>13}{'least':>10}{'median':>10}{'most':>10}"
     )
@@ -38,6 +41,18 @@ def portrait(panel: xr.Dataset) -> str:
         lines.append(f"{name!s:<16}{units:<10}{100 * missing.mean():>6.1f} %{_longest(missing):>13}{''.join(shown)}")
         lines += [f"  {remark}" for remark in remarks(values, times, nodes)]
     return "\n".join(lines)
+
+
+def _of_edges(panel: xr.Dataset, nodes: set[object]) -> list[str]:
+    ends = [panel[name].values.tolist() for name in EDGES[:2]]
+    lines = [f"edge  {len(ends[0])} between nodes"]
+    gone = [label for label in dict.fromkeys([*ends[0], *ends[1]]) if label not in nodes]
+    if gone:
+        lines.append(
+            f"  {some(gone)} is no node of the panel: a graph of it is refused; stgate.data.select drops edges"
+        )
+    alone = len(nodes - {label for labels in ends for label in labels})
+    return lines + [f"  {alone} nodes are in none"] * (alone > 0)
 
 
 def remarks(values: Values, times: NDArray[np.generic], nodes: list[object]) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_panel
 
+from stgate.data.graph import Graph
 from stgate.data.portrait import portrait
 
 
@@ -38,3 +39,13 @@ def test_dry_weather_is_not_a_stuck_gauge():
     panel = make_panel(missing=0)
     rain = np.maximum(panel["u"].values - np.quantile(panel["u"].values, 0.9, axis=0), 0)
     assert remarks(panel.assign(u=panel["u"].copy(data=rain))) == []
+
+
+def test_edges_are_counted_and_those_to_nodes_that_are_gone_are_named():
+    panel = make_panel(nodes=("a", "b", "c"))
+    graph = Graph.of_matrix(["a", "b", "c"], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    whole = graph.add_to(panel)
+    assert "edge  1 between nodes" in portrait(whole)
+    assert "1 nodes are in none" in portrait(whole)
+    assert "'b' is no node of the panel" in portrait(whole.sel(node=["a", "c"]))
+    assert "edge " not in portrait(panel)
