@@ -1,5 +1,6 @@
 """Evaluate: scores by hand, over the cases that have both a forecast and a truth."""
 
+import json
 import subprocess
 import sys
 
@@ -316,3 +317,14 @@ def test_a_table_by_clusters_of_nodes_is_the_table_of_each_cluster():
             np.testing.assert_allclose(table[key].sel(kind=kind), alone[key])
     with pytest.raises(RequestError, match="did you mean kind"):
         stgate.evaluate(forecast, by="kinds")
+
+
+@pytest.mark.parametrize(("minutes", "column", "first"), [(60, "lead_hours", 1.0), (5, "lead_minutes", 5.0)])
+def test_a_table_by_lead_time_is_in_the_unit_of_the_leads(stgate_command, tmp_path, minutes, column, first):
+    leads = np.arange(1, LEADS + 1) * np.timedelta64(minutes * 60_000_000, "us")
+    forecast = make_forecast().assign_coords(lead_time=leads)
+    valid = forecast["init_time"] + forecast["lead_time"]
+    stgate.write(forecast.assign_coords(valid_time=valid), tmp_path / "f.nc")
+    code, out, err = stgate_command("evaluate", tmp_path / "f.nc", "--by", "lead_time", "--json")
+    assert code == 0, err
+    assert json.loads(out)[0][column] == first

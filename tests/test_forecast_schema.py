@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stgate.errors import ForecastError, RequestError, StgateError
-from stgate.forecast_schema import check_forecast, interval, levels_of, median, quantiles_of, targets_of
+from stgate.forecast_schema import (
+    check_forecast,
+    interval,
+    lead_unit,
+    levels_of,
+    median,
+    quantiles_of,
+    targets_of,
+)
 
 
 def make_forecast(levels=(0.5, 0.9), nodes=("a", "Dongsi")) -> xr.Dataset:
@@ -139,3 +147,11 @@ def test_a_level_that_the_forecast_lacks_is_answered_with_those_it_holds():
 def test_a_forecast_without_a_median_is_an_error_of_ours():
     with pytest.raises(StgateError, match=r"0\.5"):
         median(make_forecast().sel(quantile=[0.05, 0.95]), "y")
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "unit"), [("5min", 12, "minutes"), ("5min", 48, "hours"), ("1h", 2, "hours"), ("1D", 7, "days")]
+)
+def test_lead_times_are_told_in_the_unit_that_people_read(step, count, unit):
+    leads = np.arange(1, count + 1) * pd.Timedelta(step).to_timedelta64()
+    assert lead_unit(leads)[0] == unit

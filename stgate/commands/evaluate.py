@@ -16,8 +16,6 @@ from stgate.commands.parser import Parser, said
 from stgate.evaluation import GROUPS, evaluate
 from stgate.forecast_schema import lead_unit
 
-HOUR = np.timedelta64(1, "h")
-
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Score forecasts and print a table."""
@@ -69,7 +67,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     table = pd.concat(tables, ignore_index=True)
     for column in table.select_dtypes("timedelta"):  # calendar lead times
         leads = np.asarray(table[column])
-        unit, one = ("minutes", np.timedelta64(1, "m")) if lead_unit(leads)[0] == "minutes" else ("hours", HOUR)
+        unit, one = lead_unit(leads)
+        if unit == "days":
+            unit, one = "hours", np.timedelta64(1, "h")
         table[column] = leads / one
         table = table.rename(columns={column: f"lead_{unit}"})
     if out is not None:

@@ -175,7 +175,7 @@ class STHSepNet(Forecaster):
         super().on_load_checkpoint(checkpoint)
         if self._language and self._language.fingerprint() != checkpoint[KEY]["language"]:
             name = self.hparams["backbone"]
-            raise CheckpointError(f"backbone {name!r}: not the model that it was fitted with; put that one there")
+            raise CheckpointError(f"backbone {name!r}: not the language model of the fit; put that one there")
 
     @property
     def _language(self) -> LanguageModel | None:

@@ -105,6 +105,17 @@ def test_each_node_leads_its_own_hyperedge_of_its_nearest():
     assert hard.embedding.grad.abs().sum() > 0
 
 
+def test_the_next_nearest_count_for_gradients_though_they_are_no_members():
+    torch.manual_seed(4)
+    hypergraph = AdaptiveHypergraph(30, 5, 3)
+    edges = hypergraph()
+    assert edges.index.shape == (30, 12)
+    assert (edges.weight[:, 3:] == 0).all()
+    edges.weight[:, 3:].sum().backward()
+    assert (hypergraph.embedding.grad.abs().sum(1) > 0).all()
+    assert hypergraph.eval()().index.shape == (30, 3)
+
+
 def test_hyperedges_find_who_belongs_together():
     """Of three groups, each node is to become the mean of its own; the first edges are drawn at random."""
     torch.manual_seed(4)
