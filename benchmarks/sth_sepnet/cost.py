@@ -10,7 +10,6 @@ rounds in turns. Exits 1 where the first is not 3 times as fast, or the second t
 
 import argparse
 import importlib.util
-import json
 import os
 import time
 from pathlib import Path
@@ -21,13 +20,13 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from kept import record
 from released import Released
 from torch import nn
 
 from stgate.data import WindowData
 from stgate.models import STHSepNet
 
-RESULTS = Path(__file__).parent.parent / "results"
 WINDOW = HORIZON = 12
 FASTER, MOST = 3.0, 0.038
 
@@ -143,13 +142,9 @@ def main():
         "| | ms a step |",
         "|---|---|",
         *(f"| {name} | {1e3 * s:.1f} |" for name, s in of_small.items()),
-        "",
     ]
     print("\n".join(lines))
-    (RESULTS / "sth_sepnet_cost.md").write_text("\n".join(lines))
-    (RESULTS / "sth_sepnet_cost.json").write_text(
-        json.dumps({"207 nodes": of_large, "32 nodes": of_small}, indent=1) + "\n"
-    )
+    record("sth_sepnet_cost", lines, {"207 nodes": of_large, "32 nodes": of_small})
     own, *rest = of_small.values()
     raise SystemExit(int(fewer < FASTER or own > min([MOST, *rest[1:]])))
 

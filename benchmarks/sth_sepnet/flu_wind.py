@@ -7,15 +7,11 @@ to 1970 train, 1971 to 1978 are asked, one day ahead. Rivals are those of ../rea
 Scores are means over seeds; those in DIR are not made again.
 """
 
-import argparse
-import json
 import re
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
+from kept import Kept, asked, record
 from tasks import adamw, fit
 
 import stgate
@@ -24,7 +20,6 @@ from stgate.data.graph import Graph
 from stgate.models import STHSepNet
 from stgate.nn import Normal
 
-RESULTS = Path(__file__).parents[1] / "results"
 LEADS = (3, 5, 10, 15)
 AUTOREGRESSION = (209, 238, 295, 312)
 WIND = {"VAR(1) of anomalies": (3.988, 3.113), "AR(1) of anomalies": (4.091, 3.213), "persistence": (4.668, 3.542)}
@@ -86,23 +81,11 @@ def wind(folder, validate, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--validate", action="store_true")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-flu-wind")
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    given.work.mkdir(parents=True, exist_ok=True)
-    store = given.work / f"flu_wind{'_validation' * given.validate}.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
+    given = asked(__doc__, "flu-wind", seeds=3, validate=True)
+    kept = Kept(given.work, f"flu_wind{'_validation' * given.validate}")
     for name, run in (("us_flu", influenza), ("irish_wind", wind)):
-        for seed in map(str, range(given.seeds)):
-            rows = kept.setdefault(name, {})
-            if seed not in rows:
-                rows[seed] = run(given.folder / name, given.validate, int(seed))
-                store.write_text(json.dumps(kept, indent=1))
-                print(name, seed, json.dumps(rows[seed]), flush=True)
+        for seed in range(given.seeds):
+            kept.once(name, seed, lambda r=run, n=name, s=seed: r(given.folder / n, given.validate, s))
     raise SystemExit(int(report(kept, given.validate)))
 
 
@@ -125,8 +108,7 @@ def report(kept, validate):
     print("\n".join(lines))
     if validate:
         return False
-    (RESULTS / "flu_wind.md").write_text("\n".join([*lines, ""]))
-    (RESULTS / "flu_wind.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record("flu_wind", lines, kept)
     missed = ours[:, 0] >= np.minimum(ours[:, 1], AUTOREGRESSION)
     return missed.any() or any(a >= b for a, b in zip(means, WIND["VAR(1) of anomalies"], strict=True))
 

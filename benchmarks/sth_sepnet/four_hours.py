@@ -8,13 +8,8 @@ networks are trained alike, on the same loss, for as many epochs; a plain GRU an
 package's with parts off. Scores in DIR are not made again.
 """
 
-import argparse
-import json
-import tempfile
-from pathlib import Path
-
 import numpy as np
-import torch
+from kept import Kept, asked, record
 from references import DAY, STID, DLinear
 from tasks import Task, adamw, cosine, fit
 
@@ -23,7 +18,6 @@ from stgate.data import WindowData
 from stgate.models import GatedRNN, STHSepNet
 from stgate.nn import Quantiles
 
-RESULTS = Path(__file__).parents[1] / "results"
 STEPS, EPOCHS, RATE = 48, 10, 0.003
 NETWORKS = {
     "STH-SepNet": (STHSepNet, {}),
@@ -88,30 +82,14 @@ class FourHours:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--validate", action="store_true")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-four-hours")
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    given.work.mkdir(parents=True, exist_ok=True)
-    store = given.work / f"four_hours{'_validation' * given.validate}.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
+    given = asked(__doc__, "four-hours", seeds=3, validate=True)
+    kept = Kept(given.work, f"four_hours{'_validation' * given.validate}")
     task = FourHours(given.folder, given.validate)
-
-    def once(who, seed, make):
-        rows = kept.setdefault(who, {})
-        if str(seed) not in rows:
-            rows[str(seed)] = make()
-            store.write_text(json.dumps(kept, indent=1))
-            print(who, seed, json.dumps(rows[str(seed)]), flush=True)
-
-    once("persistence", 0, task.persistence)
-    once("historical average", 0, task.average)
+    kept.once("persistence", 0, task.persistence)
+    kept.once("historical average", 0, task.average)
     for seed in range(given.seeds):
         for who, what in NETWORKS.items():
-            once(who, seed, lambda what=what, seed=seed: task.network(*what, seed))
+            kept.once(who, seed, lambda what=what, seed=seed: task.network(*what, seed))
     lines = ["| | seeds | RMSE | MAE |", "|---|---|---|---|"]
     means = {}
     for who, seeds in kept.items():
@@ -124,8 +102,7 @@ def main():
     if not given.validate:
         told = ["# Speeds of Los Angeles, 48 steps in and 48 ahead", ""]
         told += ["`python benchmarks/sth_sepnet/four_hours.py FOLDER`; ± standard deviation over seeds", ""]
-        (RESULTS / "four_hours.md").write_text("\n".join([*told, *lines, ""]))
-        (RESULTS / "four_hours.json").write_text(json.dumps(kept, indent=1) + "\n")
+        record("four_hours", [*told, *lines], kept)
     rivals = [m for who, m in means.items() if who != "STH-SepNet"]
     raise SystemExit(int(any((means["STH-SepNet"] >= rival).any() for rival in rivals)))
 

@@ -9,13 +9,8 @@ where STH-SepNet's errors grow more than STID's, or its adaptive intervals cover
 say. Scores in DIR are not made again.
 """
 
-import argparse
-import json
-import tempfile
-from pathlib import Path
-
 import numpy as np
-import torch
+from kept import Kept, asked, record
 from references import STID
 from tasks import Task, adamw, cosine, fit
 
@@ -25,7 +20,6 @@ from stgate.data.missing import hide
 from stgate.models import STHSepNet
 from stgate.nn import Quantiles
 
-RESULTS = Path(__file__).parents[1] / "results"
 RATES, LEVELS, EPOCHS, HORIZON, FIRST = (0.0, 0.2, 0.5), (0.5, 0.8, 0.95), 10, 12, 0.8
 MODELS = {"STH-SepNet": STHSepNet, "STID, zero-filled": STID}
 
@@ -61,22 +55,12 @@ def scored(panel, kind, rate):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-traffic-gaps")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    given.work.mkdir(parents=True, exist_ok=True)
-    store = given.work / "gaps.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
+    given = asked(__doc__, "traffic-gaps")
+    kept = Kept(given.work, "gaps")
     panel = Task(given.folder, False).panel
     for rate in map(str, RATES):
         for name, kind in MODELS.items():
-            rows = kept.setdefault(name, {})
-            if rate not in rows:
-                rows[rate] = scored(panel, kind, float(rate))
-                store.write_text(json.dumps(kept, indent=1))
-                print(name, rate, json.dumps(rows[rate]), flush=True)
+            kept.once(name, rate, lambda kind=kind, rate=rate: scored(panel, kind, float(rate)))
     lines = [
         "| | missing | RMSE | MAE | RMSE grows | MAE grows | stored 50, 80, 95 % cover | adaptive | where missing |"
     ]
@@ -95,8 +79,7 @@ def main():
                 off = max(off, *(abs(c - 100 * level) for c, level in zip(cover, LEVELS, strict=True)))
     print("\n".join([*lines, f"coverage is off by {off:.1f} points at most"]))
     heading = ["# Speeds of which blocks are missing", "", "`python benchmarks/sth_sepnet/gaps.py FOLDER`", ""]
-    (RESULTS / "sth_sepnet_gaps.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "sth_sepnet_gaps.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record("sth_sepnet_gaps", [*heading, *lines], kept)
     ours, rival = MODELS
     worse = [r for r in map(str, RATES[1:]) for a, b in zip(grown[ours, r], grown[rival, r], strict=True) if a >= b]
     raise SystemExit(int(bool(worse) or off > 3))

@@ -7,13 +7,8 @@ the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all
 training part. Scores in DIR are not made again.
 """
 
-import argparse
-import json
-import tempfile
-from pathlib import Path
-
 import numpy as np
-import torch
+from kept import Kept, asked, record
 from rivals import persistence, ridge
 from tasks import STEPS, WINDOW, Task, adamw, cosine, fit, of_model
 
@@ -25,7 +20,6 @@ TGCN = {15: (5.126, 3.180), 30: (6.060, 3.747), 45: (6.707, 4.116), 60: (7.268, 
 """RMSE and MAE as recalled from Zhao et al. (2019), T-GCN."""
 PUBLISHED = {(m, key): value for m, both in TGCN.items() for key, value in zip(("rmse", "mae"), both, strict=True)}
 EPOCHS = 10
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 def sepnet(task, seed, **options):
@@ -45,36 +39,19 @@ def sepnet(task, seed, **options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--validate", action="store_true")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-traffic")
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    given.work.mkdir(parents=True, exist_ok=True)
-    store = given.work / f"los_loop{'_validation' * given.validate}.json"
-    kept = json.loads(store.read_text()) if store.exists() else {}
+    given = asked(__doc__, "traffic", seeds=3, validate=True)
+    kept = Kept(given.work, f"los_loop{'_validation' * given.validate}")
     task = Task(given.folder, given.validate)
-
-    def once(who, seed, make):
-        rows = kept.setdefault(who, {})
-        if str(seed) not in rows:
-            rows[str(seed)] = {str(m): s for m, s in task.scored(make()).items()}
-            store.write_text(json.dumps(kept, indent=1))
-
-    once("persistence", 0, lambda: persistence(task))
-    once("ridge", 0, lambda: ridge(task))
-    report(kept, given.validate)
+    kept.once("persistence", 0, lambda: task.scored(persistence(task)))
+    kept.once("ridge", 0, lambda: task.scored(ridge(task)))
     for seed in range(given.seeds):
-        once("STH-SepNet", seed, lambda seed=seed: sepnet(task, seed))
-        lines = report(kept, given.validate)
+        kept.once("STH-SepNet", seed, lambda seed=seed: task.scored(sepnet(task, seed)))
+    lines = report(kept, given.validate)
     if given.validate:
         return
     heading = ["# Speeds of Los Angeles, T-GCN's protocol", "", "`python benchmarks/sth_sepnet/los_loop.py FOLDER`", ""]
     heading += ["RMSE / MAE, miles an hour, means over all steps up to the horizon; STH-SepNet: means over seeds.", ""]
-    (RESULTS / "los_loop.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "los_loop.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record("los_loop", [*heading, *lines], kept)
     own, *rivals = (mean(kept[who]) for who in ("STH-SepNet", "persistence", "ridge"))
     raise SystemExit(int(any(own[m, key] >= min(r[m, key] for r in [*rivals, PUBLISHED]) for m, key in own)))
 

@@ -12,9 +12,9 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-RESULTS = Path(__file__).parents[1] / "results"
+from kept import record
+
 NODES, BATCH = (200, 1_000, 10_000), 4
 
 
@@ -50,8 +50,7 @@ def main():
         lines.append(f"| {nodes:,} | {found[nodes]['seconds']:.2f} | {peak:.0f} | {1024 * peak / nodes:.0f} |")
     print("\n".join(lines))
     heading = ["# Memory of a training step of STH-SepNet", "", "`python benchmarks/sth_sepnet/memory.py`", ""]
-    (RESULTS / "sth_sepnet_memory.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "sth_sepnet_memory.json").write_text(json.dumps(found, indent=1) + "\n")
+    record("sth_sepnet_memory", [*heading, *lines], found)
     first, *_, last = (found[nodes]["peak MB"] / nodes for nodes in NODES)
     raise SystemExit(int(last > first))
 

@@ -57,7 +57,7 @@ class Task:
             count = len(self.rows(steps))
             truth = self.truth(self.rows(steps), steps)
             rmse = float(((mean[:count, :steps] - truth) ** 2).mean() ** 0.5)
-            found[5 * steps] = {"rmse": rmse, "mae": float(abs(median[:count, :steps] - truth).mean())}
+            found[str(5 * steps)] = {"rmse": rmse, "mae": float(abs(median[:count, :steps] - truth).mean())}
         return found
 
 
