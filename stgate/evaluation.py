@@ -44,6 +44,8 @@ def evaluate(
         prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
         bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
         With `bootstrap` also `mae_low`, `mae_high` and so on, a 95 % interval of each mean.
+        The attribute `in_training` is the share of forecast cases no later than the end of training, where that is
+        known and not 0: errors to come are larger than theirs.
         Cases whose truth or forecast is missing drop out; a cell without any is NaN.
 
     Raises:
@@ -100,6 +102,11 @@ def evaluate(
     }
     scores.attrs["target"] = name
     scores.attrs["crps"] = f"from {forecast.sizes['quantile']} quantiles"
+    if "trained_until" in forecast.attrs:
+        ahead = forecast["valid_time"] > forecast["init_time"]  # what is reconstructed may have been hidden there
+        known = ahead & (forecast["valid_time"] <= _as_time(forecast.attrs["trained_until"], forecast))
+        if share := float(known.where(scored).mean()):
+            scores.attrs |= {"trained_until": forecast.attrs["trained_until"], "in_training": share}
     return scores
 
 
@@ -159,8 +166,13 @@ def _asked_for(forecast: xr.Dataset) -> xr.DataArray:
     inside = valid.notnull()
     for key, beyond in (("valid_from", valid.__ge__), ("valid_to", valid.__le__)):
         if key in forecast.attrs:
-            inside = inside & beyond(np.array(forecast.attrs[key]).astype(valid.dtype))
+            inside = inside & beyond(_as_time(forecast.attrs[key], forecast))
     return inside
+
+
+def _as_time(text: str, forecast: xr.Dataset) -> np.ndarray:
+    """What an attribute says, as a valid time."""
+    return np.array(text).astype(forecast["valid_time"].dtype)
 
 
 def _block(forecast: xr.Dataset, block: int | None) -> int:

@@ -52,6 +52,26 @@ def by_hand(forecast):
     return np.abs(error), (truth - forecast["y_mean"].values) ** 2, hit
 
 
+def test_a_score_says_how_much_of_it_training_saw():
+    forecast = make_forecast()
+    assert "in_training" not in stgate.evaluate(forecast).attrs
+    forecast.attrs["trained_until"] = "2020-01-02T02:00"
+    observed = forecast["y_truth"].notnull().values
+    expected = (observed[0].sum() + observed[1, :2].sum()) / observed.sum()  # the second day's third lead is after it
+    assert stgate.evaluate(forecast).attrs["in_training"] == pytest.approx(expected)
+    forecast.attrs["trained_until"] = "2019-12-31"
+    assert "in_training" not in stgate.evaluate(forecast).attrs
+
+
+def test_the_command_says_how_much_training_saw(stgate_command, tmp_path):
+    forecast = make_forecast(missing=0.0)
+    forecast.attrs["trained_until"] = "2020-01-01T03:00:00"
+    stgate.write(forecast, tmp_path / "f.nc")
+    code, out, err = stgate_command("evaluate", tmp_path / "f.nc")
+    assert code == 0, err
+    assert "25 % of cases lie before training ended, 2020-01-01T03:00:00: errors to come are larger" in out
+
+
 def test_mae_rmse_and_coverage_are_means_over_the_observed_cases():
     forecast = make_forecast()
     error, square, hit = by_hand(forecast)

@@ -87,13 +87,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 def _note(scores: xr.Dataset) -> str:
     """What the columns mean, where it is not said by their names."""
-    parts = [
-        f"{scores.attrs['target']}: mae of the median, rmse of the mean, crps {scores.attrs['crps']}",
-        f"calibration: {scores.attrs['calibration']}",
-    ]
+    parts = [f"{scores.attrs['target']}: mae of the median, rmse of the mean, crps {scores.attrs['crps']}"]
+    if "calibration" in scores.attrs:  # forecasts of other tools may not say
+        parts.append(f"calibration: {scores.attrs['calibration']}")
     if "vpt" in scores:
         beyond = scores["vpt"].attrs.get("comment")
         parts.append("vpt: model time until the NRMSE of the mean reaches 0.5" + (f"; {beyond}" if beyond else ""))
+    if "in_training" in scores.attrs:
+        share, end = scores.attrs["in_training"], scores.attrs["trained_until"]
+        parts.append(f"{100 * share:.3g} % of cases lie before training ended, {end}: errors to come are larger")
     return "; ".join(parts)
 
 
