@@ -12,6 +12,7 @@ import xarray as xr
 from stgate import metrics
 from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.forecast_schema import as_forecast, check_forecast, interval, levels_of, median, targets_of
+from stgate.verification import with_truth
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
 """What a table can be split by, beside node coordinates; `observed`: was the node observed at the origin."""
@@ -22,17 +23,20 @@ def evaluate(
     *,
     by: str | Sequence[str] = (),
     target: str | None = None,
+    truth: xr.DataArray | None = None,
     levels: Sequence[float] | None = None,
     bootstrap: int = 0,
     block: int | None = None,
 ) -> xr.Dataset:
-    """Score a forecast against the truth that it carries.
+    """Score a forecast against the truth that it carries, or one that is given.
 
     Args:
         forecast: From `backtest` or `reconstruct`, or any dataset of the forecast schema with `<target>_truth`.
         by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
             origin), or clusters of nodes by the name of a node coordinate. None of them: one value over all.
         target: The variable to score; may be left out when there is one.
+        truth: Over `time` and `node`, in the place of the forecast's own: what has come since it was made, or what was
+            hidden before the fit (`panel["pm25_hidden"]` of a panel that `stgate mask` made).
         levels: Interval levels to score; all that the forecast holds when None.
         bootstrap: How many resamples of the origins, in blocks, bound each score; none when 0.
         block: Origins in a block; None for as many as have overlapping leads, at least the cube root of their number.
@@ -55,6 +59,9 @@ def evaluate(
     forecast = as_forecast(forecast)
     check_forecast(forecast)
     name = _target(forecast, target)
+    if truth is not None:
+        forecast = with_truth(forecast, name, truth)
+    _check_scorable(forecast, name)
     groups = [by] if isinstance(by, str) else list(by)
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
     if bootstrap < 0 or bootstrap == 1:
@@ -104,8 +111,8 @@ def evaluate(
     scores.attrs["crps"] = f"from {forecast.sizes['quantile']} quantiles"
     if "trained_until" in forecast.attrs:
         ahead = forecast["valid_time"] > forecast["init_time"]  # what is reconstructed may have been hidden there
-        known = ahead & (forecast["valid_time"] <= _as_time(forecast.attrs["trained_until"], forecast))
-        if share := float(known.where(scored).mean()):
+        seen = ahead & (forecast["valid_time"] <= _as_time(forecast.attrs["trained_until"], forecast))
+        if share := float(seen.where(scored).mean()):
             scores.attrs |= {"trained_until": forecast.attrs["trained_until"], "in_training": share}
     return scores
 
@@ -117,11 +124,16 @@ def _target(forecast: xr.Dataset, target: str | None) -> str:
     name = have[0] if target is None else target
     if name not in have:
         raise RequestError(f"target {name!r}: {did_you_mean(name, have)}")
+    return name
+
+
+def _check_scorable(forecast: xr.Dataset, name: str) -> None:
     if f"{name}_truth" not in forecast:
-        raise ForecastError(f"`{name}_truth`: the forecast carries no truth to score against; use backtest")
+        raise ForecastError(
+            f"`{name}_truth`: the forecast carries no truth; backtest, or name a panel that has it (truth=, --truth)"
+        )
     if f"{name}_mean" not in forecast:
         raise ForecastError(f"`{name}_mean`: missing; a forecast carries the mean beside its quantiles")
-    return name
 
 
 def _grouped(

@@ -13,22 +13,31 @@ import xarray as xr
 
 from stgate import store
 from stgate.commands.parser import Parser, said
+from stgate.data.read import open_panel
+from stgate.errors import RequestError, did_you_mean
 from stgate.evaluation import GROUPS, evaluate
-from stgate.forecast_schema import lead_unit
+from stgate.forecast_schema import lead_unit, targets_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Score forecasts and print a table."""
     parser = Parser(
         command,
-        "Score forecasts against the truth they carry; several forecasts stand side by side.",
-        "stgate evaluate hindcast.nc --by lead_time",
+        "Score forecasts against the truth they carry, or a panel's; several forecasts stand side by side.",
+        "stgate evaluate hindcast.nc --by lead_time\n"
+        "  stgate evaluate filled.nc --truth masked.nc --truth-variable pm25_hidden",
     )
-    parser.add_argument("forecast", nargs="+", metavar="FORECAST", help="from `stgate backtest`")
+    parser.add_argument(
+        "forecast", nargs="+", metavar="FORECAST", help="from `stgate backtest`, `forecast` or `reconstruct`"
+    )
     parser.add_argument(
         "--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}, or a node coordinate"
     )
     parser.add_argument("--target", help="the variable, when there are several")
+    parser.add_argument(
+        "--truth", metavar="PANEL", help="what came, or was hidden (default: what the forecast carries)"
+    )
+    parser.add_argument("--truth-variable", metavar="NAME", help="of that panel (default: named as the target)")
     parser.add_argument("--levels", type=float, nargs="+", help="interval levels to show (default: all held)")
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="SAMPLES", help="bound each score by resampling blocks of origins"
@@ -38,17 +47,21 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--out", metavar="FILE", help="write the table too: .csv or .json")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     given = parser.parse(arguments)
+    if given.truth_variable and not given.truth:
+        raise RequestError("--truth-variable: of which panel? add --truth PANEL")
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
+    panel = None if given.truth is None else open_panel(given.truth)
     scored = [
         evaluate(
-            store.open_forecast(path),
+            forecast,
             by=given.by,
             target=given.target,
+            truth=None if panel is None else _truth(panel, given.truth_variable or given.target, forecast),
             levels=given.levels,
             bootstrap=given.bootstrap,
             block=given.block,
         )
-        for path in given.forecast
+        for forecast in map(store.open_forecast, given.forecast)
     ]
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
     if len(set(labels)) < len(labels):
@@ -83,6 +96,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     print(_text(table.drop(columns=[column for column in table if str(column).startswith(left_out)])))
     for note in sorted({_note(scores) for scores in scored}):
         print(f"  {note}")
+
+
+def _truth(panel: xr.Dataset, name: str | None, forecast: xr.Dataset) -> xr.DataArray:
+    """What the panel says of the target."""
+    name = targets_of(forecast)[0] if name is None else name
+    if name not in panel:
+        raise RequestError(f"--truth: has no `{name}`; {did_you_mean(name, map(str, panel.data_vars))}")
+    return panel[name]
 
 
 def _note(scores: xr.Dataset) -> str:
