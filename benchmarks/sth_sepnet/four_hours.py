@@ -66,7 +66,7 @@ class FourHours:
 
     def network(self, kind, options, seed):
         """Scores of a network."""
-        parts = {"split": self.split, "calendar": ["hour", "weekday"], "seed": seed}
+        parts = {"split": self.split, "calendar": ["hour"], "seed": seed}
         data = WindowData(self.panel, "speed", window=STEPS, horizon=STEPS, batch_size=32, **parts)
         model = kind(
             **options,

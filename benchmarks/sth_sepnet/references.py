@@ -34,29 +34,28 @@ class LinearNetwork(nn.Module):
 
 
 class IdentityNetwork(nn.Module):
-    """A window of a node, who it is, the time of day and the day of the week, through residual layers."""
+    """A window of a node, who it is and the time of day, through residual layers.
+
+    The published one also knows the day of the week, which a record of a week does not teach.
+    """
 
     def __init__(self, nodes, window, horizon, outputs, width=32, layers=3):
         super().__init__()
         self.shape = (horizon, outputs)
         self.window = nn.Linear(window, width)
         self.node = nn.Parameter(0.1 * torch.randn(nodes, width))
-        self.day, self.weekday = nn.Embedding(DAY, width), nn.Embedding(7, width)
-        size = 4 * width
+        self.day = nn.Embedding(DAY, width)
+        size = 3 * width
         block = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Dropout(0.15), nn.Linear(size, size))
         self.layers = nn.ModuleList(copy.deepcopy(block) for _ in range(layers))
         self.out = nn.Linear(size, horizon * outputs)
 
     def forward(self, inputs):
-        """(batch, lead, node, 1, output); the calendar is that of hours and weekdays."""
+        """(batch, lead, node, 1, output); the calendar is that of hours."""
         x = self.window(inputs.values[..., 0].transpose(1, 2))
-        at = [self.node.expand_as(x)]
-        for i, table in enumerate((self.day, self.weekday)):
-            sine, cosine = inputs.calendar[:, -1, 2 * i], inputs.calendar[:, -1, 2 * i + 1]
-            share = torch.atan2(sine, cosine) / (2 * torch.pi) % 1
-            cell = (share * table.num_embeddings).round().long() % table.num_embeddings
-            at.append(table(cell).unsqueeze(1).expand_as(x))
-        h = torch.cat([x, *at], -1)
+        sine, cosine = inputs.calendar[:, -1].unbind(-1)
+        cell = (torch.atan2(sine, cosine) / (2 * torch.pi) * DAY).round().long() % DAY
+        h = torch.cat([x, self.node.expand_as(x), self.day(cell).unsqueeze(1).expand_as(x)], -1)
         for layer in self.layers:
             h = h + layer(h)
         return self.out(h).unflatten(-1, self.shape).transpose(1, 2).unsqueeze(3)

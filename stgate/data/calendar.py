@@ -20,11 +20,19 @@ CELLS = {"month": 12, "weekday": 7, "hour": 24}
 """Calendar keys by which times are grouped, and how many cells each has."""
 
 
-def default_keys(panel: xr.Dataset) -> tuple[str, ...]:
-    """The keys whose period the panel's step resolves; none for model time."""
+def default_keys(panel: xr.Dataset, learned: int) -> tuple[str, ...]:
+    """The keys whose period the panel's step resolves and training sees whole; none for model time.
+
+    Of a record of five days the sixth has a day of the week that no network has learned anything of.
+
+    Args:
+        panel: Regular in time.
+        learned: Steps of the training part.
+    """
     if time_kind(panel) == "model":
         return ()
-    return tuple(key for key, period in PERIODS.items() if 2 * step_number(panel) <= period)
+    step = step_number(panel)
+    return tuple(key for key, period in PERIODS.items() if 2 * step <= period <= learned * step)
 
 
 def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import xarray as xr
 from torch.utils.data import DataLoader
 
 from stgate.data.modules import WindowData
+from stgate.data.split import Split
 from stgate.data.stored import StoredSeries, StoredWindows
 from stgate.data.windows import Batch, Windows
 from stgate.errors import PanelError, RequestError
@@ -105,8 +106,8 @@ class FieldData(WindowData):
         """Whether the panel's times must be evenly spaced: where the field sees what was observed before."""
         return self.context > 0
 
-    def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
-        spec = super()._make_spec(panel)
+    def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
+        spec = super()._make_spec(panel, split)
         places = self._places(panel)
         check_places(panel, places)
         return dataclasses.replace(spec, places=places, static_covariates=(*places, *self.static_covariates))

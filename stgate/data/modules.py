@@ -44,7 +44,8 @@ class WindowData(L.LightningDataModule):
         past_covariates: Variables known up to the origin.
         future_covariates: Variables known over the horizon too.
         static_covariates: Node coordinates or node variables.
-        calendar: Calendar features; None takes what the step resolves of hour, weekday, yearday.
+        calendar: Calendar features, of hour, weekday, yearday; None takes those that the step resolves and of which the
+            training part holds a whole period: it has seen every phase.
         split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Windows in a batch (each holds all nodes).
         every: Stride between training origins, in steps.
@@ -236,9 +237,9 @@ class WindowData(L.LightningDataModule):
                 panel, lazy = open_within(self._given, channels, self.targets, self._memory())
             check_panel(panel, values=not lazy, regular=self.regular)
             check_targets(panel, self.targets, values=not lazy)
-            spec = self._make_spec(panel)
-            panel = spec.check(panel, values=not lazy, regular=self.regular)
             split = split_panel(panel, self.split)
+            spec = self._make_spec(panel, split)
+            panel = spec.check(panel, values=not lazy, regular=self.regular)
             series: Series | StoredSeries
             if lazy:
                 series = StoredSeries(panel, spec, split.train)
@@ -250,7 +251,7 @@ class WindowData(L.LightningDataModule):
             self._loaded = panel, spec, series, split
         return self._loaded
 
-    def _make_spec(self, panel: xr.Dataset) -> PanelSpec:
+    def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
         if self.calendar and time_kind(panel) == "model":
             raise RequestError(f"calendar {list(self.calendar)}: the panel has model time, which has no calendar")
         if panel.sizes["time"] < self.window + self.train_horizon:
@@ -268,7 +269,7 @@ class WindowData(L.LightningDataModule):
             past_covariates=self.past_covariates,
             future_covariates=self.future_covariates,
             static_covariates=self.static_covariates,
-            calendar=default_keys(panel) if self.calendar is None else tuple(self.calendar),
+            calendar=default_keys(panel, split.train[1]) if self.calendar is None else tuple(self.calendar),
             units={name: str(panel[name].attrs.get("units", "")) for name in self.targets},
             boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",

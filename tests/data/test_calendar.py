@@ -65,17 +65,18 @@ def test_no_key_gives_no_feature():
 
 
 @pytest.mark.parametrize(
-    ("freq", "keys"),
-    [("h", ("hour", "weekday", "yearday")), ("12h", ("hour", "weekday", "yearday")), ("D", ("weekday", "yearday")),
-     ("7D", ("yearday",))],
+    ("freq", "learned", "keys"),
+    [("h", 9000, ("hour", "weekday", "yearday")), ("12h", 800, ("hour", "weekday", "yearday")),
+     ("D", 400, ("weekday", "yearday")), ("7D", 60, ("yearday",)), ("7D", 52, ()), ("h", 168, ("hour", "weekday")),
+     ("h", 167, ("hour",)), ("5min", 287, ())],
 )  # fmt: skip
-def test_by_default_a_key_is_used_where_the_step_resolves_it(freq, keys):
+def test_by_default_a_key_is_used_where_the_step_resolves_it_and_training_sees_it_whole(freq, learned, keys):
     panel = xr.Dataset(coords={"time": pd.date_range("2020-01-01", periods=4, freq=freq)})
-    assert default_keys(panel) == keys
+    assert default_keys(panel, learned) == keys
 
 
 def test_model_time_has_no_calendar():
-    assert default_keys(xr.Dataset(coords={"time": np.arange(4.0)})) == ()
+    assert default_keys(xr.Dataset(coords={"time": np.arange(4.0)}), 4) == ()
 
 
 @given(st.lists(st.sampled_from(["month", "hour", "weekday"]), unique=True))

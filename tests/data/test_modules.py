@@ -42,7 +42,7 @@ def test_the_spec_says_what_was_asked_for(panel):
     assert (spec.targets, spec.past_covariates, spec.future_covariates) == (("y",), (), ("u",))
     assert spec.static_covariates == ("lat", "lon") and spec.units == {"y": "ug/m3"}
     assert (spec.step, spec.time, spec.window, spec.horizon, spec.boundary) == (3600.0, "calendar", 12, 6, "open")
-    assert spec.calendar == ("hour", "weekday", "yearday")
+    assert spec.calendar == ("hour", "weekday")
     ring = make_data(on_model_time().assign_attrs(boundary="periodic")).spec
     assert (ring.time, ring.time_units, ring.boundary, ring.calendar) == ("model", "1", "periodic", ())
     assert ring.step == pytest.approx(0.05)

@@ -21,11 +21,11 @@ def counts():
     return panel.assign(y=(panel["y"].dims, rng.poisson(np.exp((panel["y"].fillna(10) - 12).values)).astype("float32")))
 
 
-def fitted(panel, model):
+def fitted(panel, model, epochs=2):
     data = stgate.data.WindowData(panel, targets="y", window=6, horizon=3, batch_size=32)
     L.seed_everything(0, verbose=False)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    L.Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data)
+    L.Trainer(max_epochs=epochs, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data)
     stgate.calibrate(model, data, levels=LEVELS)
     return model
 
@@ -65,7 +65,7 @@ def test_a_forecaster_of_any_family_fits_is_calibrated_and_comes_back_from_its_c
 @pytest.mark.parametrize("likelihood", [LogNormal(), Quantiles()], ids=lambda f: type(f).__name__)
 def test_trajectories_are_sampled_from_any_family(likelihood):
     step = RollOut(unroll=2, width=8, samples=4)
-    model = fitted(make_panel(steps=160, missing=0), GatedRNN(cell="none", rollout=step, likelihood=likelihood))
+    model = fitted(make_panel(steps=160, missing=0), GatedRNN(cell="none", rollout=step, likelihood=likelihood), 16)
     made = stgate.forecast(model, make_panel(steps=160, missing=0), levels=LEVELS)
     assert made["y"].notnull().all()
     assert abs(float(made["y_mean"].mean()) - 13) < 6
