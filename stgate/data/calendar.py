@@ -1,4 +1,4 @@
-"""Calendar features: where in the day, the week and the year a time falls, as sine and cosine."""
+"""Calendar features: where in the day, the week and the year a time falls, as sines and cosines."""
 
 from __future__ import annotations
 
@@ -40,17 +40,15 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
 
     Args:
         times: (time,) datetime64.
-        keys: Of `PERIODS`.
+        keys: Of `PERIODS`; or a harmonic of one, `hour/3` for a third of a day.
 
     Returns:
         (time, 2 * len(keys)), each in [-1, 1].
 
     Raises:
-        RequestError: An unknown key.
+        RequestError: An unknown key, or a harmonic that is no whole number from 1 on.
     """
-    for key in keys:
-        if key not in PERIODS:
-            raise RequestError(f"calendar {key!r}: {did_you_mean(key, PERIODS)}")
+    asked = [_harmonic(key) for key in keys]
     if not keys:
         return np.zeros((len(times), 0), "float32")
     stamps = pd.DatetimeIndex(times)
@@ -60,8 +58,17 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
         "weekday": (stamps.day_of_week + seconds / 86_400) / 7,
         "yearday": (stamps.day_of_year - 1 + seconds / 86_400) / 365.2425,
     }
-    columns = [f(2 * np.pi * np.asarray(phases[key])) for key in keys for f in (np.sin, np.cos)]
+    columns = [f(2 * np.pi * number * np.asarray(phases[key])) for key, number in asked for f in (np.sin, np.cos)]
     return np.stack(columns, axis=1).astype("float32")
+
+
+def _harmonic(key: str) -> tuple[str, int]:
+    name, _, number = key.partition("/")
+    if name not in PERIODS:
+        raise RequestError(f"calendar {key!r}: {did_you_mean(name, PERIODS)}")
+    if key != name and not (number.isdecimal() and int(number) > 0):
+        raise RequestError(f"calendar {key!r}: a harmonic is a whole number from 1 on, such as {name}/2")
+    return name, int(number or 1)
 
 
 def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...]:

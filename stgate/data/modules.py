@@ -44,8 +44,9 @@ class WindowData(L.LightningDataModule):
         past_covariates: Variables known up to the origin.
         future_covariates: Variables known over the horizon too.
         static_covariates: Node coordinates or node variables.
-        calendar: Calendar features, of hour, weekday, yearday; None takes those that the step resolves and of which the
-            training part holds a whole period: it has seen every phase.
+        calendar: Calendar features: hour, weekday, yearday, and harmonics of them (hour/2 is the half day), by which
+            rush hours can be sharp. None takes those of the three that the step resolves and of which the training part
+            holds a whole period: it has seen every phase.
         split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Windows in a batch (each holds all nodes).
         every: Stride between training origins, in steps.

@@ -29,6 +29,10 @@ def at(time: str, key: str) -> list[float]:
         ("weekday", "2020-05-19T18:00", 1, 0),  # a quarter of the week
         ("yearday", "2021-01-01T00:00", 0, 1),
         ("yearday", "2021-07-02T14:54:36", 0, -1),  # half of 365.2425 days
+        ("hour/1", "2020-05-17T06:00", 1, 0),
+        ("hour/2", "2020-05-17T06:00", 0, -1),  # half of half a day
+        ("hour/3", "2020-05-17T02:00", 1, 0),
+        ("weekday/7", "2020-05-18T06:00", 1, 0),  # a day
     ],
 )
 def test_phases_at_known_times(key, time, sine, cosine):
@@ -92,6 +96,12 @@ def test_groups_are_one_to_one_with_the_cells_of_the_calendar(keys):
 @pytest.mark.parametrize(("key", "size"), [("month", 12), ("hour", 24), ("weekday", 7)])
 def test_groups_count_from_zero(key, size):
     assert np.unique(calendar_groups(HOURS, [key])).tolist() == list(range(size))
+
+
+@pytest.mark.parametrize("key", ["hour/", "hour/0", "hour/-2", "hour/1.5", "hour/two", "hour/2/3"])
+def test_a_harmonic_is_a_whole_number(key):
+    with pytest.raises(RequestError, match=f"calendar '{key}': a harmonic is a whole number .* hour/2"):
+        calendar_features(HOURS, [key])
 
 
 @pytest.mark.parametrize("work", [calendar_features, calendar_groups])
