@@ -19,6 +19,7 @@ from stgate.models import GatedRNN, STHSepNet
 from stgate.nn import Quantiles
 
 STEPS, EPOCHS, RATE = 48, 10, 0.003
+CALENDAR = ["hour", "hour/2", "hour/3", "hour/4"]
 NETWORKS = {
     "STH-SepNet": (STHSepNet, {}),
     "MTGNN-type (adaptive graph only)": (STHSepNet, {"graph": "adaptive", "order": 0, "backbone": None}),
@@ -66,7 +67,7 @@ class FourHours:
 
     def network(self, kind, options, seed):
         """Scores of a network."""
-        parts = {"split": self.split, "calendar": ["hour"], "seed": seed}
+        parts = {"split": self.split, "calendar": CALENDAR, "seed": seed}
         data = WindowData(self.panel, "speed", window=STEPS, horizon=STEPS, batch_size=32, **parts)
         model = kind(
             **options,

@@ -51,9 +51,9 @@ class IdentityNetwork(nn.Module):
         self.out = nn.Linear(size, horizon * outputs)
 
     def forward(self, inputs):
-        """(batch, lead, node, 1, output); the calendar is that of hours."""
+        """(batch, lead, node, 1, output); the calendar begins with the hour."""
         x = self.window(inputs.values[..., 0].transpose(1, 2))
-        sine, cosine = inputs.calendar[:, -1].unbind(-1)
+        sine, cosine = inputs.calendar[:, -1, :2].unbind(-1)
         cell = (torch.atan2(sine, cosine) / (2 * torch.pi) * DAY).round().long() % DAY
         h = torch.cat([x, self.node.expand_as(x), self.day(cell).unsqueeze(1).expand_as(x)], -1)
         for layer in self.layers:
