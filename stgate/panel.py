@@ -195,7 +195,8 @@ def check_seen(name: str, nodes: np.ndarray, seen: np.ndarray) -> None:
     if not seen.all():
         silent = nodes[~seen].tolist()
         raise PanelError(
-            f"`{name}`: never observed at node {some(silent)}; leave out with panel.drop_sel(node={silent[:3]!r})"
+            f"`{name}`: never observed at node {some(silent)}; leave out with `stgate data select`, or "
+            f"stgate.data.select(panel, without={silent[:3]!r})"
         )
 
 

@@ -157,7 +157,7 @@ def test_a_node_that_is_never_observed_is_no_target():
     panel = whole()
     silent = panel.assign(y=panel["y"].where(panel["node"] != "b"))
     message = refusal(check_targets, silent, ["y"])
-    says(message, "`y`", "never observed", "'b'", "drop_sel(node=['b'])")
+    says(message, "`y`", "never observed", "'b'", "select(panel, without=['b'])")
     check_targets(silent.drop_sel(node=["b"]), ["y"])
     check_targets(silent, ["u"])
 

@@ -1,4 +1,4 @@
-"""`stgate data convert | check | list | describe | fetch`. No torch."""
+"""`stgate data convert | check | select | list | describe | fetch`. No torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 from stgate import store
 from stgate.commands import cards
 from stgate.commands.parser import Parser, said
+from stgate.commands.select import select_part
 from stgate.data.arrays import read_npz
 from stgate.data.portrait import portrait
 from stgate.data.read import open_panel, read_tables
@@ -23,15 +24,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     actions = {
         "convert": convert,
         "check": check,
+        "select": select_part,
         "list": cards.list_cards,
         "describe": cards.describe,
         "fetch": cards.fetch_files,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
-            "usage: stgate data convert FILE... | check FILE | list | describe NAME | fetch NAME\n\n"
+            "usage: stgate data convert FILE... | check FILE | select FILE | list | describe NAME | fetch NAME\n\n"
             "  convert    tables, arrays and lattices into a panel\n"
             "  check      a panel's portrait\n"
+            "  select     some of its nodes, times and variables\n"
             "  list       the public data sets that have a card\n"
             "  describe   a data set: source, licence, reader, split, published figures\n"
             "  fetch      its files, into a cache"

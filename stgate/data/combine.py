@@ -46,12 +46,18 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     return merged
 
 
-def select(panel: xr.Dataset, nodes: Sequence[Any] | None = None, **box: tuple[float, float]) -> xr.Dataset:
+def select(
+    panel: xr.Dataset,
+    nodes: Sequence[Any] | None = None,
+    without: Sequence[Any] = (),
+    **box: tuple[float, float],
+) -> xr.Dataset:
     """The panel of some nodes only, with the edges between them.
 
     Args:
         panel: A panel.
-        nodes: Labels, in the order wanted.
+        nodes: Labels, in the order wanted; all when None.
+        without: Labels of nodes that are left out, such as sensors that never say anything.
         **box: Bounds of node coordinates, ends included, as in `lat=(35, 45), lon=(110, 120)`. A longitude whose first
             bound is above the second goes across the date line.
 
@@ -67,15 +73,17 @@ def select(panel: xr.Dataset, nodes: Sequence[Any] | None = None, **box: tuple[f
     True
     """
     kept = panel
+    have = panel["node"].values.tolist()
+    nodes = [nodes] if isinstance(nodes, str | int) else nodes
+    without = [without] if isinstance(without, str | int) else list(without)
+    if unknown := [n for n in (*(nodes or ()), *without) if n not in set(have)]:
+        raise PanelError(f"`node`: no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}")
     if nodes is not None:
-        have = panel["node"].values.tolist()
-        nodes = [nodes] if isinstance(nodes, str | int) else list(nodes)
-        unknown = [n for n in nodes if n not in set(have)]
-        if unknown:
-            raise PanelError(f"`node`: no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}")
+        nodes = list(nodes)
         if len(set(nodes)) < len(nodes):
             raise PanelError(f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is asked for twice")
         kept = kept.sel(node=nodes)
+    kept = kept.isel(node=np.flatnonzero(~np.isin(kept["node"].values, without)))
     for name, (low, high) in box.items():
         if name not in kept.coords or kept[name].dims != ("node",):
             on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]
@@ -85,7 +93,7 @@ def select(panel: xr.Dataset, nodes: Sequence[Any] | None = None, **box: tuple[f
         inside = (values >= low) | (values <= high) if across else (values >= low) & (values <= high)
         kept = kept.isel(node=np.flatnonzero(inside))
     if kept.sizes["node"] == 0:
-        raise PanelError("`node`: none is in the box; widen it")
+        raise PanelError("`node`: none is left; widen the box, or leave out fewer")
     if set(EDGES[:2]) <= set(kept.variables):
         left = kept["node"].values
         both = np.isin(kept["edge_source"].values, left) & np.isin(kept["edge_target"].values, left)

@@ -64,7 +64,7 @@ def broken_panels():
     yield "an infinite value", infinite, ("`y`", "infinite", "2020-01-01T07:00", "node b", "where")
     silent = whole.copy(deep=True)
     silent["y"][:, 2] = np.nan
-    yield "a silent node", silent, ("`y`", "never observed at node 'c'", "drop_sel")
+    yield "a silent node", silent, ("`y`", "never observed at node 'c'", "stgate data select")
     text = whole.assign(y=whole["y"].astype(str))
     yield "text in a number column", text, ("`y`", "text", "drop_vars")
     yield "too few steps", whole.isel(time=slice(0, 15)), ("15 steps", "window of 12", "need 18")

@@ -1,0 +1,87 @@
+"""`stgate data select PANEL`. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from stgate import store
+from stgate.commands.parser import Parser, said
+from stgate.data.combine import select
+from stgate.data.read import open_panel
+from stgate.errors import RequestError, did_you_mean
+from stgate.panel import first_row, parse_time, time_kind
+
+
+def select_part(arguments: Sequence[str]) -> None:
+    """Write a part of a panel: some nodes, a span of time, some variables."""
+    parser = Parser(
+        "data select",
+        "Write a part of a panel, with the edges between the nodes that stay.",
+        "stgate data select air.nc --without 1013A 1022A --from 2015 --to 2016-06 --out part.nc",
+    )
+    parser.add_argument("panel", metavar="PANEL", help="a panel: .nc, .zarr, or a long .csv")
+    add = parser.add_argument
+    add("--nodes", nargs="+", metavar="NODE", help="the nodes that stay (default: all)")
+    add("--without", nargs="+", default=[], metavar="NODE", help="nodes that are left out")
+    add(
+        "--within",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("COORD", "LOW", "HIGH"),
+        help="nodes with a coordinate between these, as in --within lat 35 45; may be given again",
+    )
+    add("--variables", nargs="+", metavar="NAME", help="the variables that stay (default: all)")
+    add("--from", dest="start", metavar="TIME", help="the first time")
+    add("--to", dest="end", metavar="TIME", help="the last time; a date means its last step")
+    parser.add_out("the part, .nc or .zarr")
+    given = parser.parse(arguments)
+    out = store.check_out(given.out, overwrite=given.overwrite)
+    panel = open_panel(given.panel)
+    labels = {str(label): label for label in panel["node"].values.tolist()}
+    nodes, without = (
+        None if names is None else [labels.get(name, name) for name in names] for names in (given.nodes, given.without)
+    )
+    part = select(panel, nodes, without or (), **{name: _bounds(name, low, high) for name, low, high in given.within})
+    part = part.isel(time=_rows(part, given.start, given.end))
+    if given.variables is not None:
+        part = part.drop_vars(_others(part, given.variables))
+    before = panel.attrs.get("history")
+    part.attrs["history"] = store.history(f"data select {' '.join(arguments)}") + (f"\n{before}" if before else "")
+    said(store.write(part, out, overwrite=given.overwrite))
+    print(", ".join(f"{name} {part.sizes[name]:,} of {panel.sizes[name]:,}" for name in ("time", "node")))
+
+
+def _bounds(name: str, low: str, high: str) -> tuple[float, float]:
+    try:
+        return float(low), float(high)
+    except ValueError:
+        raise RequestError(f"--within {name} {low} {high}: two numbers, the lower and the upper bound") from None
+
+
+def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
+    """Rows of a span, ends included."""
+    try:
+        first = 0 if start is None else first_row(panel, start)
+        last = None
+        if end is not None:
+            upper = np.datetime64(parse_time(end)[1]) if time_kind(panel) == "calendar" else float(end)
+            last = int(np.searchsorted(panel["time"].values, np.asarray(upper), side="right"))
+    except ValueError as error:
+        raise RequestError(f"--from {start} --to {end}: not times of this panel ({error})") from error
+    if (last is not None and last <= first) or first == panel.sizes["time"]:
+        times = panel["time"].values
+        raise RequestError(f"--from {start} --to {end}: no time of the panel, which spans {times[0]} to {times[-1]}")
+    return slice(first, last)
+
+
+def _others(panel: xr.Dataset, wanted: Sequence[str]) -> list[str]:
+    """Variables over time that are not wanted."""
+    have = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
+    for name in wanted:
+        if name not in have:
+            raise RequestError(f"--variables {name}: {did_you_mean(name, have)}")
+    return [name for name in have if name not in wanted]
