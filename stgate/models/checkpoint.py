@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from stgate import store
-from stgate.errors import CheckpointError, StoreError, did_you_mean
+from stgate.errors import CheckpointError, RequestError, StoreError, did_you_mean
 from stgate.spec import PanelSpec
 
 KEY = "stgate"
@@ -64,6 +65,27 @@ def find_class(name: str, base: type[Any]) -> type[Any]:
     if name not in known:
         raise CheckpointError(f"model {name!r}: no such class is imported; {did_you_mean(name, known)}")
     return known[name]
+
+
+def make(kind: type[Any], checkpoint: dict[str, Any], families: dict[str, Any], changed: dict[str, Any]) -> Any:  # noqa: ANN401 (one of that class)
+    """An instance of a class with the options that a checkpoint holds.
+
+    Args:
+        kind: The class.
+        checkpoint: From `read_checkpoint`.
+        families: Options that are objects, and what makes them of what is stored.
+        changed: Options that take others' place.
+
+    Raises:
+        RequestError: There is no such option.
+    """
+    kept = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+    known = list(inspect.signature(kind).parameters)
+    for name in changed:
+        if name not in known:
+            raise RequestError(f"{name}: no option of {kind.__name__}; {did_you_mean(name, known)}")
+    made = {name: family.from_config(kept[name]) for name, family in families.items() if kept.get(name)}
+    return kind(**kept | made | changed)
 
 
 def subclasses(base: type[Any]) -> Iterable[type[Any]]:

@@ -388,15 +388,23 @@ class Forecaster(L.LightningModule, ABC):
         checkpoint_path: str | os.PathLike[str],
         map_location: str | torch.device = "cpu",
         weights_only: bool | None = True,
+        **changed: Any,  # noqa: ANN401 (whatever the class takes)
     ) -> Self:
         """The fitted forecaster in a file, of whichever class it is.
 
         The class is looked up by name among `stgate.models` and imported subclasses; no code in the file is run.
 
+        Args:
+            checkpoint_path: The file.
+            map_location: Where the weights go.
+            weights_only: True; there for those who write it out.
+            **changed: Options that are to be others than in the fit, such as the folder of a language model that moved.
+
         Raises:
             StoreError: No such file.
-            CheckpointError: Not a forecaster's checkpoint, of another class, or with a pickled object in it.
-            RequestError: `weights_only=False`, which would run code from the file.
+            CheckpointError: Not a forecaster's checkpoint, of another class, with a pickled object in it; or its weights do
+                not fit the changed options.
+            RequestError: `weights_only=False`, which would run code from the file; no such option.
         """
         if weights_only is False:
             raise RequestError("weights_only=False: a forecaster's checkpoint never needs it; leave it out")
@@ -404,12 +412,13 @@ class Forecaster(L.LightningModule, ABC):
         kind = ckpt.find_class(checkpoint[ckpt.KEY]["class"], Forecaster)
         if not issubclass(kind, cls):
             raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
-        options = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-        parts = {name: family for name, family in FAMILIES.items() if options.get(name)}
-        options |= {name: family.from_config(options[name]) for name, family in parts.items()}
-        model = kind(**options)
+        model: Self = ckpt.make(kind, checkpoint, FAMILIES, changed)
         model.on_load_checkpoint(checkpoint)
-        model.load_state_dict(checkpoint["state_dict"])
+        try:
+            model.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
+            raise CheckpointError(f"{checkpoint_path}: its weights do not fit {given or 'this version'}") from error
         return model.to(map_location).eval()
 
     def fingerprint(self) -> str:

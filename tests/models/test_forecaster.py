@@ -212,6 +212,17 @@ def test_a_checkpoint_from_a_stranger_runs_no_code(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def test_options_can_be_others_than_in_the_fit_where_the_weights_fit(tmp_path):
+    model = built()
+    model.save(tmp_path / "m.ckpt")
+    again = GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", fill="last", optimizer=torch.optim.SGD)
+    assert again.hparams["fill"] == "last" and again.fingerprint() == model.fingerprint()
+    with pytest.raises(RequestError, match="hiden: no option of GatedRNN; did you mean hidden"):
+        GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hiden=3)
+    with pytest.raises(CheckpointError, match="weights do not fit hidden 5"):
+        GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hidden=5)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_a_truncated_checkpoint_is_refused(share, tmp_path):
     built().save(tmp_path / "m.ckpt")

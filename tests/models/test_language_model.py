@@ -130,6 +130,21 @@ def test_another_model_in_its_folder_is_refused(folder, tmp_path):
         STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
 
 
+def test_a_folder_that_moved_is_named_once(folder, tmp_path):
+    data, place = make_data(), tmp_path / "model"
+    shutil.copytree(folder, place)
+    model = fit(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data)
+    model.save(tmp_path / "m.ckpt")
+    place.rename(tmp_path / "moved")
+    with pytest.raises(RequestError, match="folder"):
+        STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
+    moved = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt", backbone=str(tmp_path / "moved"))
+    moved.save(tmp_path / "moved.ckpt")
+    again = STHSepNet.load_from_checkpoint(tmp_path / "moved.ckpt")
+    torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
+    assert again.fingerprint() == model.fingerprint()
+
+
 def test_a_prompt_that_is_too_long_is_refused(folder):
     data = make_data()
     with pytest.raises(
