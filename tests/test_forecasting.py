@@ -107,7 +107,7 @@ def test_rows_after_the_start_change_nothing_but_the_truth():
 @pytest.mark.parametrize("start", ["2019-12-01", "2020-03-01", "2020-01-06T02", "yesterday", "7.5"])
 def test_a_start_that_is_no_time_of_the_panel_is_refused(start):
     panel = make_panel(steps=120)  # to 2020-01-05T23
-    with pytest.raises(RequestError, match=f"start {start}"):
+    with pytest.raises(RequestError, match=rf"start \(--from\) {start}"):
         stgate.forecast(make_model(panel)[0], panel, start=start)
 
 
@@ -371,9 +371,9 @@ def test_the_truth_is_the_panel_at_the_valid_time():
     [
         ({"every": 0}, "every 0"),
         ({"start": "2020-01-03", "end": "2020-01-02"}, "exchange"),
-        ({"start": "2021-01-01"}, "start 2021-01-01: outside the panel"),
-        ({"end": "2019-01-01"}, "end 2019-01-01: outside the panel"),
-        ({"start": "tomorrow"}, "start tomorrow: not a time"),
+        ({"start": "2021-01-01"}, r"start \(--from\) 2021-01-01: outside the panel"),
+        ({"end": "2019-01-01"}, r"end \(--to\) 2019-01-01: outside the panel"),
+        ({"start": "tomorrow"}, r"start \(--from\) tomorrow: not a time"),
     ],
     ids=str,
 )

@@ -47,7 +47,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     if given.truth and not given.reconstruction:
         raise RequestError("--truth: belongs to --reconstruction; give both")
-    if given.by is not None and given.reconstruction:
+    if given.reconstruction and given.by not in (None, ["missing"]):
         raise RequestError("--by: reconstructions are calibrated by when the node was last observed; leave it out")
 
     from stgate.calibrating import recalibrate

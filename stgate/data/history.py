@@ -99,11 +99,17 @@ class History:
     def row(self, when: str | float, name: str, *, last: bool = False) -> int:
         """The row of a time; a date without an hour means its first step, or its last when `last`.
 
+        Args:
+            when: The time.
+            name: Of the option that says it, `start` or `end`.
+            last: See above.
+
         Raises:
             RequestError: Not a time, or one that lies outside the panel.
         """
         spec, times = self.spec, self.frame.indexes["time"][: self.steps]
         span = f"the panel spans {times[0]} to {times[-1]}"
+        name = {"start": "start (--from)", "end": "end (--to)"}[name]
         low: Any
         high: Any
         try:

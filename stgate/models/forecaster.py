@@ -402,8 +402,8 @@ class Forecaster(L.LightningModule, ABC):
 
         Raises:
             StoreError: No such file.
-            CheckpointError: Not a forecaster's checkpoint, of another class, with a pickled object in it; or its weights do
-                not fit the changed options.
+            CheckpointError: Not a forecaster's checkpoint, of another class, with a pickled object in it, or of weights
+                that the changed options do not fit.
             RequestError: `weights_only=False`, which would run code from the file; no such option.
         """
         if weights_only is False:
