@@ -157,13 +157,15 @@ class ForecasterCLI(LightningCLI):
                     )
 
     def instantiate_classes(self) -> None:
-        """As Lightning does; a panel that does not fit is refused before the run's folder is made."""
+        """As Lightning does; a panel or an optimizer that does not fit is refused before the run's folder is made."""
         config = self.config[self.command]
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
         self.datamodule.setup()
         self.model.adopt(self.datamodule)
         if self.command == "fit":
+            if self.model.automatic_optimization:
+                self.model.make_optimizer()
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor if stop > start and self.model.automatic_optimization else None

@@ -45,6 +45,8 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
         return f"--{option} {found[2]}: expected {found[1]}"
+    if found := re.search(r"Subtypes: \[<class '(\w+)'>.*Expected a dot import path string: (\S+)", text):
+        return f"--{option} {found[2]}: expected {found[1]}"  # a number, or a tensor
     if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):
         return _no_class(option, found[1] or found[2])
     return text[:300]
@@ -97,6 +99,8 @@ def forecasters() -> list[str]:
 def _unknown(name: str, known: Iterable[str]) -> str:
     option = name if name.startswith("-") else f"--{name}"
     known = list(known)
+    if option == "--data.window" and "--data.context" in known:
+        return f"{option}: {UNKNOWN} of a field's; the steps that it sees are --data.context"
     return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
 
 

@@ -16,6 +16,7 @@ from stgate.data.split import Split
 from stgate.data.stored import StoredSeries, StoredWindows
 from stgate.data.windows import Batch, Windows
 from stgate.errors import PanelError, RequestError
+from stgate.panel import check_panel, check_time
 from stgate.spec import PanelSpec, check_places
 
 
@@ -105,6 +106,13 @@ class FieldData(WindowData):
     def regular(self) -> bool:
         """Whether the panel's times must be evenly spaced: where the field sees what was observed before."""
         return self.context > 0
+
+    def _check(self, panel: xr.Dataset, *, values: bool) -> None:
+        check_panel(panel, values=values, regular=False)
+        try:
+            check_time(panel, regular=self.regular)
+        except PanelError as error:
+            raise PanelError(f"{error}; or let the field see no context (0), then times may be uneven") from error
 
     def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
         spec = super()._make_spec(panel, split)

@@ -225,6 +225,10 @@ class WindowData(L.LightningDataModule):
         """Whether the panel's times must be evenly spaced."""
         return True
 
+    def _check(self, panel: xr.Dataset, *, values: bool) -> None:
+        """Check the panel against the schema."""
+        check_panel(panel, values=values, regular=self.regular)
+
     def _memory(self) -> float:
         """Bytes that the tensors may take."""
         return memory_limit(self.max_memory)
@@ -236,7 +240,7 @@ class WindowData(L.LightningDataModule):
             else:
                 channels = (*self.targets, *self.past_covariates, *self.future_covariates)
                 panel, lazy = open_within(self._given, channels, self.targets, self._memory())
-            check_panel(panel, values=not lazy, regular=self.regular)
+            self._check(panel, values=not lazy)
             check_targets(panel, self.targets, values=not lazy)
             split = split_panel(panel, self.split)
             spec = self._make_spec(panel, split)

@@ -201,10 +201,7 @@ class Forecaster(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with one cycle of the learning rate unless another schedule was given."""
-        try:
-            optimizer = self._optimizer(self.parameters())
-        except ValueError as error:  # of torch: an option out of range
-            raise RequestError(f"optimizer: {error}") from error
+        optimizer = self.make_optimizer()
         if self._lr_scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}
         steps = self.trainer.estimated_stepping_batches
@@ -212,6 +209,17 @@ class Forecaster(L.LightningModule, ABC):
             return optimizer
         cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of all parameters.
+
+        Raises:
+            RequestError: It refuses its options.
+        """
+        try:
+            return self._optimizer(self.parameters())
+        except ValueError as error:  # of torch: an option out of range
+            raise RequestError(f"optimizer: {error}") from error
 
     # Steps
 

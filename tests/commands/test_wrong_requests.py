@@ -195,6 +195,11 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
             ("--model.rollout.shceme:", "did you mean --model.rollout.scheme?"),
         ),
         ("--model GatedRNN --model.rollout.unroll abc", ("--model.rollout.unroll abc: expected int or sequence",)),
+        (
+            "--model GatedRNN --model.optimizer torch.optim.Adam --model.optimizer.lr x",
+            ("--model.optimizer.lr x: expected float",),
+        ),
+        ("--model CGLUBNF --data.window 4", ("--data.window", "--data.context")),
         ("--model.hidden 4", ("--model.hidden", "give --model first", "GatedRNN")),
         ("--model.inference Ensembl", ("--model.inference Ensembl", "no such class", "did you mean Ensemble?")),
         ("--model.likelihood Norml", ("--model.likelihood Norml", "did you mean Normal?")),
@@ -320,3 +325,4 @@ def test_an_option_that_the_optimizer_refuses_is_named(stgate_command, saved, tm
     model = ("--model", "GatedRNN", "--model.hidden", 4, "--model.optimizer", "torch.optim.Adam")
     code, _, err = stgate_command("fit", *model, "--model.optimizer.lr", -1, *data, "--out", tmp_path / "run")
     assert code == 2 and "stgate: optimizer: Invalid learning rate: -1.0" in err
+    assert not (tmp_path / "run").exists()
