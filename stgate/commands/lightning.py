@@ -358,6 +358,7 @@ def _ignore_known() -> None:
         ".*Checkpoint directory.*",
         ".*Experiment logs directory.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*in eval mode at the start of training.*",  # a language model, which stays as it is
     ):
         warnings.filterwarnings("ignore", message=text)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,12 @@ class LanguageModel(nn.Module):
         self._readings = None if rank or not is_causal(self.model, self.width) else Readings(self.model)
         self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
+
+    def train(self, mode: bool = True) -> Self:
+        """Its own layers drop nothing in training either: what was read once holds."""
+        super().train(mode)
+        self.model.eval()
+        return self
 
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits of a SHA-256 over a sample of each frozen weight: which language model this is."""

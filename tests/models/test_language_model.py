@@ -112,6 +112,17 @@ def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monke
     assert LanguageModel(folder, None, 4)._readings is None
 
 
+def test_a_language_model_reads_in_training_as_it_does_elsewhere(folder):
+    language = LanguageModel(folder, None, 4).train()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for adapted in (w for name, w in language.named_parameters() if "lora_B" in name):
+            adapted.normal_()
+    words = torch.randn(1, 4, 16)
+    torch.testing.assert_close(language(["min 3"], words), language(["min 3"], words), rtol=0, atol=0)
+    torch.testing.assert_close(language(["min 3"], words), language.eval()(["min 3"], words), rtol=0, atol=0)
+
+
 def test_layers_that_were_never_trained_are_refused(folder):
     with pytest.raises(RequestError, match="depth 9"):
         LanguageModel(folder, 9, 4)
