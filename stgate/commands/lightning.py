@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -319,10 +318,26 @@ def _model_name(arguments: Sequence[str]) -> str | None:
     """The name of the forecaster that the arguments ask for, themselves or in a config."""
     given, config = _value(arguments, "--model"), _value(arguments, "--config") or _value(arguments, "-c")
     if given is None and config is not None and Path(config).is_file():
-        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):
-            model = (yaml.safe_load(Path(config).read_text()) or {}).get("model")
-            given = model.get("class_path") if isinstance(model, dict) else model
+        model = _read_config(config).get("model")
+        given = model.get("class_path") if isinstance(model, dict) else model
     return given if isinstance(given, str) else None
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """What a config says.
+
+    Raises:
+        RequestError: It is no YAML, or no options by their names.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        raise RequestError(f"--config {path}: {where}{why}; it is no YAML") from error
+    if not isinstance(said, dict):
+        raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
+    return said
 
 
 def _data_class(model: str | None) -> type[L.LightningDataModule]:

@@ -61,7 +61,7 @@ def _within(option: str, inner: str) -> str:
         return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
     if inner.startswith(f"--{option}."):  # it has its whole name already
         return inner
-    deeper = re.match(rf"--(\w+): {UNKNOWN}$", inner)
+    deeper = re.match(r"--(\w+)(?=:| )", inner)
     if deeper and deeper[1] != option.rsplit(".", 1)[-1]:  # a key of the value that was given
         option = f"{option}.{deeper[1]}"
     body = re.sub(r"^--\S+?(:? )", r"\1", inner)

@@ -320,6 +320,26 @@ def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model:\n  class_path: GatedRNN\n  init_args:\n    hidden: abc", ("--model.hidden abc: expected int",)),
+        (
+            "model:\n  class_path: GatedRNN\n  init_args:\n    hiden: 3",
+            ("--model.hiden", "did you mean --model.hidden?"),
+        ),
+        ("model: {a\ndata: 3", ("c.yaml", "line 2", "no YAML")),
+        ("- model", ("c.yaml", "no options")),
+        ("model: GatedRNN\ndata:\n  window: twelve", ("--data.window twelve: expected int",)),
+    ],
+)
+def test_what_is_wrong_in_a_config_is_named_by_its_option(stgate_command, saved, tmp_path, text, words):
+    (tmp_path / "c.yaml").write_text(text)
+    data = ("--data.panel", saved, "--data.targets", "[y]")
+    refused(stgate_command("fit", "--config", tmp_path / "c.yaml", *data, "--out", tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_option_that_the_optimizer_refuses_is_named(stgate_command, saved, tmp_path):
     data = ("--data.panel", saved, "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
     model = ("--model", "GatedRNN", "--model.hidden", 4, "--model.optimizer", "torch.optim.Adam")
