@@ -64,6 +64,8 @@ def _bounds(name: str, low: str, high: str) -> tuple[float, float]:
 
 def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
     """Rows of a span, ends included."""
+    asked = " ".join(f"{option} {time}" for option, time in (("--from", start), ("--to", end)) if time is not None)
+    times = panel["time"].values
     try:
         first = 0 if start is None else first_row(panel, start)
         last = None
