@@ -115,7 +115,7 @@ def _note(scores: xr.Dataset) -> str:
         beyond = scores["vpt"].attrs.get("comment")
         parts.append("vpt: model time until the NRMSE of the mean reaches 0.5" + (f"; {beyond}" if beyond else ""))
     if "in_training" in scores.attrs:
-        share, end = scores.attrs["in_training"], scores.attrs["trained_until"]
+        share, end = scores.attrs["in_training"], str(scores.attrs["trained_until"]).removesuffix(".000000000")
         parts.append(f"{100 * share:.3g} % of cases lie before training ended, {end}: errors to come are larger")
     return "; ".join(parts)
 

@@ -12,7 +12,7 @@ from stgate.commands.parser import Parser, said
 from stgate.data.combine import select
 from stgate.data.read import open_panel
 from stgate.errors import RequestError, did_you_mean
-from stgate.panel import first_row, parse_time, time_kind
+from stgate.panel import at, first_row, parse_time, time_kind
 
 
 def select_part(arguments: Sequence[str]) -> None:
@@ -71,12 +71,11 @@ def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
         last = None
         if end is not None:
             upper = np.datetime64(parse_time(end)[1]) if time_kind(panel) == "calendar" else float(end)
-            last = int(np.searchsorted(panel["time"].values, np.asarray(upper), side="right"))
+            last = int(np.searchsorted(times, np.asarray(upper), side="right"))
     except ValueError as error:
-        raise RequestError(f"--from {start} --to {end}: not times of this panel ({error})") from error
-    if (last is not None and last <= first) or first == panel.sizes["time"]:
-        times = panel["time"].values
-        raise RequestError(f"--from {start} --to {end}: no time of the panel, which spans {times[0]} to {times[-1]}")
+        raise RequestError(f"{asked}: not a time of this panel ({error})") from error
+    if first == len(times) or (last is not None and last <= first):
+        raise RequestError(f"{asked}: no time of the panel, which spans {at(times[0])} to {at(times[-1])}")
     return slice(first, last)
 
 

@@ -63,7 +63,7 @@ def test_a_span_of_model_time(stgate_command, tmp_path):
         (("--variables", "z"), ("--variables z", "known: y, u")),
         (("--from", "2021"), ("no time of the panel", "2020-01-03")),
         (("--from", "2020-01-02", "--to", "2020-01-01"), ("no time of the panel",)),
-        (("--from", "01/02/2020"), ("not times of this panel", "year first")),
+        (("--from", "01/02/2020"), ("not a time of this panel", "year first")),
     ],
 )
 def test_what_is_not_there_is_named_and_nothing_written(stgate_command, panel, tmp_path, asked, words):
