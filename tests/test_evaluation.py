@@ -72,6 +72,17 @@ def test_the_command_says_how_much_training_saw(stgate_command, tmp_path):
     assert "25 % of cases lie before training ended, 2020-01-01T03:00:00: errors to come are larger" in out
 
 
+def test_notes_that_differ_are_told_of_which_forecast_they_are(stgate_command, tmp_path):
+    for name in ("one", "two"):
+        forecast = make_forecast()
+        forecast.attrs |= {"model": name, "calibration": f"that of {name}"}
+        stgate.write(forecast, tmp_path / f"{name}.nc")
+    _, out, _ = stgate_command("evaluate", tmp_path / "one.nc", tmp_path / "two.nc")
+    assert "  one: y: mae of" in out and "  two: y: mae of" in out
+    _, out, _ = stgate_command("evaluate", tmp_path / "one.nc", tmp_path / "one.nc")
+    assert out.count("mae of") == 1 and "\n  y: mae of" in out
+
+
 def test_mae_rmse_and_coverage_are_means_over_the_observed_cases():
     forecast = make_forecast()
     error, square, hit = by_hand(forecast)

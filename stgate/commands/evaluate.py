@@ -94,8 +94,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
         return
     left_out = ("interval_score", "width_") if given.bootstrap else "interval_score"  # a screen is only so wide
     print(_text(table.drop(columns=[column for column in table if str(column).startswith(left_out)])))
-    for note in sorted({_note(scores) for scores in scored}):
-        print(f"  {note}")
+    notes = [_note(scores) for scores in scored]
+    for label, note in zip(labels, notes, strict=True) if len(set(notes)) > 1 else [("", notes[0])]:
+        print(f"  {label}{': ' * bool(label)}{note}")
 
 
 def _truth(panel: xr.Dataset, name: str | None, forecast: xr.Dataset) -> xr.DataArray:
