@@ -4,9 +4,9 @@ FOLDER is that of los_loop.py. 0, 20 and 50 % of the record, in runs of half an 
 hidden in training, calibration and inputs alike; 12 steps in and 12 ahead, the last fifth is asked, the tenth before
 it calibrates. Scored is all that was observed, hidden or not, over all leads. STID sees zeros (each sensor's mean)
 where nothing was observed, and is trained and calibrated as STH-SepNet. Intervals are the stored ones, and adaptive
-ones, which go on learning from what came (of stored ones alone the test rows were looked at once before). Exits 1
-where STH-SepNet's errors grow more than STID's, or its adaptive intervals cover over 3 points more or less than they
-say. Scores in DIR are not made again.
+ones, which go on learning from what came. The test rows were looked at twice before: of stored intervals alone, and
+with the day of the week, which a record of five days does not teach. Exits 1 where STH-SepNet's errors grow more than
+STID's, or its adaptive intervals cover over 3 points more or less than they say. Scores in DIR are not made again.
 """
 
 import numpy as np
