@@ -242,14 +242,40 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
     return period.start_time, period.end_time
 
 
+def time_bounds(when: str | float, kind: str, step: float) -> tuple[Any, Any]:
+    """The first and the last instant that a time means: of a calendar as `parse_time` reads it, else a number.
+
+    Model times are sums of steps and carry round-off: both bounds leave it room.
+
+    Raises:
+        ValueError: Not a time of that kind.
+    """
+    if kind == "calendar":
+        low, high = parse_time(when)
+        return np.datetime64(low), np.datetime64(high)
+    return float(when) - 1e-6 * step, float(when) + 1e-6 * step
+
+
 def first_row(panel: xr.Dataset, when: str | float) -> int:
-    """The first row at or after a time, as `parse_time` reads it or as model time; the number of rows if there is none.
+    """The first row at or after a time; the number of rows if there is none.
 
     Raises:
         ValueError: Not a time of the panel's kind.
     """
-    wanted = np.datetime64(parse_time(when)[0]) if time_kind(panel) == "calendar" else float(when)
-    return int(np.searchsorted(panel["time"].values, np.asarray(wanted)))
+    return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[0]))
+
+
+def last_row(panel: xr.Dataset, when: str | float) -> int:
+    """The last row at or before a time, of a date its last step; -1 if there is none.
+
+    Raises:
+        ValueError: Not a time of the panel's kind.
+    """
+    return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[1], side="right")) - 1
+
+
+def _bounds(panel: xr.Dataset, when: str | float) -> tuple[Any, Any]:
+    return time_bounds(when, time_kind(panel), step_number(panel) if panel.sizes["time"] > 1 else 1.0)
 
 
 def some(names: Iterable[Any], most: int = 4) -> str:

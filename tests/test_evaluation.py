@@ -59,6 +59,8 @@ def test_a_score_says_how_much_of_it_training_saw():
     observed = forecast["y_truth"].notnull().values
     expected = (observed[0].sum() + observed[1, :2].sum()) / observed.sum()  # the second day's third lead is after it
     assert stgate.evaluate(forecast).attrs["in_training"] == pytest.approx(expected)
+    filled = forecast.isel(lead_time=0, drop=True).rename(init_time="time").drop_vars("valid_time")
+    assert "in_training" not in stgate.evaluate(filled).attrs  # its entries may have been hidden
     forecast.attrs["trained_until"] = "2019-12-31"
     assert "in_training" not in stgate.evaluate(forecast).attrs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import xarray as xr
 
 from stgate import store
@@ -12,7 +11,7 @@ from stgate.commands.parser import Parser, said
 from stgate.data.combine import select
 from stgate.data.read import open_panel
 from stgate.errors import RequestError, did_you_mean
-from stgate.panel import at, first_row, parse_time, time_kind
+from stgate.panel import at, first_row, last_row
 
 
 def select_part(arguments: Sequence[str]) -> None:
@@ -45,7 +44,11 @@ def select_part(arguments: Sequence[str]) -> None:
     nodes, without = (
         None if names is None else [labels.get(name, name) for name in names] for names in (given.nodes, given.without)
     )
-    part = select(panel, nodes, without or (), **{name: _bounds(name, low, high) for name, low, high in given.within})
+    part = select(panel, nodes, without or ())
+    for name, low, high in given.within:
+        if name not in part.coords:  # it could be the name of another option of `select`
+            raise RequestError(f"--within {name}: {did_you_mean(name, map(str, part.coords))}")
+        part = select(part, **{name: _bounds(name, low, high)})
     part = part.isel(time=_rows(part, given.start, given.end))
     if given.variables is not None:
         part = part.drop_vars(_others(part, given.variables))
@@ -68,15 +71,12 @@ def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
     times = panel["time"].values
     try:
         first = 0 if start is None else first_row(panel, start)
-        last = None
-        if end is not None:
-            upper = np.datetime64(parse_time(end)[1]) if time_kind(panel) == "calendar" else float(end)
-            last = int(np.searchsorted(times, np.asarray(upper), side="right"))
+        last = len(times) - 1 if end is None else last_row(panel, end)
     except ValueError as error:
         raise RequestError(f"{asked}: not a time of this panel ({error})") from error
-    if first == len(times) or (last is not None and last <= first):
+    if last < first:
         raise RequestError(f"{asked}: no time of the panel, which spans {at(times[0])} to {at(times[-1])}")
-    return slice(first, last)
+    return slice(first, last + 1)
 
 
 def _others(panel: xr.Dataset, wanted: Sequence[str]) -> list[str]:

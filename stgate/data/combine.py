@@ -88,6 +88,8 @@ def select(
         if name not in kept.coords or kept[name].dims != ("node",):
             on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]
             raise PanelError(f"`{name}`: no coordinate of the nodes; {did_you_mean(name, on_node)}")
+        if kept[name].dtype.kind not in "fiu":
+            raise PanelError(f"`{name}`: holds text, which has no bounds; name the nodes instead")
         values = kept[name].values
         across = name == "lon" and low > high
         inside = (values >= low) | (values <= high) if across else (values >= low) & (values <= high)

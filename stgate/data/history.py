@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from stgate.data.read import open_within
 from stgate.data.stored import StoredSeries, StoredWindows
 from stgate.data.windows import Batch, Series, Windows
 from stgate.errors import ForecastError, RequestError
-from stgate.panel import parse_time
+from stgate.panel import time_bounds
 from stgate.sizes import memory_limit
 from stgate.spec import PanelSpec
 
@@ -110,22 +109,13 @@ class History:
         spec, times = self.spec, self.frame.indexes["time"][: self.steps]
         span = f"the panel spans {times[0]} to {times[-1]}"
         name = {"start": "start (--from)", "end": "end (--to)"}[name]
-        low: Any
-        high: Any
         try:
-            if spec.time == "model":
-                low = high = float(when)
-            else:
-                low, high = parse_time(when)
+            low, high = time_bounds(when, spec.time, spec.step)
         except ValueError as error:
             raise RequestError(f"{name} {when}: not a time ({error}); {span}") from error
-        step: Any = pd.Timedelta(seconds=spec.step) if spec.time == "calendar" else spec.step
-        slack: Any = pd.Timedelta(0) if spec.time == "calendar" else 1e-6 * step  # float times carry round-off
-        if high < times[0] or low > times[-1] + step + slack:
+        if high < times[0] or low > times[-1] + spec.time_step:
             raise RequestError(f"{name} {when}: outside the panel; {span}")
-        if last:
-            return int(times.searchsorted(high + slack, "right")) - 1
-        return int(times.searchsorted(low - slack, "left"))
+        return int(times.searchsorted(high, "right")) - 1 if last else int(times.searchsorted(low, "left"))
 
     def last_seen(self, until: str | None) -> int:
         """The last row that training or model choice has seen; -1 where it has seen none of this panel's."""

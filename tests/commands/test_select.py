@@ -16,7 +16,7 @@ def panel():
     values[:, 2] = np.nan
     made = xr.Dataset(
         {"y": (("time", "node"), values), "u": (("time", "node"), rng.normal(size=(72, 4)))},
-        {"time": time, "node": [7, 8, 9, 10], "lat": ("node", [1.0, 2.0, 3.0, 4.0])},
+        {"time": time, "node": [7, 8, 9, 10], "lat": ("node", [1.0, 2.0, 3.0, 4.0]), "kind": ("node", [*"abab"])},
     )
     return Graph.of_matrix([7, 8, 9, 10], np.ones((4, 4)) - np.eye(4)).add_to(made)
 
@@ -43,10 +43,17 @@ def test_nodes_come_in_the_order_asked_for(stgate_command, panel, tmp_path):
     assert stgate.open_panel(tmp_path / "q.nc")["node"].values.tolist() == [10, 7]
 
 
+def test_bounds_that_are_given_twice_hold_both(stgate_command, panel, tmp_path):
+    stgate.write(panel, tmp_path / "p.nc")
+    within = ("--within", "lat", "1", "3", "--within", "lat", "2", "4")
+    assert stgate_command("data", "select", tmp_path / "p.nc", *within, "--out", tmp_path / "q.nc")[0] == 0
+    assert stgate.open_panel(tmp_path / "q.nc")["node"].values.tolist() == [8, 9]
+
+
 def test_a_span_of_model_time(stgate_command, tmp_path):
     made = stgate.simulate.lorenz96(nodes=4, duration=2.0, step=0.05, every=2, seed=0)
     stgate.write(made, tmp_path / "p.nc")
-    command = ("data", "select", tmp_path / "p.nc", "--from", "0.55", "--to", "1.25", "--out", tmp_path / "q.nc")
+    command = ("data", "select", tmp_path / "p.nc", "--from", "0.6", "--to", "1.2", "--out", tmp_path / "q.nc")
     code, _, err = stgate_command(*command)
     assert code == 0, err
     np.testing.assert_allclose(stgate.open_panel(tmp_path / "q.nc")["time"], np.arange(6, 13) * 0.1)
@@ -58,7 +65,10 @@ def test_a_span_of_model_time(stgate_command, tmp_path):
         (("--without", "11"), ("no '11'", "`node`")),
         (("--nodes", "7", "7"), ("7", "twice")),
         (("--without", "7", "8", "9", "10"), ("none is left",)),
-        (("--within", "lon", "1", "2"), ("`lon`", "known: lat")),
+        (("--within", "lon", "1", "2"), ("--within lon", "lat")),
+        (("--within", "without", "1", "2"), ("--within without", "lat")),
+        (("--within", "kind", "1", "2"), ("`kind`", "text")),
+        (("--within", "time", "1", "2"), ("`time`", "no coordinate of the nodes")),
         (("--within", "lat", "1", "x"), ("--within lat 1 x", "two numbers")),
         (("--variables", "z"), ("--variables z", "known: y, u")),
         (("--from", "2021"), ("no time of the panel", "2020-01-03")),

@@ -36,6 +36,12 @@ def test_properties_work_before_setup():
     assert make_data().statistics().center.shape == (1,)
 
 
+def test_the_calendar_is_what_the_training_part_has_seen_whole():
+    panel = make_panel(steps=400)
+    assert make_data(panel, split=(0.5, 0.1, 0.2, 0.2)).spec.calendar == ("hour", "weekday")
+    assert make_data(panel, split=(0.3, 0.3, 0.2, 0.2)).spec.calendar == ("hour",)  # 120 hours of 400
+
+
 def test_the_spec_says_what_was_asked_for(panel):
     data = make_data(panel, future_covariates=["u"], static_covariates=["lat", "lon"])
     spec = data.spec

@@ -143,6 +143,8 @@ def test_the_command_calibrates_reconstructions(stgate_command, field, full, tmp
     assert "split conformal of reconstructions" in out
     again = Forecaster.load_from_checkpoint(tmp_path / "new.ckpt")
     assert again.reconstruction_calibration["levels"] == LEVELS
+    told += ["--overwrite"]
+    assert stgate_command(*told, "--reconstruction", "--by", "missing", "--truth", tmp_path / "full.nc")[0] == 0
     for wrong in (["--truth", tmp_path / "full.nc"], ["--reconstruction", "--by", "node"]):
-        code, _, err = stgate_command(*told, "--overwrite", *wrong)
+        code, _, err = stgate_command(*told, *wrong)
         assert (code, wrong[-2] in err) == (2, True)
