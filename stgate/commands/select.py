@@ -45,9 +45,10 @@ def select_part(arguments: Sequence[str]) -> None:
         None if names is None else [labels.get(name, name) for name in names] for names in (given.nodes, given.without)
     )
     part = select(panel, nodes, without or ())
+    places = [str(name) for name, coord in panel.coords.items() if coord.dims == ("node",)]
     for name, low, high in given.within:
-        if name not in part.coords:  # it could be the name of another option of `select`
-            raise RequestError(f"--within {name}: {did_you_mean(name, map(str, part.coords))}")
+        if name not in places:
+            raise RequestError(f"--within {name}: no coordinate of the nodes; {did_you_mean(name, places)}")
         part = select(part, **{name: _bounds(name, low, high)})
     part = part.isel(time=_rows(part, given.start, given.end))
     if given.variables is not None:

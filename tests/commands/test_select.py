@@ -68,7 +68,7 @@ def test_a_span_of_model_time(stgate_command, tmp_path):
         (("--within", "lon", "1", "2"), ("--within lon", "lat")),
         (("--within", "without", "1", "2"), ("--within without", "lat")),
         (("--within", "kind", "1", "2"), ("`kind`", "text")),
-        (("--within", "time", "1", "2"), ("`time`", "no coordinate of the nodes")),
+        (("--within", "time", "1", "2"), ("--within time", "no coordinate of the nodes")),
         (("--within", "lat", "1", "x"), ("--within lat 1 x", "two numbers")),
         (("--variables", "z"), ("--variables z", "known: y, u")),
         (("--from", "2021"), ("no time of the panel", "2020-01-03")),
