@@ -23,11 +23,11 @@ import torch
 import xarray as xr
 
 from stgate.data import FieldData
+from stgate.distributions import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
+from stgate.distributions.families import NegativeBinomial as Counts
+from stgate.distributions.families import ZeroInflatedNegativeBinomial as ZeroInflatedCounts
 from stgate.inference import Ensemble
 from stgate.models import BayesNF
-from stgate.nn import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
-from stgate.nn.distributions import NegativeBinomial as Counts
-from stgate.nn.distributions import ZeroInflatedNegativeBinomial as ZeroInflatedCounts
 
 RESULTS = Path(__file__).parent / "results"
 LIKELIHOODS = {

@@ -2,7 +2,7 @@
 
     python benchmarks/bits.py                 # fit, print one line a forecaster
     python benchmarks/bits.py --check FILE    # compare with the lines kept in a JSON of the same machine
-    python benchmarks/bits.py --save FOLDER   # keep the checkpoints, the panel and the forecasts (for tests/checkpoints)
+    python benchmarks/bits.py --save FOLDER   # keep checkpoints, panel and forecasts (for tests/checkpoints)
 
 Hashes hold on one machine, torch build and thread count. Weights are hashed without their names, which may change.
 """
@@ -21,6 +21,7 @@ import torch
 import xarray as xr
 
 import stgate
+from stgate.distributions import StudentT
 from stgate.inference import Ensemble, MeanField
 from stgate.models import (
     CGLUBNF,
@@ -32,7 +33,7 @@ from stgate.models import (
     Ridge,
     STHSepNet,
 )
-from stgate.nn import RollOut, StudentT
+from stgate.nn import RollOut
 
 LEVELS = [0.5, 0.8]
 

@@ -21,10 +21,11 @@ import pandas as pd
 import torch
 
 import stgate
-from stgate.data import FieldData, read_tables
+from stgate.data import FieldData
+from stgate.distributions import NegativeBinomial
 from stgate.inference import Ensemble
+from stgate.io import read_tables
 from stgate.models import CGLUBNF
-from stgate.nn import NegativeBinomial
 
 RESULTS = Path(__file__).parent / "results"
 VALIDATION = (

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from stgate.inference import Ensemble, Mixture
+from stgate.distributions import Mixture
+from stgate.inference import Ensemble
 
 MEMBERS = 16
 

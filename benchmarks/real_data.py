@@ -13,9 +13,9 @@ import pandas as pd
 import xarray as xr
 
 import stgate
-from stgate.data import read_tables
-from stgate.data.places import Places
+from stgate.io import read_tables
 from stgate.metrics import coverage, interval_score
+from stgate.panels.geometry import Places
 
 LINES = []
 
@@ -93,7 +93,7 @@ def los_loop(folder):
 
 def chickenpox(folder):
     panel = read_tables(folder / "hungary_chickenpox_raw.csv", time=["Date"], time_format="%d/%m/%Y", name="cases")
-    cases = stgate.data.select(panel, ["HEVES", "SZABOLCS", "VESZPREM", "ZALA"])["cases"].astype("float64")
+    cases = stgate.panels.select(panel, ["HEVES", "SZABOLCS", "VESZPREM", "ZALA"])["cases"].astype("float64")
     test, train = cases.sel(time="2014"), cases.sel(time=slice(None, "2013"))
     ours = score(cases.shift(time=52).sel(time="2014"), test)
     told("chickenpox, seasonal naive, MAE / RMSE", ours, (19.23, 29.32), (2, 2))

@@ -158,7 +158,7 @@ def compile_seconds():
     import tempfile
 
     code = (
-        "import time, numpy as np; from stgate.simulate.fast import FastLorenz96; t = time.perf_counter();"
+        "import time, numpy as np; from stgate.simulate.integrators.fast import FastLorenz96; t = time.perf_counter();"
         "FastLorenz96(np.ones((1, 40)), np.ones(40), 0.01).advance(1); print(time.perf_counter() - t)"
     )
     with tempfile.TemporaryDirectory() as folder:

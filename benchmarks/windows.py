@@ -143,10 +143,10 @@ def loader_of(path, how):
     if how == "blocks":  # without Lightning, which takes 180 MB by itself
         import torch
 
-        from stgate.data.stored import BatchNumbers, StoredSeries, StoredWindows
+        from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows
         from stgate.data.windows import part_origins
-        from stgate.spec import PanelSpec
-        from stgate.store import open_lazily
+        from stgate.io.store import open_lazily
+        from stgate.schema.spec import PanelSpec
 
         panel, train = open_lazily(path), (0, 97_000)
         spec = PanelSpec(("y",), tuple(range(2_000)), 1.0, "model", 24, 24)

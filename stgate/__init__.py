@@ -5,28 +5,48 @@ Importing `stgate` imports neither xarray nor torch: each public name loads when
 
 from typing import TYPE_CHECKING
 
-from stgate.lazy import attach
-
-__version__ = "0.1.0"
+from stgate._lazy import attach
+from stgate._version import __version__
 
 if TYPE_CHECKING:
-    from stgate import calibration, data, inference, metrics, models, nn, plot, simulate
-    from stgate.calibrating import calibrate, recalibrate
-    from stgate.calibrating_reconstruction import calibrate_reconstruction, cross_calibrate_reconstruction
-    from stgate.data.read import open_panel
-    from stgate.evaluation import evaluate
-    from stgate.forecast_schema import check_forecast
-    from stgate.forecasting import backtest, forecast
-    from stgate.free_running import free_run
-    from stgate.lattice import from_lattice, to_lattice
-    from stgate.panel import check_panel, observed_mask
-    from stgate.reconstructing import reconstruct
-    from stgate.spec import PanelSpec
-    from stgate.store import open_forecast, write
-    from stgate.tables import to_panel
+    from stgate import calibration, data, distributions, inference, io, metrics, models, nn, panels, schema, simulate
+    from stgate.data.field_data import FieldData
+    from stgate.data.window_data import WindowData
+    from stgate.evaluation import plot
+    from stgate.evaluation._evaluate import evaluate
+    from stgate.forecasting._calibrate import calibrate, recalibrate
+    from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction, cross_calibrate_reconstruction
+    from stgate.forecasting._forecast import backtest, forecast
+    from stgate.forecasting._free_run import free_run
+    from stgate.forecasting._reconstruct import reconstruct
+    from stgate.io.frames import to_panel
+    from stgate.io.lattice import from_lattice, to_lattice
+    from stgate.io.readers import open_panel
+    from stgate.io.store import open_forecast, write
+    from stgate.models.baselines import Climatology, Persistence, Ridge
+    from stgate.models.bayesnf import BayesNF
+    from stgate.models.cglubnf import CGLUBNF
+    from stgate.models.forecaster import Forecaster
+    from stgate.models.gated_rnn import GatedRNN
+    from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.sth_sepnet import STHSepNet
+    from stgate.schema.forecast import check_forecast
+    from stgate.schema.panel import check_panel, observed_mask
+    from stgate.schema.spec import PanelSpec
 
 __all__ = [
+    "CGLUBNF",
+    "BayesNF",
+    "Climatology",
+    "FieldData",
+    "Forecaster",
+    "GatedRNN",
+    "GatedTransformer",
     "PanelSpec",
+    "Persistence",
+    "Ridge",
+    "STHSepNet",
+    "WindowData",
     "__version__",
     "backtest",
     "calibrate",
@@ -36,20 +56,24 @@ __all__ = [
     "check_panel",
     "cross_calibrate_reconstruction",
     "data",
+    "distributions",
     "evaluate",
     "forecast",
     "free_run",
     "from_lattice",
     "inference",
+    "io",
     "metrics",
     "models",
     "nn",
     "observed_mask",
     "open_forecast",
     "open_panel",
+    "panels",
     "plot",
     "recalibrate",
     "reconstruct",
+    "schema",
     "simulate",
     "to_lattice",
     "to_panel",
@@ -59,32 +83,47 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "PanelSpec": "stgate.spec",
-        "backtest": "stgate.forecasting",
-        "calibrate": "stgate.calibrating",
-        "calibrate_reconstruction": "stgate.calibrating_reconstruction",
+        "BayesNF": "stgate.models.bayesnf",
+        "CGLUBNF": "stgate.models.cglubnf",
+        "Climatology": "stgate.models.baselines",
+        "FieldData": "stgate.data.field_data",
+        "Forecaster": "stgate.models.forecaster",
+        "GatedRNN": "stgate.models.gated_rnn",
+        "GatedTransformer": "stgate.models.gated_transformer",
+        "PanelSpec": "stgate.schema.spec",
+        "Persistence": "stgate.models.baselines",
+        "Ridge": "stgate.models.baselines",
+        "STHSepNet": "stgate.models.sth_sepnet",
+        "WindowData": "stgate.data.window_data",
+        "backtest": "stgate.forecasting._forecast",
+        "calibrate": "stgate.forecasting._calibrate",
+        "calibrate_reconstruction": "stgate.forecasting._calibrate_reconstruction",
         "calibration": "stgate.calibration",
-        "check_forecast": "stgate.forecast_schema",
-        "check_panel": "stgate.panel",
-        "cross_calibrate_reconstruction": "stgate.calibrating_reconstruction",
+        "check_forecast": "stgate.schema.forecast",
+        "check_panel": "stgate.schema.panel",
+        "cross_calibrate_reconstruction": "stgate.forecasting._calibrate_reconstruction",
         "data": "stgate.data",
-        "evaluate": "stgate.evaluation",
-        "forecast": "stgate.forecasting",
-        "free_run": "stgate.free_running",
-        "from_lattice": "stgate.lattice",
+        "distributions": "stgate.distributions",
+        "evaluate": "stgate.evaluation._evaluate",
+        "forecast": "stgate.forecasting._forecast",
+        "free_run": "stgate.forecasting._free_run",
+        "from_lattice": "stgate.io.lattice",
         "inference": "stgate.inference",
+        "io": "stgate.io",
         "metrics": "stgate.metrics",
         "models": "stgate.models",
         "nn": "stgate.nn",
-        "observed_mask": "stgate.panel",
-        "open_forecast": "stgate.store",
-        "open_panel": "stgate.data.read",
-        "plot": "stgate.plot",
-        "recalibrate": "stgate.calibrating",
-        "reconstruct": "stgate.reconstructing",
+        "observed_mask": "stgate.schema.panel",
+        "open_forecast": "stgate.io.store",
+        "open_panel": "stgate.io.readers",
+        "panels": "stgate.panels",
+        "plot": "stgate.evaluation.plot",
+        "recalibrate": "stgate.forecasting._calibrate",
+        "reconstruct": "stgate.forecasting._reconstruct",
+        "schema": "stgate.schema",
         "simulate": "stgate.simulate",
-        "to_lattice": "stgate.lattice",
-        "to_panel": "stgate.tables",
-        "write": "stgate.store",
+        "to_lattice": "stgate.io.lattice",
+        "to_panel": "stgate.io.frames",
+        "write": "stgate.io.store",
     },
 )

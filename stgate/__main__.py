@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stgate import __version__
+from stgate._version import __version__
 from stgate.errors import StgateError, StgateWarning, did_you_mean
 
 COMMANDS = {
@@ -17,10 +17,10 @@ COMMANDS = {
     "lyapunov": ("stgate.commands.lyapunov", "measure the Lyapunov exponents of a chaotic system"),
     "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
     "mask": ("stgate.commands.mask", "hide a share of a panel, to score reconstruction"),
-    "fit": ("stgate.commands.lightning", "train a forecaster and calibrate its intervals"),
-    "validate": ("stgate.commands.lightning", "score a checkpoint on the validation part"),
-    "test": ("stgate.commands.lightning", "score a checkpoint on the test part"),
-    "predict": ("stgate.commands.lightning", "forecast every window of the test part"),
+    "fit": ("stgate.commands.fit.cli", "train a forecaster and calibrate its intervals"),
+    "validate": ("stgate.commands.fit.cli", "score a checkpoint on the validation part"),
+    "test": ("stgate.commands.fit.cli", "score a checkpoint on the test part"),
+    "predict": ("stgate.commands.fit.cli", "forecast every window of the test part"),
     "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),

@@ -7,9 +7,9 @@ from tasks import LEVELS, adam, fit
 
 import stgate
 from stgate.data import FieldData, WindowData
+from stgate.distributions import LogNormal
 from stgate.inference import Ensemble
 from stgate.models import CGLUBNF, BayesNF, GatedRNN
-from stgate.nn import LogNormal
 
 
 def field(task, **parts):

@@ -24,7 +24,7 @@ from fields import bayesnf, field, recurrent
 from rivals import boosting, interpolation, perceptrons, tabled
 from tasks import LEADS, LEVELS, PATTERNS, WEATHER, Task
 
-from stgate.data import read_tables
+from stgate.io import read_tables
 
 RESULTS = Path(__file__).parents[1] / "results"
 OFF = {

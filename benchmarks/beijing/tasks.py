@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import stgate
-from stgate.data.missing import hide
+from stgate.panels.missing import hide
 
 LEVELS = (0.5, 0.8, 0.95)
 QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
@@ -36,7 +36,7 @@ class Task:
 
     Args:
         panel: Hourly or daily.
-        pattern: Of `stgate.data.missing.hide`.
+        pattern: Of `stgate.panels.missing.hide`.
         rate: Share that is hidden.
         seed: Of what is hidden, and of fits.
         weather: Whether the weather of the hour or day that is asked for is known.

@@ -10,8 +10,9 @@ from pytorch_optimizer import SOAP
 from systems import System, panel_of
 
 import stgate
+from stgate.distributions import Normal
 from stgate.models import Forecaster, GatedRNN
-from stgate.nn import Normal, RollOut
+from stgate.nn import RollOut
 
 BATCHES = 500
 """Of an epoch."""

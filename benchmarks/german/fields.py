@@ -6,9 +6,9 @@ from tasks import LEVELS, WHOLE, adam, fit, forecasts_of, predicted, split_of
 
 import stgate
 from stgate.data import FieldData
+from stgate.distributions import LogNormal, Quantiles
 from stgate.inference import Ensemble
 from stgate.models import CGLUBNF
-from stgate.nn import LogNormal, Quantiles
 
 
 def of_coordinates(panel, epochs, members, **options):

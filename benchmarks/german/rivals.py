@@ -12,9 +12,9 @@ from tasks import LEVELS, QUANTILES, WHOLE, adam, fit, forecasts_of, predicted, 
 
 import stgate
 from stgate.data import FieldData, WindowData
-from stgate.data.places import Places
 from stgate.inference import Ensemble
 from stgate.models import BayesNF, Persistence
+from stgate.panels.geometry import Places
 
 PACKAGE = """
 import sys, time

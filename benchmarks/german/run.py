@@ -29,7 +29,7 @@ from fields import field_ahead, field_of_stations, field_of_years, field_with_co
 from rivals import bayesnf_ours, bayesnf_package, boosting, climatology, inverse_distance, persistence, ridge
 from tasks import LEVELS, Task, scores
 
-from stgate.data import read_tables
+from stgate.io import read_tables
 
 RESULTS = Path(__file__).parents[1] / "results"
 

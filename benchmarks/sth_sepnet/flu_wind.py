@@ -15,10 +15,11 @@ from kept import Kept, asked, record
 from tasks import adamw, fit
 
 import stgate
-from stgate.data import WindowData, read_tables
-from stgate.data.graph import Graph
+from stgate.data import WindowData
+from stgate.distributions import Normal
+from stgate.io import read_tables
 from stgate.models import STHSepNet
-from stgate.nn import Normal
+from stgate.panels.graph import Graph
 
 LEADS = (3, 5, 10, 15)
 AUTOREGRESSION = (209, 238, 295, 312)

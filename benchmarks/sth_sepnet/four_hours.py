@@ -15,8 +15,8 @@ from tasks import Task, adamw, cosine, fit
 
 import stgate
 from stgate.data import WindowData
+from stgate.distributions import Quantiles
 from stgate.models import GatedRNN, STHSepNet
-from stgate.nn import Quantiles
 
 STEPS, EPOCHS, RATE = 48, 10, 0.003
 CALENDAR = ["hour", "hour/2", "hour/3", "hour/4"]

@@ -16,9 +16,9 @@ from tasks import Task, adamw, cosine, fit
 
 import stgate
 from stgate.data import WindowData
-from stgate.data.missing import hide
+from stgate.distributions import Quantiles
 from stgate.models import STHSepNet
-from stgate.nn import Quantiles
+from stgate.panels.missing import hide
 
 RATES, LEVELS, EPOCHS, HORIZON, FIRST = (0.0, 0.2, 0.5), (0.5, 0.8, 0.95), 10, 12, 0.8
 MODELS = {"STH-SepNet": STHSepNet, "STID, zero-filled": STID}

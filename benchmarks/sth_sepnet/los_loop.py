@@ -13,8 +13,8 @@ from rivals import persistence, ridge
 from tasks import STEPS, WINDOW, Task, adamw, cosine, fit, of_model
 
 from stgate.data import WindowData
+from stgate.distributions import Quantiles
 from stgate.models import STHSepNet
-from stgate.nn import Quantiles
 
 TGCN = {15: (5.126, 3.180), 30: (6.060, 3.747), 45: (6.707, 4.116), 60: (7.268, 4.602)}
 """RMSE and MAE as recalled from Zhao et al. (2019), T-GCN."""

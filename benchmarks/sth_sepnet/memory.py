@@ -22,7 +22,7 @@ def child(nodes):
     import torch
     from cost import batch_of, ours
 
-    from stgate.nn import neighbours
+    from stgate.nn.sepnet import neighbours
 
     torch.set_num_threads(1)
     neighbours.DENSE = 0

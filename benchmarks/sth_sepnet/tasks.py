@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 import stgate
-from stgate.data import read_tables
-from stgate.data.graph import Graph
+from stgate.io import read_tables
+from stgate.panels.graph import Graph
 
 WINDOW = 12
 STEPS = (3, 6, 9, 12)

@@ -179,7 +179,7 @@ class OnlineConformal:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state as a small .npz, whole or not at all."""
-        from stgate.store import atomic
+        from stgate.io.store import atomic
 
         state = {name: np.asarray(getattr(self, name)) for name in (*STATE, *ADAPTED)}
         for i, recent in enumerate(self.windows):

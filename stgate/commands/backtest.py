@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser, progress, said
+from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
 
-    from stgate.forecasting import backtest
+    from stgate.forecasting._forecast import backtest
 
     result = backtest(
         given.checkpoint,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser, said
 from stgate.errors import RequestError
+from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -50,8 +50,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.reconstruction and given.by not in (None, ["missing"]):
         raise RequestError("--by: reconstructions are calibrated by when the node was last observed; leave it out")
 
-    from stgate.calibrating import recalibrate
-    from stgate.calibrating_reconstruction import calibrate_reconstruction
+    from stgate.forecasting._calibrate import recalibrate
+    from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction
     from stgate.models.forecaster import Forecaster
 
     model = Forecaster.load_from_checkpoint(given.checkpoint)

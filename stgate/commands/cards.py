@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 from stgate.commands.parser import Parser, progress
-from stgate.data.cards import Card, cards, fetch, find_card
+from stgate.io.catalog import Card, cards, fetch, find_card
 
 
 def list_cards(arguments: Sequence[str]) -> None:

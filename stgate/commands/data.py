@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from stgate import store
 from stgate.commands import cards
 from stgate.commands.parser import Parser, said
 from stgate.commands.select import select_part
-from stgate.data.arrays import read_npz
-from stgate.data.portrait import portrait
-from stgate.data.read import open_panel, read_tables
 from stgate.errors import RequestError, did_you_mean
-from stgate.panel import check_panel
-from stgate.tables import Marks, mark_missing, on_grid
+from stgate.io import store
+from stgate.io.frames import Marks, mark_missing, on_grid
+from stgate.io.npz import read_npz
+from stgate.io.readers import open_panel, read_tables
+from stgate.panels.summary import portrait
+from stgate.schema.panel import check_panel
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

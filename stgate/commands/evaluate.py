@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stgate import store
 from stgate.commands.parser import Parser, said
-from stgate.data.read import open_panel
 from stgate.errors import RequestError, did_you_mean
-from stgate.evaluation import GROUPS, evaluate
-from stgate.forecast_schema import lead_unit, targets_of
+from stgate.evaluation._evaluate import GROUPS, evaluate
+from stgate.io import store
+from stgate.io.readers import open_panel
+from stgate.schema.forecast import lead_unit, targets_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser, said
+from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
 
-    from stgate.forecasting import forecast
+    from stgate.forecasting._forecast import forecast
 
     result = forecast(
         given.checkpoint, given.panel, levels=given.levels, start=given.start, max_memory=given.max_memory

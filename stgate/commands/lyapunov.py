@@ -9,9 +9,9 @@ from typing import Any
 
 import xarray as xr
 
-from stgate import store
 from stgate.commands.parser import Parser, progress, said
 from stgate.commands.systems import add_parameters, listing, system_of
+from stgate.io import store
 from stgate.simulate.exponents import lyapunov
 from stgate.simulate.registry import SYSTEMS
 

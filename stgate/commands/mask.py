@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser, said
-from stgate.data.missing import PATTERNS, hide
-from stgate.data.read import open_panel
 from stgate.errors import RequestError, did_you_mean
+from stgate.io import store
+from stgate.io.readers import open_panel
+from stgate.panels.missing import PATTERNS, hide
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

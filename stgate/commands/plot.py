@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser
 from stgate.errors import RequestError, did_you_mean
+from stgate.io import store
 
 KINDS = ("fan", "hovmoeller")
 
@@ -32,7 +32,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".png", ".svg", ".pdf"))
     forecast = store.open_forecast(given.forecast)
 
-    from stgate import plot
+    from stgate.evaluation import plot
 
     if given.kind == "fan":
         figure = plot.fan(forecast, node=given.node, target=given.target, init=given.init, member=given.member)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from stgate import store
 from stgate.commands.parser import Parser, progress, said
+from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
 
-    from stgate.reconstructing import reconstruct
+    from stgate.forecasting._reconstruct import reconstruct
 
     result = reconstruct(
         given.checkpoint,

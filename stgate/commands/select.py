@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-from stgate import store
 from stgate.commands.parser import Parser, said
-from stgate.data.combine import select
-from stgate.data.read import open_panel
 from stgate.errors import RequestError, did_you_mean
-from stgate.panel import at, first_row, last_row
+from stgate.io import store
+from stgate.io.readers import open_panel
+from stgate.panels.combine import select
+from stgate.schema.panel import at, first_row, last_row
 
 
 def select_part(arguments: Sequence[str]) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from stgate import store
+from stgate._memory import size_text
 from stgate.commands.parser import Parser, progress, said
 from stgate.commands.systems import add_parameters, listing, system_from, system_of
 from stgate.errors import Interrupted, RequestError, StoreError
+from stgate.io import store
 from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
 from stgate.simulate.registry import SYSTEMS
 from stgate.simulate.run import simulate
 from stgate.simulate.system import System
-from stgate.sizes import size_text
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

@@ -12,13 +12,13 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.data.read import open_within
-from stgate.data.stored import StoredSeries, StoredWindows
+from stgate._memory import memory_limit
+from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.windows import Batch, Series, Windows
 from stgate.errors import ForecastError, RequestError
-from stgate.panel import time_bounds
-from stgate.sizes import memory_limit
-from stgate.spec import PanelSpec
+from stgate.io.readers import open_within
+from stgate.schema.panel import time_bounds
+from stgate.schema.spec import PanelSpec
 
 BATCH = 64
 """Origins that are forecast at once."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stgate.data.windows import Series
 from stgate.errors import PanelError
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 @dataclasses.dataclass(frozen=True)

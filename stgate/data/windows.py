@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from stgate.data.calendar import calendar_features, calendar_groups, cell_keys
 from stgate.errors import PanelError
-from stgate.spec import PanelSpec
+from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
+from stgate.schema.spec import PanelSpec
 
 Batch = dict[str, Tensor]
 """A batch of windows, in raw units with NaN where missing:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.configured import Configured
+from stgate._configured import Configured
+from stgate.distributions.mixture import Mixture
 from stgate.inference.members import Members
-from stgate.inference.mixture import Mixture
 
 Piece = TypeVar("Piece")
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from stgate.lazy import attach
+from stgate._lazy import attach
 
 if TYPE_CHECKING:
     from stgate.models.baselines import Climatology, Persistence, Ridge

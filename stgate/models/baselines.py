@@ -10,12 +10,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from stgate.data.calendar import CELLS, calendar_groups, cell_keys
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.data.windows import Batch
 from stgate.errors import RequestError
 from stgate.models.forecaster import Forecaster
-from stgate.spec import PanelSpec
+from stgate.panels.calendar import CELLS, calendar_groups, cell_keys
+from stgate.schema.spec import PanelSpec
 
 
 class Baseline(Forecaster):

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+from stgate.distributions.likelihoods import Likelihood
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
 from stgate.models.cglubnf import CGLUBNF
-from stgate.nn.likelihoods import Likelihood
 
 
 class BayesNF(CGLUBNF):

@@ -11,20 +11,20 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.fields import FieldData
-from stgate.data.modules import WindowData
-from stgate.data.places import nearest
+from stgate.data.field_data import FieldData
+from stgate.data.window_data import WindowData
 from stgate.data.windows import Batch
+from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
 from stgate.models import checkpoint as ckpt
 from stgate.models.forecaster import Forecaster
 from stgate.models.neighbourhoods import Neighbourhoods
-from stgate.nn.field import FieldInputs, FieldNetwork, Ground, with_latest
-from stgate.nn.hiding import PATTERNS, hidden
-from stgate.nn.likelihoods import Likelihood, Normal
-from stgate.spec import PanelSpec
+from stgate.nn.field.context_masking import PATTERNS, hidden
+from stgate.nn.field.network import FieldInputs, FieldNetwork, Ground, with_latest
+from stgate.panels.geometry import nearest
+from stgate.schema.spec import PanelSpec
 
 SEASONS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 30.4375 * 86_400, "year": 365.25 * 86_400}
 """Periods by name, in seconds; month and year are means over leap years."""
@@ -153,7 +153,7 @@ class CGLUBNF(Forecaster):
     # Building
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """See `stgate.nn.field.FieldNetwork`."""
+        """See `stgate.nn.field.network.FieldNetwork`."""
         known = ["time", *spec.static_covariates, *spec.future_covariates]
         for name in self.coordinates or ():
             _check_coordinate("coordinates", name, known)

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from stgate import store
 from stgate.errors import CheckpointError, RequestError, StoreError, did_you_mean
-from stgate.spec import PanelSpec
+from stgate.io import store
+from stgate.schema.spec import PanelSpec
 
 KEY = "stgate"
 """Where a Lightning checkpoint keeps what is ours: class, version, spec, calibration, seed, cases, seen."""

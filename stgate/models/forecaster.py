@@ -18,23 +18,23 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.calendar import CELLS, cell_keys
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.data.windows import Batch, hash_seed
+from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.mixture import Mixture
 from stgate.errors import CheckpointError, RequestError, TrainingError
-from stgate.forecast_schema import PARTS, quantiles_of
 from stgate.inference.base import Inference, PointEstimate
-from stgate.inference.mixture import Mixture
 from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models import checkpoint as ckpt
 from stgate.models.intervals import median_of, quantiles_with
 from stgate.models.memory import keep_what_is_freed
 from stgate.models.parts import FAMILIES, check_part
 from stgate.models.schedule import one_cycle
-from stgate.nn.fills import Climatology, check_fill, make_fill
+from stgate.nn.imputation import Climatology, check_fill, make_fill
 from stgate.nn.inputs import Standardize
-from stgate.nn.likelihoods import Likelihood, Normal
-from stgate.spec import PanelSpec
+from stgate.panels.calendar import CELLS, cell_keys
+from stgate.schema.forecast import PARTS, quantiles_of
+from stgate.schema.spec import PanelSpec
 
 
 class Forecaster(L.LightningModule, ABC):
@@ -287,7 +287,7 @@ class Forecaster(L.LightningModule, ABC):
         return self.predicted(batch, quantiles_of((0.5, 0.9)))
 
     def predicted(self, batch: Batch, quantiles: Sequence[float]) -> dict[str, Tensor]:
-        """What `stgate.assembly.assemble` makes a forecast of.
+        """What `stgate.forecasting.dataset.assemble` makes a forecast of.
 
         Returns:
             `quantiles` (batch, lead, node, target, quantile), calibrated where the forecaster is; `mean`, `median`,
@@ -358,7 +358,7 @@ class Forecaster(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is ours, as plain containers and tensors."""
-        from stgate import __version__
+        from stgate._version import __version__
 
         checkpoint[ckpt.KEY] = {
             "class": type(self).__name__,

@@ -12,19 +12,19 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.modules import WindowData
-from stgate.data.step_statistics import step_spread, whitening
+from stgate.data.window_data import WindowData
 from stgate.data.windows import Batch, hash_seed
+from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.mixture import Mixture
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
-from stgate.inference.mixture import Mixture
 from stgate.models.forecaster import Forecaster
 from stgate.models.parts import check_leads
-from stgate.nn.hybrid import HybridNetwork
+from stgate.models.step_statistics import step_spread, whitening
+from stgate.nn.gated.network import HybridNetwork
+from stgate.nn.gated.rollout import RollOut
 from stgate.nn.inputs import Inputs
-from stgate.nn.likelihoods import Likelihood
-from stgate.nn.rollout import RollOut
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 FLOOR = 1e-6
 """Share of the largest variance by which those of a patch are raised before it is whitened."""
@@ -66,7 +66,7 @@ class GatedForecaster(Forecaster):
         """What makes the part that remembers, from its channels; None for a step that knows the field alone."""
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """See `stgate.nn.hybrid.HybridNetwork`."""
+        """See `stgate.nn.gated.network.HybridNetwork`."""
         if self.rollout:
             longest, warm_up = max(self.rollout.leads(spec.horizon)), self.rollout.warm_up
             if longest > spec.horizon:

@@ -8,12 +8,12 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
+from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
-from stgate.nn.likelihoods import Likelihood
-from stgate.nn.recurrent import RecurrentStack
-from stgate.nn.rollout import RollOut
+from stgate.nn.gated.recurrent import RecurrentStack
+from stgate.nn.gated.rollout import RollOut
 
 
 class GatedRNN(GatedForecaster):
@@ -86,7 +86,7 @@ class GatedRNN(GatedForecaster):
         }
 
     def core(self) -> Callable[[int], nn.Module] | None:
-        """See `stgate.nn.recurrent.RecurrentStack`."""
+        """See `stgate.nn.gated.recurrent.RecurrentStack`."""
         if self.cell == "none" and not self.attention:
             return None
         return lambda channels: RecurrentStack(channels, self.layers, cell=self.cell, **self.stack)  # type: ignore[arg-type]

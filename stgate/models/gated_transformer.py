@@ -8,12 +8,12 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
+from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import check_counts
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
-from stgate.nn.likelihoods import Likelihood
-from stgate.nn.rollout import RollOut
-from stgate.nn.transformer import TransformerStack
+from stgate.nn.gated.rollout import RollOut
+from stgate.nn.gated.transformer import TransformerStack
 
 
 class GatedTransformer(GatedForecaster):
@@ -79,5 +79,5 @@ class GatedTransformer(GatedForecaster):
         }
 
     def core(self) -> Callable[[int], nn.Module] | None:
-        """See `stgate.nn.transformer.TransformerStack`."""
+        """See `stgate.nn.gated.transformer.TransformerStack`."""
         return lambda channels: TransformerStack(channels, self.layers, **self.stack)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from stgate.calibration.groups import missing_groups
 from stgate.errors import RequestError
-from stgate.forecast_schema import levels_of
+from stgate.schema.forecast import levels_of
 
 METHODS = ("scaled", "residual", "quantile", "distribution")
 """Conformity scores: |y - median| / spread, |y - median|, how far y lies outside the forecast's own interval, and how

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stgate.data.places import Places, nearest, nearest_of
-from stgate.nn.field import Ground, Sites
+from stgate.nn.field.network import Ground, Sites
+from stgate.panels.geometry import Places, nearest, nearest_of
 
 
 class Neighbourhoods:

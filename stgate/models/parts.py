@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stgate.configured import Configured
-from stgate.data.modules import WindowData
+from stgate._configured import Configured
+from stgate.data.window_data import WindowData
+from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import RequestError
 from stgate.inference.base import Inference
-from stgate.nn.likelihoods import Likelihood
-from stgate.nn.rollout import RollOut
+from stgate.nn.gated.rollout import RollOut
 
 FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference, "rollout": RollOut}
 """By the name of the option."""

@@ -11,22 +11,22 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.graph import Graph, knn_graph
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.data.windows import Batch
+from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.models.checkpoint import KEY
 from stgate.models.forecaster import Forecaster
 from stgate.models.parts import check_leads
 from stgate.nn.inputs import Inputs
-from stgate.nn.likelihoods import Likelihood
-from stgate.nn.neighbours import GivenGraph, Neighbours
-from stgate.nn.pretrained import LanguageModel
-from stgate.nn.prompts import prompts
-from stgate.nn.sepnet import SepNetwork
-from stgate.nn.temporal import pooled
-from stgate.spec import PanelSpec
+from stgate.nn.sepnet.language_model import LanguageModel
+from stgate.nn.sepnet.neighbours import GivenGraph, Neighbours
+from stgate.nn.sepnet.network import SepNetwork
+from stgate.nn.sepnet.prompts import prompts
+from stgate.nn.sepnet.temporal import pooled
+from stgate.panels.graph import Graph, knn_graph
+from stgate.schema.spec import PanelSpec
 
 GRAPHS = ("both", "adaptive", "static", "none")
 
@@ -131,7 +131,7 @@ class STHSepNet(Forecaster):
         self.told = description or ""
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """See `stgate.nn.sepnet.SepNetwork`."""
+        """See `stgate.nn.sepnet.network.SepNetwork`."""
         spatial = self.spatial
         if spatial is not None:
             layers, steps = 1, spatial["kernel"]

@@ -1,36 +1,20 @@
-"""Layers: gates, cells, attention, recurrent networks, likelihoods; plain torch, not Lightning."""
+"""Layers: gates, attention, feed-forward layers, imputation; and a room for the layers of each network."""
 
 from typing import TYPE_CHECKING
 
-from stgate.lazy import attach
+from stgate._lazy import attach
 
 if TYPE_CHECKING:
-    from stgate.nn import attention, cells, feedforward, gates, likelihoods, patches, recurrent, transformer, transition
-    from stgate.nn.likelihoods import (
-        Likelihood,
-        LogNormal,
-        NegativeBinomial,
-        Normal,
-        Quantiles,
-        StudentT,
-        ZeroInflatedNegativeBinomial,
-    )
-    from stgate.nn.rollout import RollOut
+    from stgate.nn import attention, feedforward, gates, patches
+    from stgate.nn.gated import cells, recurrent, transformer, transition
+    from stgate.nn.gated.rollout import RollOut
 
 __all__ = [
-    "Likelihood",
-    "LogNormal",
-    "NegativeBinomial",
-    "Normal",
-    "Quantiles",
     "RollOut",
-    "StudentT",
-    "ZeroInflatedNegativeBinomial",
     "attention",
     "cells",
     "feedforward",
     "gates",
-    "likelihoods",
     "patches",
     "recurrent",
     "transformer",
@@ -40,22 +24,14 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Likelihood": "stgate.nn.likelihoods",
-        "LogNormal": "stgate.nn.likelihoods",
-        "NegativeBinomial": "stgate.nn.likelihoods",
-        "Normal": "stgate.nn.likelihoods",
-        "Quantiles": "stgate.nn.likelihoods",
-        "RollOut": "stgate.nn.rollout",
-        "StudentT": "stgate.nn.likelihoods",
-        "ZeroInflatedNegativeBinomial": "stgate.nn.likelihoods",
+        "RollOut": "stgate.nn.gated.rollout",
         "attention": "stgate.nn.attention",
-        "cells": "stgate.nn.cells",
+        "cells": "stgate.nn.gated.cells",
         "feedforward": "stgate.nn.feedforward",
         "gates": "stgate.nn.gates",
-        "likelihoods": "stgate.nn.likelihoods",
         "patches": "stgate.nn.patches",
-        "recurrent": "stgate.nn.recurrent",
-        "transformer": "stgate.nn.transformer",
-        "transition": "stgate.nn.transition",
+        "recurrent": "stgate.nn.gated.recurrent",
+        "transformer": "stgate.nn.gated.transformer",
+        "transition": "stgate.nn.gated.transition",
     },
 )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 class Direct(nn.Module):

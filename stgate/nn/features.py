@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.patches import Patches
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 class StepFeatures(nn.Module):

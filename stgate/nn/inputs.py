@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from stgate.nn.fills import Zero
+from stgate.nn.imputation import Zero
 
 
 @dataclasses.dataclass
@@ -55,7 +55,7 @@ class Standardize(nn.Module):
         static: How many static covariates; where missing they are zero.
         nodes: How many nodes.
         targets: How many targets.
-        fill: One of `stgate.nn.fills`; Zero when None.
+        fill: One of `stgate.nn.imputation`; Zero when None.
     """
 
     center: Tensor

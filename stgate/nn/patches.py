@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgate.errors import RequestError
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 class Patches(nn.Module):

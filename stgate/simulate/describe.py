@@ -15,7 +15,7 @@ from stgate.simulate.system import Attrs
 
 def identity(plan: Plan) -> Attrs:
     """The attributes that decide a run's bits: a stopped run is resumed only if all of them agree."""
-    from stgate import __version__
+    from stgate._version import __version__
 
     initial = "seeded"
     if plan.given is not None:
@@ -37,7 +37,7 @@ def identity(plan: Plan) -> Attrs:
 
 def template(plan: Plan) -> xr.Dataset:
     """The panel without its variables."""
-    from stgate import __version__
+    from stgate._version import __version__
 
     system = plan.system
     attrs: Attrs = {

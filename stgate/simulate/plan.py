@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
-from stgate.panel import some
+from stgate.schema.panel import some
 from stgate.simulate.counting import member_stream, steps_in
 from stgate.simulate.system import Array, System, number, positive, whole
-from stgate.sizes import free_memory, size_text
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""

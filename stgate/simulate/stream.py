@@ -16,13 +16,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StgateError, StoreError
+from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
 from stgate.simulate.lock import FolderLock
 from stgate.simulate.plan import Plan
 from stgate.simulate.system import Array, Attrs
-from stgate.sizes import free_memory, size_text
-from stgate.store import ORDER, check_out, quiet_zarr
 
 DIMS = ("member", "time", "node")
 RESTART = "restart.npz"

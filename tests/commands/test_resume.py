@@ -111,7 +111,7 @@ def _epoch(path):
 
 
 def test_a_checkpoint_broken_off_leaves_the_one_before(tmp_path, monkeypatch):
-    from stgate.commands.training import AtomicCheckpoints
+    from stgate.commands.fit.runs import AtomicCheckpoints
 
     last = tmp_path / "run" / "last.ckpt"
     AtomicCheckpoints().save_checkpoint({"epoch": 1}, last)

@@ -88,7 +88,7 @@ def test_every_packaged_config_fits(stgate_command, tmp_path, config):
 
 
 def test_every_card_says_where_its_data_come_from():
-    cards = sorted(stgate.store.cards_folder().glob("*/card.yaml"))
+    cards = sorted(stgate.io.store.cards_folder().glob("*/card.yaml"))
     assert cards
     for card in cards:
         content = yaml.safe_load(card.read_text())

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import stgate
-from stgate.data.graph import Graph
+from stgate.panels.graph import Graph
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from stgate.data.windows import (
     steps_since_observed,
 )
 from stgate.errors import PanelError
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 @functools.cache

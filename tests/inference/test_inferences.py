@@ -11,9 +11,10 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 import stgate
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
+from stgate.distributions import Mixture
 from stgate.errors import InferenceWarning, RequestError
-from stgate.inference import Ensemble, MeanField, Mixture, PointEstimate
+from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.inference.priors import log_prior
 from stgate.models import Forecaster, GatedRNN
 

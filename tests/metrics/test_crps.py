@@ -6,8 +6,8 @@ import scoringrules
 import xarray as xr
 from scipy.stats import norm
 
-from stgate.forecast_schema import quantiles_of
 from stgate.metrics import crps_normal, crps_quantiles, interval_score
+from stgate.schema.forecast import quantiles_of
 
 RNG = np.random.default_rng(0)
 TRUTH, LOC, SCALE = RNG.normal(0, 2, 500), RNG.normal(0, 1, 500), RNG.uniform(0.1, 3, 500)

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import integrate, stats
 
 from stgate import metrics
-from stgate.forecast_schema import quantiles_of
+from stgate.schema.forecast import quantiles_of
 
 RNG = np.random.default_rng(0)
 SIZE = 400

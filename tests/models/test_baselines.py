@@ -9,7 +9,7 @@ import xarray as xr
 from conftest import make_panel
 
 import stgate
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models import Climatology, Persistence, Ridge
 

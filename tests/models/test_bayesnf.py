@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_cglubnf import built, make_data, panel_of
 
+from stgate.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import CGLUBNF, BayesNF
-from stgate.nn import NegativeBinomial, ZeroInflatedNegativeBinomial
 
 
 def softplus(z):

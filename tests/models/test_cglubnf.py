@@ -10,10 +10,10 @@ from conftest import make_panel
 
 import stgate
 from stgate.data import FieldData, WindowData
+from stgate.distributions import LogNormal, Normal
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
-from stgate.nn import LogNormal, Normal
 
 NODES = tuple("abcdef")
 LEVELS = [0.5, 0.9]

@@ -6,10 +6,11 @@ import pytest
 from conftest import make_panel
 
 import stgate
+from stgate.distributions import LogNormal, NegativeBinomial, Quantiles, StudentT, ZeroInflatedNegativeBinomial
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN
-from stgate.nn import LogNormal, NegativeBinomial, Quantiles, RollOut, StudentT, ZeroInflatedNegativeBinomial
+from stgate.nn import RollOut
 
 LEVELS = [0.5, 0.9]
 

@@ -7,11 +7,11 @@ import xarray as xr
 from test_cglubnf import NODES, SMALL, built, fitted, make_data, panel_of
 
 import stgate
+from stgate.distributions import NegativeBinomial
 from stgate.errors import RequestError
 from stgate.models import CGLUBNF
-from stgate.nn import NegativeBinomial
-from stgate.nn.field import with_latest
-from stgate.nn.hiding import hidden
+from stgate.nn.field.context_masking import hidden
+from stgate.nn.field.network import with_latest
 
 
 def test_the_entry_that_is_asked_for_is_never_seen():

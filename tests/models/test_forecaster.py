@@ -13,7 +13,7 @@ from conftest import make_panel
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 import stgate
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
 from stgate.models.schedule import one_cycle

@@ -8,11 +8,12 @@ import xarray as xr
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 import stgate
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
+from stgate.distributions import Normal
 from stgate.errors import ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
-from stgate.nn import Normal, RollOut
+from stgate.nn import RollOut
 
 torch.set_num_threads(1)
 

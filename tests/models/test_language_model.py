@@ -12,9 +12,9 @@ from test_sth_sepnet import batch_of, fit, make_data
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.nn import reading
-from stgate.nn.pretrained import LanguageModel, feed_forward
-from stgate.nn.prompts import prompts, top_lags
+from stgate.nn.sepnet import prefix_cache as reading
+from stgate.nn.sepnet.language_model import LanguageModel, feed_forward
+from stgate.nn.sepnet.prompts import prompts, top_lags
 
 transformers = pytest.importorskip("transformers", reason="the extra llm is not installed")
 pytest.importorskip("peft", reason="the extra llm is not installed")

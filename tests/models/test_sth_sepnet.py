@@ -8,11 +8,11 @@ from conftest import make_panel
 
 import stgate
 from stgate.data import WindowData
+from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
 from stgate.models.sth_sepnet import static_neighbours
-from stgate.nn import StudentT
 
 NODES = tuple("abcdefg")
 SMALL = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neighbours": 3, "embedding": 4}
@@ -105,7 +105,7 @@ def test_the_panels_own_edges_come_before_its_nearest_nodes():
     panel = make_panel(nodes=NODES)
     near = static_neighbours(panel, 3)
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
-    graph = stgate.data.graph.Graph.of_matrix(NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
+    graph = stgate.panels.graph.Graph.of_matrix(NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
     own = static_neighbours(graph.add_to(panel), 3)
     expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
     np.testing.assert_array_equal(own.matrix(), expected)

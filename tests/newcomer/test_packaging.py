@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIND = """
 from pathlib import Path
-from stgate import store
+from stgate.io import store
 cards = sorted(p.parent.name for p in store.cards_folder().glob("*/card.yaml"))
 print(store.cards_folder())
 print(store.config_path("lorenz96-gated-rnn"))

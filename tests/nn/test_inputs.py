@@ -4,10 +4,10 @@ import pytest
 import torch
 from conftest import make_panel
 
-from stgate.data.modules import WindowData
+from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models import GatedRNN
-from stgate.nn.fills import FILLS, make_fill
+from stgate.nn.imputation import FILLS, make_fill
 from stgate.nn.inputs import Standardize
 
 BATCH, WINDOW, LEADS, NODES, TARGETS, CHANNELS, FUTURE, STATIC, CELLS = 4, 6, 3, 5, 2, 4, 1, 2, 3

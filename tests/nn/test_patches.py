@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stgate.errors import RequestError
 from stgate.nn.patches import Patches
-from stgate.spec import PanelSpec
+from stgate.schema.spec import PanelSpec
 
 
 def make_spec(nodes=12, boundary="periodic", lattice=None):

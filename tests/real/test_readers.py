@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 import stgate
-from stgate.data.cards import cards
+from stgate.io.catalog import cards
 
 SHAPES = {
     "beijing_air": (35_064, 12, "pm25"),

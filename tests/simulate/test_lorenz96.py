@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stgate.errors import RequestError
-from stgate.panel import check_panel
+from stgate.schema.panel import check_panel
 from stgate.simulate import lorenz96
 from stgate.simulate.counting import member_stream, steps_in
 

@@ -7,10 +7,10 @@ import pytest
 from scipy.integrate import simpson
 
 from stgate.simulate import lorenz96_two_scale
-from stgate.simulate.advection import Ring
 from stgate.simulate.counting import member_stream
-from stgate.simulate.etdrk4 import Coefficients
-from stgate.simulate.rk4 import RungeKutta4
+from stgate.simulate.integrators.advection import Ring
+from stgate.simulate.integrators.etdrk4 import Coefficients
+from stgate.simulate.integrators.rk4 import RungeKutta4
 from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from stgate.simulate.systems.lorenz96 import Lorenz96
 from stgate.simulate.systems.lorenz96_scales import ScalesSlope

@@ -9,9 +9,8 @@ import pytest
 import xarray as xr
 
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StoreError
-from stgate.panel import check_panel
+from stgate.schema.panel import check_panel
 from stgate.simulate import (
-    fast,
     integrate,
     kuramoto_sivashinsky,
     lorenz96,
@@ -21,7 +20,8 @@ from stgate.simulate import (
 )
 from stgate.simulate.counting import member_stream
 from stgate.simulate.engine import Engine
-from stgate.simulate.fast import FastLorenz96
+from stgate.simulate.integrators import fast
+from stgate.simulate.integrators.fast import FastLorenz96
 from stgate.simulate.run import simulate
 from stgate.simulate.system import Place
 from stgate.simulate.systems.lorenz96 import Lorenz96

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stgate.errors import RequestError
-from stgate.simulate.etdrk4 import ETDRK4, Coefficients
+from stgate.simulate.integrators.etdrk4 import ETDRK4, Coefficients
 from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System, TangentStepper
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from stgate.errors import RequestError
-from stgate.simulate.advection import Ring
-from stgate.simulate.fast import FastLorenz96, worth_compiling
-from stgate.simulate.rk4 import RungeKuttaStepper, RungeKuttaTangent
+from stgate.simulate.integrators.advection import Ring
+from stgate.simulate.integrators.fast import FastLorenz96, worth_compiling
+from stgate.simulate.integrators.rk4 import RungeKuttaStepper, RungeKuttaTangent
 from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System, TangentStepper
 
 

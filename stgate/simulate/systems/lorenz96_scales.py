@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.simulate.advection import Ring
-from stgate.simulate.rk4 import RungeKuttaStepper, RungeKuttaTangent
+from stgate.simulate.integrators.advection import Ring
+from stgate.simulate.integrators.rk4 import RungeKuttaStepper, RungeKuttaTangent
 from stgate.simulate.system import (
     START,
     Array,

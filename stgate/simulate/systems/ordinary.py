@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stgate.errors import RequestError
-from stgate.simulate.rk4 import FunctionSlope, RungeKuttaStepper
+from stgate.simulate.integrators.rk4 import FunctionSlope, RungeKuttaStepper
 from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLimits, Stepper, System
 
 

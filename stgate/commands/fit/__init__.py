@@ -1,0 +1,1 @@
+"""The commands that Lightning runs: fit, validate, test and predict."""

@@ -1,0 +1,380 @@
+"""`stgate fit | validate | test | predict`: Lightning's own commands, with runs in folders and errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+os.environ.setdefault("POSSIBLE_USER_WARNINGS", "0")  # workers and log intervals are chosen on purpose
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls that Lightning 2.6 makes
+warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
+
+import lightning as L  # noqa: E402 (after the settings that its import reads)
+import yaml  # noqa: E402
+from lightning.fabric.plugins import CheckpointIO  # noqa: E402
+from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
+from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
+
+from stgate import models  # noqa: E402
+from stgate.commands.fit.messages import forecasters, tidy  # noqa: E402
+from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
+from stgate.commands.parser import said  # noqa: E402
+from stgate.data.window_data import WindowData  # noqa: E402
+from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.forecasting.dataset import assemble  # noqa: E402
+from stgate.io import store  # noqa: E402
+from stgate.models import checkpoint as ckpt  # noqa: E402
+from stgate.models.forecaster import Forecaster  # noqa: E402
+from stgate.models.parts import FAMILIES  # noqa: E402
+from stgate.schema.forecast import quantiles_of  # noqa: E402
+
+for _name in models.__all__:  # a bare class name is known once its class is imported
+    getattr(models, _name)
+
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of Lightning's commands."""
+    quiet()
+    prepared = _prepare(command, list(arguments))
+    argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice
+    try:
+        with warnings.catch_warnings():
+            _ignore_known()
+            ForecasterCLI(command, prepared)
+    except MisconfigurationException as error:  # Lightning's word for a wrong request
+        raise RequestError(str(error).splitlines()[0]) from error
+    except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises
+        raise _root(error) from error
+    finally:
+        sys.argv = argv
+
+
+class OneLineParser(LightningArgumentParser):
+    """Lightning's parser, its errors one helpful line."""
+
+    def add_class_arguments(self, *arguments: Any, **options: Any) -> list[str]:  # noqa: ANN401 (Lightning's)
+        """As Lightning does, but an existing file's name is a value, not a config to read in its place."""
+        names: list[str] = super().add_class_arguments(*arguments, **{**options, "sub_configs": False})
+        return names
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing usage and exiting."""
+        raise RequestError(tidy(message, self))
+
+
+class ForecasterCLI(LightningCLI):
+    """LightningCLI with a run folder, a checkpoint that decides what the model is, and calibration after the fit."""
+
+    def __init__(self, command: str, arguments: list[str]) -> None:
+        self.command = command
+        self.checkpoint = _checkpoint_of(command, arguments)
+        named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else _model_name(arguments)
+        super().__init__(
+            Forecaster,
+            _data_class(named),
+            subclass_mode_model=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"max_epochs": 10, "enable_model_summary": False},
+            parser_class=OneLineParser,
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in COMMANDS}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=[command, *arguments],
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our options beside Lightning's."""
+        what = "fit: the run's folder (default runs/<config or model>); predict: the forecast, .nc or .zarr"
+        parser.add_argument("--out", type=str | None, default=None, help=what)
+        parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+        parser.add_argument(
+            "--monitor", default="val_loss", help="fit: what the best epoch is lowest in: val_loss or val_mae"
+        )
+        if self.checkpoint is not None:
+            options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+            parser.set_defaults({"model": {"class_path": self.checkpoint[ckpt.KEY]["class"], "init_args": options}})
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse a model that disagrees with the checkpoint, where Lightning would silently prefer the checkpoint."""
+        if self.checkpoint is None:
+            return
+        model = self.config[self.command].model
+        kind = str(model.class_path).rsplit(".", 1)[-1]
+        fitted = self.checkpoint[ckpt.KEY]["class"]
+        if kind != fitted:
+            raise RequestError(f"--model {kind}: the checkpoint holds a {fitted}; leave --model out")
+        for name, stored in self.checkpoint["hyper_parameters"].items():
+            given = model.init_args.get(name)
+            given = given.as_dict() if hasattr(given, "as_dict") else given
+            if name in FAMILIES and stored:  # options that have come since it was written have their defaults
+                stored = FAMILIES[name].from_config(stored).config()
+            if name in FAMILIES and isinstance(given, dict):
+                given = {"init_args": {}, **given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
+            if name in FAMILIES and given is None:
+                continue
+            if not name.startswith("_") and given != stored:
+                raise RequestError(
+                    f"--model.{name} {given}: the checkpoint was fitted with {stored}; leave --model.{name} out"
+                )
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder before anything is loaded."""
+        config = self.config[self.command]
+        if self.command == "predict":
+            if config.out is None:
+                raise RequestError("predict: where to? give --out hindcast.nc")
+            self.out = store.check_out(config.out, overwrite=config.overwrite)
+        if self.command == "fit":
+            self.out = Path(config.out)
+            if config.monitor not in ("val_loss", "val_mae"):
+                raise RequestError(
+                    f"--monitor {config.monitor}: {did_you_mean(config.monitor, ['val_loss', 'val_mae'])}"
+                )
+            if config.trainer.max_epochs == 0:
+                raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
+            if config.resume and config.overwrite:
+                raise RequestError("--resume and --overwrite: one goes on with a run, the other replaces it; give one")
+            store.check_folder(self.out)
+            if self.out.exists() and not config.resume:
+                if not config.overwrite and not _never_began(self.out):
+                    raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
+                if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
+                    raise StoreError(
+                        f"--out {self.out}: not a run, it holds {strange[0]}: --overwrite leaves it alone; "
+                        "give another name"
+                    )
+
+    def instantiate_classes(self) -> None:
+        """As Lightning does; a panel or an optimizer that does not fit is refused before the run's folder is made."""
+        config = self.config[self.command]
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
+        self.datamodule.setup()
+        self.model.adopt(self.datamodule)
+        if self.command == "fit":
+            if self.model.automatic_optimization:
+                self.model.make_optimizer()
+            self._clear_out(resume=config.resume)
+            start, stop = self.datamodule.parts.validation
+            monitor = config.monitor if stop > start and self.model.automatic_optimization else None
+            self.keepers = _keepers(self.out, monitor)
+            logger = CSVLogger(self.out, name="", version="")
+            chosen = config.trainer.logger
+            self.trainer = self.instantiate_trainer(
+                logger=logger if chosen is None or chosen is True else self._get(self.config_init, "trainer").logger,
+                default_root_dir=str(self.out),
+            )
+        else:
+            self.save_config_callback = None
+            self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
+
+    def _clear_out(self, *, resume: bool) -> None:
+        """Make way for a run that replaces another; a run that goes on keeps the scores it has logged."""
+        metrics = self.out / "metrics.csv"
+        for half in self.out.glob(".*.tmp"):  # what a kill in the middle of a write left
+            half.unlink()
+        if resume and metrics.exists():
+            metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
+        elif not resume and self.out.exists():
+            for path in self.out.iterdir():
+                path.unlink()
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
+        if self.command == "fit":
+            callbacks = [*callbacks, *self.keepers]
+            plugins = config.get("plugins") or []
+            plugins = plugins if isinstance(plugins, list) else [plugins]
+            own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+            config["plugins"] = plugins if own else [*plugins, AtomicCheckpoints()]
+        if not sys.stderr.isatty():
+            callbacks = [*callbacks, EpochLines()]
+            config["enable_progress_bar"] = False
+        return super()._instantiate_trainer(config, callbacks)
+
+    def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
+        """Lightning's fit; Ctrl-C says how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except StgateError:
+            if _never_began(self.out):  # a request that was wrong leaves nothing half-written
+                shutil.rmtree(self.out)
+            raise
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
+            kept = (self.out / "last.ckpt").exists()
+            hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
+            raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
+        finally:
+            join_metrics(self.out)
+
+    def after_fit(self) -> None:
+        """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
+        from stgate.forecasting._calibrate import calibrate
+
+        best = self.out / "best.ckpt"
+        if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
+            self.trainer.save_checkpoint(best)
+        start, stop = self.datamodule.parts.calibration
+        if stop > start:
+            stored = ckpt.read_checkpoint(best)
+            model = Forecaster.load_from_checkpoint(best)
+            checked = calibrate(model, self.datamodule)
+            stored[ckpt.KEY]["calibration"] = model.calibration
+            ckpt.write_checkpoint(stored, best)
+            print(
+                f"calibrated: {', '.join(f'{100 * p:g}' for p in checked)} % intervals, at each lead time",
+                file=sys.stderr,
+            )
+        else:
+            print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        said(best)
+
+    def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
+        """Lightning's predict, its batches written as one forecast."""
+        predictions: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
+        forecast = assemble(self.model, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
+        forecast.attrs["history"] = store.history("predict")
+        said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
+
+
+def _never_began(out: Path) -> bool:
+    """Whether a folder is what a fit leaves that ended before its first checkpoint: nothing is lost with it."""
+    if not out.is_dir():
+        return False
+    held = list(out.iterdir())
+    return all(map(_of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether a file is one that a fit writes: nothing else is ever removed."""
+    names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
+    return path.is_file() and (path.name in names or path.match("metrics*.csv") or path.match(".*.tmp"))
+
+
+def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:
+    """Write `last.ckpt` at every epoch's end, and `best.ckpt` when the monitored score is the lowest so far."""
+    shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    last = ModelCheckpoint(out, "last", monitor=None, **shared)
+    return [last] if monitor is None else [ModelCheckpoint(out, "best", monitor=monitor, **shared), last]
+
+
+def _prepare(command: str, arguments: list[str]) -> list[str]:
+    """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
+    out, config, model = (_value(arguments, option) for option in ("--out", "--config", "--model"))
+    for option in ("--config", "-c"):
+        for index, argument in enumerate(arguments):
+            if argument == option and index + 1 < len(arguments):
+                arguments[index + 1] = str(store.config_path(arguments[index + 1]))
+            elif argument.startswith(f"{option}="):
+                arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
+    if model is not None and "." not in model and model not in forecasters():
+        raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
+    checkpoint = _value(arguments, "--ckpt_path")
+    if command != "fit" and checkpoint and not config and not _value(arguments, "--data.panel"):
+        beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
+        if beside.is_file():
+            arguments = ["--config", str(beside), *arguments]
+    if command == "predict" and not _value(arguments, "--out"):
+        arguments += ["--out", "null"]  # a run's config names the run's folder
+    asked = {a.split("=")[0] for a in arguments}
+    helped = {"-h", "--help", "--print_config"} & asked or any(a.endswith(".help") for a in asked)
+    if command == "fit" and not helped:
+        if out is None:
+            name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
+            out = str(Path("runs") / name)
+            arguments += ["--out", out]
+        if "--resume" in arguments:
+            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
+            if not last.is_file():
+                raise StoreError(
+                    f"--resume: {out} holds no last.ckpt, no epoch was complete; start it without --resume"
+                )
+            arguments = [*([] if config or model else ["--config", str(stored)]), *arguments]
+            if _value(arguments, "--ckpt_path") is None:
+                arguments += ["--ckpt_path", str(last)]
+    return arguments
+
+
+def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
+    path = _value(arguments, "--ckpt_path")
+    if {"-h", "--help"} & set(arguments) or path is None:
+        if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
+            raise RequestError(f"{command}: which checkpoint? give --ckpt_path runs/…/best.ckpt")
+        return None
+    return ckpt.read_checkpoint(path)
+
+
+def _model_name(arguments: Sequence[str]) -> str | None:
+    """The name of the forecaster that the arguments ask for, themselves or in a config."""
+    given, config = _value(arguments, "--model"), _value(arguments, "--config") or _value(arguments, "-c")
+    if given is None and config is not None and Path(config).is_file():
+        model = _read_config(config).get("model")
+        given = model.get("class_path") if isinstance(model, dict) else model
+    return given if isinstance(given, str) else None
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """What a config says.
+
+    Raises:
+        RequestError: It is no YAML, or no options by their names.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        raise RequestError(f"--config {path}: {where}{why}; it is no YAML") from error
+    if not isinstance(said, dict):
+        raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
+    return said
+
+
+def _data_class(model: str | None) -> type[L.LightningDataModule]:
+    """How a forecaster sees its panel; windows where it is not known."""
+    known = {kind.__name__: kind for kind in ckpt.subclasses(Forecaster)}
+    kind = known.get((model or "").rsplit(".", 1)[-1])
+    return WindowData if kind is None else kind.data_class
+
+
+def _value(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option in raw arguments."""
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{option}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error of ours that another one hides, or that one itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StgateError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def _ignore_known() -> None:
+    for text in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*",
+        ".*Experiment logs directory.*",
+        ".*callbacks used to create the checkpoint.*",
+        ".*in eval mode at the start of training.*",  # a language model, which stays as it is
+    ):
+        warnings.filterwarnings("ignore", message=text)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

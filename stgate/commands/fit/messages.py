@@ -1,0 +1,128 @@
+"""jsonargparse's messages, as one line that names the option and the mend."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from jsonargparse import ArgumentParser
+
+from stgate._configured import Configured
+from stgate.errors import did_you_mean
+from stgate.models import checkpoint as ckpt
+from stgate.models.forecaster import Forecaster
+from stgate.models.parts import FAMILIES
+
+KEY = r'Parser key "([\w.]+)": '
+WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
+"""How a nested parser's message stands inside that of the option whose value it reads."""
+FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
+UNKNOWN = "no such option"
+
+
+def tidy(message: str, parser: ArgumentParser) -> str:
+    """One line for a message of the fit parser; what is not recognised is shortened."""
+    text = " ".join(message.split())
+    if found := re.search(r"- (\w+ \S+: (?:must be|a share|a positive)[^-]*?) - Expected", text):
+        return f"--model.{found[1]}"
+    if found := re.match(WRAPPED, text):
+        nested = re.match(r"NestedArg\(key='([\w.]+)'", found[3])
+        parts = ["model", found[1] if found[1] != "model" else "", nested[1] if nested else ""]
+        if expected := re.findall(r"Expected an? <class '([\w.]+)'>", found[2]):
+            kinds = " or ".join(name.rsplit(".", 1)[-1].lower() for name in expected)
+            return f"--{'.'.join(filter(None, parts))} {found[3]}: expected {kinds}"
+        return _within(".".join(filter(None, parts)), found[2])
+    if found := re.search(FORBIDDEN, text):
+        known = [*_options(parser), *(f"--model.{name}" for name in _model_options())]
+        return _unknown((found[1] or found[2]).split("=")[0], known)
+    if found := re.search(r"Option '(\w+)' is not accepted", text):
+        return f"--{found[1]}: {UNKNOWN}"
+    if found := re.search(r"required: (.+)", text):
+        names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
+        return f"still needed: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
+    keys = re.findall(KEY, text)
+    option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
+    if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
+        return f"--{option} {found[2]}: expected {found[1]}"
+    if found := re.search(r"Subtypes: \[<class '(\w+)'>.*Expected a dot import path string: (\S+)", text):
+        return f"--{option} {found[2]}: expected {found[1]}"  # a number, or a tensor
+    if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):
+        return _no_class(option, found[1] or found[2])
+    return text[:300]
+
+
+def _within(option: str, inner: str) -> str:
+    """The message of a nested parser, told of the option by its whole name."""
+    if found := re.search(r"Expected a dot import path string: (\S+)", inner):
+        return _no_class(option, found[1])
+    if "is abstract" in inner:  # an option of a class that was not named
+        owner = option.rsplit(".", 1)[0]
+        return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
+    if inner.startswith(f"--{option}."):  # it has its whole name already
+        return inner
+    deeper = re.match(r"--(\w+)(?=:| )", inner)
+    if deeper and deeper[1] != option.rsplit(".", 1)[-1]:  # a key of the value that was given
+        option = f"{option}.{deeper[1]}"
+    body = re.sub(r"^--\S+?(:? )", r"\1", inner)
+    if body != f": {UNKNOWN}":
+        return f"--{option}{body}"
+    owner, name = option.rsplit(".", 1)
+    owners = _model_options() if owner == "model" else _owners(_subclasses(owner))
+    if name in owners:
+        what = "this model" if owner == "model" else "this class"
+        return f"--{option}: not an option of {what}, but of {', '.join(owners[name])}; leave it out"
+    return _unknown(option, [f"--{owner}.{o}" for o in owners])
+
+
+def _no_class(option: str, name: str) -> str:
+    known = _classes(option)
+    hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
+    return f"--{option} {name}: no such class; {hint}"
+
+
+def _classes(option: str) -> list[str]:
+    """Names that an option of ours can have."""
+    return forecasters() if option == "model" else [kind.__name__ for kind in _subclasses(option)]
+
+
+def _subclasses(option: str) -> list[type[Configured]]:
+    family = FAMILIES.get(option.rsplit(".", 1)[-1])
+    return list(family.kinds().values()) if family else []
+
+
+def forecasters() -> list[str]:
+    """Names of the forecasters that are imported."""
+    return sorted(c.__name__ for c in ckpt.subclasses(Forecaster) if not inspect.isabstract(c))
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    option = name if name.startswith("-") else f"--{name}"
+    known = list(known)
+    if option == "--data.window" and "--data.context" in known:
+        return f"{option}: {UNKNOWN} of a field's; the steps that it sees are --data.context"
+    return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
+
+
+def _model_options() -> dict[str, list[str]]:
+    """Every option of the forecasters, with the forecasters that have it."""
+    return _owners(ckpt.subclasses(Forecaster))
+
+
+def _owners(kinds: Iterable[type[object]]) -> dict[str, list[str]]:
+    """Every option of these classes, with those that have it."""
+    owners: dict[str, list[str]] = {}
+    for kind in sorted(kinds, key=lambda c: c.__name__):
+        for option in () if inspect.isabstract(kind) else inspect.signature(kind).parameters:
+            owners.setdefault(option, []).append(kind.__name__)
+    return owners
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    found: list[str] = []
+    for action in parser._actions:
+        found += [o for o in action.option_strings if o.startswith("--")]
+        if hasattr(action, "_name_parser_map"):
+            for child in action._name_parser_map.values():
+                found += _options(child)
+    return found

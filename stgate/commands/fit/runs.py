@@ -1,0 +1,88 @@
+"""What a fit by command adds to Lightning's: one line an epoch, scores in one file, checkpoints written in one step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback
+
+from stgate.io import store
+from stgate.models.checkpoint import write_checkpoint
+
+
+class EpochLines(Callback):
+    """One line on stderr an epoch: scores, time taken, time left."""
+
+    def __init__(self) -> None:
+        self.started, self.first = 0.0, 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.started, self.first = time.monotonic(), trainer.current_epoch
+        self.told = self.started
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+        """A sign of life in long epochs."""
+        now = time.monotonic()
+        if now - self.told > 20:
+            self.told = now
+            share = (trainer.fit_loop.batch_idx + 1) / max(float(trainer.num_training_batches), 1)
+            print(
+                f"epoch {trainer.current_epoch + 1}: {100 * share:.0f} % after {now - self.started:.0f} s",
+                file=sys.stderr,
+            )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the line; validation is done by now."""
+        self.told = time.monotonic()
+        done = trainer.current_epoch + 1
+        elapsed = self.told - self.started
+        wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
+        left = elapsed / max(done - self.first, 1) * (wanted - done)
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae")}
+        text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
+        ahead = f", about {left:.0f} s left" if done < wanted else ""
+        print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are never seen half-written.
+
+    Lightning's own go through the system's temporary folder: on another file system than the run that is a copy, and a
+    kill in the middle of it would spoil the one checkpoint to resume from.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        """Write beside the old one, then take its place."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, path)
+
+
+def join_metrics(out: Path) -> None:
+    """Put the scores logged before a resume and those logged since into one `metrics.csv`."""
+    last = out / "metrics.csv"
+    parts = sorted(out.glob("metrics-*.csv"), key=lambda path: int(path.stem.split("-")[1]))
+    if not parts:
+        return
+    tables = [pd.read_csv(path) for path in (*parts, last) if path.exists() and path.stat().st_size]
+    joined = pd.concat(tables, ignore_index=True)
+    with store.atomic(last) as temporary:
+        joined.to_csv(temporary, index=False)
+    for path in parts:
+        path.unlink()
+
+
+def quiet() -> None:
+    """Leave out Lightning's hints and banners; errors and our own lines remain."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,282 @@
+"""Lightning data modules: a panel, cut chronologically, served as batches."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import xarray as xr
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from stgate._memory import memory_limit
+from stgate.data.climatology import cell_means
+from stgate.data.scaling import Statistics
+from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
+from stgate.data.windows import Batch, EpochBatches, Series, StreamBatches, Windows, part_origins
+from stgate.errors import PanelError, RequestError
+from stgate.io.lattice import lattice_shape
+from stgate.io.readers import open_within
+from stgate.panels.calendar import default_keys
+from stgate.panels.split import Split, split_panel
+from stgate.schema.forecast import PARTS
+from stgate.schema.panel import check_panel, check_seen, check_targets, step_number, time_kind
+from stgate.schema.spec import PanelSpec
+
+
+class WindowData(L.LightningDataModule):
+    """Windows of a panel: `window` steps in, `horizon` steps out, for training, validation, calibration and test.
+
+    A window belongs to the part in which all its leads fall; its inputs may precede the part. Scales are fitted on
+    observed values of the training part. Everything is loaded on demand, so properties work before `setup`.
+
+    Args:
+        panel: A panel, or the path of one.
+        targets: Variables to forecast.
+        window: Input length in steps.
+        horizon: Forecast length in steps.
+        train_horizon: Leads that a training window holds; as many as the horizon when None. A roll-out is trained on
+            its first leads, and needs no more.
+        past_covariates: Variables known up to the origin.
+        future_covariates: Variables known over the horizon too.
+        static_covariates: Node coordinates or node variables.
+        calendar: Calendar features: hour, weekday, yearday, and harmonics of them (hour/2 is the half day), by which
+            rush hours can be sharp. None takes those of the three that the step resolves and of which the training part
+            holds a whole period: it has seen every phase.
+        split: Four fractions, or the three times at which validation, calibration and test start.
+        batch_size: Windows in a batch (each holds all nodes).
+        every: Stride between training origins, in steps.
+        eval_every: Stride between the origins of the validation and test parts. Calibration takes them all: of every
+            24th hourly origin it would know one hour of the day only.
+        streams: Each training batch goes on in time where the one before ended, so that a roll-out can carry its state
+            along (`RollOut(stateful=True)`); the stride of its origins is then the window. For panels in memory.
+        seed: Of the shuffle; with the epoch it determines every batch.
+        num_workers: Loader processes; 0 is fastest for panels in memory.
+        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
+            would take more is read in blocks, its windows shuffled within a buffer (see `stgate.data.streaming`).
+        memory_map: A folder in which the tensors are kept as files and mapped, for a store that would take more: then
+            the shuffle is that of memory, and the disk has to be fast.
+
+    Raises:
+        PanelError: The panel breaks the schema, lacks a variable, or is too short.
+        RequestError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        panel: str | os.PathLike[str] | xr.Dataset,
+        targets: Sequence[str] | str,
+        window: int = 24,
+        horizon: int = 24,
+        train_horizon: int | None = None,
+        past_covariates: Sequence[str] = (),
+        future_covariates: Sequence[str] = (),
+        static_covariates: Sequence[str] = (),
+        calendar: Sequence[str] | None = None,
+        split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
+        batch_size: int = 64,
+        every: int = 1,
+        eval_every: int = 1,
+        streams: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+        max_memory: float | None = None,
+        memory_map: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        counts = {
+            "window": window,
+            "horizon": horizon,
+            "train_horizon": 1 if train_horizon is None else train_horizon,
+            "batch_size": batch_size,
+            "every": every,
+            "eval_every": eval_every,
+        }
+        for name, value in counts.items():
+            if value < 1:
+                raise RequestError(f"{name} {value}: must be at least 1")
+        self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
+        self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
+        self.static_covariates = tuple(static_covariates)
+        for name in self.targets:
+            base, _, part = name.rpartition("_")
+            if base in self.targets and part in (*PARTS, "mean", "truth"):
+                raise RequestError(f"`{name}`: what a forecast of `{base}` calls its {part}; rename it or leave it out")
+        roles = self.targets + self.past_covariates + self.future_covariates
+        if len(set(roles)) < len(roles):
+            twice = next(r for r in roles if roles.count(r) > 1)
+            if self.targets.count(twice) > 1:
+                raise RequestError(f"`{twice}`: stands twice among the targets; give it once")
+            raise RequestError(
+                f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
+            )
+        self.train_horizon = horizon if train_horizon is None else min(train_horizon, horizon)
+        self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
+        if streams and every not in (1, window):
+            raise RequestError(f"every {every}: with streams the stride is the window, {window}; leave every out")
+        self.batch_size, self.every, self.eval_every = batch_size, window if streams else every, eval_every
+        self.streams = streams
+        self.seed, self.num_workers = seed, num_workers
+        memory_limit(max_memory)  # refused now if it is out of range
+        self.max_memory, self.memory_map = max_memory, memory_map
+        self._given = panel
+        self._loaded: tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split] | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the panel and check that each part of the split holds a window."""
+        self._load()
+        for part in ("train", "validation", "calibration", "test"):
+            rows = getattr(self.parts, part)
+            if rows[1] > rows[0]:
+                self._windows(part)
+
+    @property
+    def panel(self) -> xr.Dataset:
+        """The checked panel."""
+        return self._load()[0]
+
+    @property
+    def spec(self) -> PanelSpec:
+        """What a forecaster must know of it."""
+        return self._load()[1]
+
+    @property
+    def series(self) -> Series | StoredSeries:
+        """The panel as tensors, in memory or read in blocks."""
+        return self._load()[2]
+
+    @property
+    def parts(self) -> Split:
+        """Row ranges of the split."""
+        return self._load()[3]
+
+    def statistics(self) -> Statistics:
+        """Scales of the training part."""
+        series = self.series
+        if isinstance(series, StoredSeries):
+            return series.statistics()
+        return Statistics.of(series, self.spec, self.parts.train)
+
+    def cell_means(self) -> Tensor:
+        """Climatology of the training part, (cell, node, channel); see `stgate.data.climatology`."""
+        return cell_means(self.series, self.spec, self.parts.train)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled by (seed, epoch)."""
+        windows = self._windows("train")
+        if not self.streams:
+            return self._loader(windows, seed=self.seed)
+        if not isinstance(windows, Windows):
+            raise RequestError("streams: the panel is read in blocks; give more max_memory, or leave streams out")
+        members = self.panel.sizes.get("member", 1)
+        sampler = StreamBatches(len(windows), members, self.batch_size, self.seed)
+        return DataLoader(windows, batch_size=None, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """In order; empty when the split has no validation part."""
+        return self.part_dataloader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """In order."""
+        return self.part_dataloader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """The test part, in order."""
+        return self.part_dataloader("test")
+
+    def part_dataloader(self, part: str) -> DataLoader[Batch] | list[Any]:
+        """A part in order, never shuffled, nothing dropped; an empty list when the split leaves the part out."""
+        start, stop = getattr(self.parts, part)
+        return self._loader(self._windows(part)) if stop > start else []
+
+    def _loader(self, windows: Windows | StoredWindows, seed: int | None = None) -> DataLoader[Batch]:
+        # The sampler names whole batches and the windows make them, so that there is nothing left to collate.
+        if isinstance(windows, StoredWindows):  # which a thread of its own reads
+            return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)))
+        return DataLoader(
+            windows,
+            batch_size=None,
+            sampler=EpochBatches(len(windows), self.batch_size, seed),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _windows(self, part: str) -> Windows | StoredWindows:
+        every = {"train": self.every, "calibration": 1}.get(part, self.eval_every)
+        spec, series = self.spec, self.series
+        if part == "train":
+            spec = dataclasses.replace(spec, horizon=self.train_horizon)
+        origins = part_origins(series.observed, spec, getattr(self.parts, part), every=every, name=part)
+        if len(origins) == 0:
+            raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")
+        if isinstance(series, StoredSeries):
+            seed = self.seed if part == "train" else None
+            series = copy.copy(series)
+            series.spec = spec
+            return StoredWindows(series, origins, batch_size=self.batch_size, max_memory=self._memory(), seed=seed)
+        return Windows(series, spec, origins)
+
+    @property
+    def regular(self) -> bool:
+        """Whether the panel's times must be evenly spaced."""
+        return True
+
+    def _check(self, panel: xr.Dataset, *, values: bool) -> None:
+        """Check the panel against the schema."""
+        check_panel(panel, values=values, regular=self.regular)
+
+    def _memory(self) -> float:
+        """Bytes that the tensors may take."""
+        return memory_limit(self.max_memory)
+
+    def _load(self) -> tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split]:
+        if self._loaded is None:
+            if isinstance(self._given, xr.Dataset):
+                panel, lazy = self._given, False
+            else:
+                channels = (*self.targets, *self.past_covariates, *self.future_covariates)
+                panel, lazy = open_within(self._given, channels, self.targets, self._memory())
+            self._check(panel, values=not lazy)
+            check_targets(panel, self.targets, values=not lazy)
+            split = split_panel(panel, self.split)
+            spec = self._make_spec(panel, split)
+            panel = spec.check(panel, values=not lazy, regular=self.regular)
+            series: Series | StoredSeries
+            if lazy:
+                series = StoredSeries(panel, spec, split.train)
+                for seen, name in zip(series.seen.T, spec.targets, strict=True):
+                    check_seen(name, panel["node"].values, seen.numpy())
+                series = series if self.memory_map is None else mapped(series, self.memory_map)
+            else:
+                series = Series.of(panel, spec)
+            self._loaded = panel, spec, series, split
+        return self._loaded
+
+    def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
+        if self.calendar and time_kind(panel) == "model":
+            raise RequestError(f"calendar {list(self.calendar)}: the panel has model time, which has no calendar")
+        if panel.sizes["time"] < self.window + self.train_horizon:
+            raise PanelError(
+                f"`time`: the panel has {panel.sizes['time']} steps, a window of {self.window} and a horizon of "
+                f"{self.train_horizon} need {self.window + self.train_horizon}; give more data or a shorter window"
+            )
+        return PanelSpec(
+            targets=self.targets,
+            nodes=tuple(panel["node"].values.tolist()),
+            step=step_number(panel),
+            time=time_kind(panel),
+            window=self.window,
+            horizon=self.horizon,
+            past_covariates=self.past_covariates,
+            future_covariates=self.future_covariates,
+            static_covariates=self.static_covariates,
+            calendar=default_keys(panel, split.train[1]) if self.calendar is None else tuple(self.calendar),
+            units={name: str(panel[name].attrs.get("units", "")) for name in self.targets},
+            boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
+            time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
+            lattice=lattice_shape(panel),
+        )

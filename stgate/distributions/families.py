@@ -1,0 +1,355 @@
+"""Distributions that torch lacks, or lacks the quantiles of. Quantiles and levels carry no gradients; densities do.
+
+Each can stand in a `stgate.distributions.Mixture`: it is made again from what `arg_constraints` and `fixed` name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.special
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import broadcast_all
+
+from stgate.metrics import crps_lognormal, crps_student_t
+from stgate.metrics.torch import crps_of, inside
+
+
+class StudentT(torch.distributions.StudentT):
+    """torch's, with its distribution function and its inverse (by scipy)."""
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this value."""
+        return _by_scipy(scipy.special.stdtr, self.df, (value - self.loc) / self.scale)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of a level, a scalar or of the batch shape."""
+        if value.dim() == 0 and float(value) == 0.5:
+            return self.loc
+        return self.loc + self.scale * _by_scipy(scipy.special.stdtrit, self.df, value)
+
+
+class ShiftedLogNormal(Distribution):
+    """Values that are log-normal once a shift is added.
+
+    Args:
+        loc: Mean of the logarithm of the shifted value.
+        scale: Its standard deviation.
+        shift: What is added, so that values lie above -shift.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+        "shift": constraints.real,
+    }
+    support = constraints.real
+
+    def __init__(self, loc: Tensor, scale: Tensor, shift: Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale, self.shift = broadcast_all(loc, scale, shift)
+        self._shifted = torch.distributions.LogNormal(self.loc, self.scale, validate_args=False)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the batch shape."""
+        made: Tensor = self._shifted.mean
+        return made - self.shift
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the batch shape."""
+        made: Tensor = self._shifted.variance
+        return made
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density."""
+        made: Tensor = self._shifted.log_prob(value + self.shift)  # type: ignore[no-untyped-call]
+        return made
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this value."""
+        shifted = (value + self.shift).clamp(min=torch.finfo(self.loc.dtype).tiny)
+        made: Tensor = self._shifted.cdf(shifted)  # type: ignore[no-untyped-call]
+        return made
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of a level, a scalar or of the batch shape."""
+        made: Tensor = self._shifted.icdf(value)  # type: ignore[no-untyped-call]
+        return made - self.shift
+
+    def rsample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draws."""
+        made: Tensor = self._shifted.rsample(torch.Size(sample_shape))
+        return made - self.shift
+
+
+class NegativeBinomial(Distribution):
+    """Counts of a mean, and of variance mean + shape mean².
+
+    Args:
+        mean: Above zero.
+        shape: Above zero; towards zero the counts are Poisson.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "mean": constraints.positive,
+        "shape": constraints.positive,
+    }
+    support = constraints.nonnegative_integer
+
+    def __init__(self, mean: Tensor, shape: Tensor, validate_args: bool | None = None) -> None:
+        self._mean, self.shape = broadcast_all(mean, shape)
+        super().__init__(self._mean.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the batch shape."""
+        return self._mean
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the batch shape."""
+        return self._mean + self.shape * self._mean.square()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of a count's probability; in double precision inside, where large terms cancel."""
+        k, mean, shape = (x.double() for x in broadcast_all(value, self._mean, self.shape))
+        r = 1 / shape
+        made = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
+        made = made - r * torch.log1p(mean * shape) + k * (torch.log(mean) - torch.log(mean + r))
+        return made.to(self._mean.dtype)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this many."""
+        r = 1 / self.shape.double()
+        made = _by_scipy(_counts_up_to, value, r, r / (r + self._mean.double()))
+        return made.to(self._mean.dtype)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The smallest count that reaches a level, a scalar or of the batch shape."""
+        high = (self.mean + 10 * self.stddev + 10).ceil()
+        while bool((short := self.cdf(high) < value).any()):
+            high = torch.where(short, 2 * high, high)
+        return least_count(self.cdf, value, torch.full_like(high, -1.0), high)
+
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draws: Poisson, of means drawn from a gamma distribution."""
+        with torch.no_grad():
+            r = 1 / self.shape
+            means = torch.distributions.Gamma(r, r / self._mean, validate_args=False).sample(torch.Size(sample_shape))
+            return torch.poisson(means)
+
+
+class ZeroInflatedNegativeBinomial(NegativeBinomial):
+    """Zero with a probability of its own, else a `NegativeBinomial`.
+
+    Args:
+        count_mean: Mean of the counts that are not zero by inflation.
+        shape: Theirs.
+        inflation: Probability of such a zero, in (0, 1).
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "count_mean": constraints.positive,
+        "shape": constraints.positive,
+        "inflation": constraints.unit_interval,
+    }
+
+    def __init__(self, count_mean: Tensor, shape: Tensor, inflation: Tensor, validate_args: bool | None = None) -> None:
+        self.count_mean, shape, self.inflation = broadcast_all(count_mean, shape, inflation)
+        super().__init__(self.count_mean, shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the batch shape."""
+        return (1 - self.inflation) * self.count_mean
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the batch shape."""
+        return (1 - self.inflation) * (super().variance + self.inflation * self.count_mean.square())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of a count's probability."""
+        counted = torch.log1p(-self.inflation) + super().log_prob(value)
+        return torch.where(value == 0, torch.logaddexp(self.inflation.log(), counted), counted)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this many."""
+        return torch.where(value < 0, 0.0, self.inflation + (1 - self.inflation) * super().cdf(value))
+
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draws."""
+        counts = super().sample(sample_shape)
+        with torch.no_grad():
+            return torch.where(torch.rand_like(counts) < self.inflation, 0.0, counts)
+
+
+class QuantileFunction(Distribution):
+    """Given by some of its quantiles: evenly spread between them, with exponential tails beyond.
+
+    Densities are continuous where a tail begins.
+
+    Args:
+        knots: (..., quantile), ascending.
+        unit: (...), the spread that the pinball loss is measured in.
+        levels: Of the knots, ascending.
+
+    References:
+        Park, Robinson, Aubet et al. (2022), Learning quantile functions without quantile crossing for
+        distribution-free time series forecasting. AISTATS (exponential tails).
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "knots": constraints.real_vector,
+        "unit": constraints.positive,
+    }
+    support = constraints.real
+
+    def __init__(self, knots: Tensor, unit: Tensor, levels: Sequence[float], validate_args: bool | None = None) -> None:
+        self.knots, self.levels = knots, tuple(levels)
+        self.unit = unit.expand(knots.shape[:-1])
+        self._at = torch.tensor(self.levels, dtype=knots.dtype, device=knots.device)
+        super().__init__(knots.shape[:-1], validate_args=False)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Options that are no tensors."""
+        return {"levels": self.levels}
+
+    @property
+    def _tails(self) -> tuple[Tensor, Tensor]:
+        """Mean lengths of the two tails: with them the density goes on evenly."""
+        gaps, rises = self.knots.diff(dim=-1), self._at.diff()
+        return self._at[0] * gaps[..., 0] / rises[0], (1 - self._at[-1]) * gaps[..., -1] / rises[-1]
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the batch shape."""
+        low, high = self._tails
+        inner = (self._at.diff() * (self.knots[..., 1:] + self.knots[..., :-1]) / 2).sum(-1)
+        outer = self._at[0] * (self.knots[..., 0] - low) + (1 - self._at[-1]) * (self.knots[..., -1] + high)
+        return inner + outer
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the batch shape."""
+        low, high = self._tails
+        knots = self.knots - self.mean.unsqueeze(-1)
+        left, right = knots[..., :-1], knots[..., 1:]
+        inner = (self._at.diff() * (left.square() + left * right + right.square()) / 3).sum(-1)
+        below = self._at[0] * ((knots[..., 0] - low).square() + low.square())
+        return inner + below + (1 - self._at[-1]) * ((knots[..., -1] + high).square() + high.square())
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the density."""
+        low, high = self._tails
+        segment = self._segment(value).clamp(1, len(self.levels) - 1)
+        gap = _pick(self.knots.diff(dim=-1), segment - 1)
+        inner = torch.log(self._at.diff()[segment - 1] / gap)
+        below = torch.log(self._at[0] / low) + (value - self.knots[..., 0]).clamp(max=0) / low
+        above = torch.log((1 - self._at[-1]) / high) - (value - self.knots[..., -1]).clamp(min=0) / high
+        made = torch.where(value < self.knots[..., 0], below, inner)
+        return torch.where(value > self.knots[..., -1], above, made)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of at most this value."""
+        low, high = self._tails
+        step = self._segment(value).clamp(1, len(self.levels) - 1)
+        left, right = _pick(self.knots, step - 1), _pick(self.knots, step)
+        inner = self._at[step - 1] + self._at.diff()[step - 1] * ((value - left) / (right - left)).clamp(0, 1)
+        below = self._at[0] * torch.exp((value - self.knots[..., 0]).clamp(max=0) / low)
+        above = 1 - (1 - self._at[-1]) * torch.exp(-(value - self.knots[..., -1]).clamp(min=0) / high)
+        made = torch.where(value < self.knots[..., 0], below, inner)
+        return torch.where(value > self.knots[..., -1], above, made)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of a level, a scalar or of the batch shape."""
+        low, high = self._tails
+        level = value.to(self.knots).expand(self.batch_shape).contiguous()
+        step = torch.searchsorted(self._at, level).clamp(1, len(self.levels) - 1)
+        left, right = _pick(self.knots, step - 1), _pick(self.knots, step)
+        made = left + (right - left) * (level - self._at[step - 1]) / self._at.diff()[step - 1]
+        below = self.knots[..., 0] + low * torch.log((level / self._at[0]).clamp(max=1))
+        above = self.knots[..., -1] - high * torch.log(((1 - level) / (1 - self._at[-1])).clamp(max=1))
+        made = torch.where(level < self._at[0], below, made)
+        return torch.where(level > self._at[-1], above, made)
+
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draws."""
+        with torch.no_grad():
+            shape = (*sample_shape, *self.batch_shape)
+            levels = torch.rand(shape, dtype=self.knots.dtype, device=self.knots.device)
+            knots = self.knots.expand(*shape, len(self.levels))
+            return QuantileFunction(knots, self.unit, self.levels).icdf(levels)
+
+    def pinball(self, value: Tensor) -> Tensor:
+        """Twice the mean pinball loss of the knots, in units of `unit`: near the CRPS where there are many."""
+        miss = (value.unsqueeze(-1) - self.knots) / self.unit.unsqueeze(-1)
+        return 2 * torch.maximum(self._at * miss, (self._at - 1) * miss).mean(-1)
+
+    def _segment(self, value: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)  # type: ignore[no-untyped-call]
+        knots = self.knots.expand(*shape, len(self.levels)).contiguous()
+        return torch.searchsorted(knots, value.expand(shape).unsqueeze(-1).contiguous()).squeeze(-1)
+
+
+def _pick(values: Tensor, index: Tensor) -> Tensor:
+    """Along the last axis one value each, (...)."""
+    return values.expand(*index.shape, values.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The smallest whole number at which a distribution function reaches a level, by bisection.
+
+    Args:
+        cdf: The distribution function.
+        level: A scalar, or of the shape of the bounds.
+        low: Below it everywhere.
+        high: It, or above it.
+    """
+    while bool((high - low > 1).any()):
+        middle = torch.floor((low + high) / 2)
+        reached = cdf(middle) >= level
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    return high
+
+
+def count_inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
+    """Whether counts lie within the central interval of a level: by the levels of the count and of the one below."""
+    return (forecast.cdf(observation) >= (1 - level) / 2) & (forecast.cdf(observation - 1) < (1 + level) / 2)
+
+
+inside.register(NegativeBinomial, count_inside)
+
+
+@crps_of.register
+def _(forecast: StudentT, observation: Tensor) -> Tensor:
+    return _by_scipy(crps_student_t, observation, forecast.df, forecast.loc, forecast.scale)
+
+
+@crps_of.register
+def _(forecast: torch.distributions.LogNormal, observation: Tensor) -> Tensor:
+    return _by_scipy(crps_lognormal, observation, forecast.loc, forecast.scale)
+
+
+@crps_of.register
+def _(forecast: ShiftedLogNormal, observation: Tensor) -> Tensor:
+    return _by_scipy(crps_lognormal, observation + forecast.shift, forecast.loc, forecast.scale)
+
+
+def _counts_up_to(value: np.ndarray, r: np.ndarray, success: np.ndarray) -> np.ndarray:
+    """P(X ≤ value) of X ~ NB(r, success): a regularised incomplete beta function."""
+    made = scipy.special.betainc(r, np.maximum(np.floor(value), 0) + 1, success)
+    return np.where(value < 0, 0.0, made)
+
+
+def _by_scipy(function: Callable[..., Any], *given: Tensor) -> Tensor:
+    """A function of arrays, on the tensors' device and in their precision."""
+    made = function(*(x.detach().cpu().double().numpy() for x in given))
+    return torch.as_tensor(np.asarray(made)).to(given[0])

@@ -1,0 +1,194 @@
+"""What several members predict together: the equal-weight mixture of their distributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal
+from torch.distributions.constraints import Constraint
+
+from stgate.distributions.families import count_inside, least_count
+from stgate.metrics.torch import crps_of, inside
+
+CHUNK = 2**14
+"""Mixtures whose quantile is sought at once: with some tens of members they stay in the processor's cache."""
+TOLERANCE = 1e-6
+"""Of the distribution function at a quantile; rounding in float32 is a tenth of it."""
+
+
+class Mixture(Distribution):
+    """An equal-weight mixture over the first axis of its components.
+
+    Its quantiles are exact: the mean of the members' quantiles is another distribution, with much too narrow intervals
+    where members disagree.
+
+    Args:
+        components: Distributions of batch shape (member, ...) with a distribution function and quantiles.
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, components: Distribution) -> None:
+        self.components = components
+        super().__init__(components.batch_shape[1:], validate_args=False)
+
+    @property
+    def members(self) -> int:
+        """How many there are."""
+        return self.components.batch_shape[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the members' means."""
+        return self.components.mean.mean(0)
+
+    @property
+    def aleatoric_variance(self) -> Tensor:
+        """The mean of the members' variances: what more data would not take away."""
+        return self.components.variance.mean(0)
+
+    @property
+    def epistemic_variance(self) -> Tensor:
+        """The variance of the members' means: what they disagree about."""
+        return self.components.mean.var(0, unbiased=False)
+
+    @property
+    def variance(self) -> Tensor:
+        """Both parts together."""
+        return self.aleatoric_variance + self.epistemic_variance
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The mean of the members' distribution functions."""
+        return self.components.cdf(value.expand(self.batch_shape)).mean(0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The logarithm of the mean of the members' densities."""
+        each = self.components.log_prob(value.expand(self.batch_shape))
+        return torch.logsumexp(each, 0) - math.log(self.members)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws, each from a member chosen at random."""
+        with torch.no_grad():
+            drawn = self.components.sample(torch.Size(sample_shape))  # (*sample, member, ...)
+            axis = len(sample_shape)
+            shape = (*sample_shape, 1, *self.batch_shape)
+            chosen = torch.randint(self.members, shape, device=drawn.device)
+            return drawn.gather(axis, chosen).squeeze(axis)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile of a level, by Chandrupatla's method within the bracket that the members' own quantiles give.
+
+        Args:
+            value: The level in (0, 1), a scalar or of the batch shape.
+
+        Returns:
+            Of the batch shape; the distribution function there is the level to 1e-5. Of counts, the smallest one that
+            reaches the level.
+
+        References:
+            Chandrupatla (1997), A new hybrid quadratic/bisection algorithm. doi:10.1016/S0965-9978(96)00051-8
+        """
+        batch = self.components.batch_shape
+        flat = _made_of(
+            self.components,
+            lambda p: p.expand(*batch, *p.shape[len(batch) :]).reshape(batch[0], -1, *p.shape[len(batch) :]),
+        )
+        level = value.expand(self.batch_shape).flatten() if value.dim() else value
+        if _counts(self.components):
+            own = flat.icdf(level.to(flat.mean).expand(flat.batch_shape) if value.dim() else level.to(flat.mean))
+            return least_count(Mixture(flat).cdf, level, own.amin(0) - 1, own.amax(0)).view(self.batch_shape)
+        chunks = (slice(i, i + CHUNK) for i in range(0, flat.batch_shape[1], CHUNK))
+        parts = [_solve(_part(flat, chunk), level[chunk] if value.dim() else level) for chunk in chunks]
+        return torch.cat(parts).view(self.batch_shape)
+
+
+def _solve(components: Distribution, level: Tensor) -> Tensor:
+    """The quantile of each mixture of (member, mixture), of a level or of levels of their own."""
+    level = level.to(components.mean)
+    own = components.icdf(level.expand(components.batch_shape) if level.dim() else level)
+    low, high = own.amin(0), own.amax(0)
+    found = 0.5 * (low + high)
+    sought = torch.arange(len(found), device=found.device)
+    # The first guess is the quantile of a normal of the same mean and variance.
+    mean = components.mean.mean(0)
+    spread = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
+    guess = (mean + torch.special.ndtri(level) * spread - low) / (high - low)
+    t = torch.nan_to_num(guess, nan=0.5).clamp(0.02, 0.98)
+    x1, x2 = low, high
+    f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
+    x3, f3 = x1, f1
+    for _ in range(60):
+        x = x1 + t * (x2 - x1)
+        f = components.cdf(x).mean(0) - level
+        found[sought] = x
+        same = (f < 0) == (f1 < 0)
+        x3, f3 = torch.where(same, x1, x2), torch.where(same, f1, f2)
+        x2, f2 = torch.where(same, x2, x1), torch.where(same, f2, f1)
+        x1, f1 = x, f
+        unsolved = f.abs() > TOLERANCE  # NaN counts as solved: there is nothing to find
+        if not bool(unsolved.any()):
+            break
+        if int(unsolved.sum()) < 0.7 * len(sought):
+            sought, components = sought[unsolved], _part(components, unsolved)
+            x1, x2, x3, f1, f2, f3 = (v[unsolved] for v in (x1, x2, x3, f1, f2, f3))
+            level = level[unsolved] if level.dim() else level
+        t = _next_step(x1, x2, x3, f1, f2, f3)
+    return found
+
+
+def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
+    """Where between x1 and x2 to look next: inverse quadratic interpolation where it is safe, else the middle."""
+    xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
+    safe = (phi.square() < xi) & ((1 - phi).square() < 1 - xi)
+    quadratic = f1 / (f1 - f2) * f3 / (f3 - f2) + (x3 - x1) / (x2 - x1) * f1 / (f1 - f3) * f2 / (f2 - f3)
+    return torch.where(safe & torch.isfinite(quadratic), quadratic, 0.5).clamp(1e-4, 1 - 1e-4)
+
+
+@inside.register
+def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
+    """By the level of the observation: no quantile has to be sought."""
+    if _counts(forecast.components):
+        return count_inside(forecast, observation, level)
+    return (forecast.cdf(observation) - 0.5).abs() <= level / 2
+
+
+@crps_of.register
+def _(forecast: Mixture, observation: Tensor) -> Tensor:
+    """In closed form for normals, see `stgate.metrics.crps_normal_mixture`; else from quantiles."""
+    components = forecast.components
+    if not isinstance(components, Normal):
+        distribution: Callable[[Distribution, Tensor], Tensor] = crps_of.dispatch(Distribution)
+        return distribution(forecast, observation)
+    loc, scale = components.loc, components.scale
+    between = 2 / math.sqrt(math.pi) * scale.sum(0)  # of each member and itself
+    for member in range(forecast.members - 1):  # a row of pairs at a time: all at once would take members² the room
+        later = slice(member + 1, None)
+        pairs = _expected_absolute(loc[later] - loc[member], torch.hypot(scale[later], scale[member]))
+        between = between + 2 * pairs.sum(0)
+    return _expected_absolute(observation - loc, scale).mean(0) - 0.5 * between / forecast.members**2
+
+
+def _expected_absolute(loc: Tensor, scale: Tensor) -> Tensor:
+    """E|X| of X ~ N(loc, scale²)."""
+    z = loc / scale
+    return loc * torch.erf(z * math.sqrt(0.5)) + scale * math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
+
+
+def _part(flat: Distribution, part: slice | Tensor) -> Distribution:
+    return _made_of(flat, lambda p: p[:, part])
+
+
+def _made_of(components: Distribution, change: Callable[[Tensor], Tensor]) -> Distribution:
+    """The same family with its parameters changed."""
+    parameters: dict[str, Any] = {name: change(getattr(components, name)) for name in components.arg_constraints}
+    return type(components)(**parameters, **getattr(components, "fixed", {}), validate_args=False)
+
+
+def _counts(components: Distribution) -> bool:
+    support = components.support
+    return bool(support is not None and support.is_discrete)

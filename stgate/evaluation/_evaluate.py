@@ -1,0 +1,222 @@
+"""Evaluate: from a forecast with its truth to a table of scores. numpy and xarray only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stgate import metrics
+from stgate.errors import ForecastError, RequestError, did_you_mean
+from stgate.evaluation.truth import with_truth
+from stgate.schema.forecast import as_forecast, check_forecast, interval, levels_of, median, targets_of
+
+GROUPS = ("lead_time", "node", "init_time", "member", "observed")
+"""What a table can be split by, beside node coordinates; `observed`: was the node observed at the origin."""
+
+
+def evaluate(
+    forecast: xr.Dataset,
+    *,
+    by: str | Sequence[str] = (),
+    target: str | None = None,
+    truth: xr.DataArray | None = None,
+    levels: Sequence[float] | None = None,
+    bootstrap: int = 0,
+    block: int | None = None,
+) -> xr.Dataset:
+    """Score a forecast against the truth that it carries, or one that is given.
+
+    Args:
+        forecast: From `backtest` or `reconstruct`, or any dataset of the forecast schema with `<target>_truth`.
+        by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
+            origin), or clusters of nodes by the name of a node coordinate. None of them: one value over all.
+        target: The variable to score; may be left out when there is one.
+        truth: Over `time` and `node`, in the place of the forecast's own: what has come since it was made, or what was
+            hidden before the fit (`panel["pm25_hidden"]` of a panel that `stgate mask` made).
+        levels: Interval levels to score; all that the forecast holds when None.
+        bootstrap: How many resamples of the origins, in blocks, bound each score; none when 0.
+        block: Origins in a block; None for as many as have overlapping leads, at least the cube root of their number.
+
+    Returns:
+        Over `by`: `count` of scored cases; `no_forecast`, the share of truths for which there is none, where any lacks;
+        `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
+        `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
+        prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
+        bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
+        With `bootstrap` also `mae_low`, `mae_high` and so on, a 95 % interval of each mean.
+        The attribute `in_training` is the share of forecast cases no later than the end of training, where that is
+        known and not 0: errors to come are larger than theirs.
+        Cases whose truth or forecast is missing drop out; a cell without any is NaN.
+
+    Raises:
+        ForecastError: No truth, or nothing observed.
+        RequestError: An unknown target, group or level.
+    """
+    forecast = as_forecast(forecast)
+    check_forecast(forecast)
+    name = _target(forecast, target)
+    if truth is not None:
+        forecast = with_truth(forecast, name, truth)
+    _check_scorable(forecast, name)
+    groups = [by] if isinstance(by, str) else list(by)
+    clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
+    if bootstrap < 0 or bootstrap == 1:
+        raise RequestError(f"bootstrap {bootstrap}: at least 2 resamples, or 0 for none")
+    for group in groups:
+        known = [*GROUPS, *clusters]
+        if group not in known or (group == "member" and "member" not in forecast.dims):
+            raise RequestError(f"by {group!r}: {did_you_mean(group, known)}")
+        if group == "observed" and "steps_since_observed" not in forecast.coords:
+            raise ForecastError("`steps_since_observed`: missing; only a forecast that carries it can be split by it")
+    truth = forecast[f"{name}_truth"]
+    middle = median(forecast, name)
+    # A case counts when both ends are there: every score of a table is over the same cases.
+    made = middle.notnull() & forecast[f"{name}_mean"].notnull()
+    scored = truth.notnull() & made
+    lost = truth.notnull() & ~made & _asked_for(forecast)
+    if not bool(scored.any()):
+        raise ForecastError(f"`{name}_truth`: no case has both a forecast and a truth; nothing to score")
+    truth = truth.where(scored)
+    cases = {
+        "mae": metrics.absolute_error(truth, middle),
+        "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
+        "crps": metrics.crps_quantiles(truth, forecast[name]),
+    }
+    for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else sorted(levels):
+        lower, upper = interval(forecast, name, level)
+        label = f"{100 * level:g}"
+        cases[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
+        cases[f"width_{label}"] = metrics.interval_width(truth, lower, upper)
+        cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
+    resample = (bootstrap, _block(forecast, block)) if bootstrap else None
+    if resample and "init_time" in groups:
+        raise RequestError("bootstrap: draws origins, so it cannot keep init_time apart; leave one of the two out")
+    if bool(lost.any()):
+        cases = {"no_forecast": lost.astype("float64").where(lost | scored), **cases}
+    scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)
+    for key in ("rmse", "rmse_low", "rmse_high"):
+        if key in scores:
+            scores[key] = np.sqrt(scores[key])
+    chaotic = forecast["lead_time"].dtype.kind == "f" and f"{name}_sigma" in forecast.coords
+    if chaotic and not {"lead_time", "node", "observed"} & set(groups):
+        _add_valid_prediction_time(scores, forecast, name, groups)
+    scores.attrs = {
+        k: forecast.attrs[k] for k in ("model", "title", "calibration", "valid_from", "valid_to") if k in forecast.attrs
+    }
+    scores.attrs["target"] = name
+    scores.attrs["crps"] = f"from {forecast.sizes['quantile']} quantiles"
+    if "trained_until" in forecast.attrs:
+        ahead = forecast["valid_time"] > forecast["init_time"]  # what is reconstructed may have been hidden there
+        seen = ahead & (forecast["valid_time"] <= _as_time(forecast.attrs["trained_until"], forecast))
+        if share := float(seen.where(scored).mean()):
+            scores.attrs |= {"trained_until": forecast.attrs["trained_until"], "in_training": share}
+    return scores
+
+
+def _target(forecast: xr.Dataset, target: str | None) -> str:
+    have = targets_of(forecast)
+    if target is None and len(have) > 1:
+        raise RequestError(f"target: the forecast has several, name one of {', '.join(have)}")
+    name = have[0] if target is None else target
+    if name not in have:
+        raise RequestError(f"target {name!r}: {did_you_mean(name, have)}")
+    return name
+
+
+def _check_scorable(forecast: xr.Dataset, name: str) -> None:
+    if f"{name}_truth" not in forecast:
+        raise ForecastError(
+            f"`{name}_truth`: the forecast carries no truth; backtest, or name a panel that has it (truth=, --truth)"
+        )
+    if f"{name}_mean" not in forecast:
+        raise ForecastError(f"`{name}_mean`: missing; a forecast carries the mean beside its quantiles")
+
+
+def _grouped(
+    cases: xr.Dataset,
+    scored: xr.DataArray,
+    forecast: xr.Dataset,
+    groups: Sequence[str],
+    resample: tuple[int, int] | None,
+) -> xr.Dataset:
+    """Means of the cases over all dims but the groups, bounded by so many resamples of blocks of so many origins."""
+    split = next((g for g in groups if g == "observed" or g not in GROUPS), None)
+    if split is not None:
+        rest = [g for g in groups if g != split]
+        parts = _parts(forecast, split)
+        tables: list[xr.Dataset] = [
+            _grouped(cases.where(inside), scored & inside, forecast, rest, resample) for inside in parts.values()
+        ]
+        return xr.concat(tables, pd.Index(list(parts), name=split))
+    dims = [d for d in scored.dims if d not in groups]
+    table = xr.Dataset({"count": scored.sum(dims)})
+    for key, values in cases.items():
+        table[str(key)] = metrics.average(values, groups)
+        if resample:
+            samples, block = resample
+            low, high = metrics.bootstrap(values, by=list(groups), block=block, samples=samples)
+            table[f"{key}_low"], table[f"{key}_high"] = low, high
+    return table.drop_vars([c for c in table.coords if c not in groups])
+
+
+def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
+    """What is split, by its labels: which cases are in each part."""
+    if split == "observed":
+        at_origin = forecast["steps_since_observed"] == 0
+        return {"at origin": at_origin, "before origin": ~at_origin}
+    cluster = forecast[split].drop_vars([name for name in forecast[split].coords if name != "node"])
+    return {label: cluster == label for label in np.unique(cluster.values)}
+
+
+def _asked_for(forecast: xr.Dataset) -> xr.DataArray:
+    """Which valid times lie within the span of a backtest; others are missing on purpose."""
+    valid = forecast["valid_time"]
+    inside = valid.notnull()
+    for key, beyond in (("valid_from", valid.__ge__), ("valid_to", valid.__le__)):
+        if key in forecast.attrs:
+            inside = inside & beyond(_as_time(forecast.attrs[key], forecast))
+    return inside
+
+
+def _as_time(text: str, forecast: xr.Dataset) -> np.ndarray:
+    """What an attribute says, as a valid time."""
+    return np.array(text).astype(forecast["valid_time"].dtype)
+
+
+def _block(forecast: xr.Dataset, block: int | None) -> int:
+    """Origins in a block of the bootstrap."""
+    count = forecast.sizes["init_time"]
+    if count < 4:
+        raise ForecastError(f"bootstrap: {count} origins are too few to draw from; backtest over a longer span")
+    if block is not None:
+        if not 1 <= block <= count:
+            raise RequestError(f"block {block}: between 1 and the {count} origins")
+        return block
+    apart = np.median(np.diff(forecast["init_time"].values))
+    overlap: int = math.ceil(float(forecast["lead_time"].values.max() / apart))
+    length: int = min(max(overlap, round(count ** (1 / 3))), count // 2)
+    return length
+
+
+def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: str, groups: Sequence[str]) -> None:
+    times, censored = metrics.valid_prediction_time(
+        forecast[f"{name}_truth"], forecast[f"{name}_mean"], forecast[f"{name}_sigma"]
+    )
+    scores["vpt"] = metrics.average(times, groups).drop_vars("quantile", errors="ignore")
+    scores["vpt"].attrs = {
+        "long_name": "valid prediction time, NRMSE of the mean below 0.5",
+        "units": forecast["lead_time"].units,
+    }
+    if "lyapunov_exponent" in forecast.attrs:
+        scores["vpt_lyapunov"] = scores["vpt"] * forecast.attrs["lyapunov_exponent"]
+    limit = forecast.attrs.get("valid_ground_truth_time")
+    if limit is not None and bool((scores["vpt"] > limit).any()):
+        scores["vpt"].attrs["comment"] = (
+            f"longer than the {limit:g} for which the simulated truth is that of its equation and not of its step"
+        )
+    share = metrics.average(censored.astype("float64").where(times.notnull()), groups)
+    scores["vpt_censored"] = share

@@ -1,0 +1,143 @@
+"""Data-set cards: what a public set is, where it comes from, how it is read and split; and fetching its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stgate.errors import FetchError, RequestError, StoreError, did_you_mean
+from stgate.io.store import cards_folder
+
+Card = Mapping[str, Any]
+REQUIRED = ("name", "title", "source", "licence", "citation", "reader", "split")
+OPTIONAL = ("files", "by_hand", "graph", "published", "notes")
+STANDING = ("read", "recalled", "computed")
+"""Where a published figure stands: read in its source, recalled from memory, or computed from the data by us."""
+
+
+@cache
+def cards() -> dict[str, Card]:
+    """All cards by name, as the package ships them.
+
+    Raises:
+        StoreError: A card is broken, or the cards are missing from the installation.
+
+    >>> "beijing_air" in cards()
+    True
+    """
+    found = {}
+    for path in sorted(cards_folder().glob("*/card.yaml")):
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        check_card(card, path)
+        found[card["name"]] = card
+    return found
+
+
+def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML holds)
+    """Refuse a card that lacks something, or says something that no card does.
+
+    Raises:
+        StoreError: Naming the file and the entry.
+    """
+    if not isinstance(card, dict):
+        raise StoreError(f"{path}: not a card")
+    for key in REQUIRED:
+        if not card.get(key):
+            raise StoreError(f"{path}: `{key}` is missing")
+    for key in card:
+        if key not in (*REQUIRED, *OPTIONAL):
+            raise StoreError(f"{path}: `{key}` is no entry of a card; {did_you_mean(key, (*REQUIRED, *OPTIONAL))}")
+    if card["name"] != path.parent.name:
+        raise StoreError(f"{path}: `name` is {card['name']!r}, its folder {path.parent.name!r}")
+    for file in card.get("files", ()):
+        if set(file) != {"name", "url", "sha256"} or Path(file["name"]).name != file["name"]:
+            raise StoreError(f"{path}: `files`: each has a plain name, a url and a sha256 (null where none is known)")
+    for figure in card.get("published", ()):
+        if set(figure) != {"figure", "standing"} or str(figure["standing"]).split()[0] not in STANDING:
+            raise StoreError(f"{path}: `published`: each has a figure and its standing, {', '.join(STANDING)}")
+
+
+def find_card(name: str) -> Card:
+    """A card by name.
+
+    Raises:
+        RequestError: There is none of this name.
+    """
+    if name not in cards():
+        raise RequestError(f"data set {name!r}: {did_you_mean(name, cards())}")
+    return cards()[name]
+
+
+def fetch(
+    name: str,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    progress: Callable[[str], Callable[[int, int], None]] | None = None,
+) -> list[Path]:
+    """The files of a data set, downloaded once, checked, and kept in a cache.
+
+    Args:
+        name: Of the card.
+        folder: Where to keep them; `$STGATE_CACHE`, or the user's cache folder, when None.
+        progress: Called with a file's name; returns what is called with (bytes done, bytes in all).
+
+    Returns:
+        Their paths.
+
+    Raises:
+        RequestError: No such data set, or one that has to be got by hand or is simulated: it says how.
+        FetchError: The network or the server fails, or a checksum does not agree.
+        StoreError: The folder cannot be written.
+    """
+    import pooch
+    import requests
+
+    card = find_card(name)
+    if not card.get("files"):
+        raise RequestError(f"{name}: nothing to download; {card.get('by_hand') or 'make it with ' + card['reader']}")
+    place = Path(folder or os.environ.get("STGATE_CACHE") or pooch.os_cache("stgate")) / name
+    pooch.get_logger().setLevel("WARNING")
+    paths = []
+    for file in card["files"]:
+        bar = _Bar(progress(file["name"])) if progress else False
+        download = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+        known = f"sha256:{file['sha256']}" if file["sha256"] else None
+        try:
+            path = pooch.retrieve(file["url"], known, fname=file["name"], path=place, downloader=download)
+        except requests.exceptions.HTTPError as error:
+            code = error.response.status_code if error.response is not None else "an error"
+            raise FetchError(f"{file['url']}: the server answers {code}; see {card['source']}") from error
+        except requests.exceptions.RequestException as error:
+            raise FetchError(f"{file['url']}: cannot be reached; are you offline?") from error
+        except ValueError as error:  # pooch's word for a checksum that does not agree
+            raise FetchError(
+                f"{file['name']}: its checksum is not the card's, so it is another file or broke on the way; try again"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{place}: {error.strerror or error}; give another folder") from error
+        paths.append(Path(path))
+    return paths
+
+
+class _Bar:
+    """What pooch calls a progress bar, as a function of bytes done and bytes in all."""
+
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self.report, self.total, self.done = report, 0, 0
+
+    def update(self, count: int) -> None:
+        """So many more."""
+        self.done += count
+        self.report(self.done, max(self.total, self.done))
+
+    def reset(self) -> None:
+        """Pooch sets it back to say that all is done."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,207 @@
+"""From pandas frames to panels, and values that mark what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stgate.errors import PanelError, did_you_mean
+from stgate.schema.panel import at, check_panel, check_time, some, time_kind
+
+Marks = Sequence[float] | Mapping[str, Sequence[float]]
+"""Values that mark what is missing, in all variables or by variable."""
+
+
+def to_panel(
+    frame: pd.DataFrame,
+    *,
+    name: str | None = None,
+    time: str | None = None,
+    node: str | None = None,
+    freq: str | None = None,
+    coords: pd.DataFrame | None = None,
+    units: Mapping[str, str] | None = None,
+    regular: bool = True,
+) -> xr.Dataset:
+    """A panel from a pandas frame, wide or long.
+
+    Args:
+        frame: Wide: the index is time, each column a node (then give `name`). Long: a column of times, a column of
+            nodes (give `node`), every other column a variable.
+        name: The variable's name, for a wide frame.
+        time: The column of times; None takes the index.
+        node: The column of node labels, for a long frame.
+        freq: Put the rows on this regular grid (`"h"`, `"D"`); absent rows become missing values.
+        coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`; others may be text).
+        units: Units by variable name.
+        regular: Refuse uneven times; a field without context takes them.
+
+    Returns:
+        A checked panel of float32 variables over (time, node).
+
+    Raises:
+        PanelError: Text in a number column, a repeated (time, node) row, an uneven time axis without `freq`.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise PanelError(f"a table is a pandas.DataFrame, got {type(frame).__name__}; a Series has .to_frame()")
+    for column in (time, node):
+        if column is not None and column not in frame.columns:
+            raise PanelError(f"no column {column!r}; {did_you_mean(str(column), map(str, frame.columns))}")
+    if time is not None:
+        frame = frame.set_index(time)
+    frame = frame.rename_axis(index="time")
+    for key in [name] if node is None else [c for c in frame.columns if c != node]:
+        if "/" in str(key):
+            raise PanelError(f"{key!r}: a variable's name has no slash in it, files could not hold it; rename it")
+    if node is None:
+        if name is None:
+            raise PanelError("a wide frame needs name=…, the variable's name; a long one node=…, the column of nodes")
+        twice = frame.columns.duplicated()
+        if twice.any():
+            raise PanelError(f"`node`: column {frame.columns[twice][0]!r} stands twice; drop or rename one")
+        variables = {name: _numbers(frame.rename_axis(columns="node").sort_index(kind="stable"))}
+    else:
+        if frame[node].isna().any():
+            when = frame.index[int(np.argmax(frame[node].isna()))]
+            raise PanelError(
+                f"column {node!r}: no node at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
+            )
+        if frame.shape[1] < 2:
+            raise PanelError(f"the frame has no variable beside times and {node!r}")
+        keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
+        twice = keyed.index.duplicated()
+        if twice.any():
+            when, where = keyed.index[int(np.argmax(twice))]
+            raise PanelError(f"time {at(when)} stands twice at node {some([where])}; keep one row of the two")
+        variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
+    panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
+    first = next(iter(variables.values()))
+    index = first.index
+    if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
+    panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
+    if freq is not None:
+        panel = on_grid(panel.sortby("time"), freq)
+    if coords is not None:
+        panel = add_coords(panel, coords)
+    for key, unit in (units or {}).items():
+        if key not in panel:
+            raise PanelError(
+                f"units: the panel has no variable {key!r}; {did_you_mean(key, map(str, panel.data_vars))}"
+            )
+        panel[key].attrs["units"] = unit
+    for variable in panel.data_vars.values():
+        variable.attrs.setdefault("long_name", str(variable.name))
+    panel.attrs["Conventions"] = "CF-1.11"
+    check_panel(panel, regular=regular)
+    return panel
+
+
+def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
+    """The panel on a regular grid from its first time on; a time off the grid is refused, not moved."""
+    check_time(panel, regular=False)
+    if time_kind(panel) == "model":
+        raise PanelError(f"freq {freq!r}: the panel has model time, which has no frequency")
+    times = panel.indexes["time"]
+    try:
+        grid = pd.date_range(times[0], times[-1], freq=freq)
+    except ValueError as error:
+        raise PanelError(f"freq {freq!r}: not a frequency that pandas knows, such as 'h', 'D' or '15min'") from error
+    off = ~times.isin(grid)
+    if off.any():
+        row = int(np.argmax(off))
+        raise PanelError(f"`time`: {at(times[row])} at row {row} is not on the grid of {freq!r}; choose a finer freq")
+    return panel.reindex(time=grid)
+
+
+def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
+    """The panel with node coordinates from a table indexed by node label.
+
+    Raises:
+        PanelError: The table lacks a node of the panel.
+    """
+    labels = panel["node"].values.tolist()
+    if any(isinstance(label, str) for label in labels) and coords.index.dtype.kind in "iu":
+        coords = coords.set_axis(coords.index.astype(str))  # station numbers are text in a wide table's header
+    twice = coords.index.duplicated()
+    if twice.any():
+        raise PanelError(f"`node`: {some(coords.index[twice][:1])} stands twice in the coordinates; keep one row")
+    lacking = [label for label in labels if label not in coords.index]
+    if lacking:
+        column = coords.index.name or "the index"
+        raise PanelError(
+            f"`node`: the coordinates lack {some(lacking)}; their labels are read from {column!r}, which starts with "
+            f"{some(coords.index[:2])}: add the rows, or put the column of labels first"
+        )
+    coords = coords.rename(columns=lambda name: PLACES.get(str(name).lower(), name)).loc[labels]
+    for axis in [axis for axis in dict.fromkeys(PLACES.values()) if axis in coords.columns]:
+        _check_axis(str(axis), coords[axis])
+    degrees = {"lat": "degrees_north", "lon": "degrees_east"}
+    made: dict[str, Any] = {}
+    for name in coords.columns:
+        told = coords[name]
+        numeric = pd.api.types.is_numeric_dtype(told)
+        values = told.to_numpy("float64") if numeric else told.fillna("").astype(str).to_numpy("str")
+        made[str(name)] = ("node", values, {"units": degrees[str(name)]} if name in degrees else {})
+    return panel.assign_coords(made)
+
+
+PLACES = {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon", "lng": "lon", "x": "x", "y": "y"}
+"""How columns of coordinates are headed, in small letters, and what they become."""
+LIMITS = {"lat": 90.0, "lon": 360.0}
+
+
+def _check_axis(axis: str, values: pd.Series) -> None:
+    numbers = pd.to_numeric(values, errors="coerce")
+    bad = numbers.isna() | (numbers.abs() > LIMITS.get(axis, np.inf))
+    if bad.any():
+        label, value = values.index[int(np.argmax(bad))], values[bad].tolist()[0]
+        what = "degrees, as in 51.93" if axis in LIMITS else "a number"
+        raise PanelError(f"`{axis}`: {value!r} at node {some([label])} in the coordinates; write {what}")
+
+
+def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:
+    """The panel with NaN where a variable holds a value that marks what is missing, such as -999.
+
+    Args:
+        panel: It is not changed.
+        marks: For all variables, or by variable.
+
+    Raises:
+        PanelError: A variable that the panel has not.
+
+    >>> panel = xr.Dataset({"y": (("time", "node"), [[1.0], [-999.0]])}, {"time": [0.0, 1.0], "node": ["a"]})
+    >>> mark_missing(panel, [-999])["y"].values.ravel().tolist()
+    [1.0, nan]
+    """
+    dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
+    by_name = marks if isinstance(marks, Mapping) else dict.fromkeys(dynamic, marks)
+    for name, values in by_name.items():
+        if name not in panel.data_vars:
+            raise PanelError(f"missing: the panel has no variable {name!r}; {did_you_mean(name, dynamic)}")
+        if len(values):
+            stored = np.asarray(values, panel[name].dtype)  # -99.9 in float32 is not -99.9 in float64
+            panel = panel.assign({name: panel[name].where(~panel[name].isin(stored))})
+    return panel
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as floats, or a PanelError that names the first text in it."""
+    for column in table.columns:
+        series = table[column]
+        if pd.api.types.is_numeric_dtype(series):
+            continue
+        numbers = pd.to_numeric(series, errors="coerce")
+        text = numbers.isna() & series.notna()
+        if text.any():
+            row = int(np.argmax(text.to_numpy()))
+            raise PanelError(
+                f"column {column!r}: text ({series.iloc[row]!r}) at {at(table.index[row])} where numbers were "
+                "expected; leave the column out or mark the value as missing"
+            )
+        table = table.assign(**{str(column): numbers}) if isinstance(column, str) else table.astype({column: "float64"})
+    return table.astype("float64")

@@ -1,0 +1,135 @@
+"""Lattices to panels and back: (time, lat, lon) or (time, y, x) to (time, node)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from stgate.errors import PanelError
+from stgate.schema.panel import check_panel, number_label, some
+
+AXES = (("lat", "lon"), ("latitude", "longitude"), ("y", "x"))
+"""The pairs of dimensions that make a lattice, rows first, and what they become on the nodes."""
+UNITS = {"lat": "degrees_north", "lon": "degrees_east"}
+
+
+def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset:
+    """A panel of a lattice's cells, row by row.
+
+    Args:
+        dataset: Variables over (member, time, lat, lon), in any order, or with `latitude`, `longitude` or `y`, `x`;
+            variables over the lattice alone become node variables.
+        keep_empty: Keep cells in which nothing is ever observed, such as land in sea temperatures.
+
+    Returns:
+        A checked panel: nodes named `row-value,column-value`, with the coordinates `lat`, `lon` (or `x`, `y`) and
+        `row`, `column`. `to_lattice` reverses it.
+
+    Raises:
+        PanelError: No lattice, a variable over another dimension, or not a panel then.
+
+    >>> field = xr.Dataset({"t": (("time", "lat", "lon"), np.ones((3, 2, 2)))})
+    >>> panel = from_lattice(field.assign_coords(time=[0.0, 1.0, 2.0], lat=[10.0, 20.0], lon=[0.0, 5.0]))
+    >>> panel["node"].values.tolist()
+    ['10,0', '10,5', '20,0', '20,5']
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise PanelError(f"a lattice is an xarray.Dataset, got {type(dataset).__name__}; a DataArray has .to_dataset()")
+    pair = next((p for p in AXES if set(p) <= set(dataset.dims)), None)
+    if pair is None:
+        wanted = " or ".join(f"({', '.join(p)})" for p in AXES)
+        raise PanelError(f"the dataset has dims {some(dataset.dims)}; a lattice has {wanted}")
+    for name in pair:
+        if name not in dataset.coords:
+            raise PanelError(f"`{name}`: the dimension has no coordinate; assign one with assign_coords({name}=…)")
+    rows, columns = (dataset[name].values for name in pair)
+    outer = [str(d) for d in ("member", "time") if d in dataset.dims]
+    variables: dict[Hashable, Any] = {}
+    for key, variable in dataset.data_vars.items():
+        if not set(pair) <= set(variable.dims):
+            continue
+        odd = [str(d) for d in variable.dims if d not in (*outer, *pair)]
+        if odd:
+            raise PanelError(f"`{key}`: has the dimension {odd[0]!r}; select one of it with isel({odd[0]}=0)")
+        dims = [d for d in outer if d in variable.dims]
+        values = variable.transpose(*dims, *pair).values
+        variables[key] = ((*dims, "node"), values.reshape(*values.shape[: len(dims)], -1), variable.attrs)
+    if not variables:
+        raise PanelError(f"the dataset has no variable over ({', '.join(pair)})")
+    row, column = (grid.ravel() for grid in np.indices((len(rows), len(columns))))
+    names = ("lat", "lon") if pair[0].startswith("lat") else ("y", "x")
+    labels = [f"{number_label(rows[r])},{number_label(columns[c])}" for r, c in zip(row, column, strict=True)]
+    coords = {n: ("node", axis[at], _attrs(dataset[old], n)) for n, old, axis, at in zip(
+        names, pair, (rows, columns), (row, column), strict=True)}  # fmt: skip
+    kept = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(outer)}
+    attrs = {**dataset.attrs, "lattice": " ".join(pair), f"lattice_{pair[0]}": rows, f"lattice_{pair[1]}": columns}
+    panel = xr.Dataset(
+        variables, {**kept, "node": labels, **coords, "row": ("node", row), "column": ("node", column)}, attrs
+    )
+    if not keep_empty:
+        dynamic = [v for v in panel.data_vars.values() if "time" in v.dims] or list(panel.data_vars.values())
+        seen = np.any([v.notnull().any([d for d in v.dims if d != "node"]).values for v in dynamic], axis=0)
+        panel = panel.isel(node=np.flatnonzero(seen))
+    check_panel(panel, regular=False)
+    return panel
+
+
+def to_lattice(panel: xr.Dataset) -> xr.Dataset:
+    """The lattice that a panel, or a forecast made from it, came from; cells without a node are missing.
+
+    Args:
+        panel: With the node coordinates that `from_lattice` gave.
+
+    Returns:
+        Its variables with two dimensions in the place of `node`.
+
+    Raises:
+        PanelError: The nodes come from no lattice.
+    """
+    for name in ("row", "column"):
+        if name not in panel.coords:
+            raise PanelError(f"`{name}`: the nodes come from no lattice; only those of stgate.from_lattice do")
+    names = ("lat", "lon") if "lat" in panel.coords else ("y", "x")
+    pair = tuple(str(panel.attrs.get("lattice", " ".join(names))).split())
+    axes, places = [], []
+    for new, old, index in zip(pair, names, ("row", "column"), strict=True):
+        axis = panel.attrs.get(f"lattice_{new}")
+        if axis is None:  # a forecast, or a panel that lost its attributes: the rows and columns that have nodes
+            axis, where = np.unique(panel[old].values, return_inverse=True)
+        else:
+            axis, where = np.atleast_1d(axis), panel[index].values
+        axes.append(np.asarray(axis))
+        places.append(where)
+    shape = tuple(len(axis) for axis in axes)
+    variables = {}
+    for key, variable in panel.data_vars.items():
+        if "node" not in variable.dims:
+            variables[key] = variable.variable
+            continue
+        last = variable.transpose(..., "node")
+        values = np.full((*last.shape[:-1], *shape), np.nan, np.result_type(last.dtype, np.float32))
+        values[..., places[0], places[1]] = last.values
+        at = variable.dims.index("node")
+        stacked = xr.Variable((*last.dims[:-1], *pair), values, variable.attrs)
+        variables[key] = stacked.transpose(*variable.dims[:at], *pair, *variable.dims[at + 1 :])
+    coords = {n: c for n, c in panel.coords.items() if "node" not in c.dims}
+    attrs = {k: v for k, v in panel.attrs.items() if not str(k).startswith("lattice")}
+    axes_of = {new: (new, axis, panel[old].attrs) for new, old, axis in zip(pair, names, axes, strict=True)}
+    return xr.Dataset(variables, {**coords, **axes_of}, attrs)
+
+
+def lattice_shape(panel: xr.Dataset) -> tuple[int, ...] | None:
+    """Rows and columns, where the panel's nodes are all cells of a lattice row by row; None otherwise."""
+    if not {"row", "column"} <= set(panel.coords):
+        return None
+    row, column = (panel[name].values for name in ("row", "column"))
+    shape = (int(row.max()) + 1, int(column.max()) + 1)
+    whole = row.size == shape[0] * shape[1] and bool((row * shape[1] + column == np.arange(row.size)).all())
+    return shape if whole else None
+
+
+def _attrs(axis: xr.DataArray, name: str) -> dict[str, Any]:
+    return {**({"units": UNITS[name]} if name in UNITS else {}), **axis.attrs}

@@ -1,0 +1,1 @@
+"""Layers of the neural fields: Fourier features, channel gated learning units, attention to neighbours."""

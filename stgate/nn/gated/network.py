@@ -1,0 +1,206 @@
+"""The network of a gated hybrid: features of each step, a core that remembers, and a decoder, direct or rolled out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stgate.errors import RequestError
+from stgate.nn.direct import Direct
+from stgate.nn.features import StepFeatures
+from stgate.nn.gated.fused import FusedTransition
+from stgate.nn.gated.recurrent import Memory, detached
+from stgate.nn.gated.rollout import RollOut
+from stgate.nn.gated.transition import Transition
+from stgate.nn.inputs import Inputs
+from stgate.nn.patches import Patches
+from stgate.schema.spec import PanelSpec
+
+Draw = Callable[[Tensor, int], Tensor]
+"""From raw outputs (batch, node, target, output) and the lead to values (batch, node, target), all standardised."""
+
+
+class HybridNetwork(nn.Module):
+    """One local network shared by all patches of nodes.
+
+    Direct: a decoder reads the core's last state. Roll-out: a transition makes the next step from the field and the
+    core's state, which then takes that step up as if it had been observed. A missing entry of the window is filled by
+    the step's own forecast as soon as there is one.
+
+    Args:
+        spec: The panel's.
+        outputs: Likelihood parameters a target.
+        core: Makes what remembers, for so many channels; None for a step that knows no more than the field.
+        hidden: Channels of the core.
+        patch: Nodes of a patch along each direction.
+        halo: Nodes that it sees beyond either edge.
+        dropout: On the state.
+        rollout: Options of a roll-out; None forecasts directly.
+        alone: It is not one of several members, evaluated as one.
+
+    Raises:
+        RequestError: A roll-out with past covariates, or without anything to forecast from.
+    """
+
+    def __init__(
+        self,
+        spec: PanelSpec,
+        outputs: int,
+        core: Callable[[int], nn.Module] | None,
+        *,
+        hidden: int,
+        patch: int = 1,
+        halo: int = 0,
+        dropout: float = 0.0,
+        rollout: RollOut | None = None,
+        alone: bool = True,
+    ) -> None:
+        super().__init__()
+        if rollout and spec.past_covariates:
+            raise RequestError(
+                f"rollout: `{spec.past_covariates[0]}` is a past covariate, unknown ahead of the origin; "
+                "make it a target or a future covariate, or forecast directly"
+            )
+        if core is None and not rollout:
+            raise RequestError("cell none: a direct forecast has nothing to read; give attention, or roll out")
+        self.targets, self.outputs, self.horizon = len(spec.targets), outputs, spec.horizon
+        self.patches = Patches(spec, patch, halo)
+        self.features = StepFeatures(spec, self.patches, forcing=core is None)
+        informed = self.features.size > 0
+        self.embed = nn.Sequential(nn.Linear(self.features.size, hidden), nn.GELU()) if informed else None
+        self.core = None if core is None else core(hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
+        self.rollout, self.alone = rollout, alone
+        if rollout is None:
+            self.direct = Direct(spec, self.patches, outputs, hidden)
+        else:
+            named = ("width", "blocks", "unit", "gate", "scheme", "substeps", "conservative")
+            step = {name: getattr(rollout, name) for name in named}
+            self.transition = Transition(self.patches, self.targets, hidden if informed else 0, outputs - 1, **step)
+
+    def forward(
+        self,
+        inputs: Inputs,
+        leads: int | None = None,
+        *,
+        taught: int = 0,
+        draw: Draw | None = None,
+    ) -> Tensor:
+        """The first `leads` leads, in standardised units.
+
+        Args:
+            inputs: Of the window.
+            leads: All of them when None.
+            taught: Of a roll-out, put the one-step forecasts of so many last steps of the window before the leads.
+            draw: Of a roll-out, what is fed back; the location when None.
+
+        Returns:
+            (batch, lead, node, target, output), `taught` more of them.
+        """
+        leads = self.horizon if leads is None else leads
+        if self.rollout is None:
+            state, _ = self._absorb(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static, last=True)
+            assert state is not None
+            made: Tensor = self.direct(state.squeeze(1), inputs, leads)
+            return made
+        outputs, field, context, memory = self._taught(inputs, taught)
+        if self.training and self.rollout.stateful and memory is not None:
+            self.carried = detached(memory)
+        free = self._free(inputs, field, context, memory, draw)
+        return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
+
+    def run(self, inputs: Inputs) -> Iterator[Tensor]:
+        """A roll-out's locations (batch, node, target), standardised, step after step without end.
+
+        There is nothing to be known ahead: no future covariates, no calendar.
+        """
+        _, field, context, memory = self._taught(inputs, 0)
+        return (raw[..., 0] for raw in self._free(inputs, field, context, memory))
+
+    def _free(
+        self, inputs: Inputs, field: Tensor, context: Tensor | None, memory: Memory | None, draw: Draw | None = None
+    ) -> Iterator[Tensor]:
+        """Raw outputs (batch, node, target, output), lead after lead, each fed back into the next."""
+        fast = self.alone and not torch.is_grad_enabled()
+        advance = FusedTransition.of(self.transition) if fast else self.transition
+        since = torch.zeros_like(field).unsqueeze(1)
+        for lead in itertools.count():
+            field, rest = advance(field, context)
+            raw = torch.cat([field.unsqueeze(-1), rest], -1)
+            yield raw
+            field = field if draw is None else draw(raw, lead)
+            if self.embed is not None:
+                known, masks = _at(inputs.future, lead).chunk(2, -1)
+                values = torch.cat([field.unsqueeze(1), known], -1)
+                mask = torch.cat([torch.ones_like(field).unsqueeze(1), masks], -1)
+                calendar = _at(inputs.future_calendar, lead)
+                state, memory = self._absorb(values, mask, since, calendar, inputs.static, memory)
+                context = None if state is None else state[:, 0]
+
+    def _taught(self, inputs: Inputs, taught: int) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
+        """Through the window: the last one-step forecasts, the last field, what is known of its step, the memory."""
+        memory = self.carried if self.training else None
+        observed = inputs.mask[..., : self.targets] > 0
+        if bool(observed.all()):
+            fields, outputs = inputs.values[..., : self.targets], []
+            parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
+            context, memory = self._absorb(*parts, memory, last=not taught)
+            if taught:
+                first = fields.shape[1] - 1 - taught
+                before = None if context is None else context[:, first:-1]
+                made, rest = self.transition(fields[:, first:-1], before)
+                outputs.append(torch.cat([made.unsqueeze(-1), rest], -1))
+            return outputs, fields[:, -1], None if context is None else context[:, -1], memory
+        return self._filled(inputs, observed, taught, memory)
+
+    def _filled(
+        self, inputs: Inputs, observed: Tensor, taught: int, memory: Memory | None
+    ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
+        """As `_taught`, one step after another: a missing entry is what the step before it forecasts."""
+        outputs: list[Tensor] = []
+        field, context = inputs.values[:, 0, :, : self.targets], None
+        for step in range(observed.shape[1]):
+            if step:
+                made, rest = self.transition(field, context)
+                outputs.append(torch.cat([made.unsqueeze(-1), rest], -1).unsqueeze(1))
+                field = torch.where(observed[:, step], inputs.values[:, step, :, : self.targets], made)
+            now = slice(step, step + 1)
+            values = torch.cat([field.unsqueeze(1), inputs.values[:, now, :, self.targets :]], -1)
+            parts = (values, inputs.mask[:, now], inputs.since[:, now], inputs.calendar[:, now], inputs.static)
+            state, memory = self._absorb(*parts, memory)
+            context = None if state is None else state[:, 0]
+        return outputs[len(outputs) - taught :], field, context, memory
+
+    def _absorb(
+        self,
+        values: Tensor,
+        mask: Tensor,
+        since: Tensor,
+        calendar: Tensor,
+        static: Tensor,
+        memory: Memory | None = None,
+        *,
+        last: bool = False,
+    ) -> tuple[Tensor | None, Memory | None]:
+        """Steps (batch, time, node, …) -> the core's states (batch, time, patch, hidden), perhaps the last only."""
+        if self.embed is None:
+            return None, None
+        seen = self.features(values, mask, since, calendar, static)
+        batch, patches = seen.shape[0], seen.shape[2]
+        states = self.embed(seen.transpose(1, 2).flatten(0, 1))  # (batch * patch, time, hidden)
+        if self.core is None:
+            states = states[:, -1:] if last else states
+        else:
+            states, memory = self.core(states, memory, last=last)
+        return self.dropout(states).unflatten(0, (batch, patches)).transpose(1, 2), memory
+
+
+def _at(ahead: Tensor, lead: int) -> Tensor:
+    """(batch, lead, …) -> that lead's, (batch, 1, …); beyond the horizon only what has no channels can be told."""
+    if lead < ahead.shape[1] or ahead.shape[-1]:
+        return ahead[:, lead : lead + 1]
+    return ahead.new_empty(ahead.shape[0], 1, *ahead.shape[2:])

@@ -1,0 +1,110 @@
+"""Recurrent layers in which the cell, the gate and the attention are options."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from stgate.errors import RequestError, did_you_mean
+from stgate.nn.attention import CausalAttention
+from stgate.nn.gated.cells import RecurrentHighway
+from stgate.nn.gates import make_gate
+
+CELLS = ("gru", "lstm", "rhn", "none")
+"""Gated recurrent unit, long short-term memory, recurrent highway network; `none` passes its input on."""
+
+Memory = list[tuple[Tensor, ...]]
+"""What a stack of layers carries from one stretch of steps to the next, a tuple a part."""
+
+
+class RecurrentStack(nn.Module):
+    """Layers of x <- gate(x, cell(x)), each followed, if wanted, by x <- gate(x, attention(x)).
+
+    Args:
+        channels: Size of x and of the cells' states.
+        layers: How many.
+        cell: One of `CELLS`.
+        gate: Name of a gate of `stgate.nn.gates`; `additive` is the plain residual, `none` the plain stack.
+        heads: Of the attention over the last states; none at all when 0.
+        span: Steps that it attends to.
+        gated_heads: Multiply what its heads give out by a sigmoid of the state.
+        depth: Highway layers a step, of `rhn`.
+        free_carry: A carry gate of its own, of `rhn`.
+
+    Raises:
+        RequestError: No cell of this name.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layers: int = 1,
+        *,
+        cell: str = "gru",
+        gate: str = "coupled",
+        heads: int = 0,
+        span: int = 16,
+        gated_heads: bool = False,
+        depth: int = 2,
+        free_carry: bool = False,
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise RequestError(f"cell {cell!r}: {did_you_mean(cell, CELLS)}")
+        self.cell = cell
+        self.layers = nn.ModuleList()
+        for _ in range(layers):
+            parts: dict[str, nn.Module] = {}
+            if cell == "rhn":
+                parts["cell"] = RecurrentHighway(channels, channels, depth, free=free_carry)
+            elif cell != "none":
+                parts["cell"] = (nn.GRU if cell == "gru" else nn.LSTM)(channels, channels, batch_first=True)
+            if cell != "none":
+                parts["gate"] = make_gate(gate, channels)
+            if heads:
+                parts["attention"] = CausalAttention(channels, heads, span, gated=gated_heads)
+                parts["attention_gate"] = make_gate(gate, channels)
+            self.layers.append(nn.ModuleDict(parts))
+
+    def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
+        """A stretch of steps.
+
+        Args:
+            x: (row, time, channel).
+            memory: As returned for the steps right before; None at the start.
+            last: Only the last step is wanted.
+
+        Returns:
+            (row, time, channel), one time if only the last; and the memory.
+        """
+        before = iter(memory or [])
+        after: Memory = []
+        for number, parts in enumerate(self.layers):
+            assert isinstance(parts, nn.ModuleDict)
+            only = last and number + 1 == len(self.layers)
+            if "cell" in parts:
+                x, held = self._recur(parts, x, next(before, None), only and "attention" not in parts)
+                after.append(held)
+            if "attention" in parts:
+                attended, held = parts["attention"](x, next(before, None))
+                if only:
+                    x, attended = x[:, -1:], attended[:, -1:]
+                x = parts["attention_gate"](x, attended)
+                after.append(held)
+        return (x[:, -1:] if last else x), after
+
+    def _recur(
+        self, parts: nn.ModuleDict, x: Tensor, memory: tuple[Tensor, ...] | None, last: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if self.cell == "lstm":
+            states, held = parts["cell"](x, memory)
+        else:
+            states, one = parts["cell"](x, memory[0] if memory else None)
+            held = (one,)
+        if last:
+            x, states = x[:, -1:], states[:, -1:]
+        return parts["gate"](x, states), held
+
+
+def detached(memory: Memory) -> Memory:
+    """The memory without the graph that made it: where backpropagation through time is cut."""
+    return [tuple(part.detach() for part in parts) for parts in memory]

@@ -1,0 +1,122 @@
+"""A causal transformer in which the norm, the gate in the place of the residual, and recurrence are options."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stgate.errors import RequestError, did_you_mean
+from stgate.nn.attention import CausalAttention
+from stgate.nn.feedforward import GatedFeedForward
+from stgate.nn.gated.recurrent import Memory
+from stgate.nn.gates import make_gate
+
+NORMS = ("pre", "post")
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward layer, each joined to what skips it by a gate, with a norm before or after.
+
+    Before: x <- gate(x, f(norm(x))). After: x <- norm(gate(x, f(x))).
+
+    References:
+        Xiong et al. (2020), On layer normalization in the transformer architecture. ICML.
+        Parisotto et al. (2020), Stabilizing transformers for reinforcement learning. ICML (gates for residuals).
+    """
+
+    def __init__(self, channels: int, heads: int, span: int, gated_heads: bool, norm: str, gate: str) -> None:
+        super().__init__()
+        self.norm = norm
+        self.attention = CausalAttention(channels, heads, span, gated=gated_heads)
+        self.feedforward = GatedFeedForward(channels, width=2 * channels)
+        self.gates = nn.ModuleList(make_gate(gate, channels) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(row, time, channel) and the keys and values before -> the same after."""
+        if self.norm == "pre":
+            attended, past = self.attention(self.norms[0](x), past)
+            x = self.gates[0](x, attended)
+            return self.gates[1](x, self.feedforward(self.norms[1](x))), past
+        attended, past = self.attention(x, past)
+        x = self.norms[0](self.gates[0](x, attended))
+        return self.norms[1](self.gates[1](x, self.feedforward(x))), past
+
+
+class TransformerStack(nn.Module):
+    """Blocks that attend to the last `span` steps, and, if recurrent, to a state carried across segments of them.
+
+    With recurrence the steps are cut into segments of `span`. When one ends, a state s <- (1 - z) * s + z * tanh(W h)
+    takes up its last output h, z a sigmoid of [h; s]; each step of the next segment sees it, added to its input.
+
+    Args:
+        channels: Size of a step.
+        layers: Blocks.
+        heads: Of each attention.
+        span: Steps that one attends to, itself among them.
+        norm: `pre` or `post`.
+        gate: Name of a gate of `stgate.nn.gates` in the place of each residual.
+        recurrent: Carry a state across segments.
+        gated_heads: Multiply what the heads give out by a sigmoid of the state.
+
+    Raises:
+        RequestError: No norm of this name.
+
+    References:
+        Hutchins et al. (2022), Block-recurrent transformers. NeurIPS (a state carried by a gate; theirs is several
+        vectors that are attended to).
+        Dai et al. (2019), Transformer-XL. ACL (the cache of keys and values).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layers: int = 2,
+        *,
+        heads: int = 4,
+        span: int = 16,
+        norm: str = "pre",
+        gate: str = "additive",
+        recurrent: bool = False,
+        gated_heads: bool = False,
+    ) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise RequestError(f"norm {norm!r}: {did_you_mean(norm, NORMS)}")
+        self.span, self.recurrent = span, recurrent
+        self.blocks = nn.ModuleList(Block(channels, heads, span, gated_heads, norm, gate) for _ in range(layers))
+        self.final = nn.LayerNorm(channels) if norm == "pre" else nn.Identity()
+        if recurrent:
+            self.share = nn.Linear(2 * channels, channels)
+            self.taken = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
+        """A stretch of steps; see `RecurrentStack.forward`."""
+        if not self.recurrent:
+            x, caches = self._attend(x, memory)
+            return (x[:, -1:] if last else x), caches
+        if memory:
+            *caches, (state, count) = memory
+        else:
+            caches, state, count = [], torch.zeros_like(x[:, 0]), torch.zeros((), dtype=torch.int64, device=x.device)
+        made = []
+        while x.shape[1]:
+            room = self.span - int(count)
+            piece, x = x[:, :room], x[:, room:]
+            out, caches = self._attend(piece + state.unsqueeze(1), caches)
+            count = (count + piece.shape[1]) % self.span
+            if int(count) == 0:
+                end = out[:, -1]
+                share = torch.sigmoid(self.share(torch.cat([end, state], -1)))
+                state = state + share * (torch.tanh(self.taken(end)) - state)
+            made.append(out)
+        out = made[-1][:, -1:] if last else torch.cat(made, 1)
+        return out, [*caches, (state, count)]
+
+    def _attend(self, x: Tensor, caches: Memory | None) -> tuple[Tensor, Memory]:
+        before = iter(caches or [])
+        after: Memory = []
+        for block in self.blocks:
+            x, past = block(x, next(before, None))
+            after.append(past)
+        return self.final(x), after

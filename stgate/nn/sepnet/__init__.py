@@ -1,0 +1,1 @@
+"""Layers of STH-SepNet: temporal and spatial branches, learned graphs, language models, fusion."""

@@ -1,0 +1,93 @@
+"""Mixing over nodes: along graphs with a gate (MixProp), and through the edges of a hypergraph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.sepnet.neighbours import Neighbours
+
+Average = Callable[[Tensor], Tensor]
+"""Over the neighbours of each node and itself, (node, …) -> (node, …)."""
+
+
+def averages(graph: Neighbours, *, both: bool) -> list[Average]:
+    """Averages over what each node hears and itself; with both, also over those that hear it."""
+    sums = graph.sums()
+    weights = graph.weight.sum(1), graph.heard()
+    return [_Average(s, w) for s, w in list(zip(sums, weights, strict=True))[: 1 + both]]
+
+
+class _Average:
+    def __init__(self, sums: Average, weight: Tensor) -> None:
+        self.sums, self.share = sums, 1 / (1 + weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        share = self.share.view(-1, *[1] * (x.dim() - 1))
+        return share * (x + self.sums(x))
+
+
+def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """`torch.lerp`, also where mixed precision made some of these half as long."""
+    kind = torch.promote_types(start.dtype, end.dtype)
+    return torch.lerp(start.to(kind), end.to(kind), share.to(kind))
+
+
+class MixProp(nn.Module):
+    """Propagation along graphs with a gate: h <- g * h + (1 - g) * average(h), then one linear map of all these h.
+
+    The gate is g = sigmoid(W x + b). One for all graphs; what each carries in each hop has weights of its own.
+
+    Args:
+        channels: Of x.
+        graphs: How many averages.
+        hops: How often each is taken.
+
+    References:
+        STH-SepNet, equations 13 to 18.
+    """
+
+    def __init__(self, channels: int, graphs: int, hops: int) -> None:
+        super().__init__()
+        self.hops = hops
+        self.gate = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels * (1 + graphs * hops), channels)
+
+    def forward(self, x: Tensor, graphs: Sequence[Average]) -> Tensor:
+        """(node, …, channel) -> (node, …, channel)."""
+        keep, made = torch.sigmoid(self.gate(x)), [x]
+        for average in graphs:
+            h = x
+            for _ in range(self.hops):
+                h = lerp(average(h), h, keep)
+                made.append(h)
+        mixed: Tensor = self.out(torch.cat(made, -1))
+        return mixed
+
+
+class HypergraphConvolution(nn.Module):
+    """From nodes to the edges they belong to and back: e = relu(W mean of x over its members), then their mean.
+
+    Means, where the paper has sums: a node in many edges is no louder for that.
+
+    Args:
+        channels: Of x.
+
+    References:
+        STH-SepNet, equations 20 and 21, with degrees normalised as by Bai et al. (2021), Hypergraph convolution and
+        hypergraph attention. Pattern Recognition 110.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.encode, self.of_edge = nn.Linear(channels, channels), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, edges: Neighbours) -> Tensor:
+        """(node, …, channel) -> (node, …, channel)."""
+        members, of = edges.sums()
+        shape = (-1, *[1] * (x.dim() - 1))
+        size, degree = edges.weight.sum(1).view(shape), edges.heard().view(shape)
+        edge = torch.relu(self.of_edge(members(self.encode(x)) / size))
+        return of(edge) / degree

@@ -1,0 +1,83 @@
+"""The network of STH-SepNet: a branch for what nodes have in common over time, one for space, and what fuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.direct import Direct
+from stgate.nn.features import StepFeatures
+from stgate.nn.inputs import Inputs
+from stgate.nn.patches import Patches
+from stgate.nn.sepnet.fusion import make_fusion
+from stgate.nn.sepnet.neighbours import Neighbours
+from stgate.nn.sepnet.spatial import SpatialBranch
+from stgate.nn.sepnet.temporal import TemporalBranch
+from stgate.schema.spec import PanelSpec
+
+
+class SepNetwork(nn.Module):
+    """Either branch alone, or both and a gate.
+
+    The temporal branch says one curve for all nodes; a node takes it at a level and a scale of its own.
+
+    Args:
+        spec: The panel's.
+        outputs: Likelihood parameters a target.
+        temporal: Options of `TemporalBranch`; None for none.
+        spatial: Options of `SpatialBranch`; None for none.
+        fusion: See `make_fusion`.
+        hidden: Size of a node's state.
+    """
+
+    def __init__(
+        self,
+        spec: PanelSpec,
+        outputs: int,
+        *,
+        temporal: dict[str, Any] | None,
+        spatial: dict[str, Any] | None,
+        fusion: str,
+        hidden: int,
+    ) -> None:
+        super().__init__()
+        nodes, targets, patches = len(spec.nodes), len(spec.targets), Patches(spec)
+        self.temporal = None if temporal is None else TemporalBranch(spec, outputs, **temporal)
+        if temporal is not None:
+            self.level = nn.Parameter(torch.zeros(nodes, targets))
+            self.scale = nn.Parameter(torch.ones(nodes, targets))
+        self.features = StepFeatures(spec, patches)
+        self.spatial = None
+        if spatial is not None:
+            self.spatial = SpatialBranch(nodes, self.features.size, hidden=hidden, **spatial)
+            self.decode = Direct(spec, patches, outputs, hidden)
+        both = temporal is not None and spatial is not None
+        self.fuse = make_fusion(fusion, hidden, targets * outputs) if both else None
+
+    def forward(self, inputs: Inputs, graph: Neighbours | None, prompts: Sequence[str] = ()) -> Tensor:
+        """(batch, lead, node, target, output), in standardised units."""
+        if self.spatial is None:
+            return self.in_time(inputs, prompts)
+        space, state = self.in_space(inputs, graph)
+        if self.fuse is None:
+            return space
+        made: Tensor = self.fuse(self.in_time(inputs, prompts).flatten(-2), space.flatten(-2), state)
+        return made.view_as(space)
+
+    def in_time(self, inputs: Inputs, prompts: Sequence[str] = ()) -> Tensor:
+        """What the temporal branch says: one curve, at each node's level and scale."""
+        assert self.temporal is not None
+        made = self.temporal(inputs, prompts)
+        curve, rest = made[..., :1], made[..., 1:]
+        location = self.level.unsqueeze(-1) + self.scale.unsqueeze(-1) * curve
+        return torch.cat([location, rest.expand(*location.shape[:-1], -1)], -1)
+
+    def in_space(self, inputs: Inputs, graph: Neighbours | None) -> tuple[Tensor, Tensor]:
+        """What the spatial branch says, and the state of each node (batch, node, hidden)."""
+        assert self.spatial is not None
+        seen = self.features(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
+        state = self.spatial(seen, graph)
+        return self.decode(state, inputs, self.decode.horizon), state

@@ -1,0 +1,116 @@
+"""Panels merged on time, and nodes selected by label or by box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.panels.graph import EDGES
+from stgate.schema.panel import check_panel, some, time_kind
+
+
+def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
+    """One panel of several, on the union of their times and nodes; what a panel does not tell is missing.
+
+    Panels may add variables, nodes, or times; where two tell the same entry they must agree.
+
+    Args:
+        panels: At least one.
+
+    Returns:
+        A checked panel; its attributes are those on which the panels agree.
+
+    Raises:
+        PanelError: Calendar and model time together, values that disagree, or times that make no regular step together.
+    """
+    if not panels:
+        raise RequestError("merge: no panels")
+    for panel in panels:
+        check_panel(panel)
+    kinds = [time_kind(panel) for panel in panels]
+    if len(set(kinds)) > 1:
+        raise PanelError("`time`: some panels have calendar time and some model time; they cannot be merged")
+    for name in sorted({str(n) for panel in panels for n in panel.data_vars}):
+        units = {str(p[name].attrs["units"]) for p in panels if name in p and "units" in p[name].attrs}
+        if len(units) > 1:
+            raise PanelError(f"`{name}`: has the units {some(sorted(units))}; convert one of the panels")
+    try:
+        merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+    except xr.MergeError as error:
+        raise PanelError(f"{_conflict(panels)}; drop one of the two") from error
+    check_panel(merged)
+    return merged
+
+
+def select(
+    panel: xr.Dataset,
+    nodes: Sequence[Any] | None = None,
+    without: Sequence[Any] = (),
+    **box: tuple[float, float],
+) -> xr.Dataset:
+    """The panel of some nodes only, with the edges between them.
+
+    Args:
+        panel: A panel.
+        nodes: Labels, in the order wanted; all when None.
+        without: Labels of nodes that are left out, such as sensors that never say anything.
+        **box: Bounds of node coordinates, ends included, as in `lat=(35, 45), lon=(110, 120)`. A longitude whose first
+            bound is above the second goes across the date line.
+
+    Returns:
+        The panel of the nodes that satisfy all of it.
+
+    Raises:
+        PanelError: No such node or coordinate, or none is left.
+
+    >>> from stgate.simulate import sensor_network
+    >>> panel = sensor_network(stations=30, duration=24.0)
+    >>> select(panel, x=(0.0, 50.0), y=(0.0, 50.0)).sizes["node"] < 30
+    True
+    """
+    kept = panel
+    have = panel["node"].values.tolist()
+    nodes = [nodes] if isinstance(nodes, str | int) else nodes
+    without = [without] if isinstance(without, str | int) else list(without)
+    if unknown := [n for n in (*(nodes or ()), *without) if n not in set(have)]:
+        raise PanelError(f"`node`: no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}")
+    if nodes is not None:
+        nodes = list(nodes)
+        if len(set(nodes)) < len(nodes):
+            raise PanelError(f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is asked for twice")
+        kept = kept.sel(node=nodes)
+    kept = kept.isel(node=np.flatnonzero(~np.isin(kept["node"].values, without)))
+    for name, (low, high) in box.items():
+        if name not in kept.coords or kept[name].dims != ("node",):
+            on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]
+            raise PanelError(f"`{name}`: no coordinate of the nodes; {did_you_mean(name, on_node)}")
+        if kept[name].dtype.kind not in "fiu":
+            raise PanelError(f"`{name}`: holds text, which has no bounds; name the nodes instead")
+        values = kept[name].values
+        across = name == "lon" and low > high
+        inside = (values >= low) | (values <= high) if across else (values >= low) & (values <= high)
+        kept = kept.isel(node=np.flatnonzero(inside))
+    if kept.sizes["node"] == 0:
+        raise PanelError("`node`: none is left; widen the box, or leave out fewer")
+    if set(EDGES[:2]) <= set(kept.variables):
+        left = kept["node"].values
+        both = np.isin(kept["edge_source"].values, left) & np.isin(kept["edge_target"].values, left)
+        kept = kept.isel(edge=np.flatnonzero(both))
+    return kept
+
+
+def _conflict(panels: Sequence[xr.Dataset]) -> str:
+    """Where two panels first tell different values."""
+    for i, first in enumerate(panels):
+        for second in panels[:i]:
+            for name in set(first.variables) & set(second.variables):
+                ours, theirs = xr.align(second[name], first[name], join="inner")
+                if ours.dtype.kind == "f" and theirs.dtype.kind == "f" and ours.dims == theirs.dims:
+                    apart = (ours != theirs) & ours.notnull() & theirs.notnull()
+                    if bool(apart.any()):
+                        return f"`{name}`: two panels differ in {int(apart.sum())} entries that both tell"
+    return "the panels contradict each other"

@@ -1,0 +1,311 @@
+"""Graphs over a panel's nodes: from coordinates, distances, correlations, a lattice, or the panel's own edges.
+
+An edge carries from its source to its target: what a node hears are the sources of the edges that end in it. Graphs are
+directed and weighted; a layer that wants a symmetric or normalised one makes it so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.panels.geometry import Places, nearest
+from stgate.schema.panel import some
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Kernel = Literal["gaussian", "inverse", "one"]
+KERNELS = ("gaussian", "inverse", "one")
+EDGES = ("edge_source", "edge_target", "edge_weight")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges between nodes.
+
+    Attributes:
+        nodes: Labels, in the panel's order.
+        source: (edge,), positions in `nodes`.
+        target: (edge,), positions in `nodes`.
+        weight: (edge,), not negative.
+    """
+
+    nodes: tuple[Any, ...]
+    source: Ints
+    target: Ints
+    weight: Floats
+
+    @classmethod
+    def of(cls, panel: xr.Dataset) -> Self:
+        """The panel's own edges: `edge_source(edge)`, `edge_target(edge)` (labels) and, if given, `edge_weight(edge)`.
+
+        Raises:
+            PanelError: The panel has none, or one of a node that it has not.
+        """
+        nodes = panel["node"].values.tolist()
+        for name in EDGES[:2]:
+            if name not in panel:
+                raise PanelError(f"`{name}`: the panel has no edges of its own; make a graph and keep it with add_to")
+        position = {label: i for i, label in enumerate(nodes)}
+        ends = []
+        for name in EDGES[:2]:
+            labels = panel[name].values.tolist()
+            unknown = [label for label in labels if label not in position]
+            if unknown:
+                mend = "drop its edges, as stgate.panels.select does"
+                raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is no node of the panel; {mend}")
+            ends.append(np.array([position[label] for label in labels], np.int64))
+        weight = panel["edge_weight"].values if "edge_weight" in panel else np.ones(len(ends[0]))
+        return cls(tuple(nodes), ends[0], ends[1], np.asarray(weight, np.float64))
+
+    @classmethod
+    def of_matrix(cls, nodes: Sequence[Any], matrix: ArrayLike) -> Self:
+        """A graph from a matrix, (source, target), of weights; zero is no edge.
+
+        Args:
+            nodes: Labels.
+            matrix: In the order of the nodes; of a DataFrame whose index and columns are labels, in any order.
+
+        Raises:
+            RequestError: Not square over the nodes, negative, or not finite; or labels that are not those of the nodes.
+        """
+        if isinstance(matrix, pd.DataFrame) and not all(isinstance(x, pd.RangeIndex) for x in matrix.axes):
+            matrix = _in_order(matrix, [str(label) for label in nodes])
+        shape = np.shape(matrix)
+        if shape != (len(nodes), len(nodes)):
+            raise RequestError(f"matrix: shape {shape} for {len(nodes)} nodes; give (nodes, matrix)")
+        weights = np.asarray(matrix, np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise RequestError("matrix: a weight is finite and not negative; zero is no edge")
+        source, target = np.nonzero(weights)
+        return cls(tuple(nodes), source, target, weights[source, target])
+
+    @property
+    def isolated(self) -> list[Any]:
+        """The nodes in no edge but to themselves: kept, for a layer to decide what they hear."""
+        apart = self.source != self.target
+        linked = np.zeros(len(self.nodes), bool)
+        linked[self.source[apart]] = linked[self.target[apart]] = True
+        return [label for label, has in zip(self.nodes, linked, strict=True) if not has]
+
+    def matrix(self) -> Floats:
+        """Weights as a matrix, (source, target); edges that stand twice add up."""
+        dense = np.zeros((len(self.nodes), len(self.nodes)))
+        np.add.at(dense, (self.source, self.target), self.weight)
+        return dense
+
+    def add_to(self, panel: xr.Dataset) -> xr.Dataset:
+        """The panel with these edges, as labels, so that they hold when nodes are selected or sorted.
+
+        Raises:
+            PanelError: An edge ends in what is no node of the panel.
+        """
+        labels = np.array(self.nodes)
+        ends = labels[np.unique([*self.source, *self.target])] if len(self.source) else labels[:0]
+        known = set(panel["node"].values)
+        unknown = [label for label in ends if label not in known]
+        if unknown:
+            kinds = {type(panel["node"].values[0]).__name__, type(unknown[0]).__name__}
+            why = f" (labels are of types {' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
+            raise PanelError(f"`node`: {some(unknown)} is no node of the panel{why}; label the graph as its nodes")
+        attrs = {"long_name": "node label"}
+        return panel.drop_vars([n for n in EDGES if n in panel]).assign(
+            edge_source=("edge", labels[self.source], attrs),
+            edge_target=("edge", labels[self.target], attrs),
+            edge_weight=("edge", self.weight, {"units": "1"}),
+        )
+
+
+def _in_order(matrix: pd.DataFrame, nodes: list[str]) -> pd.DataFrame:
+    """A matrix whose labels are those of the nodes, in their order."""
+    rows, columns = ([str(label) for label in axis] for axis in matrix.axes)
+    for labels in (rows, columns):
+        if sorted(labels) != sorted(nodes):
+            raise RequestError(
+                f"matrix: its labels, such as {labels[0]!r}, are not those of the nodes; give its .values"
+            )
+    return matrix.set_axis(rows).set_axis(columns, axis=1).loc[nodes, nodes]
+
+
+def knn_graph(panel: xr.Dataset, k: int, *, kernel: Kernel = "gaussian", sigma: float | None = None) -> Graph:
+    """Each node hears its k nearest others, by great circle (`lat`, `lon`) or by Euclid (`x`, `y`, …).
+
+    Args:
+        panel: With coordinates on its nodes.
+        k: Neighbours of each node.
+        kernel: Weight of an edge of length d: `gaussian` exp(-(d/σ)²), `inverse` 1/d, or `one`.
+        sigma: σ in km or in the units of `x`; the standard deviation of the edges' lengths when None.
+
+    Raises:
+        PanelError: No coordinates.
+        RequestError: k is below 1 or not below the number of nodes.
+    """
+    near, distance = nearest(Places.of(panel), k)
+    target = np.repeat(np.arange(len(near)), k)
+    return _weighted(panel, near.ravel(), target, distance.ravel(), kernel, sigma)
+
+
+def radius_graph(panel: xr.Dataset, radius: float, *, kernel: Kernel = "gaussian", sigma: float | None = None) -> Graph:
+    """Each node hears all others within a radius, in km (`lat`, `lon`) or in the units of `x`.
+
+    Raises:
+        PanelError: No coordinates.
+        RequestError: The radius is not positive.
+    """
+    if not radius > 0:
+        raise RequestError(f"radius {radius:g}: must be positive")
+    source, target, distance = Places.of(panel).within(radius)
+    return _weighted(panel, source, target, distance, kernel, sigma)
+
+
+def gaussian_graph(panel: xr.Dataset, *, sigma: float | None = None, threshold: float = 0.1) -> Graph:
+    """All pairs with exp(-(d/σ)²) of at least the threshold (Shuman et al. 2013).
+
+    Args:
+        panel: With coordinates on its nodes.
+        sigma: In km or in the units of `x`; the standard deviation of all distances when None.
+        threshold: Smaller weights are no edge.
+
+    Raises:
+        PanelError: No coordinates.
+        RequestError: A threshold outside (0, 1).
+
+    References:
+        Shuman, D. I. et al. (2013), IEEE Signal Process. Mag. 30, 83-98, doi:10.1109/MSP.2012.2235192.
+    """
+    _check_threshold(threshold)
+    distance = Places.of(panel).distances()
+    source, target = np.nonzero(~np.eye(len(distance), dtype=bool))
+    return _thresholded(_weighted(panel, source, target, distance[source, target], "gaussian", sigma), threshold)
+
+
+def distance_graph(
+    panel: xr.Dataset, table: pd.DataFrame, *, sigma: float | None = None, threshold: float = 0.1
+) -> Graph:
+    """From a table of distances, such as those along roads: exp(-(d/σ)²) where it reaches the threshold.
+
+    Args:
+        panel: Its nodes; rows of the table that name others are left out.
+        table: The first three columns are source label, target label, distance.
+        sigma: The standard deviation of the distances between the panel's nodes when None.
+        threshold: Smaller weights are no edge; 0.1 as in Li et al. (2018).
+
+    Raises:
+        PanelError: No row is between two of the panel's nodes.
+        RequestError: Fewer than three columns, a threshold outside (0, 1), a negative distance.
+
+    References:
+        Li, Y., Yu, R., Shahabi, C., Liu, Y. (2018), Diffusion convolutional recurrent neural network. ICLR.
+    """
+    _check_threshold(threshold)
+    source, target, rows = _table_ends(panel, table, 3, "source, target, distance")
+    distance = rows.iloc[:, 2].to_numpy("float64")
+    if not (np.isfinite(distance) & (distance >= 0)).all():
+        raise RequestError("table: a distance is finite and not negative")
+    return _thresholded(_weighted(panel, source, target, distance, "gaussian", sigma), threshold)
+
+
+def correlation_graph(
+    panel: xr.Dataset, name: str, *, threshold: float = 0.5, stop: int | None = None, least: int = 30
+) -> Graph:
+    """Pairs whose values correlate by at least the threshold, over the times at which both are observed.
+
+    Args:
+        panel: Members are pooled.
+        name: The variable.
+        threshold: Pearson's correlation from which on there is an edge, and its weight.
+        stop: Use the rows before this one only: give the end of the training part, or the test leaks into the graph.
+        least: Pairs observed together fewer times have no edge.
+
+    Raises:
+        PanelError: No such variable.
+        RequestError: A threshold outside (0, 1).
+    """
+    _check_threshold(threshold)
+    if name not in panel.data_vars:
+        raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, map(str, panel.data_vars))}")
+    rows = panel[name].isel(time=slice(stop)).transpose(..., "node").values.reshape(-1, panel.sizes["node"])
+    correlation = pd.DataFrame(rows.astype("float64")).corr(min_periods=least).to_numpy(copy=True)
+    correlation[~(correlation >= threshold)] = 0.0
+    np.fill_diagonal(correlation, 0.0)
+    return Graph.of_matrix(panel["node"].values.tolist(), correlation)
+
+
+def lattice_graph(panel: xr.Dataset, *, diagonal: bool = False) -> Graph:
+    """Neighbours on the lattice that the nodes come from, as `stgate.from_lattice` made them.
+
+    Args:
+        panel: With the node coordinates `row` and `column`.
+        diagonal: Eight neighbours instead of four.
+
+    Raises:
+        PanelError: The nodes come from no lattice.
+    """
+    for name in ("row", "column"):
+        if name not in panel.coords:
+            raise PanelError(f"`{name}`: the nodes come from no lattice; make a panel of one with stgate.from_lattice")
+    places = list(zip(panel["row"].values.tolist(), panel["column"].values.tolist(), strict=True))
+    position = {place: i for i, place in enumerate(places)}
+    steps = [(0, 1), (1, 0), (0, -1), (-1, 0)] + ([(1, 1), (1, -1), (-1, 1), (-1, -1)] if diagonal else [])
+    pairs = [
+        (position[(row + down, column + right)], i)
+        for i, (row, column) in enumerate(places)
+        for down, right in steps
+        if (row + down, column + right) in position
+    ]
+    ends = np.array(pairs, np.int64).reshape(-1, 2)
+    return Graph(tuple(panel["node"].values.tolist()), ends[:, 0], ends[:, 1], np.ones(len(ends)))
+
+
+def _table_ends(panel: xr.Dataset, table: pd.DataFrame, columns: int, what: str) -> tuple[Ints, Ints, pd.DataFrame]:
+    """Positions of the first two columns' labels, and the rows in which both are nodes of the panel."""
+    if table.shape[1] < columns:
+        raise RequestError(f"table: {table.shape[1]} columns; it needs {what}")
+    nodes = panel["node"].values.tolist()
+    # Labels are text in one file and numbers in the next.
+    position = {str(label): i for i, label in enumerate(nodes)}
+    first, second = (table.iloc[:, i].map(lambda label: position.get(str(label), -1)) for i in (0, 1))
+    inside = ((first >= 0) & (second >= 0)).to_numpy()
+    if not inside.any():
+        shown = some(table.iloc[:3, 0].tolist())
+        raise PanelError(f"`node`: no row of the table is between two nodes of the panel (it starts {shown})")
+    return first.to_numpy(np.int64)[inside], second.to_numpy(np.int64)[inside], table[inside]
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold < 1:
+        raise RequestError(f"threshold {threshold:g}: lies between 0 and 1")
+
+
+def _weighted(
+    panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: str, sigma: float | None
+) -> Graph:
+    if kernel not in KERNELS:
+        raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, KERNELS)}")
+    if sigma is not None and not sigma > 0:
+        raise RequestError(f"sigma {sigma:g}: must be positive")
+    if kernel == "one":
+        weight = np.ones(len(distance))
+    elif kernel == "inverse":
+        if (distance == 0).any():
+            twins = some(panel["node"].values[[source[distance == 0][0], target[distance == 0][0]]].tolist())
+            raise RequestError(f"kernel 'inverse': {twins} stand at one place; use 'gaussian'")
+        weight = 1 / distance
+    else:
+        spread = float(distance.std()) if sigma is None and len(distance) else sigma
+        # Edges of one length have no spread: the length itself is the scale then.
+        scale = spread if spread else float(distance.mean()) or 1.0
+        weight = np.exp(-((distance / scale) ** 2))
+    return Graph(tuple(panel["node"].values.tolist()), np.asarray(source), np.asarray(target), weight)
+
+
+def _thresholded(graph: Graph, threshold: float) -> Graph:
+    kept = graph.weight >= threshold
+    return Graph(graph.nodes, graph.source[kept], graph.target[kept], graph.weight[kept])

@@ -1,0 +1,285 @@
+"""The panel, what goes in: its schema and its check.
+
+A panel is an `xarray.Dataset` over `time` and `node` (and optionally a leading `member`), float variables, NaN the one
+mark of a missing value. What a forecaster remembers of one is in `stgate.schema.spec`; the forecast is in
+`stgate.schema.forecast`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stgate.errors import PanelError, did_you_mean
+
+Step = np.timedelta64 | float
+"""One time step: a timedelta64 for calendar time, a float for model time."""
+
+
+def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
+    """`calendar` for datetime64 times, `model` for numbers."""
+    return "calendar" if panel["time"].dtype.kind == "M" else "model"
+
+
+def time_step(panel: xr.Dataset) -> Step:
+    """The panel's step: a timedelta64 or a float; where times are uneven, their median or mean distance."""
+    times = panel["time"].values
+    if times.size < 2:
+        raise PanelError("`time`: a panel of a single time has no step; give at least two times")
+    if time_kind(panel) == "calendar":
+        step: Step = np.sort(np.diff(times))[(times.size - 1) // 2].astype("timedelta64[us]")
+        return step
+    return float((times[-1] - times[0]) / (times.size - 1))
+
+
+def step_number(panel: xr.Dataset) -> float:
+    """The panel's step in seconds (calendar time) or model time units."""
+    step = time_step(panel)
+    return float(step / np.timedelta64(1, "s")) if isinstance(step, np.timedelta64) else float(step)
+
+
+def step_text(panel: xr.Dataset) -> str:
+    """The panel's step as people say it: `h`, `15min`, `0.05`."""
+    return number_text(step_number(panel), time_kind(panel), str(panel["time"].attrs.get("units", "")))
+
+
+def observed_mask(panel: xr.Dataset, name: str) -> xr.DataArray:
+    """True where `name` is observed (finite), with the variable's own dims."""
+    return panel[name].notnull()
+
+
+def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True) -> None:
+    """Check a panel against the schema; silent when it holds.
+
+    Args:
+        panel: The dataset to check.
+        regular: Require evenly spaced times, as window models do.
+        values: Look for infinite values too, which loads a panel that is opened lazily.
+
+    Raises:
+        PanelError: With one line that names the variable, the place and the mend.
+    """
+    if not isinstance(panel, xr.Dataset):
+        raise PanelError(f"a panel is an xarray.Dataset, got {type(panel).__name__}; see stgate.to_panel")
+    for dim in ("time", "node"):
+        if dim not in panel.dims:
+            raise PanelError(f"`{dim}`: the panel has no such dimension (it has {some(panel.dims)}); rename it")
+        if dim not in panel.coords:
+            raise PanelError(f"`{dim}`: the dimension has no coordinate; assign one with panel.assign_coords({dim}=…)")
+        if panel.sizes[dim] == 0:
+            raise PanelError(f"`{dim}`: the panel is empty along it; select less narrowly")
+    labels = panel.indexes["node"]
+    if not labels.is_unique:
+        twice = labels[labels.duplicated()][0]
+        raise PanelError(f"`node`: the label {twice!r} stands twice; drop one with panel.drop_duplicates('node')")
+    check_time(panel, regular=regular)
+    dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
+    if not dynamic:
+        raise PanelError("the panel has no variable over (time, node)")
+    for name in dynamic:
+        _check_variable(panel, name, values=values)
+
+
+def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
+    """The part of `check_panel` that concerns the time axis.
+
+    Raises:
+        PanelError: Times are missing, repeated, out of order or uneven.
+    """
+    times = panel["time"]
+    named = next((f"`{n}`" for n, v in panel.data_vars.items() if "time" in v.dims), "`time`")
+    if times.dtype.kind not in "Mfiu":
+        raise PanelError(
+            f"`time`: neither datetime64 nor a number but {times.dtype}; convert it with pandas.to_datetime"
+        )
+    values = times.values
+    if pd.isnull(values).any():
+        raise PanelError(f"`time`: row {int(np.argmax(pd.isnull(values)))} is not a time; drop it")
+    if values.size < 2:
+        return
+    gaps = np.diff(values)
+    zero = np.zeros(1, gaps.dtype)[0]
+    if (gaps == zero).any():
+        row = int(np.argmax(gaps == zero))
+        raise PanelError(
+            f"{named}: the time {at(values[row])} stands twice, at rows {row} and {row + 1}; "
+            "keep one with panel.drop_duplicates('time')"
+        )
+    if (gaps < zero).any():
+        row = int(np.argmax(gaps < zero)) + 1
+        raise PanelError(f"{named}: time goes back to {at(values[row])} at row {row}; sort with panel.sortby('time')")
+    if not regular:
+        return
+    if time_kind(panel) == "calendar":
+        step = np.sort(gaps)[gaps.size // 2]
+        odd = gaps != step
+        freq = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
+        # Not panel.resample: it averages, moves the member dimension and gives node variables a time.
+        grid = f"pandas.date_range('{at(values[0])}', '{at(values[-1])}', freq='{freq}')"
+        mend = f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
+        if (gaps >= np.timedelta64(28, "D")).all() and (gaps <= np.timedelta64(31, "D")).all():
+            mend = "calendar months are no regular step: number them, and use that as model time"
+    else:
+        step = np.median(gaps)
+        # Float times carry round-off: compare with the even grid, to a thousandth of a step.
+        even = (values[-1] - values[0]) / gaps.size
+        odd = np.abs(gaps - step) > 1e-3 * step
+        if not odd.any():
+            odd = np.abs(values[1:] - (values[0] + even * np.arange(1, values.size))) > 1e-3 * step
+        mend = "interpolate to an even grid with panel.interp(time=…)"
+    if odd.any():
+        row = int(np.argmax(odd)) + 1
+        raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {mend}")
+
+
+def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
+    variable = panel[name]
+    wanted = ("member", "time", "node") if "member" in variable.dims else ("time", "node")
+    if variable.dims != wanted:
+        raise PanelError(
+            f"`{name}`: its dims are {tuple(map(str, variable.dims))}, a panel has {wanted}; "
+            "use panel.transpose(...) or drop the variable"
+        )
+    if variable.dtype.kind != "f":
+        if variable.dtype.kind in "OUST":
+            flat = variable.values.reshape(-1)
+            shown = next((x for x in flat.tolist() if isinstance(x, str)), flat[0])
+            raise PanelError(f"`{name}`: holds text ({shown!r}), not numbers; drop it with panel.drop_vars({name!r})")
+        raise PanelError(
+            f"`{name}`: holds {variable.dtype}, not floats; cast it with panel[{name!r}].astype('float32')"
+        )
+    infinite = np.isinf(variable.values) if values else np.zeros(1, bool)
+    if infinite.any():
+        where = np.unravel_index(int(np.argmax(infinite)), infinite.shape)
+        place = ", ".join(
+            f"{d} {at(panel[d].values[i])}" for d, i in zip(wanted, where, strict=True) if d in panel.coords
+        )
+        raise PanelError(
+            f"`{name}`: infinite at {place}; NaN is the mark of a missing value: "
+            f"panel[{name!r}].where(abs(panel[{name!r}]) < float('inf'))"
+        )
+
+
+def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = True) -> None:
+    """Refuse targets that are missing altogether, as a variable or at a node.
+
+    Args:
+        panel: A panel.
+        targets: Names.
+        values: Look whether they are ever observed, which loads a panel that is opened lazily.
+
+    Raises:
+        PanelError: A target is no variable of the panel, or some node never observes it.
+    """
+    for name in targets:
+        if name not in panel.data_vars:
+            have = sorted(map(str, panel.data_vars))
+            raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+        if not values:
+            continue
+        seen = panel[name].notnull().any([d for d in panel[name].dims if d != "node"])
+        check_seen(name, panel["node"].values, seen.values)
+
+
+def check_seen(name: str, nodes: np.ndarray, seen: np.ndarray) -> None:
+    """Refuse a target that some node never observes.
+
+    Raises:
+        PanelError: Naming the nodes.
+    """
+    if not seen.all():
+        silent = nodes[~seen].tolist()
+        raise PanelError(
+            f"`{name}`: never observed at node {some(silent)}; leave out with `stgate data select`, or "
+            f"stgate.panels.select(panel, without={silent[:3]!r})"
+        )
+
+
+def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
+    """A time or label as people write it, without trailing zeros."""
+    if isinstance(value, tuple):
+        return ", ".join(map(at, value))
+    if isinstance(value, np.datetime64 | pd.Timestamp):
+        stamp = pd.Timestamp(value)
+        return stamp.strftime("%Y-%m-%dT%H:%M" if not stamp.second else "%Y-%m-%dT%H:%M:%S")
+    if isinstance(value, float | np.floating):
+        return f"{float(value):g}"
+    return str(value)
+
+
+def number_label(value: float) -> str:
+    """A coordinate as part of a node's label, with the digits it has."""
+    return f"{float(value):.10g}"
+
+
+def number_text(step: float, kind: str, units: str) -> str:
+    """A step in seconds or model time, as people say it."""
+    if kind == "calendar":
+        return str(pd.tseries.frequencies.to_offset(pd.Timedelta(seconds=step)).freqstr)
+    return f"{step:g} {units}".strip()
+
+
+def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """The first and the last instant of a calendar time such as `2016-03`, `2016-03-01` or `2016-03-01T12`.
+
+    A time with an offset is taken to UTC, as in a panel.
+
+    Raises:
+        ValueError: Not a time, or not written year first: 03/04/2020 is March to some and April to others.
+    """
+    if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
+        raise ValueError("times are written year first, as in 2016-03-01T12:00")
+    stamp = pd.Timestamp(str(text))
+    if stamp.tz is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+        return stamp, stamp
+    period = pd.Period(str(text))
+    return period.start_time, period.end_time
+
+
+def time_bounds(when: str | float, kind: str, step: float) -> tuple[Any, Any]:
+    """The first and the last instant that a time means: of a calendar as `parse_time` reads it, else a number.
+
+    Model times are sums of steps and carry round-off: both bounds leave it room.
+
+    Raises:
+        ValueError: Not a time of that kind.
+    """
+    if kind == "calendar":
+        low, high = parse_time(when)
+        return np.datetime64(low), np.datetime64(high)
+    return float(when) - 1e-6 * step, float(when) + 1e-6 * step
+
+
+def first_row(panel: xr.Dataset, when: str | float) -> int:
+    """The first row at or after a time; the number of rows if there is none.
+
+    Raises:
+        ValueError: Not a time of the panel's kind.
+    """
+    return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[0]))
+
+
+def last_row(panel: xr.Dataset, when: str | float) -> int:
+    """The last row at or before a time, of a date its last step; -1 if there is none.
+
+    Raises:
+        ValueError: Not a time of the panel's kind.
+    """
+    return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[1], side="right")) - 1
+
+
+def _bounds(panel: xr.Dataset, when: str | float) -> tuple[Any, Any]:
+    return time_bounds(when, time_kind(panel), step_number(panel) if panel.sizes["time"] > 1 else 1.0)
+
+
+def some(names: Iterable[Any], most: int = 4) -> str:
+    """Up to `most` names, then a count of the rest."""
+    shown: Sequence[Any] = list(names)
+    head = ", ".join(repr(str(n)) if isinstance(n, str) else str(n) for n in shown[:most])
+    return head + (f" and {len(shown) - most} more" if len(shown) > most else "")

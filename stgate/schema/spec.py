@@ -1,0 +1,144 @@
+"""What a forecaster remembers of a panel, and whether another panel fits it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from stgate.errors import PanelError, did_you_mean
+from stgate.schema.panel import Step, check_panel, number_text, some, step_number, step_text, time_kind
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelSpec:
+    """What a forecaster must know of a panel, as plain JSON-able values; it travels in the checkpoint.
+
+    Attributes:
+        targets: Variables that are forecast.
+        past_covariates: Variables known up to the forecast's origin.
+        future_covariates: Variables known ahead, over the horizon too.
+        static_covariates: Node coordinates or node variables.
+        nodes: Node labels, in the order of the network's nodes.
+        step: One time step, in seconds for calendar time, in model time units otherwise.
+        time: `calendar` (datetime64) or `model` (float).
+        window: Input length, in steps.
+        horizon: Forecast length, in steps.
+        calendar: Names of the calendar features (see `stgate.panels.calendar`).
+        units: Units of the targets, by name.
+        boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
+        places: Node coordinates by which a field knows where a node is; the first of the static covariates. A panel
+            with other nodes then fits too. Empty for forecasters that know the nodes themselves.
+        lattice: Rows and columns, where the nodes are all cells of a lattice row by row, or None.
+        time_units: Units of model time; empty for calendar time.
+    """
+
+    targets: tuple[str, ...]
+    nodes: tuple[str | int, ...]
+    step: float
+    time: Literal["calendar", "model"]
+    window: int
+    horizon: int
+    past_covariates: tuple[str, ...] = ()
+    future_covariates: tuple[str, ...] = ()
+    static_covariates: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    boundary: Literal["open", "periodic"] = "open"
+    time_units: str = ""
+    lattice: tuple[int, ...] | None = None
+    places: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All dynamic variables, in tensor order: targets, past covariates, future covariates."""
+        return self.targets + self.past_covariates + self.future_covariates
+
+    @property
+    def time_step(self) -> Step:
+        """One time step as a timedelta64 or a float."""
+        return np.timedelta64(round(self.step * 1e6), "us") if self.time == "calendar" else self.step
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers; `PanelSpec.from_dict` reverses it."""
+        plain = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> PanelSpec:
+        """The spec that `to_dict` wrote."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
+
+    def check(self, panel: xr.Dataset, *, values: bool = True, regular: bool = True) -> xr.Dataset:
+        """The panel with this spec's nodes in this spec's order; with its own where nodes are known by their places.
+
+        Args:
+            panel: The panel.
+            values: As in `check_panel`.
+            regular: Require evenly spaced times, by the step that the forecaster was fitted on.
+
+        Raises:
+            PanelError: The panel lacks a variable, has other nodes or another step.
+        """
+        check_panel(panel, values=values, regular=regular)
+        check_places(panel, self.places)
+        for name in (*self.channels, *self.static_covariates):
+            if name not in (panel.data_vars if name in self.channels else panel):
+                have = sorted(map(str, panel.data_vars))
+                raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+            if name in self.channels and "time" not in panel[name].dims:
+                raise PanelError(f"`{name}`: does not change in time; make it one of static_covariates")
+        for name in self.targets:
+            unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
+            if unit and fitted and unit != fitted:
+                raise PanelError(
+                    f"`{name}`: in {unit}, the forecaster was fitted on {fitted}; convert it, then set its units with "
+                    f"panel[{name!r}].attrs['units'] = {fitted!r}"
+                )
+        for name in self.static_covariates:
+            if panel[name].dims != ("node",) or panel[name].dtype.kind not in "fiub":
+                raise PanelError(
+                    f"`{name}`: a static covariate holds one number a node, this one {panel[name].dtype} over "
+                    f"({', '.join(map(str, panel[name].dims))}); leave it out"
+                )
+        kind = time_kind(panel)
+        if kind != self.time:
+            raise PanelError(f"`time`: the panel has {kind} time, the forecaster was fitted on {self.time} time")
+        if regular and not np.isclose(step_number(panel), self.step, rtol=1e-6):
+            raise PanelError(
+                f"`time`: the panel's step is {step_text(panel)}, the forecaster was fitted on steps of "
+                f"{number_text(self.step, self.time, self.time_units)}; resample the panel"
+            )
+        if self.places:
+            return panel
+        have_nodes = list(panel["node"].values.tolist())
+        lacking = [n for n in self.nodes if n not in set(have_nodes)]
+        extra = [n for n in have_nodes if n not in set(self.nodes)]
+        if lacking or extra:
+            said = "; ".join(
+                f"{what} {some(names)}" for what, names in (("lacks", lacking), ("has unknown", extra)) if names
+            )
+            raise PanelError(
+                f"`node`: the panel's nodes are not those the forecaster was fitted on ({said}); "
+                "select them with panel.sel(node=[...]) or fit on this panel"
+            )
+        return panel if have_nodes == list(self.nodes) else panel.sel(node=list(self.nodes))
+
+
+def check_places(panel: xr.Dataset, names: Sequence[str]) -> None:
+    """Refuse a panel of which it is not known where each node is.
+
+    Raises:
+        PanelError: A coordinate lacks, or is missing at a node.
+    """
+    for name in names:
+        if name not in panel:
+            raise PanelError(f"`{name}`: no coordinate of the nodes; assign it (a table: stgate data convert --coords)")
+        unknown = ~np.isfinite(np.asarray(panel[name].values, np.float64))
+        if unknown.any():
+            label = some(panel["node"].values[unknown].tolist())
+            raise PanelError(f"`{name}`: missing at node {label}; give it, or drop the node")

@@ -1,0 +1,1 @@
+"""Integration schemes: RK4 and ETDRK4, plain and compiled."""

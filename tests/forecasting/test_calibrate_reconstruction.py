@@ -1,0 +1,150 @@
+"""Calibrated reconstructions: new stations, gaps, what is stored and what is refused."""
+
+import numpy as np
+import pytest
+from test_cglubnf import NODES, SMALL, fitted, make_data, panel_of
+
+import stgate
+from stgate.distributions import LogNormal
+from stgate.errors import CalibrationWarning, RequestError
+from stgate.inference import Ensemble
+from stgate.models import CGLUBNF, Forecaster, GatedRNN
+
+LEVELS = [0.5, 0.9]
+
+
+@pytest.fixture(scope="module")
+def full():
+    panel = panel_of(steps=400)
+    rng = np.random.default_rng(5)
+    return panel.assign(y=panel["y"] + rng.standard_t(3, panel["y"].shape))
+
+
+@pytest.fixture(scope="module", params=[0, 3])
+def field(request, full):
+    """A field of four of the six stations, and what it sees: nothing of the fifth and sixth."""
+    data = make_data(full.sel(node=list(NODES[:4])), context=request.param)
+    return fitted(CGLUBNF(**SMALL), data, epochs=3), full.where(~full["node"].isin(NODES[4:]))
+
+
+def coverage(made, truth, level):
+    low, high = (made["y"].sel(quantile=q, method="nearest").values for q in ((1 - level) / 2, (1 + level) / 2))
+    known = ~np.isnan(truth)
+    return float(((truth >= low) & (truth <= high))[known].mean())
+
+
+def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint(field, full, tmp_path):
+    model, seen = field
+    covered = stgate.calibrate_reconstruction(model, seen, full, levels=LEVELS)
+    assert all(level - 0.001 <= covered[level] <= level + 0.02 for level in LEVELS)
+    made = stgate.reconstruct(model, seen, levels=LEVELS)
+    left_out = list(NODES[4:])
+    truth = full["y"].sel(time=made["time"], node=left_out).transpose("time", "node").values
+    for level in LEVELS:
+        assert coverage(made.sel(node=left_out), truth, level) == pytest.approx(covered[level], abs=0.003)
+    assert made.attrs["calibration"].startswith("split conformal of reconstructions")
+    assert made.attrs["calibration_levels"] == "0.5, 0.9"
+    model.save(tmp_path / "field.ckpt")
+    again = Forecaster.load_from_checkpoint(tmp_path / "field.ckpt")
+    np.testing.assert_array_equal(stgate.reconstruct(again, seen, levels=LEVELS)["y"], made["y"])
+    with pytest.raises(RequestError, match=r"level 0\.3: not calibrated"):
+        stgate.reconstruct(model, seen, levels=[0.3])
+
+
+def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full):
+    model, seen = field
+    data = make_data(full.sel(node=list(NODES[2:])), context=model.fitted_spec.window - 1 and model.fitted_spec.window)
+    other = fitted(CGLUBNF(**SMALL), data, epochs=3)
+    folds = [(model, seen, full), (other, full.where(~full["node"].isin(NODES[:2])), full)]
+    whole = fitted(CGLUBNF(**SMALL), make_data(full, context=data.context), epochs=1)
+    covered = stgate.cross_calibrate_reconstruction(whole, iter(folds), levels=LEVELS)
+    inside, cases = np.zeros(2), 0
+    for fold, shown, truth in folds:
+        fold.reconstruction_calibration = whole.reconstruction_calibration
+        made = stgate.reconstruct(fold, shown, levels=LEVELS)
+        known = truth["y"].sel(time=made["time"]).where(shown["y"].isnull()).transpose("time", "node").values
+        count = (~np.isnan(known)).sum()
+        inside += [coverage(made, known, level) * count for level in LEVELS]
+        cases += count
+    assert list(covered.values()) == pytest.approx(inside / cases, abs=0.003)
+    assert whole.reconstruction_calibration["start"] == str(made["time"].values[0])
+    with pytest.raises(RequestError, match="folds: there is none"):
+        stgate.cross_calibrate_reconstruction(whole, [])
+    wrong = fitted(CGLUBNF(**SMALL), make_data(full, context=5), epochs=1)
+    with pytest.raises(RequestError, match="a field with context 5"):
+        stgate.cross_calibrate_reconstruction(whole, [(wrong, seen, full)])
+
+
+def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(full):
+    skewed = full.assign(y=np.exp(full["y"] / 8))
+    data = make_data(skewed.sel(node=list(NODES[:4])))
+    model = fitted(CGLUBNF(**SMALL | {"inference": Ensemble(2)}, likelihood=LogNormal()), data, epochs=3)
+    left_out = skewed.sel(node=list(NODES[4:]))
+    made = {}
+    for scores in ("scaled", "distribution"):
+        covered = stgate.calibrate_reconstruction(model, left_out, levels=[0.9], scores=scores)
+        made[scores] = stgate.reconstruct(model, left_out, levels=[0.9])
+        assert coverage(made[scores], made[scores]["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.005)
+    low, middle, high = (made["distribution"]["y"].isel(quantile=i) for i in range(3))
+    assert float((made["scaled"]["y"].isel(quantile=0) == 0).mean()) > 0.5  # as far down as up: cut off at zero
+    assert float(low.min()) > 0
+    assert float(((high - middle) / (middle - low)).median()) > 1.2
+
+
+def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_is_warned_of(field, full):
+    model, _ = field
+    with pytest.warns(CalibrationWarning, match="on what training has seen"):
+        covered = stgate.calibrate_reconstruction(model, full, levels=[0.9])
+    made = stgate.reconstruct(model, full, levels=[0.9])
+    assert coverage(made, made["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.003)
+    # Stations that training has not seen are no such case.
+    stgate.calibrate_reconstruction(model, full.sel(node=list(NODES[4:])), levels=[0.9])
+
+
+def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(full):
+    data = make_data(full, context=4)
+    model = fitted(CGLUBNF(**SMALL), data, epochs=1)
+    gappy = full.where((full["time"].dt.hour < 12) | ~full["node"].isin(NODES[:3]))
+    stgate.calibrate_reconstruction(model, gappy, full, levels=[0.5])
+    stored = model.reconstruction_calibration
+    assert stored["edges"] == [2, 3]  # beyond its four steps the field sees nothing of a node
+    assert stored["factors"].shape == (3, 1, 1, 1, 1)
+    assert "per missingness group" in stored["method"]
+
+
+def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
+    data = make_data(full.sel(node=list(NODES[:4])))
+    model = fitted(CGLUBNF(**SMALL), data, epochs=1)
+    stgate.calibrate_reconstruction(model, full.sel(node=list(NODES[4:])), levels=[0.5])
+    fitted(model, data, epochs=1)
+    assert model.reconstruction_calibration is None
+
+
+def test_wrong_requests_are_refused_by_name(field, full):
+    model, seen = field
+    with pytest.raises(RequestError, match="nothing to score: the truth holds no value"):
+        stgate.calibrate_reconstruction(model, seen, seen)
+    with pytest.raises(RequestError, match="truth: has no `y`"):
+        stgate.calibrate_reconstruction(model, seen, full.rename(y="z"))
+    with pytest.raises(RequestError, match="reconstructs nothing"):
+        stgate.calibrate_reconstruction(GatedRNN(), seen)
+    with pytest.raises(RequestError, match="scores 'scald'"):
+        stgate.calibrate_reconstruction(model, seen, full, scores="scald")
+
+
+def test_the_command_calibrates_reconstructions(stgate_command, field, full, tmp_path):
+    model, seen = field
+    stgate.write(seen, tmp_path / "seen.nc")
+    stgate.write(full, tmp_path / "full.nc")
+    model.save(tmp_path / "field.ckpt")
+    told = ["calibrate", tmp_path / "seen.nc", "--checkpoint", tmp_path / "field.ckpt", "--out", tmp_path / "new.ckpt"]
+    code, out, _ = stgate_command(*told, "--reconstruction", "--truth", tmp_path / "full.nc", "--levels", 0.5, 0.9)
+    assert code == 0
+    assert "split conformal of reconstructions" in out
+    again = Forecaster.load_from_checkpoint(tmp_path / "new.ckpt")
+    assert again.reconstruction_calibration["levels"] == LEVELS
+    told += ["--overwrite"]
+    assert stgate_command(*told, "--reconstruction", "--by", "missing", "--truth", tmp_path / "full.nc")[0] == 0
+    for wrong in (["--truth", tmp_path / "full.nc"], ["--reconstruction", "--by", "node"]):
+        code, _, err = stgate_command(*told, *wrong)
+        assert (code, wrong[-2] in err) == (2, True)

@@ -1,0 +1,148 @@
+"""Cards: complete, true to the package, and fetched over a local server with checks that bite."""
+
+import hashlib
+import http.server
+import shlex
+import socket
+import threading
+
+import pytest
+import yaml
+
+from stgate.errors import FetchError, RequestError, StoreError
+from stgate.io import catalog as module
+from stgate.io.catalog import cards, check_card, fetch
+
+CARD = {key: key for key in ("title", "source", "licence", "citation", "reader", "split")} | {"name": "tiny"}
+BODY = b"time,node,y\n2020-01-01,a,1\n"
+
+
+@pytest.fixture
+def server():
+    """Serves BODY under /good.csv; counts requests."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if self.path != "/good.csv":
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("content-length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+        def log_message(self, *arguments):
+            pass
+
+    asked = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def carded(monkeypatch):
+    """Make a card of one file the only one there is."""
+
+    def make(url, sha256):
+        card = dict(CARD)
+        card["files"] = [{"name": "tiny.csv", "url": url, "sha256": sha256}]
+        monkeypatch.setattr(module, "cards", lambda: {"tiny": card})
+
+    return make
+
+
+def test_a_file_is_fetched_once_checked_and_kept(server, carded, tmp_path):
+    url, asked = server
+    carded(f"{url}/good.csv", hashlib.sha256(BODY).hexdigest())
+    told = []
+    for _ in range(2):
+        (path,) = fetch("tiny", tmp_path, progress=lambda name: lambda done, total: told.append((done, total)))
+        assert path == tmp_path / "tiny" / "tiny.csv" and path.read_bytes() == BODY
+    assert asked == ["/good.csv"]
+    assert told[-1] == (len(BODY), len(BODY))
+
+
+def test_the_cache_is_where_the_environment_says(server, carded, tmp_path, monkeypatch):
+    carded(f"{server[0]}/good.csv", None)
+    monkeypatch.setenv("STGATE_CACHE", str(tmp_path / "cache"))
+    assert fetch("tiny") == [tmp_path / "cache" / "tiny" / "tiny.csv"]
+
+
+def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server, carded, tmp_path):
+    carded(f"{server[0]}/good.csv", "0" * 64)
+    with pytest.raises(FetchError, match="checksum is not the card's"):
+        fetch("tiny", tmp_path)
+    assert not list((tmp_path / "tiny").glob("*"))
+
+
+def test_a_server_that_has_it_not_and_one_that_is_away_are_told_apart(server, carded, tmp_path):
+    carded(f"{server[0]}/other.csv", None)
+    with pytest.raises(FetchError, match="the server answers 404"):
+        fetch("tiny", tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        carded(f"http://127.0.0.1:{free.getsockname()[1]}/good.csv", None)
+        with pytest.raises(FetchError, match="cannot be reached; are you offline"):
+            fetch("tiny", tmp_path)
+
+
+def test_what_is_no_download_says_how_it_is_had(tmp_path):
+    with pytest.raises(RequestError, match=r"take metr-la\.h5 from the Google Drive"):
+        fetch("metr_la", tmp_path)
+    with pytest.raises(RequestError, match="stgate simulate lorenz96"):
+        fetch("lorenz96", tmp_path)
+    with pytest.raises(RequestError, match="did you mean metr_la"):
+        fetch("metrla", tmp_path)
+
+
+def test_the_sets_of_this_wave_have_cards_that_redistribute_nothing():
+    named = {"beijing_air", "german_pm10", "los_loop", "chickenpox", "irish_wind", "us_flu", "pacific_sst"}
+    assert set(cards()) >= named | {"metr_la", "pems_bay", "pems04", "pems08", "lorenz96", "sensor_network"}
+    folder = module.cards_folder()
+    assert {p.name for p in folder.rglob("*") if p.is_file()} == {"card.yaml"}
+
+
+@pytest.mark.parametrize("name", cards())
+def test_each_reader_is_a_command_that_exists(name, stgate_command):
+    words = shlex.split(cards()[name]["reader"])
+    assert words[0] == "stgate"
+    code, out, _ = stgate_command(*words[1:3], "--help")
+    assert code == 0
+    for option in (w for w in words if w.startswith("--")):
+        assert option in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"licence": None}, "`licence` is missing"),
+        ({"licens": "MIT"}, "`licens` is no entry of a card; did you mean licence"),
+        ({"name": "other"}, "its folder 'tiny'"),
+        ({"files": [{"name": "../x", "url": "u", "sha256": None}]}, "a plain name"),
+        ({"published": [{"figure": "1", "standing": "rumour"}]}, "its standing"),
+    ],
+)
+def test_a_broken_card_is_named(tmp_path, change, message):
+    card = CARD
+    path = tmp_path / "tiny" / "card.yaml"
+    with pytest.raises(StoreError, match=message):
+        check_card({**card, **change}, path)
+    check_card(card, path)
+
+
+def test_the_commands_list_describe_and_fetch(stgate_command, server, carded, tmp_path):
+    code, out, _ = stgate_command("data", "list")
+    assert code == 0 and len(out.splitlines()) == len(cards())
+    code, out, _ = stgate_command("data", "describe", "pems_bay")
+    assert code == 0 and "sha256 not known" in out and "(recalled)" in out
+    assert stgate_command("data", "describe", "pemsbay")[2] == "stgate: data set 'pemsbay': did you mean pems_bay?\n"
+    carded(f"{server[0]}/good.csv", None)
+    code, out, err = stgate_command("data", "fetch", "tiny", "--folder", tmp_path)
+    assert code == 0 and out == f"{tmp_path}/tiny/tiny.csv\n"
+    assert hashlib.sha256(BODY).hexdigest() in err and "then: reader" in err
+    assert yaml.safe_load(yaml.safe_dump(cards()["metr_la"])) == cards()["metr_la"]

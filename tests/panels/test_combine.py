@@ -1,0 +1,69 @@
+"""Panels merged on time; nodes selected by label and by box."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import make_panel
+
+from stgate.errors import PanelError, RequestError
+from stgate.panels import merge, select
+from stgate.panels.graph import Graph, knn_graph
+
+
+def test_panels_of_other_variables_nodes_and_times_become_one():
+    whole = make_panel(missing=0)
+    parts = [
+        whole[["y"]].isel(time=slice(0, 250), node=[0, 1]),
+        whole[["y"]].isel(time=slice(200, 400), node=[0, 1]),  # they overlap and agree
+        whole[["y"]].isel(node=[2]),
+        whole[["u"]],
+    ]
+    xr.testing.assert_equal(merge(parts)[["y", "u"]], whole)
+
+
+def test_what_no_panel_tells_is_missing():
+    whole = make_panel(missing=0)
+    merged = merge([whole.isel(time=slice(0, 100), node=[0]), whole.isel(time=slice(60, 200), node=[1])])
+    assert merged["y"].isnull().sum() == 100 + 60
+    assert merged["y"].sel(node="a").isel(time=slice(100, None)).isnull().all()
+
+
+def test_panels_that_contradict_are_refused_by_name():
+    panel = make_panel(missing=0)
+    other = panel.copy(deep=True)
+    other["y"][5:8, 1] += 1
+    with pytest.raises(PanelError, match="`y`: two panels differ in 3 entries"):
+        merge([panel, other])
+    with pytest.raises(PanelError, match=r"`y`: has the units 'g/m3' and|`y`: has the units 'g/m3', 'ug/m3'"):
+        merge([panel, panel.assign(y=panel["y"].assign_attrs(units="g/m3"))])
+    with pytest.raises(PanelError, match="calendar time and some model time"):
+        merge([panel, panel.assign_coords(time=np.arange(400.0))])
+    with pytest.raises(PanelError, match="time jumps"):
+        merge([panel.isel(time=slice(0, 10)), panel.isel(time=slice(20, 30))])
+    with pytest.raises(RequestError, match="no panels"):
+        merge([])
+
+
+def test_nodes_are_selected_by_label_and_box_with_the_edges_between_them():
+    panel = make_panel()
+    panel = knn_graph(panel, 2).add_to(panel)
+    assert select(panel, ["c", "a"])["node"].values.tolist() == ["c", "a"]
+    boxed = select(panel, lat=(40.05, 40.3), lon=(116.0, 117.0))
+    assert boxed["node"].values.tolist() == ["b", "c"]
+    assert sorted(zip(Graph.of(boxed).source, Graph.of(boxed).target, strict=True)) == [(0, 1), (1, 0)]
+    across = panel.assign_coords(lon=("node", [179.0, -179.0, 0.0]))
+    assert select(across, lon=(170, -170))["node"].values.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nodes": ["d"]}, "no 'd'"),
+        ({"lats": (0, 1)}, "did you mean lat"),
+        ({"lat": (0, 1)}, "none is left"),
+        ({"without": ["c", "d"]}, "no 'd'"),
+    ],
+)
+def test_a_selection_of_nothing_is_named(options, message):
+    with pytest.raises(PanelError, match=message):
+        select(make_panel(), **options)
