@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import make_panel
+from helpers import make_panel
 
 import stgate
 

@@ -4,20 +4,9 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel, one_line
 
 import stgate
-
-
-def refused(result, *words):
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    lines = [line for line in err.splitlines() if line]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("stgate: ")
-    for word in words:
-        assert word in lines[0]
 
 
 def fit(run, folder, panel_path, *more):
@@ -73,14 +62,14 @@ def broken_panels():
 @pytest.mark.parametrize(("panel", "words"), [pytest.param(p, w, id=i) for i, p, w in broken_panels()])
 def test_fit_refuses_a_broken_panel_in_one_line_and_leaves_nothing(stgate_command, tmp_path, panel, words):
     panel.to_netcdf(tmp_path / "broken.nc")
-    refused(fit(stgate_command, tmp_path, tmp_path / "broken.nc"), *words)
+    one_line(fit(stgate_command, tmp_path, tmp_path / "broken.nc"), *words)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.nc"]
 
 
 def test_a_text_column_of_a_table_is_named_with_its_value(stgate_command, tmp_path):
     (tmp_path / "long.csv").write_text("time,node,y\n2020-01-01,a,1\n2020-01-02,a,n.n.\n")
     result = stgate_command("data", "convert", tmp_path / "long.csv", "--node", "node", "--out", tmp_path / "p.nc")
-    refused(result, "'y'", "'n.n.'", "2020-01-02")
+    one_line(result, "'y'", "'n.n.'", "2020-01-02")
     assert not (tmp_path / "p.nc").exists()
 
 
@@ -88,20 +77,20 @@ def test_another_panels_nodes_are_refused_by_the_checkpoint(stgate_command, tmp_
     stgate.write(make_panel(nodes=("a", "b", "z")), tmp_path / "other.nc")
     for command in ("forecast", "backtest"):
         result = stgate_command(command, tmp_path / "other.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
-        refused(result, "`node`", "lacks 'c'", "has unknown 'z'", "panel.sel")
+        one_line(result, "`node`", "lacks 'c'", "has unknown 'z'", "panel.sel")
     assert not (tmp_path / "f.nc").exists()
 
 
 def test_too_little_history_is_refused(stgate_command, tmp_path, checkpoint):
     stgate.write(make_panel().isel(time=slice(0, 8)), tmp_path / "short.nc")
     result = stgate_command("forecast", tmp_path / "short.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
-    refused(result, "steps of history", "window needs 12")
+    one_line(result, "steps of history", "window needs 12")
 
 
 def test_an_unknown_model_gets_a_suggestion(stgate_command, saved, tmp_path):
-    refused(stgate_command("fit", "--model", "GatedRN", "--data.panel", saved), "GatedRN", "did you mean GatedRNN?")
+    one_line(stgate_command("fit", "--model", "GatedRN", "--data.panel", saved), "GatedRN", "did you mean GatedRNN?")
     (tmp_path / "c.yaml").write_text("model:\n  class_path: GatedRN\ndata:\n  panel: p.nc\n  targets: [y]\n")
-    refused(stgate_command("fit", "--config", tmp_path / "c.yaml"), "GatedRN", "did you mean GatedRNN?")
+    one_line(stgate_command("fit", "--config", tmp_path / "c.yaml"), "GatedRN", "did you mean GatedRNN?")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +114,7 @@ def test_an_unknown_model_gets_a_suggestion(stgate_command, saved, tmp_path):
 )
 def test_a_slip_on_the_command_line_is_named(stgate_command, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    refused(stgate_command(*arguments), *words)
+    one_line(stgate_command(*arguments), *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,27 +130,29 @@ def test_a_misspelt_option_of_fit_gets_a_suggestion_and_no_abbreviation_passes(s
         "--overwrit": "--overwrite",
     }[slip]
     data = ("--data.panel", saved, "--data.targets", "[y]")
-    refused(stgate_command("fit", "--model", "GatedRNN", *data, slip, "--out", tmp_path / "run"), "did you mean", right)
+    one_line(
+        stgate_command("fit", "--model", "GatedRNN", *data, slip, "--out", tmp_path / "run"), "did you mean", right
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_an_option_of_another_model_is_told_whose_it_is(stgate_command, saved):
     given = ("fit", "--model", "Persistence", "--model.hidden", 4, "--data.panel", saved, "--data.targets", "[y]")
-    refused(stgate_command(*given), "--model.hidden", "not an option of this model", "GatedRNN")
+    one_line(stgate_command(*given), "--model.hidden", "not an option of this model", "GatedRNN")
 
 
 def test_overwrite_spares_a_folder_that_is_not_a_run(stgate_command, saved, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
     (tmp_path / "run" / "config.yaml").write_text("of another tool")
-    refused(fit(stgate_command, tmp_path, saved, "--overwrite"), "not a run", "thesis.txt", "another name")
+    one_line(fit(stgate_command, tmp_path, saved, "--overwrite"), "not a run", "thesis.txt", "another name")
     assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
 
 
 def test_a_run_is_only_replaced_once_the_new_request_holds(stgate_command, saved, tmp_path):
     assert fit(stgate_command, tmp_path, saved)[0] == 0
     before = (tmp_path / "run" / "best.ckpt").read_bytes()
-    refused(fit(stgate_command, tmp_path, tmp_path / "gone.nc", "--overwrite"), "gone.nc")
+    one_line(fit(stgate_command, tmp_path, tmp_path / "gone.nc", "--overwrite"), "gone.nc")
     assert (tmp_path / "run" / "best.ckpt").read_bytes() == before
 
 
@@ -169,21 +160,21 @@ def test_an_existing_result_is_not_overwritten_unasked(stgate_command, saved, tm
     out = tmp_path / "l96.nc"
     simulate = ("simulate", "lorenz96", "--nodes", 8, "--duration", 1, "--out", out)
     assert stgate_command(*simulate)[0] == 0
-    refused(stgate_command(*simulate), "exists", "--overwrite")
+    one_line(stgate_command(*simulate), "exists", "--overwrite")
     assert stgate_command(*simulate, "--overwrite")[0] == 0
     assert fit(stgate_command, tmp_path, saved)[0] == 0
-    refused(fit(stgate_command, tmp_path, saved), "exists", "--resume", "--overwrite")
+    one_line(fit(stgate_command, tmp_path, saved), "exists", "--resume", "--overwrite")
 
 
 def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_command, checkpoint):
     data = ("--data.panel", checkpoint.parents[1] / "panel.nc", "--data.targets", "[y]", "--data.window", 12)
     given = ("--ckpt_path", checkpoint, *data)
     assert stgate_command("test", *given, "--data.horizon", 6)[0] == 0
-    refused(
+    one_line(
         stgate_command("test", *given, "--data.horizon", 6, "--model.hidden", 32), "--model.hidden 32", "fitted with 4"
     )
-    refused(stgate_command("test", *given, "--data.horizon", 6, "--model", "Ridge"), "Ridge", "holds a GatedRNN")
-    refused(stgate_command("test", *given, "--data.horizon", 7), "horizon", "fitted with 6", "have 7")
+    one_line(stgate_command("test", *given, "--data.horizon", 6, "--model", "Ridge"), "Ridge", "holds a GatedRNN")
+    one_line(stgate_command("test", *given, "--data.horizon", 7), "horizon", "fitted with 6", "have 7")
 
 
 @pytest.mark.parametrize(
@@ -220,15 +211,15 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
 def test_a_part_of_a_model_that_is_not_there_is_named_in_whole(stgate_command, tmp_path, saved, given, words):
     given = given if given.startswith(("--model ", "--model.hidden")) else f"--model GatedRNN {given}"
     arguments = ("--data.panel", saved, "--data.targets", "y", "--out", tmp_path / "run", *given.split())
-    refused(stgate_command("fit", *arguments), *words)
+    one_line(stgate_command("fit", *arguments), *words)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", ["forecast", "backtest"])
 def test_a_panel_that_is_not_there_is_named(stgate_command, tmp_path, checkpoint, command):
     given = (command, "nothing.nc", "--checkpoint", checkpoint, "--out", tmp_path / "f.nc")
-    refused(stgate_command(*given), "nothing.nc", "no such file")
-    refused(stgate_command(*given, "--max-memory", 0), "max_memory 0", "positive")
+    one_line(stgate_command(*given), "nothing.nc", "no such file")
+    one_line(stgate_command(*given, "--max-memory", 0), "max_memory 0", "positive")
     assert not (tmp_path / "f.nc").exists()
 
 
@@ -243,11 +234,11 @@ def test_a_fit_that_is_refused_leaves_nothing_and_one_that_never_began_may_begin
     given = ("--data.panel", tmp_path / "p.zarr", "--data.targets", "[y]", "--data.window", 6, "--data.horizon", 2)
     small = ("--data.max_memory", 0.005)
     begin = ("fit", "--model", "Persistence", *given, "--out", tmp_path / "run")
-    refused(stgate_command(*begin, *small), "in blocks")
+    one_line(stgate_command(*begin, *small), "in blocks")
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("of a fit that was killed before its first checkpoint")
-    refused(stgate_command(*begin, "--resume"), "no epoch was complete; start it without --resume")
+    one_line(stgate_command(*begin, "--resume"), "no epoch was complete; start it without --resume")
     assert stgate_command(*begin)[0] == 0
 
 
@@ -261,7 +252,7 @@ def test_the_runs_own_config_agrees_with_its_checkpoint(stgate_command, checkpoi
 
 def test_predict_writes_the_test_parts_forecasts_and_they_are_those_of_backtest(stgate_command, tmp_path, checkpoint):
     given = ("--config", checkpoint.parent / "config.yaml", "--ckpt_path", checkpoint)
-    refused(stgate_command("predict", *given), "--out")
+    one_line(stgate_command("predict", *given), "--out")
     assert stgate_command("predict", *given, "--out", tmp_path / "predicted.nc")[0] == 0
     predicted = stgate.open_forecast(tmp_path / "predicted.nc")
     whole = stgate.backtest(checkpoint, stgate.open_panel(checkpoint.parents[1] / "panel.nc"))
@@ -282,8 +273,8 @@ def test_a_users_own_config_yaml_is_left_alone_without_a_logger(stgate_command, 
 def test_a_level_that_was_not_calibrated_is_refused(stgate_command, tmp_path, checkpoint):
     panel = checkpoint.parents[1] / "panel.nc"
     ask = ("forecast", panel, "--checkpoint", checkpoint, "--out", tmp_path / "f.nc", "--levels")
-    refused(stgate_command(*ask, 0.77), "level 0.77", "0.9")
-    refused(stgate_command(*ask, 90), "level 90", "between 0 and 1")
+    one_line(stgate_command(*ask, 0.77), "level 0.77", "0.9")
+    one_line(stgate_command(*ask, 90), "level 90", "between 0 and 1")
 
 
 class Stranger:
@@ -295,7 +286,7 @@ def test_a_checkpoint_with_a_pickled_object_is_refused(stgate_command, tmp_path,
     torch.save({**content, "extra": Stranger()}, tmp_path / "evil.ckpt")
     panel = checkpoint.parents[1] / "panel.nc"
     result = stgate_command("forecast", panel, "--checkpoint", tmp_path / "evil.ckpt", "--out", tmp_path / "f.nc")
-    refused(result, "evil.ckpt", "refused", "pickled object")
+    one_line(result, "evil.ckpt", "refused", "pickled object")
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -336,7 +327,7 @@ def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, mon
 def test_what_is_wrong_in_a_config_is_named_by_its_option(stgate_command, saved, tmp_path, text, words):
     (tmp_path / "c.yaml").write_text(text)
     data = ("--data.panel", saved, "--data.targets", "[y]")
-    refused(stgate_command("fit", "--config", tmp_path / "c.yaml", *data, "--out", tmp_path / "run"), *words)
+    one_line(stgate_command("fit", "--config", tmp_path / "c.yaml", *data, "--out", tmp_path / "run"), *words)
     assert not (tmp_path / "run").exists()
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel
 
 from stgate.data.streaming import StoredSeries
 from stgate.data.window_data import WindowData

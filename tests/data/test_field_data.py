@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_panel
+from helpers import make_panel
 
 import stgate
 from stgate.data import FieldData

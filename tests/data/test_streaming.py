@@ -1,11 +1,11 @@
 """Windows from a store in blocks are those from memory, each once an epoch, and a function of seed and epoch."""
 
-import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from helpers import trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,6 @@ from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.io.store import quiet_zarr
 
 STEPS, NODES = 700, 4
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 PAST, AHEAD = ("past", "since", "past_calendar", "past_cell"), ("future", "future_calendar", "future_cell")
 KEYS = (*PAST, *AHEAD, "time", "target", "origin")
 
@@ -149,7 +148,7 @@ def test_a_forecaster_fits_calibrates_and_forecasts_from_a_store_as_from_memory(
     path, few = make(tmp_path / "p.zarr", members=members), 0.05
     data = WindowData(path, **OPTIONS, max_memory=few)
     model = stgate.models.GatedRNN(hidden=4)
-    L.Trainer(max_epochs=2, **QUIET).fit(model, data)
+    trainer(2).fit(model, data)
     stgate.calibrate(model, data, levels=[0.5])
     panel = stgate.open_panel(path)
     for start, end in ((None, None), ("2020-01-25", "2020-01-28")):
@@ -179,7 +178,7 @@ def test_what_wants_all_at_once_says_so(tmp_path):
     path = make(tmp_path / "p.zarr")
     data = WindowData(path, **OPTIONS, max_memory=0.02)
     with pytest.raises(PanelError, match="read from its store in blocks"):
-        L.Trainer(max_epochs=1, **QUIET).fit(stgate.models.Climatology(), data)
+        trainer().fit(stgate.models.Climatology(), data)
 
 
 def test_memory_that_holds_no_window_is_refused_with_what_is_needed(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,41 +7,12 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import make_forecast
 
 import stgate
 from stgate.errors import ForecastError, RequestError
 
-INITS, LEADS, NODES = 4, 3, 2
-QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
-
-
-def make_forecast(seed=0, missing=0.3, **options):
-    """A forecast whose intervals are median ± 1 and ± 2, and a truth with gaps."""
-    rng = np.random.default_rng(seed)
-    shape = (INITS, LEADS, NODES)
-    middle = rng.normal(10, 3, shape)
-    truth = middle + rng.normal(0, 1.5, shape)
-    truth[rng.random(shape) < missing] = np.nan
-    dims = ("init_time", "lead_time", "node")
-    init = np.datetime64("2020-01-01", "us") + np.arange(INITS) * np.timedelta64(1, "D")
-    lead = np.arange(1, LEADS + 1) * np.timedelta64(3_600_000_000, "us")
-    forecast = xr.Dataset(
-        {
-            "y": ((*dims, "quantile"), middle[..., None] + np.array([-2.0, -1.0, 0.0, 1.0, 2.0])),
-            "y_mean": (dims, middle + 0.5),
-            "y_truth": (dims, truth),
-        },
-        {
-            "init_time": init,
-            "lead_time": lead,
-            "node": ["a", "b"],
-            "quantile": QUANTILES,
-            "valid_time": (("init_time", "lead_time"), init[:, None] + lead),
-            "steps_since_observed": (("init_time", "node"), rng.integers(0, 2, (INITS, NODES))),
-        },
-        {"model": "Test"},
-    )
-    return forecast.assign(**options)
+LEADS = 3
 
 
 def by_hand(forecast):
@@ -168,7 +139,7 @@ def test_a_group_without_any_case_is_nan_and_never_zero():
 def test_a_perfect_forecast_has_no_error_and_full_coverage():
     forecast = make_forecast()
     truth = forecast["y_truth"]
-    perfect = forecast.assign(y=truth.expand_dims(quantile=QUANTILES, axis=-1), y_mean=truth)
+    perfect = forecast.assign(y=truth.expand_dims(quantile=forecast["quantile"].values, axis=-1), y_mean=truth)
     scores = stgate.evaluate(perfect)
     for name in ("mae", "rmse", "crps", "width_90", "interval_score_90"):
         assert float(scores[name]) == 0
@@ -189,7 +160,7 @@ def test_only_the_levels_asked_for_are_scored():
 
 
 def test_members_are_pooled_or_kept_apart():
-    one, two = make_forecast(0), make_forecast(1)
+    one, two = make_forecast(), make_forecast(seed=1)
     both = xr.concat([one, two], "member", data_vars="all", coords="minimal", compat="override", join="exact")
     both["steps_since_observed"] = xr.concat([one["steps_since_observed"], two["steps_since_observed"]], "member")
     apart = stgate.evaluate(both, by="member")

@@ -1,41 +1,26 @@
 """Pictures: what they show and say."""
 
+import helpers
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import HOUR
 from matplotlib.figure import Figure
 
 import stgate
 from stgate.errors import ForecastError, RequestError
 
-HOUR = np.timedelta64(1, "h")
+OFFSETS = {0.05: -9.0, 0.25: -4.0, 0.5: 0.0, 0.75: 4.0, 0.95: 9.0}
 
 
-def make_forecast(leads=6, step=HOUR, nodes=("Dongsi", "Tiantan", "Guanyuan"), members=0):
-    """Three origins; the first one was not forecast at its first lead."""
-    rng = np.random.default_rng(0)
-    calendar = isinstance(step, np.timedelta64)
-    lead = np.arange(1, leads + 1) * step
-    init = np.datetime64("2020-01-01", "us") + np.arange(3) * step if calendar else np.arange(3) * step
-    middle = rng.normal(50, 5, (3, leads, len(nodes)))
-    middle[0, 0] = np.nan
-    dims = ("init_time", "lead_time", "node")
-    forecast = xr.Dataset(
-        {
-            "pm25": ((*dims, "quantile"), middle[..., None] + np.array([-9, -4, 0, 4, 9]), {"units": "ug/m3"}),
-            "pm25_mean": (dims, middle),
-            "pm25_truth": (dims, middle + rng.normal(0, 3, middle.shape)),
-        },
-        {
-            "init_time": init,
-            "lead_time": lead,
-            "node": list(nodes),
-            "quantile": [0.05, 0.25, 0.5, 0.75, 0.95],
-            "valid_time": (("init_time", "lead_time"), init[:, None] + lead),
-        },
-        {"model": "GatedRNN"},
-    )
-    return forecast.expand_dims(member=members) if members else forecast
+def make_forecast(step=HOUR, nodes=("Dongsi", "Tiantan", "Guanyuan"), members=0):
+    """Three origins of six leads; the first one was not forecast at its first lead."""
+    shape = {"inits": 3, "leads": 6, "nodes": nodes, "step": step, "every": step, "members": members}
+    numbers = {"offsets": OFFSETS, "mean": 0.0, "noise": 3.0, "missing": 0.0, "units": "ug/m3"}
+    forecast = helpers.make_forecast("pm25", **shape, **numbers, model="GatedRNN")
+    for name in forecast.data_vars:
+        forecast[name].loc[{"init_time": forecast["init_time"][0], "lead_time": forecast["lead_time"][0]}] = np.nan
+    return forecast
 
 
 def legend(figure):

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from test_evaluation import make_forecast
+from helpers import make_forecast
 
 import stgate
 from stgate.errors import RequestError
 
 
-def panel_of(forecast, name="y"):
+def truth_of(forecast, name="y"):
     """The truth of a forecast as a panel: its valid times do not repeat."""
     valid = forecast["valid_time"].values.ravel()
     values = forecast[f"{name}_truth"].transpose("init_time", "lead_time", "node").values.reshape(len(valid), -1)
@@ -20,20 +20,20 @@ def panel_of(forecast, name="y"):
 
 def test_a_panel_scores_a_forecast_as_its_own_truth_would():
     forecast = make_forecast()
-    panel = panel_of(forecast).isel(node=slice(None, None, -1))  # nodes in another order
+    panel = truth_of(forecast).isel(node=slice(None, None, -1))  # nodes in another order
     own, given = stgate.evaluate(forecast), stgate.evaluate(forecast.drop_vars("y_truth"), truth=panel["y"])
     xr.testing.assert_allclose(own, given)
 
 
 def test_times_and_nodes_that_the_panel_lacks_are_not_scored():
     forecast = make_forecast(missing=0.0)
-    panel = panel_of(forecast).isel(time=slice(2, None), node=[1])
+    panel = truth_of(forecast).isel(time=slice(2, None), node=[1])
     assert int(stgate.evaluate(forecast, truth=panel["y"])["count"]) == len(panel["time"])
 
 
 def test_given_truth_takes_the_place_of_what_the_forecast_carries():
     forecast = make_forecast(missing=0.0)
-    panel = panel_of(forecast) + 1.0
+    panel = truth_of(forecast) + 1.0
     scores = stgate.evaluate(forecast, truth=panel["y"])
     error = forecast["y_truth"] + 1.0 - forecast["y"].sel(quantile=0.5)
     assert float(scores["mae"]) == pytest.approx(float(abs(error).mean()))
@@ -45,7 +45,7 @@ def test_model_times_may_differ_by_rounding():
     valid = np.arange(4)[:, None] + lead
     coords = {"init_time": np.arange(4.0), "lead_time": lead, "valid_time": (("init_time", "lead_time"), valid)}
     forecast = forecast.assign_coords(coords)
-    panel = panel_of(forecast)
+    panel = truth_of(forecast)
     rounded = panel.assign_coords(time=panel["time"] * (1 + 1e-15))
     assert not np.array_equal(panel["time"], rounded["time"])
     assert int(stgate.evaluate(forecast, truth=rounded["y"])["count"]) == panel["y"].size
@@ -56,7 +56,7 @@ def test_model_times_may_differ_by_rounding():
 def test_members_are_held_against_their_own_truth():
     one = make_forecast(missing=0.0)
     forecast = xr.concat([one, one + 1.0], "member", data_vars="all").assign_coords(member=[0, 1])
-    truth = xr.concat([panel_of(one), panel_of(one) + 1.0], "member").assign_coords(member=[0, 1])["y"]
+    truth = xr.concat([truth_of(one), truth_of(one) + 1.0], "member").assign_coords(member=[0, 1])["y"]
     both = stgate.evaluate(forecast, by="member", truth=truth.isel(member=[1, 0]))
     np.testing.assert_allclose(both["mae"], float(stgate.evaluate(one)["mae"]))
 
@@ -75,12 +75,12 @@ def test_members_are_held_against_their_own_truth():
 def test_a_truth_that_does_not_fit_is_refused(change, what):
     forecast = make_forecast()
     with pytest.raises(RequestError, match=what):
-        stgate.evaluate(forecast, truth=change(panel_of(forecast)["y"]))
+        stgate.evaluate(forecast, truth=change(truth_of(forecast)["y"]))
 
 
 def test_the_command_scores_what_was_hidden(stgate_command, tmp_path):
     forecast = make_forecast(missing=0.0)
-    panel = panel_of(forecast)
+    panel = truth_of(forecast)
     panel["y_hidden"] = panel["y"].where(panel["node"] == "a")
     stgate.write(panel, tmp_path / "masked.nc")
     stgate.write(forecast.drop_vars("y_truth"), tmp_path / "f.nc")

@@ -1,12 +1,10 @@
 """Calibrate: what is stored, what it covers, and what is refused."""
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
-from test_forecast import HORIZON, WINDOW, make_model, same
+from helpers import HORIZON, WINDOW, make_model, make_panel, same, trainer
 
 import stgate
 from stgate.data.window_data import WindowData
@@ -175,8 +173,7 @@ def test_a_span_of_any_panel_recalibrates_as_the_data_module_does():
 def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of():
     panel = make_panel(steps=400)
     model, data = make_model(panel)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    L.Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(model, data)
+    trainer().fit(model, data)
     times = panel["time"].values
     assert model.seen == str(times[data.parts.validation[1] - 1])
     stgate.recalibrate(model, panel, levels=[0.5])
@@ -191,12 +188,12 @@ def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of(
 
 
 def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
-    from stgate import forecasting
+    from stgate.forecasting import _forecast
 
     panel, taken = make_panel(steps=400), []
     model, _ = make_model(panel)
-    usual = forecasting.over_time
-    monkeypatch.setattr(forecasting, "over_time", lambda m, p, kept, *a, **o: (
+    usual = _forecast.over_time
+    monkeypatch.setattr(_forecast, "over_time", lambda m, p, kept, *a, **o: (
         taken.append(sum(len(x["origin"]) for x in p) - kept), usual(m, p, kept, *a, **o))[1])  # fmt: skip
     for seen, expected in ((350, 10), (275, 22), (100, 40)):  # a window at least, four at most
         model.seen = str(panel["time"].values[seen])

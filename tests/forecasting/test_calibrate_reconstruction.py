@@ -2,20 +2,20 @@
 
 import numpy as np
 import pytest
-from test_cglubnf import NODES, SMALL, fitted, make_data, panel_of
+from helpers import FIELD_NODES, field_data, field_panel, fitted, small_field
 
 import stgate
 from stgate.distributions import LogNormal
 from stgate.errors import CalibrationWarning, RequestError
 from stgate.inference import Ensemble
-from stgate.models import CGLUBNF, Forecaster, GatedRNN
+from stgate.models import Forecaster, GatedRNN
 
 LEVELS = [0.5, 0.9]
 
 
 @pytest.fixture(scope="module")
 def full():
-    panel = panel_of(steps=400)
+    panel = field_panel(steps=400)
     rng = np.random.default_rng(5)
     return panel.assign(y=panel["y"] + rng.standard_t(3, panel["y"].shape))
 
@@ -23,8 +23,8 @@ def full():
 @pytest.fixture(scope="module", params=[0, 3])
 def field(request, full):
     """A field of four of the six stations, and what it sees: nothing of the fifth and sixth."""
-    data = make_data(full.sel(node=list(NODES[:4])), context=request.param)
-    return fitted(CGLUBNF(**SMALL), data, epochs=3), full.where(~full["node"].isin(NODES[4:]))
+    data = field_data(full.sel(node=list(FIELD_NODES[:4])), context=request.param)
+    return fitted(small_field(), data, epochs=3), full.where(~full["node"].isin(FIELD_NODES[4:]))
 
 
 def coverage(made, truth, level):
@@ -38,7 +38,7 @@ def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint
     covered = stgate.calibrate_reconstruction(model, seen, full, levels=LEVELS)
     assert all(level - 0.001 <= covered[level] <= level + 0.02 for level in LEVELS)
     made = stgate.reconstruct(model, seen, levels=LEVELS)
-    left_out = list(NODES[4:])
+    left_out = list(FIELD_NODES[4:])
     truth = full["y"].sel(time=made["time"], node=left_out).transpose("time", "node").values
     for level in LEVELS:
         assert coverage(made.sel(node=left_out), truth, level) == pytest.approx(covered[level], abs=0.003)
@@ -53,10 +53,12 @@ def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint
 
 def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full):
     model, seen = field
-    data = make_data(full.sel(node=list(NODES[2:])), context=model.fitted_spec.window - 1 and model.fitted_spec.window)
-    other = fitted(CGLUBNF(**SMALL), data, epochs=3)
-    folds = [(model, seen, full), (other, full.where(~full["node"].isin(NODES[:2])), full)]
-    whole = fitted(CGLUBNF(**SMALL), make_data(full, context=data.context), epochs=1)
+    data = field_data(
+        full.sel(node=list(FIELD_NODES[2:])), context=model.fitted_spec.window - 1 and model.fitted_spec.window
+    )
+    other = fitted(small_field(), data, epochs=3)
+    folds = [(model, seen, full), (other, full.where(~full["node"].isin(FIELD_NODES[:2])), full)]
+    whole = fitted(small_field(), field_data(full, context=data.context), epochs=1)
     covered = stgate.cross_calibrate_reconstruction(whole, iter(folds), levels=LEVELS)
     inside, cases = np.zeros(2), 0
     for fold, shown, truth in folds:
@@ -70,16 +72,16 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
     assert whole.reconstruction_calibration["start"] == str(made["time"].values[0])
     with pytest.raises(RequestError, match="folds: there is none"):
         stgate.cross_calibrate_reconstruction(whole, [])
-    wrong = fitted(CGLUBNF(**SMALL), make_data(full, context=5), epochs=1)
+    wrong = fitted(small_field(), field_data(full, context=5), epochs=1)
     with pytest.raises(RequestError, match="a field with context 5"):
         stgate.cross_calibrate_reconstruction(whole, [(wrong, seen, full)])
 
 
 def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(full):
     skewed = full.assign(y=np.exp(full["y"] / 8))
-    data = make_data(skewed.sel(node=list(NODES[:4])))
-    model = fitted(CGLUBNF(**SMALL | {"inference": Ensemble(2)}, likelihood=LogNormal()), data, epochs=3)
-    left_out = skewed.sel(node=list(NODES[4:]))
+    data = field_data(skewed.sel(node=list(FIELD_NODES[:4])))
+    model = fitted(small_field(inference=Ensemble(2), likelihood=LogNormal()), data, epochs=3)
+    left_out = skewed.sel(node=list(FIELD_NODES[4:]))
     made = {}
     for scores in ("scaled", "distribution"):
         covered = stgate.calibrate_reconstruction(model, left_out, levels=[0.9], scores=scores)
@@ -98,13 +100,13 @@ def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_i
     made = stgate.reconstruct(model, full, levels=[0.9])
     assert coverage(made, made["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.003)
     # Stations that training has not seen are no such case.
-    stgate.calibrate_reconstruction(model, full.sel(node=list(NODES[4:])), levels=[0.9])
+    stgate.calibrate_reconstruction(model, full.sel(node=list(FIELD_NODES[4:])), levels=[0.9])
 
 
 def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(full):
-    data = make_data(full, context=4)
-    model = fitted(CGLUBNF(**SMALL), data, epochs=1)
-    gappy = full.where((full["time"].dt.hour < 12) | ~full["node"].isin(NODES[:3]))
+    data = field_data(full, context=4)
+    model = fitted(small_field(), data, epochs=1)
+    gappy = full.where((full["time"].dt.hour < 12) | ~full["node"].isin(FIELD_NODES[:3]))
     stgate.calibrate_reconstruction(model, gappy, full, levels=[0.5])
     stored = model.reconstruction_calibration
     assert stored["edges"] == [2, 3]  # beyond its four steps the field sees nothing of a node
@@ -113,9 +115,9 @@ def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(f
 
 
 def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
-    data = make_data(full.sel(node=list(NODES[:4])))
-    model = fitted(CGLUBNF(**SMALL), data, epochs=1)
-    stgate.calibrate_reconstruction(model, full.sel(node=list(NODES[4:])), levels=[0.5])
+    data = field_data(full.sel(node=list(FIELD_NODES[:4])))
+    model = fitted(small_field(), data, epochs=1)
+    stgate.calibrate_reconstruction(model, full.sel(node=list(FIELD_NODES[4:])), levels=[0.5])
     fitted(model, data, epochs=1)
     assert model.reconstruction_calibration is None
 

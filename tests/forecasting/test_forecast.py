@@ -3,43 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import HORIZON, HOUR, WINDOW, make_model, make_panel, model_time_panel, same
 
 import stgate
-from stgate.data.window_data import WindowData
 from stgate.errors import ForecastError, PanelError, RequestError
-from stgate.models import GatedRNN, Persistence
-
-torch.set_num_threads(1)  # for nets this small a second thread only costs
-
-WINDOW, HORIZON, HOUR = 6, 3, np.timedelta64(1, "h")
-
-
-def make_model(panel, targets="y", model=None, **options):
-    """A forecaster with random weights: what is claimed here holds for any weights."""
-    torch.manual_seed(0)
-    model = model or GatedRNN(hidden=8)
-    data = WindowData(panel, targets, WINDOW, HORIZON, **options)
-    model.adopt(data)
-    if isinstance(model, Persistence):
-        model.fit_series(data)
-    return model.eval(), data
-
-
-def model_time_panel(steps=100, members=2, offset=0.0):
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((members, steps, 4)).cumsum(1).astype("float32")
-    time = ("time", offset + 0.05 * np.arange(steps), {"units": "model time units"})
-    coords = {"time": time, "node": range(4), "member": range(members)}
-    return xr.Dataset({"x": (("member", "time", "node"), x)}, coords, {"boundary": "periodic"})
-
-
-def same(first, second):
-    """The same bits, missing ones too."""
-    return first.drop_attrs().identical(second.drop_attrs())
-
+from stgate.models import GatedRNN
 
 # forecast
 

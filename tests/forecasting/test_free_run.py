@@ -2,27 +2,22 @@
 
 import numpy as np
 import pytest
-import torch
+from helpers import built, make_data, ring_panel
 
 import stgate
-from stgate.data.window_data import WindowData
 from stgate.errors import ForecastError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Persistence
 from stgate.nn import RollOut
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def ring():
-    return stgate.simulate.lorenz96(nodes=8, forcing=8.0, duration=20, step=0.01, every=5, members=3, seed=1)
+    return ring_panel(duration=20, members=3)
 
 
 def make(panel, model):
-    torch.manual_seed(0)
-    model.adopt(WindowData(panel, targets=["x"], window=3, horizon=6))
-    return model.eval()
+    return built(model, make_data(panel, targets=["x"], window=3, horizon=6))
 
 
 @pytest.mark.parametrize(

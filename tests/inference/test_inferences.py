@@ -6,19 +6,18 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import make_panel
+from helpers import batch_of, make_data, make_panel, same, trainer
+from helpers import built as built_model
+from helpers import fitted as fitted_model
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 import stgate
-from stgate.data.window_data import WindowData
 from stgate.distributions import Mixture
 from stgate.errors import InferenceWarning, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.inference.priors import log_prior
 from stgate.models import Forecaster, GatedRNN
-
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 class Perceptron(Forecaster):
@@ -44,29 +43,13 @@ class PerceptronNetwork(nn.Module):
         return self.layers(seen).unflatten(-1, self.shape).transpose(1, 2)
 
 
-def make_data(**options):
-    return WindowData(
-        make_panel(steps=160), **({"targets": "y", "window": 6, "horizon": 3, "batch_size": 16} | options)
-    )
-
-
-def built(inference, model=Perceptron, seed=0):
-    torch.manual_seed(seed)
-    made = model(inference=inference)
-    made.adopt(make_data())
-    made.log = lambda *_, **__: None
-    return made
+def built(inference, model=Perceptron):
+    """A model of an inference with random weights, in training mode."""
+    return built_model(model(inference=inference)).train()
 
 
 def fitted(inference, model=Perceptron, epochs=2, **options):
-    L.seed_everything(0, verbose=False)
-    made = model(inference=inference)
-    L.Trainer(max_epochs=epochs, accelerator="cpu", **QUIET, **options).fit(made, make_data())
-    return made.eval()
-
-
-def one_batch():
-    return next(iter(make_data().part_dataloader("train")))
+    return fitted_model(model(inference=inference), make_data(), epochs, **options)
 
 
 # Reductions
@@ -74,7 +57,7 @@ def one_batch():
 
 def test_an_ensemble_of_one_is_the_point_estimate():
     one, single = fitted(Ensemble(members=1)), fitted(PointEstimate())
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     torch.testing.assert_close(one(batch).mean, single(batch).mean, atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(one(batch).stddev, single(batch).stddev, atol=2e-5, rtol=1e-5)
 
@@ -95,9 +78,7 @@ def test_each_member_is_the_network_that_its_start_alone_would_have_become(clip)
     single = Perceptron()
     L.seed_everything(0, verbose=False)
     single.adopt(make_data())  # the first start
-    machine = L.Trainer(
-        max_epochs=2, accelerator="cpu", gradient_clip_val=clip, gradient_clip_algorithm="norm", **QUIET
-    )
+    machine = trainer(2, gradient_clip_val=clip, gradient_clip_algorithm="norm")
     L.seed_everything(0, verbose=False)
     machine.fit(single, make_data())
     for name, weight in single.network.named_parameters():
@@ -107,7 +88,7 @@ def test_each_member_is_the_network_that_its_start_alone_would_have_become(clip)
 def test_posteriors_without_spread_or_pull_to_the_prior_are_the_point_estimate():
     narrow = built(MeanField(initial_spread=1.01e-4, kl_weight=0.0, draws=2))
     single = built(PointEstimate())
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     torch.testing.assert_close(narrow.eval()(batch).mean, single.eval()(batch).mean, atol=5e-3, rtol=1e-3)
 
 
@@ -116,7 +97,7 @@ def test_posteriors_without_spread_or_pull_to_the_prior_are_the_point_estimate()
 
 @pytest.mark.parametrize("prior", ["logistic", "normal"])
 def test_the_objective_of_an_ensemble_is_minus_the_log_posterior_of_one_case_summed_over_members(prior):
-    model, batch = built(Ensemble(members=3, prior=prior, prior_scale=0.5)), one_batch()
+    model, batch = built(Ensemble(members=3, prior=prior, prior_scale=0.5)), batch_of(make_data(), "train")
     seen = ~batch["target"].isnan()
     members = model.members(batch)
     likelihood = torch.stack([-m[seen].mean() for m in members.log_prob(batch["target"].nan_to_num(0.0))])
@@ -146,7 +127,7 @@ def test_the_divergence_is_that_of_torch_for_normal_priors():
 def test_every_mean_and_every_spread_gets_a_gradient(model, local):
     made = built(MeanField(members=2, kl_weight=0.0, local=local), model)
     made.train()
-    made.training_step(one_batch(), 0).backward()
+    made.training_step(batch_of(make_data(), "train"), 0).backward()
     for name, weight in made.network.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
         assert (weight.grad.flatten(1).abs().sum(1) > 0).all(), name
@@ -154,7 +135,7 @@ def test_every_mean_and_every_spread_gets_a_gradient(model, local):
 
 def test_locally_drawn_outputs_have_the_mean_and_spread_of_those_of_drawn_weights():
     """And gradients of their sum are less noisy, which is what it is for."""
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     raws, noise = {}, {}
     for local in (False, True):
         model = built(MeanField(samples=2, initial_spread=0.1, local=local)).train()
@@ -185,7 +166,7 @@ def test_running_statistics_of_one_set_of_weights_are_refused_where_weights_are_
 
 @pytest.mark.parametrize("inference", [Ensemble(members=3), MeanField(members=2, draws=4), PointEstimate()])
 def test_a_forecast_is_the_mixture_of_its_members_and_the_same_each_time(inference):
-    model, batch = built(inference).eval(), one_batch()
+    model, batch = built(inference).eval(), batch_of(make_data(), "train")
     forecast = model(batch)
     assert forecast.batch_shape == batch["target"].shape
     assert isinstance(forecast, Mixture) == (not isinstance(inference, PointEstimate))
@@ -200,9 +181,9 @@ def test_what_members_disagree_about_is_larger_where_training_has_never_been():
     """Beyond all inputs seen the spread of a single network says nothing of it; that of several does."""
     L.seed_everything(0, verbose=False)
     model = Perceptron(hidden=16, inference=Ensemble(members=6), optimizer=lambda p: torch.optim.Adam(p, 0.02))
-    L.Trainer(max_epochs=15, accelerator="cpu", **QUIET).fit(model, make_data())
+    trainer(15).fit(model, make_data())
     model.eval()
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     far = batch | {"past": batch["past"] + 60 * torch.randn(3, 1)}
     assert model(far).epistemic_variance.mean() > 5 * model(batch).epistemic_variance.mean()
 
@@ -221,7 +202,7 @@ def test_the_checkpoint_is_the_whole_model_with_its_inference(tmp_path, inferenc
         assert loaded.inference.config() == inference.config()
         panel = make_panel(steps=60, seed=5)
         one, two = (stgate.backtest(m, panel, levels=[0.5, 0.8]) for m in (model, loaded))
-        assert one.drop_attrs().identical(two.drop_attrs())
+        assert same(one, two)
         assert np.isfinite(one["y"].dropna("init_time", how="all").values[:-3]).all()
 
 
@@ -229,7 +210,7 @@ def test_a_fit_that_goes_on_is_the_fit_that_never_stopped(tmp_path):
     def fit(epochs, resume=None):
         L.seed_everything(0, verbose=False)
         model = Perceptron(inference=MeanField(members=2, prior="logistic"))
-        machine = L.Trainer(max_epochs=epochs, accelerator="cpu", **QUIET)
+        machine = trainer(epochs)
         data = make_data(batch_size=64)  # few steps: no cycle of the learning rate, which knows how many there will be
         machine.fit(model, data, ckpt_path=resume, weights_only=True if resume else None)
         return model, machine
@@ -258,7 +239,7 @@ def test_a_forecast_says_what_its_members_disagree_about(calibration):
 def test_a_recurrent_forecaster_runs_its_members_in_a_loop_and_says_so():
     with pytest.warns(InferenceWarning, match="HybridNetwork cannot be vectorised"):
         model = fitted(Ensemble(members=2), GatedRNN, epochs=1)
-    assert model(one_batch()).members == 2
+    assert model(batch_of(make_data(), "train")).members == 2
 
 
 def test_same_seed_same_bits():

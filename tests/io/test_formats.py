@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel
 
 import stgate
 from stgate.errors import PanelError, RequestError, StoreError

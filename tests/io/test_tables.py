@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel, refusal
 
 from stgate.errors import PanelError, RequestError, StgateError, StoreError
 from stgate.io import open_panel, read_tables
@@ -117,18 +117,15 @@ def test_netcdf_and_zarr_open_by_their_suffix(tmp_path):
         xr.testing.assert_identical(open_panel(write(PANEL, tmp_path / f"p{suffix}")).load(), PANEL)
 
 
-def refusal(kind, *arguments, **options) -> str:
-    with pytest.raises(kind) as caught:
-        read_tables(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def refused(kind, *arguments, **options) -> str:
+    return refusal(kind, read_tables, *arguments, **options)
 
 
 def test_text_in_a_column_is_named_with_the_column_and_the_time(tmp_path):
     text = LONG.assign(wind=LONG["u"].astype(object))
     text.loc[4, "wind"] = "NNW"
     path = table(tmp_path, text)
-    message = refusal(PanelError, path, node="node")
+    message = refused(PanelError, path, node="node")
     assert "'NNW'" in message and "2020-01-01T01:00" in message
     assert "wind" in message
     same(read_tables(path, node="node", drop=["wind"]))
@@ -144,7 +141,7 @@ def test_text_in_a_column_is_named_with_the_column_and_the_time(tmp_path):
     ],
 )
 def test_a_missing_column_is_answered_with_the_nearest_name(options, near, tmp_path):
-    message = refusal(PanelError, table(tmp_path, LONG), **options)
+    message = refused(PanelError, table(tmp_path, LONG), **options)
     assert message.startswith("air.csv") and near in message
 
 
@@ -154,33 +151,33 @@ def test_a_new_name_for_no_column_is_refused(tmp_path):
 
 
 def test_what_is_no_time_is_named_with_its_column(tmp_path):
-    message = refusal(PanelError, table(tmp_path, LONG.assign(time="noon")), node="node")
+    message = refused(PanelError, table(tmp_path, LONG.assign(time="noon")), node="node")
     assert "air.csv" in message and "column time" in message
 
 
 def test_a_table_without_variables_is_refused(tmp_path):
-    assert "no variable" in refusal(PanelError, table(tmp_path, LONG[["time", "node"]]), node="node")
+    assert "no variable" in refused(PanelError, table(tmp_path, LONG[["time", "node"]]), node="node")
 
 
 def test_a_missing_file_or_none_at_all_is_refused(tmp_path):
-    assert "no such file" in refusal(StoreError, tmp_path / "air.csv")
-    assert "no files" in refusal(RequestError, [])
+    assert "no such file" in refused(StoreError, tmp_path / "air.csv")
+    assert "no files" in refused(RequestError, [])
 
 
 def test_several_wide_tables_are_refused(tmp_path):
     wide = PANEL["y"].to_pandas().reset_index()
-    assert "several wide" in refusal(RequestError, [table(tmp_path, wide, f"{i}.csv") for i in "ab"], name="y")
+    assert "several wide" in refused(RequestError, [table(tmp_path, wide, f"{i}.csv") for i in "ab"], name="y")
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "empty.csv").touch()
-    assert "not a readable table" in refusal(StoreError, tmp_path / "empty.csv")
+    assert "not a readable table" in refused(StoreError, tmp_path / "empty.csv")
     (tmp_path / "plain.csv.gz").write_text("time,node,y\n")
-    assert "not a readable table" in refusal(StoreError, tmp_path / "plain.csv.gz")
+    assert "not a readable table" in refused(StoreError, tmp_path / "plain.csv.gz")
     (tmp_path / "air.parquet").touch()
-    assert "not a readable table" in refusal(StoreError, tmp_path / "air.parquet")
+    assert "not a readable table" in refused(StoreError, tmp_path / "air.parquet")
     (tmp_path / "air.xlsx").touch()
-    assert ".csv" in refusal(StoreError, tmp_path / "air.xlsx")
+    assert ".csv" in refused(StoreError, tmp_path / "air.xlsx")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten"])
@@ -189,7 +186,7 @@ def test_a_download_that_broke_is_refused(damage, tmp_path):
     half = len(whole) // 2
     broken = whole[:half] if damage == "cut off" else whole[:100] + bytes(100) + whole[200:]
     (tmp_path / "air.csv.gz").write_bytes(broken)
-    assert "not a readable table" in refusal(StoreError, tmp_path / "air.csv.gz", node="node")
+    assert "not a readable table" in refused(StoreError, tmp_path / "air.csv.gz", node="node")
 
 
 def test_the_air_of_beijing_is_a_panel_with_gaps(shared):

@@ -1,47 +1,26 @@
 """Baselines: closed forms, compared with the same thing computed in another way."""
 
-import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import HORIZON, WINDOW, make_data, make_panel, model_time_panel, trainer
 
 import stgate
-from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models import Climatology, Persistence, Ridge
 
-torch.set_num_threads(1)  # for nets this small a second thread only costs
-
-WINDOW, HORIZON = 6, 3
 ALL = pytest.mark.parametrize(
     "make", [Persistence, lambda: Persistence(carry=True), Climatology, Ridge], ids=["last", "carry", "cells", "ridge"]
 )
 
 
-def fit(model, panel, targets="y", trainer=None, **options):
-    data = WindowData(panel, targets, WINDOW, HORIZON, batch_size=32, **options)
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    machine = L.Trainer(max_epochs=5, accelerator="cpu", **quiet, **(trainer or {}))
+def fit(model, panel, targets="y", options=None, **given):
+    data = make_data(panel, targets=targets, batch_size=32, **given)
+    machine = trainer(5, **(options or {}))
     machine.fit(model, data)
     return model.eval(), data, machine
-
-
-def model_time_panel(steps=120, members=2):
-    """Two noisy trajectories on a ring, in model time."""
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((members, steps, 4)).cumsum(1).astype("float32")
-    time = ("time", 0.05 * np.arange(steps), {"units": "1"})
-    return xr.Dataset(
-        {"x": (("member", "time", "node"), x)}, {"time": time, "node": range(4)}, {"boundary": "periodic"}
-    )
 
 
 # All of them
@@ -79,7 +58,7 @@ def test_validation_errors_are_means_over_what_is_forecast_and_observed(make):
 
 @ALL
 def test_every_baseline_takes_members_and_model_time(make):
-    panel = model_time_panel()
+    panel = model_time_panel(steps=120)
     model, _, _ = fit(make(), panel, "x")
     hindcast = stgate.backtest(model, panel, every=9)
     stgate.check_forecast(hindcast)
@@ -147,7 +126,7 @@ def test_a_cell_never_seen_in_training_takes_the_overall_median():
 
 
 def test_climatology_in_model_time_is_the_overall_median_of_all_members():
-    panel = model_time_panel()
+    panel = model_time_panel(steps=120)
     model, data, _ = fit(Climatology(), panel, "x")
     overall = panel["x"].isel(time=slice(*data.parts.train)).median(["member", "time"])
     forecast = stgate.forecast(model, panel)
@@ -161,7 +140,7 @@ def test_an_unknown_calendar_key_is_refused_at_once():
 
 def test_calendar_keys_in_model_time_are_refused():
     with pytest.raises(RequestError, match="no calendar"):
-        fit(Climatology(keys=["hour"]), model_time_panel(), "x")
+        fit(Climatology(keys=["hour"]), model_time_panel(steps=120), "x")
 
 
 # Ridge
@@ -177,11 +156,11 @@ def every_case(model, data):
     return torch.cat(features).double().numpy(), torch.cat(targets).double().numpy()
 
 
-@pytest.mark.parametrize("trainer", [{}, {"val_check_interval": 0.5}, {"limit_val_batches": 0}], ids=str)
-def test_ridge_solves_each_lead_on_its_observed_rows(trainer):
+@pytest.mark.parametrize("training", [{}, {"val_check_interval": 0.5}, {"limit_val_batches": 0}], ids=str)
+def test_ridge_solves_each_lead_on_its_observed_rows(training):
     panel = make_panel(steps=200, missing=0.2)
     options = {"future_covariates": ["u"], "static_covariates": ["lat"]}
-    model, data, _ = fit(Ridge(penalty=0.1), panel, trainer=trainer, **options)
+    model, data, _ = fit(Ridge(penalty=0.1), panel, options=training, **options)
     x, y = every_case(model, data)
     for lead in range(HORIZON):
         seen = ~np.isnan(y[:, lead, 0])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_cglubnf import built, make_data, panel_of
+from helpers import built, field_data, field_panel
 
 from stgate.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from stgate.errors import RequestError
@@ -85,10 +85,10 @@ def observed_rows(model, data):
     ids=["normal", "nb", "zinb"],
 )
 def test_bayesnf_is_the_published_model_to_its_forward_pass_likelihood_and_prior(likelihood, log_density):
-    panel = panel_of()
+    panel = field_panel()
     if likelihood is not None:
         panel = panel.assign(y=(panel["y"] - 8).clip(0).round())
-    data = make_data(panel, batch_size=1000)
+    data = field_data(panel, batch_size=1000)
     model = built(BayesNF(**PUBLISHED, likelihood=likelihood, inference=Ensemble(3, prior="logistic")), data)
     weights = random_weights(model)
     batch = next(iter(data.train_dataloader()))
@@ -129,7 +129,7 @@ def test_the_fourier_degree_is_one_number_or_named_by_coordinate():
 
 
 def test_bayesnf_starts_where_the_published_model_does():
-    data = make_data()
+    data = field_data()
     model = built(BayesNF(width=64), data)
     weights = dict(model.network.network.named_parameters())
     start, stop = data.parts.train
@@ -147,7 +147,7 @@ def test_a_cglubnf_with_everything_off_is_a_bayesnf():
     ours = built(CGLUBNF(width=16, inference=Ensemble(2), **off))
     theirs = built(BayesNF(width=16, inference=Ensemble(2)))
     ours.network.load_state_dict(theirs.network.state_dict())
-    batch = next(iter(make_data().part_dataloader("test")))
+    batch = next(iter(field_data().part_dataloader("test")))
     center, scale = ours.scaler.target_center, ours.scaler.target_scale
     expected = center + scale * theirs(batch).mean  # it speaks in units of the spread
     torch.testing.assert_close(ours(batch).mean, expected)

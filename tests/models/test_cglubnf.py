@@ -1,12 +1,11 @@
 """Bayesian neural fields: BayesNF exactly, new stations, gaps, what is seen near by and what never is."""
 
-import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import make_panel
+from helpers import FIELD_NODES, built, field_data, field_panel, fitted, small_field
 
 import stgate
 from stgate.data import FieldData, WindowData
@@ -15,31 +14,7 @@ from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.inference import Ensemble, MeanField, PointEstimate
 from stgate.models import CGLUBNF, BayesNF, Forecaster, GatedRNN
 
-NODES = tuple("abcdef")
 LEVELS = [0.5, 0.9]
-SMALL = {"width": 8, "graph": 4, "heads": 2, "neighbours": 2, "inference": PointEstimate()}
-
-
-def panel_of(steps=120, **options):
-    return make_panel(steps=steps, nodes=NODES, **options)
-
-
-def make_data(panel=None, **options):
-    return FieldData(panel_of() if panel is None else panel, "y", **({"batch_size": 16} | options))
-
-
-def fitted(model, data=None, epochs=2):
-    L.seed_everything(0, verbose=False)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    L.Trainer(max_epochs=epochs, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data or make_data())
-    return model.eval()
-
-
-def built(model, data=None):
-    torch.manual_seed(0)
-    model.adopt(data or make_data())
-    model.log = lambda *_, **__: None
-    return model.eval()
 
 
 # What it learns from and what it sees
@@ -48,9 +23,9 @@ def built(model, data=None):
 @pytest.mark.parametrize("context", [0, 4])
 @pytest.mark.parametrize("likelihood", [None, Normal()], ids=["exp", "softplus"])
 def test_gradients_reach_every_weight_and_missing_values_none(context, likelihood):
-    data = make_data(covariates=["u"], context=context, horizon=2 if context else 1)
-    options = SMALL | {"inference": Ensemble(2)} if context else SMALL
-    model = built(CGLUBNF(**options, residual="highway", knots=9, likelihood=likelihood), data).train()
+    data = field_data(covariates=["u"], context=context, horizon=2 if context else 1)
+    inference = Ensemble(2) if context else PointEstimate()
+    model = built(small_field(inference=inference, residual="highway", knots=9, likelihood=likelihood), data).train()
     batch = next(iter(data.train_dataloader()))
     model.training_step(batch, 0).backward()
     for name, weight in model.network.named_parameters():
@@ -59,7 +34,7 @@ def test_gradients_reach_every_weight_and_missing_values_none(context, likelihoo
 
 
 def test_every_observed_training_entry_is_a_case_once_an_epoch():
-    data = make_data(batch_size=7)
+    data = field_data(batch_size=7)
     model = built(BayesNF(width=8, inference=PointEstimate()), data)
     truth = torch.cat([model.training_target(batch).flatten() for batch in data.train_dataloader()])
     start, stop = data.parts.train
@@ -72,8 +47,8 @@ def test_a_batch_in_pieces_has_the_loss_and_the_gradients_of_one_taken_whole(mon
     found = []
     for held in (2**19, 6 * 8 * 5):  # numbers of five times at once, whose observed entries differ in number
         monkeypatch.setattr("stgate.models.cglubnf.HELD", held)
-        data = make_data()
-        model = built(CGLUBNF(**SMALL | {"inference": inference}), data).train()
+        data = field_data()
+        model = built(small_field(inference=inference), data).train()
         batch = next(iter(data.train_dataloader()))
         assert len(model.training_pieces(batch)) == (1 if held == 2**19 else 4)
         loss = model.training_step(batch, 0)
@@ -83,15 +58,15 @@ def test_a_batch_in_pieces_has_the_loss_and_the_gradients_of_one_taken_whole(mon
 
 
 def test_a_path_lets_a_new_station_know_each_step_by_itself():
-    panel = panel_of(steps=200, missing=0.0)
+    panel = field_panel(steps=200, missing=0.0)
     rng = np.random.default_rng(3)
     common, own = rng.standard_normal((200, 1)), rng.standard_normal((200, 6))
     panel = panel.assign(y=(("time", "node"), (10 + 3 * common + 0.3 * own).astype("float32")))
-    data = make_data(panel.sel(node=list(NODES[:5])), split=(0.9, 0.1, 0.0, 0.0), batch_size=200)
+    data = field_data(panel.sel(node=list(FIELD_NODES[:5])), split=(0.9, 0.1, 0.0, 0.0), batch_size=200)
     errors = {}
     for knots in (0, 180):
-        options = SMALL | {"graph": 0, "optimizer": lambda weights: torch.optim.Adam(weights, lr=0.03)}
-        made = stgate.reconstruct(fitted(CGLUBNF(**options, knots=knots), data, epochs=60), panel.sel(node=["f"]))
+        options = {"graph": 0, "optimizer": lambda weights: torch.optim.Adam(weights, lr=0.03)}
+        made = stgate.reconstruct(fitted(small_field(**options, knots=knots), data, epochs=60), panel.sel(node=["f"]))
         gap = abs(made["y_mean"] - made["y_truth"]).isel(node=0)
         errors[knots] = float(gap[:180].mean()), float(gap[180:].mean())
     assert errors[180][0] < 0.5 * errors[0][0]  # in the training part
@@ -99,8 +74,8 @@ def test_a_path_lets_a_new_station_know_each_step_by_itself():
 
 
 def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
-    data = make_data()
-    model = built(CGLUBNF(**SMALL), data)
+    data = field_data()
+    model = built(small_field(), data)
     with pytest.raises(RequestError, match="by 'node': a field takes panels with other nodes"):
         stgate.calibrate(model, data, by=["missing", "node"])
 
@@ -109,8 +84,8 @@ def test_a_field_is_not_calibrated_by_nodes_that_another_panel_may_lack():
 
 
 def test_a_station_that_training_never_saw_joins_by_its_neighbours():
-    panel = panel_of(steps=200)
-    model = fitted(CGLUBNF(**(SMALL | {"width": 16})), make_data(panel.isel(node=slice(0, 5))))
+    panel = field_panel(steps=200)
+    model = fitted(small_field(width=16), field_data(panel.isel(node=slice(0, 5))))
     both = stgate.reconstruct(model, panel)
     assert both["y"].sel(node="f").notnull().all()
     known = stgate.reconstruct(model, panel.isel(node=slice(0, 5)))
@@ -123,10 +98,10 @@ def test_a_station_that_training_never_saw_joins_by_its_neighbours():
 
 def test_a_field_without_coordinates_of_places_knows_them_by_what_lies_around(tmp_path):
     """Turned around, a panel is the same to it; with them it is not."""
-    panel = panel_of(missing=0.1)
+    panel = field_panel(missing=0.1)
     away = panel.assign_coords(lon=-panel["lon"])
     for coordinates in (None, ["time"]):
-        model = fitted(CGLUBNF(**SMALL, coordinates=coordinates), make_data(panel, context=4))
+        model = fitted(small_field(coordinates=coordinates), field_data(panel, context=4))
         here, there = (stgate.reconstruct(model, p)["y_mean"].values for p in (panel, away))
         assert np.allclose(here, there, rtol=1e-3) == (coordinates is not None)
     model.save(tmp_path / "field.ckpt")
@@ -135,14 +110,14 @@ def test_a_field_without_coordinates_of_places_knows_them_by_what_lies_around(tm
 
 
 def test_coordinates_are_those_that_are_named():
-    panel = panel_of().assign_coords(height=("node", np.arange(6.0)))
-    data = make_data(panel, static_covariates=["height"], covariates=["u"])
-    height = built(CGLUBNF(**SMALL, coordinates=["height"]), data)._field
+    panel = field_panel().assign_coords(height=("node", np.arange(6.0)))
+    data = field_data(panel, static_covariates=["height"], covariates=["u"])
+    height = built(small_field(coordinates=["height"]), data)._field
     assert height.graph.own.in_features == 1 and height.features.kinds == [1]
     seasons = {"seasons": {"day": 2}}
-    time = built(CGLUBNF(**SMALL, **seasons, coordinates=["time", "u"]), data)._field
+    time = built(small_field(**seasons, coordinates=["time", "u"]), data)._field
     assert time.graph is None and time.features.kinds == [0, 2]
-    yearly = built(CGLUBNF(**SMALL, **seasons, coordinates=["lat"]), data)
+    yearly = built(small_field(**seasons, coordinates=["lat"]), data)
     made = stgate.reconstruct(yearly, panel)["y_mean"].transpose("time", "node").values
     np.testing.assert_allclose(made[24:], made[:-24], rtol=1e-5)
     for wrong, said in (
@@ -150,15 +125,15 @@ def test_coordinates_are_those_that_are_named():
         ({"coordinates": ["x"]}, "'x'"),
     ):
         with pytest.raises(RequestError, match=said):
-            built(CGLUBNF(**SMALL, **wrong), data)
+            built(small_field(**wrong), data)
     with pytest.raises(RequestError, match="neither a coordinate nor a season"):
-        built(CGLUBNF(**SMALL, coordinates=[], seasons={}), data)
+        built(small_field(coordinates=[], seasons={}), data)
 
 
 def test_a_field_is_calibrated_forecast_and_comes_back_from_its_checkpoint(tmp_path):
-    panel = panel_of(steps=200)
-    data = make_data(panel, context=5, horizon=3)
-    model = fitted(CGLUBNF(**(SMALL | {"inference": Ensemble(2, prior="logistic")})), data)
+    panel = field_panel(steps=200)
+    data = field_data(panel, context=5, horizon=3)
+    model = fitted(small_field(inference=Ensemble(2, prior="logistic")), data)
     stgate.calibrate(model, data, levels=LEVELS)
     model.save(tmp_path / "field.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "field.ckpt")
@@ -175,7 +150,7 @@ def test_bayesnf_comes_back_with_its_own_options_only(tmp_path):
     model.save(tmp_path / "b.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "b.ckpt")
     assert type(again) is BayesNF and again.seasons == {"day": 2, "50.0": 1}
-    batch = next(iter(make_data().part_dataloader("test")))
+    batch = next(iter(field_data().part_dataloader("test")))
     torch.testing.assert_close(again(batch).mean, model(batch).mean)
 
 
@@ -183,14 +158,14 @@ def test_bayesnf_comes_back_with_its_own_options_only(tmp_path):
     "inference", [Ensemble(2, prior="logistic"), MeanField(prior="logistic", draws=3)], ids=["map", "vi"]
 )
 def test_every_inference_fits_a_field(inference):
-    model = fitted(CGLUBNF(**(SMALL | {"inference": inference})))
-    made = stgate.reconstruct(model, panel_of(), levels=LEVELS)
+    model = fitted(small_field(inference=inference))
+    made = stgate.reconstruct(model, field_panel(), levels=LEVELS)
     assert made["y"].notnull().all() and {"y_aleatoric", "y_epistemic"} <= set(made)
 
 
 def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
-    data = make_data()
-    model = built(CGLUBNF(**(SMALL | {"inference": Ensemble(2)})), data).train()
+    data = field_data()
+    model = built(small_field(inference=Ensemble(2)), data).train()
     model.training_step(next(iter(data.train_dataloader())), 0).backward()
     model.configure_gradient_clipping(None, gradient_clip_val=1e-3)
     norms = sum(weight.grad.reshape(2, -1).square().sum(1) for weight in model.network.parameters()).sqrt()
@@ -198,16 +173,16 @@ def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
 
 
 def test_times_may_be_uneven_where_the_field_sees_coordinates_only():
-    even = panel_of(steps=600)
+    even = field_panel(steps=600)
     rows = np.sort(np.random.default_rng(0).choice(600, 200, replace=False))
     uneven = even.isel(time=rows)
-    model = built(CGLUBNF(**SMALL), make_data(even))
+    model = built(small_field(), field_data(even))
     whole, some = (stgate.reconstruct(model, panel)["y_mean"] for panel in (even, uneven))
     np.testing.assert_allclose(some, whole.sel(time=some["time"]), rtol=1e-5)
-    frame = uneven["y"].to_pandas().set_axis(list(NODES), axis=1)
+    frame = uneven["y"].to_pandas().set_axis(list(FIELD_NODES), axis=1)
     table = stgate.to_panel(frame, name="y", regular=False)
-    data = make_data(table.assign_coords(lat=even["lat"], lon=even["lon"]))
-    model = fitted(CGLUBNF(**SMALL, seasons={"day": 2}), data)
+    data = field_data(table.assign_coords(lat=even["lat"], lon=even["lon"]))
+    model = fitted(small_field(seasons={"day": 2}), data)
     assert data.spec.step == 3600 * np.median(np.diff(rows))
     made = stgate.reconstruct(model, even)  # as fine as one likes
     assert bool(made["y_mean"].notnull().all())
@@ -215,7 +190,7 @@ def test_times_may_be_uneven_where_the_field_sees_coordinates_only():
     with pytest.raises(PanelError, match="time jumps"):
         stgate.forecast(model, uneven)
     with pytest.raises(PanelError, match=r"time jumps.*; or let the field see no context"):
-        make_data(uneven, context=3).setup("fit")
+        field_data(uneven, context=3).setup("fit")
 
 
 def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
@@ -230,7 +205,7 @@ def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
     panel = xr.Dataset({"h": (("member", "time", "node"), values)}, coords)
     data = FieldData(panel, "h", context=3, horizon=2)
     assert data.spec.places == ("x", "y")
-    model = fitted(CGLUBNF(**SMALL), data)
+    model = fitted(small_field(), data)
     made = stgate.reconstruct(model, panel)
     assert made["h"].dims == ("member", "time", "node", "quantile") and made.sizes["time"] == 58
     np.testing.assert_allclose(made["h_truth"], panel["h"][:, 2:])
@@ -238,8 +213,8 @@ def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
 
 
 def test_a_reconstruction_is_scored_by_node_and_written(tmp_path):
-    panel = panel_of()
-    made = stgate.reconstruct(fitted(CGLUBNF(**SMALL)), panel, start="2020-01-02", end="2020-01-03")
+    panel = field_panel()
+    made = stgate.reconstruct(fitted(small_field()), panel, start="2020-01-02", end="2020-01-03")
     assert pd.Timestamp(made["time"].values[0]) == pd.Timestamp("2020-01-02")
     assert pd.Timestamp(made["time"].values[-1]) == pd.Timestamp("2020-01-03 23:00")
     stgate.write(made, tmp_path / "r.nc")
@@ -250,27 +225,27 @@ def test_a_reconstruction_is_scored_by_node_and_written(tmp_path):
 
 
 def test_a_reconstruction_is_scored_by_when_the_node_was_observed_before():
-    panel = panel_of(missing=0.3)
-    made = stgate.reconstruct(built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2)), panel)
+    panel = field_panel(missing=0.3)
+    made = stgate.reconstruct(built(small_field(), field_data(panel, context=4, horizon=2)), panel)
     before = panel["y"].shift(time=1).sel(time=made["time"]).notnull()
     np.testing.assert_array_equal(made["steps_since_observed"] == 0, before.transpose("time", "node"))
     table = stgate.evaluate(made, by="observed")
     there = made["y_truth"].notnull()
     assert table["count"].values.tolist() == [int((there & before).sum()), int((there & ~before).sum())]
-    assert "steps_since_observed" not in stgate.reconstruct(built(CGLUBNF(**SMALL)), panel).coords
+    assert "steps_since_observed" not in stgate.reconstruct(built(small_field()), panel).coords
 
 
 def test_bounds_of_a_shifted_log_normal_begin_at_zero_in_reconstructions_too():
-    panel = panel_of()
+    panel = field_panel()
     panel["y"] = (panel["y"] - panel["y"].min()).astype("float32")
-    model = fitted(CGLUBNF(**SMALL, likelihood=LogNormal(shift=50.0)), make_data(panel), epochs=1)
+    model = fitted(small_field(likelihood=LogNormal(shift=50.0)), field_data(panel), epochs=1)
     made = stgate.reconstruct(model, panel, levels=[0.99])
     assert float(made["y"].min()) == 0
 
 
 def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypatch):
-    panel = panel_of()
-    model = fitted(CGLUBNF(**SMALL))
+    panel = field_panel()
+    model = fitted(small_field())
     whole = stgate.reconstruct(model, panel)
     monkeypatch.setattr("stgate.models.cglubnf.ROWS", 50)
     torch.testing.assert_close(
@@ -295,11 +270,11 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
         (lambda: built(CGLUBNF(seasons={"daily": 2})), RequestError, "seasons 'daily'"),
         (lambda: built(CGLUBNF(seasons={"day": 13})), RequestError, "one of 24 steps cannot have 13 harmonics"),
         (lambda: built(CGLUBNF(interactions=[["time", "latt"]])), RequestError, "did you mean lat"),
-        (lambda: make_data(context=2, horizon=2), RequestError, "context 2"),
-        (lambda: make_data(panel_of().drop_vars(["lat", "lon"])).spec, PanelError, "has no coordinates"),
-        (lambda: make_data(places=["lat", "height"]).spec, PanelError, "`height`"),
-        (lambda: CGLUBNF().adopt(WindowData(panel_of(), "y")), RequestError, "FieldData"),
-        (lambda: stgate.reconstruct(GatedRNN(), panel_of()), RequestError, "reconstructs nothing"),
+        (lambda: field_data(context=2, horizon=2), RequestError, "context 2"),
+        (lambda: field_data(field_panel().drop_vars(["lat", "lon"])).spec, PanelError, "has no coordinates"),
+        (lambda: field_data(places=["lat", "height"]).spec, PanelError, "`height`"),
+        (lambda: CGLUBNF().adopt(WindowData(field_panel(), "y")), RequestError, "FieldData"),
+        (lambda: stgate.reconstruct(GatedRNN(), field_panel()), RequestError, "reconstructs nothing"),
     ],
 )
 def test_wrong_requests_are_refused_by_name(make_it, error, said):
@@ -308,19 +283,19 @@ def test_wrong_requests_are_refused_by_name(make_it, error, said):
 
 
 def test_a_span_that_ends_before_it_starts_is_refused():
-    model = built(CGLUBNF(**SMALL))
+    model = built(small_field())
     with pytest.raises(RequestError, match="exchange them"):
-        stgate.reconstruct(model, panel_of(), start="2020-01-04", end="2020-01-02")
+        stgate.reconstruct(model, field_panel(), start="2020-01-04", end="2020-01-02")
 
 
 def test_too_little_history_for_the_context_is_refused():
-    model = built(CGLUBNF(**SMALL), make_data(context=5, horizon=2))
+    model = built(small_field(), field_data(context=5, horizon=2))
     with pytest.raises(ForecastError, match="5 steps of context"):
-        stgate.reconstruct(model, panel_of().isel(time=slice(0, 3)))
+        stgate.reconstruct(model, field_panel().isel(time=slice(0, 3)))
 
 
 def test_the_command_fits_fills_and_scores_a_field(stgate_command, tmp_path):
-    stgate.write(panel_of(steps=200), tmp_path / "p.nc")
+    stgate.write(field_panel(steps=200), tmp_path / "p.nc")
     small = (
         "--model.width",
         16,

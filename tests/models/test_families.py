@@ -1,9 +1,8 @@
 """Every likelihood through the whole of a forecaster: fit, calibrate, checkpoint, forecast."""
 
-import lightning as L
 import numpy as np
 import pytest
-from conftest import make_panel
+from helpers import fit, make_data, make_panel
 
 import stgate
 from stgate.distributions import LogNormal, NegativeBinomial, Quantiles, StudentT, ZeroInflatedNegativeBinomial
@@ -22,11 +21,9 @@ def counts():
     return panel.assign(y=(panel["y"].dims, rng.poisson(np.exp((panel["y"].fillna(10) - 12).values)).astype("float32")))
 
 
-def fitted(panel, model, epochs=2):
-    data = stgate.data.WindowData(panel, targets="y", window=6, horizon=3, batch_size=32)
-    L.seed_everything(0, verbose=False)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    L.Trainer(max_epochs=epochs, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data)
+def calibrated(panel, model, epochs=2):
+    data = make_data(panel, batch_size=32)
+    fit(model, data, epochs)
     stgate.calibrate(model, data, levels=LEVELS)
     return model
 
@@ -46,7 +43,7 @@ FAMILIES = {
 def test_a_forecaster_of_any_family_fits_is_calibrated_and_comes_back_from_its_checkpoint(name, inference, tmp_path):
     likelihood, make = FAMILIES[name]
     panel = make() if make else make_panel(steps=200)
-    model = fitted(panel, GatedRNN(hidden=8, likelihood=likelihood, inference=inference))
+    model = calibrated(panel, GatedRNN(hidden=8, likelihood=likelihood, inference=inference))
     model.save(tmp_path / "m.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
     assert again.likelihood.config() == likelihood.config()
@@ -66,7 +63,7 @@ def test_a_forecaster_of_any_family_fits_is_calibrated_and_comes_back_from_its_c
 @pytest.mark.parametrize("likelihood", [LogNormal(), Quantiles()], ids=lambda f: type(f).__name__)
 def test_trajectories_are_sampled_from_any_family(likelihood):
     step = RollOut(unroll=2, width=8, samples=4)
-    model = fitted(make_panel(steps=160, missing=0), GatedRNN(cell="none", rollout=step, likelihood=likelihood), 16)
+    model = calibrated(make_panel(steps=160, missing=0), GatedRNN(cell="none", rollout=step, likelihood=likelihood), 16)
     made = stgate.forecast(model, make_panel(steps=160, missing=0), levels=LEVELS)
     assert made["y"].notnull().all()
     assert abs(float(made["y_mean"].mean()) - 13) < 6
@@ -75,7 +72,7 @@ def test_trajectories_are_sampled_from_any_family(likelihood):
 def test_values_that_the_family_cannot_have_are_refused_before_the_fit():
     model = GatedRNN(hidden=8, likelihood=NegativeBinomial())
     with pytest.raises(RequestError, match="`y` has values that are no whole numbers"):
-        model.adopt(stgate.data.WindowData(make_panel(), targets="y", window=6, horizon=3))
+        model.adopt(make_data(make_panel()))
     assert model.spec is None
 
 

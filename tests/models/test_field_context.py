@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from test_cglubnf import NODES, SMALL, built, fitted, make_data, panel_of
+from helpers import FIELD_NODES, built, field_data, field_panel, fitted, small_field
 
 import stgate
 from stgate.distributions import NegativeBinomial
@@ -15,8 +15,8 @@ from stgate.nn.field.network import with_latest
 
 
 def test_the_entry_that_is_asked_for_is_never_seen():
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    panel = field_panel(missing=0)
+    model = built(small_field(), field_data(panel, context=4, horizon=2))
     before = stgate.reconstruct(model, panel)
     other = panel.copy(deep=True)
     other["y"][60, 2] += 100.0
@@ -30,8 +30,8 @@ def test_the_entry_that_is_asked_for_is_never_seen():
 
 
 def test_times_that_lack_the_context_are_left_out_and_told():
-    panel = panel_of()
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    panel = field_panel()
+    model = built(small_field(), field_data(panel, context=4, horizon=2))
     made = stgate.reconstruct(model, panel)
     assert made.attrs["left_out"].startswith("3 steps at the start") and made["time"][0] == panel["time"][3]
     later = stgate.reconstruct(model, panel, start=str(panel["time"].values[10]))
@@ -39,8 +39,8 @@ def test_times_that_lack_the_context_are_left_out_and_told():
 
 
 def test_a_forecast_sees_nothing_after_its_origin():
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=5, horizon=3))
+    panel = field_panel(missing=0)
+    model = built(small_field(), field_data(panel, context=5, horizon=3))
     origin = panel["time"].values[80]
     cut = panel.where(panel["time"] <= origin)
     start = str(panel["time"].values[81])
@@ -61,8 +61,8 @@ def test_what_is_hidden_in_training_is_one_of_three_patterns():
 @pytest.mark.parametrize("nodes", [["a"], ["a", "b"]])
 def test_the_entry_is_not_seen_through_a_twin_or_by_itself_alone(nodes):
     """A lone node has no neighbours; of two at one place neither is its own."""
-    panel = panel_of(missing=0)
-    model = built(CGLUBNF(**SMALL), make_data(panel, context=4, horizon=2))
+    panel = field_panel(missing=0)
+    model = built(small_field(), field_data(panel, context=4, horizon=2))
     few = panel.sel(node=nodes)
     few["lat"], few["lon"] = few["lat"] * 0 + 40.0, few["lon"] * 0 + 116.0
     before = stgate.reconstruct(model, few)
@@ -81,8 +81,8 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
         return hidden(past, horizon, patterns)
 
     monkeypatch.setattr("stgate.models.cglubnf.hidden", spy)
-    data = make_data(context=4, horizon=2)
-    model = built(CGLUBNF(**SMALL, hide=["late"]), data)
+    data = field_data(context=4, horizon=2)
+    model = built(small_field(hide=["late"]), data)
     batch = next(iter(data.train_dataloader()))
     model.training_forward(batch)
     assert not asked  # while it is evaluated, nothing is hidden
@@ -99,12 +99,12 @@ def test_a_field_can_be_taught_one_pattern_only():
 
 def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
     """Trained so, a field gives a node what it would if the node had never observed anything."""
-    data = make_data(panel_of(missing=0), context=4, horizon=2)
-    model = built(CGLUBNF(**SMALL, hide=["own"]), data)
+    data = field_data(field_panel(missing=0), context=4, horizon=2)
+    model = built(small_field(hide=["own"]), data)
     batch = next(iter(data.train_dataloader()))
-    made = model.train().training_forward(batch).mean.reshape(len(batch["past"]), len(NODES))
+    made = model.train().training_forward(batch).mean.reshape(len(batch["past"]), len(FIELD_NODES))
     model.eval()
-    for node in range(len(NODES)):
+    for node in range(len(FIELD_NODES)):
         nothing = batch | {"past": batch["past"].clone()}
         nothing["past"][:, :, node, 0] = torch.nan
         expected = model.reconstruction(nothing).mean[:, 0, node, 0]
@@ -121,13 +121,12 @@ def test_the_latest_value_has_a_place_of_its_own_and_fades_with_its_age():
 
 def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
     """A context ten times as large is seen as a constant more."""
-    panel = panel_of(missing=0.1)
+    panel = field_panel(missing=0.1)
     panel["y"] = (panel["y"].clip(0) * 20).round()
-    options = SMALL | {"likelihood": NegativeBinomial()}
     seen = {}
     for log_context in (False, True):
-        model = built(CGLUBNF(**options, log_context=log_context), make_data(panel, context=3))
-        batch = next(iter(make_data(panel, context=3).train_dataloader()))
+        model = built(small_field(likelihood=NegativeBinomial(), log_context=log_context), field_data(panel, context=3))
+        batch = next(iter(field_data(panel, context=3).train_dataloader()))
         near = torch.arange(1, 6).expand(6, 5)
         rows = torch.arange(len(batch["past"]) * 6)
         more = batch | {"past": 10 * batch["past"]}
@@ -142,15 +141,15 @@ def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
 
 
 def test_a_place_looks_at_nodes_that_observe_something_however_many_others_are_near():
-    panel = panel_of()
-    model = fitted(CGLUBNF(**SMALL), make_data(panel, context=2))
-    few = panel.sel(node=list(NODES[3:]))  # two stations, and a place without one
-    few = few.where(few["node"] != NODES[5])
-    crowd = xr.concat([few] + [_moved(few, NODES[5], 1e-4 * i) for i in range(1, 9)], "node", join="outer")
-    alone, crowded = (stgate.reconstruct(model, p)["y_mean"].sel(node=list(NODES[3:])) for p in (few, crowd))
+    panel = field_panel()
+    model = fitted(small_field(), field_data(panel, context=2))
+    few = panel.sel(node=list(FIELD_NODES[3:]))  # two stations, and a place without one
+    few = few.where(few["node"] != FIELD_NODES[5])
+    crowd = xr.concat([few] + [_moved(few, FIELD_NODES[5], 1e-4 * i) for i in range(1, 9)], "node", join="outer")
+    alone, crowded = (stgate.reconstruct(model, p)["y_mean"].sel(node=list(FIELD_NODES[3:])) for p in (few, crowd))
     np.testing.assert_allclose(crowded, alone, rtol=1e-5)
     # A panel's only station: seen from the place, and not by itself.
-    one = few.where(few["node"] == NODES[3])
+    one = few.where(few["node"] == FIELD_NODES[3])
     changed = one.assign(y=one["y"] + 30)
     first, second = (stgate.reconstruct(model, p)["y_mean"].isel(time=60) for p in (one, changed))
     assert not np.allclose(first[2], second[2])
@@ -165,12 +164,12 @@ def _moved(panel, node, gap):
 
 
 def test_a_field_that_is_fitted_anew_looks_at_its_places_anew():
-    panel = panel_of(missing=0.1)
-    data = make_data(panel, context=3)
-    model = built(CGLUBNF(**SMALL), data)
+    panel = field_panel(missing=0.1)
+    data = field_data(panel, context=3)
+    model = built(small_field(), data)
     batch = next(iter(data.train_dataloader()))
     before = model.neighbourhoods.of(batch["static"], batch["ever"])[0].static
-    data = make_data(panel.where((panel["node"] != "a") | (panel["time"] < panel["time"][9])), context=3)
+    data = field_data(panel.where((panel["node"] != "a") | (panel["time"] < panel["time"][9])), context=3)
     data.setup("fit")
     model.prepare(data)
     assert not torch.equal(before, model.neighbourhoods.of(batch["static"], batch["ever"])[0].static)

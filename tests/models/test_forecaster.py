@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import make_panel
+from helpers import batch_of, built, make_data, make_panel, refusal, same_forecasts, trainer
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 import stgate
@@ -18,39 +18,6 @@ from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
 from stgate.models.schedule import one_cycle
 from stgate.nn import RollOut
-
-torch.set_num_threads(1)  # for nets this small a second thread only costs
-
-
-def trainer(epochs=1, **options):
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return L.Trainer(max_epochs=epochs, accelerator="cpu", **(quiet | options))
-
-
-def make_data(**options):
-    panel = options.pop("panel", None)
-    return WindowData(
-        make_panel(steps=160) if panel is None else panel,
-        **({"targets": "y", "window": 6, "horizon": 3, "batch_size": 16} | options),
-    )
-
-
-def built(model=None, **options):
-    """A forecaster with random weights that knows its panel; no training."""
-    torch.manual_seed(0)
-    model = model or GatedRNN(hidden=8)
-    model.adopt(make_data(**options))
-    model.log = lambda *_, **__: None  # there is no trainer to log to
-    return model.eval()
-
-
-def one_batch(**options):
-    return next(iter(make_data(**options).part_dataloader("train")))
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +30,11 @@ def fitted():
     return model, machine
 
 
-def same_forecasts(first, second):
-    panel = make_panel(steps=60, seed=5)
-    one, two = (stgate.backtest(m, panel, levels=[0.5, 0.8]) for m in (first, second))
-    return one.drop_attrs().identical(two.drop_attrs())
-
-
 # The loss
 
 
 def test_the_loss_is_the_mean_over_observed_entries_only():
-    model, batch = built(), one_batch()
+    model, batch = built(), batch_of(make_data(), "train")
     seen = ~batch["target"].isnan()
     assert 0 < seen.sum() < seen.numel()
     log_likelihood = model(batch).log_prob(batch["target"].nan_to_num(0.0))
@@ -82,7 +43,7 @@ def test_the_loss_is_the_mean_over_observed_entries_only():
 
 @pytest.mark.parametrize("rollout", [None, RollOut(width=8)])
 def test_missing_targets_leave_every_gradient_finite_and_what_they_hide_has_no_say(rollout):
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     model = built(GatedRNN(hidden=8, rollout=rollout))
     model.training_step(batch, 0).backward()
     gradients = [p.grad.clone() for p in model.parameters()]
@@ -92,7 +53,7 @@ def test_missing_targets_leave_every_gradient_finite_and_what_they_hide_has_no_s
 
 @pytest.mark.parametrize("rollout", [None, RollOut(width=8)])
 def test_a_batch_without_any_target_has_no_loss_and_no_gradient(rollout):
-    model, batch = built(GatedRNN(hidden=8, rollout=rollout)), one_batch()
+    model, batch = built(GatedRNN(hidden=8, rollout=rollout)), batch_of(make_data(), "train")
     blind = {name: torch.full_like(batch[name], torch.nan) for name in ("past", "target")}  # a roll-out reads both
     loss = model.training_step(batch | blind, 0)
     loss.backward()
@@ -103,7 +64,7 @@ def test_a_batch_without_any_target_has_no_loss_and_no_gradient(rollout):
 def test_a_roll_out_is_trained_on_its_first_leads_and_forecasts_all():
     short, whole = (built(GatedRNN(hidden=8, rollout=RollOut(unroll=u))) for u in (1, None))
     whole.load_state_dict(short.state_dict())
-    batch = one_batch()
+    batch = batch_of(make_data(), "train")
     assert short(batch).batch_shape[1] == 3
     first_only = batch["target"].clone()
     first_only[:, 1:] = torch.nan
@@ -111,7 +72,7 @@ def test_a_roll_out_is_trained_on_its_first_leads_and_forecasts_all():
 
 
 def test_epoch_metrics_weigh_batches_by_what_they_observe():
-    model, data = GatedRNN(hidden=8), make_data(panel=make_panel(steps=160, missing=0.5))
+    model, data = GatedRNN(hidden=8), make_data(make_panel(steps=160, missing=0.5))
     torch.manual_seed(0)
     machine = trainer()
     machine.fit(model, data)
@@ -186,13 +147,10 @@ def test_a_checkpoint_of_another_class_is_refused(tmp_path):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt")
 
 
-def refusal(path):
-    """The one line with which a file is refused."""
-    with pytest.raises(CheckpointError) as caught:
-        Forecaster.load_from_checkpoint(path)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
+def refused(path):
+    message = refusal(CheckpointError, Forecaster.load_from_checkpoint, path)
+    assert str(path) in message
+    return message
 
 
 @pytest.mark.parametrize(
@@ -202,13 +160,13 @@ def test_a_checkpoint_with_a_pickled_object_is_refused(thing, tmp_path):
     built().save(tmp_path / "good.ckpt")
     content = torch.load(tmp_path / "good.ckpt", weights_only=True)
     torch.save(content | {"extra": thing}, tmp_path / "bad.ckpt")
-    assert "pickled object" in refusal(tmp_path / "bad.ckpt")
+    assert "pickled object" in refused(tmp_path / "bad.ckpt")
 
 
 def test_a_checkpoint_from_a_stranger_runs_no_code(tmp_path):
     command = type("Command", (), {"__reduce__": lambda self: (os.mkdir, (str(tmp_path / "owned"),))})
     torch.save({"stgate": command()}, tmp_path / "bad.ckpt")
-    refusal(tmp_path / "bad.ckpt")
+    refused(tmp_path / "bad.ckpt")
     assert not (tmp_path / "owned").exists()
 
 
@@ -228,19 +186,19 @@ def test_a_truncated_checkpoint_is_refused(share, tmp_path):
     built().save(tmp_path / "m.ckpt")
     whole = (tmp_path / "m.ckpt").read_bytes()
     (tmp_path / "m.ckpt").write_bytes(whole[: int(share * len(whole))])
-    refusal(tmp_path / "m.ckpt")
+    refused(tmp_path / "m.ckpt")
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], {"stgate": {}}, {"stgate": 1}], ids=str)
 def test_a_foreign_checkpoint_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "m.ckpt")
-    refusal(tmp_path / "m.ckpt")
+    refused(tmp_path / "m.ckpt")
 
 
 @pytest.mark.parametrize("text", [b"time,node,y\n1,a,2\n", b"hello", b"\x80\x02.", b"PK\x03\x04 zip?"], ids=repr)
 def test_a_file_that_is_no_checkpoint_is_refused(text, tmp_path):
     (tmp_path / "m.ckpt").write_bytes(text)
-    refusal(tmp_path / "m.ckpt")
+    refused(tmp_path / "m.ckpt")
 
 
 def test_an_unknown_class_is_not_imported(tmp_path):
@@ -389,10 +347,9 @@ def test_an_option_out_of_range_is_refused_before_the_fit(options):
 def test_validating_before_fitting_does_no_harm():
     data = WindowData(make_panel(steps=200), "y", 6, 3, split=[0.6, 0.2, 0.1, 0.1])
     model = GatedRNN(hidden=4)
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = L.Trainer(max_epochs=1, enable_model_summary=False, accelerator="cpu", **options)
-    trainer.validate(model, data, verbose=False)
-    trainer.fit(model, data)
+    machine = trainer()
+    machine.validate(model, data, verbose=False)
+    machine.fit(model, data)
 
 
 def test_one_cycle_rises_falls_and_stays_down():

@@ -1,50 +1,23 @@
 """Gated hybrids: roll-outs, their training options, what a missing entry is filled by, intervals that grow."""
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from helpers import batch_of, built, fit, fitted, lattice_panel, make_data, ring_data, ring_panel
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 import stgate
-from stgate.data.window_data import WindowData
 from stgate.distributions import Normal
 from stgate.errors import ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
 from stgate.nn import RollOut
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def ring():
-    return stgate.simulate.lorenz96(nodes=8, forcing=8.0, duration=30, step=0.01, every=5, members=4, seed=1)
-
-
-def make_data(panel, **options):
-    options = {"window": 4, "horizon": 12, "split": (0.7, 0.1, 0.1, 0.1), "every": 4, "batch_size": 16} | options
-    return WindowData(panel, targets=["x"], eval_every=20, **options)
-
-
-def fit(model, data, epochs=2, **options):
-    L.seed_everything(0, verbose=False)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    machine = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, **quiet, **options
-    )
-    machine.fit(model, data)
-    return machine
-
-
-def fitted(panel, model, epochs=2, data=None, **options):
-    fit(model, data or make_data(panel), epochs, **options)
-    return model.eval()
-
-
-def batch_of(data):
-    return next(iter(data.part_dataloader("test")))
+    return ring_panel()
 
 
 def cut(batch, window):
@@ -53,26 +26,23 @@ def cut(batch, window):
 
 
 def test_a_step_that_knows_the_field_alone_forgets_the_window(ring):
-    model = fitted(ring, GatedRNN(cell="none", halo=2, rollout=RollOut()), epochs=1)
-    batch = batch_of(make_data(ring))
+    model = fitted(GatedRNN(cell="none", halo=2, rollout=RollOut()), ring_data(ring), epochs=1)
+    batch = batch_of(ring_data(ring))
     changed = batch | {"past": torch.cat([batch["past"][:, 1:], batch["past"][:, -1:]], 1)}
     torch.testing.assert_close(model(changed).mean, model(batch).mean)
 
 
 @pytest.mark.parametrize("model", [GatedRNN, GatedTransformer])
 def test_a_roll_out_of_patches_turns_with_the_ring(ring, model):
-    model = fitted(ring, model(hidden=8, patch=2, halo=2, rollout=RollOut(width=8)), epochs=1)
-    batch = batch_of(make_data(ring))
+    model = fitted(model(hidden=8, patch=2, halo=2, rollout=RollOut(width=8)), ring_data(ring), epochs=1)
+    batch = batch_of(ring_data(ring))
     turned = batch | {n: batch[n].roll(2, 2) for n in ("past", "since", "target")}
     torch.testing.assert_close(model(turned).mean, model(batch).mean.roll(2, 2), atol=1e-4, rtol=1e-4)
 
 
 def test_training_counts_the_window_after_warm_up_and_the_first_leads(ring):
-    model = GatedRNN(hidden=8, rollout=RollOut(unroll=3, warm_up=1))
-    model.adopt(make_data(ring))
-    model.log = lambda *_, **__: None
-    model.eval()
-    batch = batch_of(make_data(ring))
+    model = built(GatedRNN(hidden=8, rollout=RollOut(unroll=3, warm_up=1)), ring_data(ring))
+    batch = batch_of(ring_data(ring))
     forecast, target = model.training_forward(batch), model.training_target(batch)
     assert forecast.batch_shape[1] == 2 + 3  # the window's 3 one-step forecasts but the first, then the leads
     torch.testing.assert_close(target[:, :2], batch["past"][:, 2:])
@@ -85,16 +55,14 @@ def test_training_counts_the_window_after_warm_up_and_the_first_leads(ring):
 def test_a_curriculum_lengthens_the_free_run_over_the_fit(ring):
     model, seen = GatedRNN(hidden=8, rollout=RollOut(unroll=[1, 2, 4])), []
     model.on_train_epoch_end = lambda: seen.append(model.leads_now())
-    fit(model, make_data(ring), epochs=6)
+    fit(model, ring_data(ring), epochs=6)
     assert seen == [1, 1, 2, 2, 4, 4]
     assert model.training_leads() == 4  # the validation loss of every epoch counts as many, so that they compare
 
 
 def test_a_weighted_likelihood_is_for_training_only(ring):
     """Weighed by its variance, the loss of a sharp forecast is larger than that of a blunt one."""
-    model = GatedRNN(hidden=8, rollout=RollOut(), likelihood=Normal(beta=1.0))
-    model.adopt(make_data(ring))
-    model.log = lambda *_, **__: None
+    model = built(GatedRNN(hidden=8, rollout=RollOut(), likelihood=Normal(beta=1.0)), ring_data(ring)).train()
     target = torch.zeros(2, 3, 8, 1)
     blunt, sharp = (torch.distributions.Normal(target, scale) for scale in (0.2, 0.01))
     losses = {stage: [float(model._step(target, stage, f)) for f in (blunt, sharp)] for stage in ("train", "val")}
@@ -105,17 +73,17 @@ def test_a_weighted_likelihood_is_for_training_only(ring):
 
 def test_a_fit_whose_loss_is_not_finite_says_so(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut(unit="bilinear", scheme="rk4", substeps=4))
-    model.adopt(make_data(ring))
+    model.adopt(ring_data(ring))
     model.built.transition.tendency.weight.data.fill_(1e4)
     with pytest.raises(TrainingError, match="the training loss is nan at step 0: lower the learning rate"):
-        fit(model, make_data(ring), epochs=1)
+        fit(model, ring_data(ring), epochs=1)
 
 
 @pytest.mark.parametrize("scheme", ["rk4", "exponential"])
 def test_a_conservative_forecast_keeps_the_sum_over_all_nodes(ring, scheme):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut(scheme=scheme, conservative=True))
-    model.adopt(make_data(ring))
-    batch = batch_of(make_data(ring))
+    model.adopt(ring_data(ring))
+    batch = batch_of(ring_data(ring))
     made = model.eval()(batch).mean
     before = batch["past"][:, -1:, :, :1].sum(2).expand_as(made.sum(2))
     torch.testing.assert_close(made.sum(2), before, atol=1e-3, rtol=0.0)
@@ -123,8 +91,8 @@ def test_a_conservative_forecast_keeps_the_sum_over_all_nodes(ring, scheme):
 
 
 def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring):
-    model = fitted(ring, GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), epochs=1)
-    batch = batch_of(make_data(ring))
+    model = fitted(GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), ring_data(ring), epochs=1)
+    batch = batch_of(ring_data(ring))
     hidden = {**batch, "past": batch["past"].clone(), "since": batch["since"].clone()}
     hidden["past"][:, -1, 3] = torch.nan
     hidden["since"][:, -1, 3] = 1.0
@@ -139,10 +107,8 @@ def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring
 
 def test_gradients_stay_finite_where_half_of_the_history_is_missing(ring):
     holes = ring.assign(x=ring["x"].where(np.random.default_rng(0).random(ring["x"].shape) > 0.5))
-    model = GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=2, noise=0.1))
-    model.adopt(make_data(holes))
-    model.log = lambda *_, **__: None
-    batch = next(iter(make_data(holes).train_dataloader()))
+    model = built(GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=2, noise=0.1)), ring_data(holes)).train()
+    batch = next(iter(ring_data(holes).train_dataloader()))
     model.training_step(batch, 0).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None) > 0
@@ -152,8 +118,8 @@ def test_noise_disturbs_training_only(ring):
     calm, noisy = (GatedRNN(hidden=8, rollout=RollOut(noise=n, unroll=1)) for n in (0.0, 0.5))
     for model in (calm, noisy):
         torch.manual_seed(0)
-        model.adopt(make_data(ring))
-    batch = batch_of(make_data(ring))
+        model.adopt(ring_data(ring))
+    batch = batch_of(ring_data(ring))
     torch.testing.assert_close(noisy.eval()(batch).mean, calm.eval()(batch).mean)
     assert not torch.allclose(noisy.training_forward(batch).mean, calm.training_forward(batch).mean)
     spread = noisy.built.transition.change
@@ -163,7 +129,7 @@ def test_noise_disturbs_training_only(ring):
 
 def test_whitening_makes_what_a_patch_sees_uncorrelated(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut())
-    data = make_data(ring)
+    data = ring_data(ring)
     model.adopt(data)
     x = (data.series.values[:, : data.parts.train[1]] - model.scaler.target_center) / model.scaler.target_scale
     seen = (model.built.patches.surround(x) @ model.built.transition.whiten).flatten(0, 2)
@@ -172,7 +138,7 @@ def test_whitening_makes_what_a_patch_sees_uncorrelated(ring):
 
 def test_streams_carry_the_state_from_batch_to_batch(ring):
     """Batches that follow each other with the state carried along are one long sequence to the core."""
-    data = make_data(ring, every=1, streams=True, batch_size=4)
+    data = ring_data(ring, every=1, streams=True, batch_size=4)
     model = GatedRNN(hidden=8, cell="lstm", rollout=RollOut(unroll=1, stateful=True))
     torch.manual_seed(0)
     model.adopt(data)
@@ -195,7 +161,7 @@ def test_streams_carry_the_state_from_batch_to_batch(ring):
 
 def test_truncated_backpropagation_fits(ring):
     model = GatedRNN(hidden=8, cell="gru", halo=2, rollout=RollOut(unroll=1, stateful=True))
-    machine = fit(model, make_data(ring, every=1, streams=True, batch_size=4), epochs=3)
+    machine = fit(model, ring_data(ring, every=1, streams=True, batch_size=4), epochs=3)
     assert machine.callback_metrics["val_vpt"] > 0
 
 
@@ -204,9 +170,9 @@ def test_truncated_backpropagation_fits(ring):
 )
 def test_sampled_trajectories_give_intervals_that_grow_with_the_lead(ring, inference, cell):
     rollout = RollOut(samples=8, unroll=2, unit="bilinear", scheme="rk4")
-    model = fitted(
-        ring, GatedRNN(hidden=8, cell=cell, halo=2, rollout=rollout, likelihood=Normal(1e-5), inference=inference)
-    )
+    likelihood = Normal(1e-5)
+    model = GatedRNN(hidden=8, cell=cell, halo=2, rollout=rollout, likelihood=likelihood, inference=inference)
+    fitted(model, ring_data(ring))
     forecast = stgate.backtest(model, ring, start=27.0, every=20, levels=[0.9])
     width = (forecast["x"].sel(quantile=0.95) - forecast["x"].sel(quantile=0.05)).mean(["init_time", "node", "member"])
     assert float(width[-1]) > 1.5 * float(width[0]) > 0
@@ -219,12 +185,12 @@ def test_sampled_trajectories_give_intervals_that_grow_with_the_lead(ring, infer
 def test_averaged_weights_are_what_a_fit_leaves_and_a_checkpoint_holds(ring, tmp_path):
     model = GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=1))
     average = EMAWeightAveraging(decay=0.9)
-    machine = fit(model, make_data(ring), callbacks=[average])
+    machine = fit(model, ring_data(ring), callbacks=[average])
     machine.save_checkpoint(tmp_path / "m.ckpt")
     loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
-    batch = batch_of(make_data(ring))
+    batch = batch_of(ring_data(ring))
     torch.testing.assert_close(loaded(batch).mean, model.eval()(batch).mean)
-    plain = fitted(ring, GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=1)))
+    plain = fitted(GatedRNN(hidden=8, halo=2, rollout=RollOut(unroll=1)), ring_data(ring))
     assert not torch.allclose(plain(batch).mean, loaded(batch).mean)
 
 
@@ -237,23 +203,20 @@ def test_averaged_weights_are_what_a_fit_leaves_and_a_checkpoint_holds(ring, tmp
     ids=["rnn", "transformer"],
 )
 def test_a_checkpoint_is_the_whole_model(ring, tmp_path, model):
-    model = fitted(ring, model, epochs=1)
+    model = fitted(model, ring_data(ring), epochs=1)
     model.save(tmp_path / "m.ckpt")
     loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
     assert type(loaded) is type(model) and dict(loaded.hparams) == dict(model.hparams)
-    batch = batch_of(make_data(ring))
+    batch = batch_of(ring_data(ring))
     assert torch.equal(loaded(batch).mean, model(batch).mean)
 
 
 def test_a_lattice_is_forecast_by_square_patches():
-    y, x = np.meshgrid(np.arange(4.0), np.arange(6.0), indexing="ij")
-    waves = np.sin(0.3 * np.arange(80)[:, None, None] + y + x).astype("float32")
-    axes = {"time": ("time", np.arange(80.0), {"units": "1"}), "y": y[:, 0], "x": x[0]}
-    panel = stgate.from_lattice(xr.Dataset({"u": (("time", "y", "x"), waves, {"units": "1"})}, axes))
-    data = WindowData(panel, targets=["u"], window=4, horizon=3, batch_size=16)
+    panel = lattice_panel()
+    data = make_data(panel, targets=["u"], window=4)
     assert data.spec.lattice == (4, 6)
     model = GatedRNN(hidden=8, patch=2, halo=1, rollout=RollOut(unroll=2))
-    fitted(panel, model, data=data)
+    fitted(model, data)
     assert model.built.patches.count == 6 and model.built.patches.reach == 16
     assert stgate.forecast(model, panel).sizes["node"] == 24
 
@@ -288,24 +251,24 @@ def test_an_option_out_of_range_is_refused_at_once(make_it, said):
 
 def test_streams_have_a_stride_of_their_own(ring):
     with pytest.raises(RequestError, match="every 3: with streams"):
-        make_data(ring, every=3, streams=True)
+        ring_data(ring, every=3, streams=True)
 
 
 def test_half_of_what_carries_a_state_is_refused(ring):
     carrying = GatedRNN(hidden=8, rollout=RollOut(unroll=2, stateful=True))
     for model, streams in ((carrying, False), (GatedRNN(hidden=8, rollout=RollOut(unroll=2)), True)):
         with pytest.raises(RequestError, match="the other half is missing"):
-            model.adopt(make_data(ring, streams=streams, every=4 if streams else 1))
+            model.adopt(ring_data(ring, streams=streams, every=4 if streams else 1))
 
 
 def test_a_direct_forecast_needs_all_leads_in_training(ring):
     with pytest.raises(RequestError, match="train_horizon 2: all 12 leads are forecast at once"):
-        GatedRNN(hidden=8).adopt(make_data(ring, train_horizon=2))
+        GatedRNN(hidden=8).adopt(ring_data(ring, train_horizon=2))
 
 
 def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut(unroll=2, unit="bilinear"))
-    model.adopt(make_data(ring))
+    model.adopt(ring_data(ring))
     with torch.no_grad():
         model.network.get_parameter("transition.tendency.weight").mul_(1e12)
     with pytest.warns(ForecastWarning, match="left all bounds"):
@@ -317,12 +280,12 @@ def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
 
 
 def test_training_windows_can_be_shorter_than_a_forecast(ring):
-    data = make_data(ring, horizon=150, train_horizon=2, split=(1.0, 0.0, 0.0, 0.0))
+    data = ring_data(ring, horizon=150, train_horizon=2, split=(1.0, 0.0, 0.0, 0.0))
     batch = next(iter(data.train_dataloader()))
     assert batch["target"].shape[1] == 2 and data.spec.horizon == 150
     last = max(int(b["origin"][:, 1].max()) for b in data.train_dataloader())
     assert last > ring.sizes["time"] - 2 - 4 - 2  # origins up to the end, but for the stride
-    model = fitted(ring, GatedRNN(hidden=8, rollout=RollOut(unroll=2)), data=data, limit_val_batches=0)
+    model = fitted(GatedRNN(hidden=8, rollout=RollOut(unroll=2)), data, limit_val_batches=0)
     assert stgate.forecast(model, ring).sizes["lead_time"] == 150
     with pytest.raises(RequestError, match=r"rollout.unroll 3: .* hold 2 leads"):
         fit(GatedRNN(hidden=8, rollout=RollOut(unroll=3)), data, limit_val_batches=0)

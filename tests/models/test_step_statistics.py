@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from helpers import make_data
 
-from stgate.data import WindowData, windows
+from stgate.data import windows
 from stgate.models.step_statistics import step_spread, whitening
 from stgate.nn.patches import Patches
 
 STEPS, NODES = 400, 6
 
 
-def make_data(values):
+def data_of(values):
     panel = xr.Dataset(
         {"u": (("time", "node"), values.astype("float32"))},
         {"time": np.arange(STEPS) * 0.5, "node": np.arange(NODES)},
         {"boundary": "periodic"},
     )
-    return WindowData(panel, targets=["u"], window=2, horizon=1, split=(1.0, 0.0, 0.0, 0.0))
+    return make_data(panel, targets=["u"], window=2, horizon=1, split=(1.0, 0.0, 0.0, 0.0))
 
 
 def gappy():
@@ -32,13 +33,13 @@ def test_the_usual_change_counts_every_pair_of_steps(piece, monkeypatch):
     monkeypatch.setattr(windows, "PIECE", piece)
     values = gappy()
     expected = np.sqrt(np.nanmean(np.diff(values, axis=0) ** 2)) / 2
-    assert float(step_spread(make_data(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
+    assert float(step_spread(data_of(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_change_of_a_panel_that_never_shows_two_steps_on_end_is_one():
     values = gappy()
     values[::2] = np.nan
-    assert float(step_spread(make_data(values), torch.ones(1))) == 1.0
+    assert float(step_spread(data_of(values), torch.ones(1))) == 1.0
 
 
 def whitened(data, every=1):
@@ -55,13 +56,13 @@ def test_whitening_looks_at_the_whole_of_the_training_part(piece, monkeypatch):
     monkeypatch.setattr("stgate.models.step_statistics.ENOUGH", 1000)  # every second step
     values = np.random.default_rng(0).standard_normal((STEPS, NODES))
     values[STEPS // 2 :] *= 2
-    whiten, seen = whitened(make_data(values), every=2)
+    whiten, seen = whitened(data_of(values), every=2)
     made = seen @ whiten.double()
     torch.testing.assert_close(made.T @ made / len(made), torch.eye(3, dtype=torch.float64), atol=1e-4, rtol=0.0)
 
 
 def test_whitening_leaves_patches_with_a_gap_out():
-    whiten, seen = whitened(make_data(gappy()))
+    whiten, seen = whitened(data_of(gappy()))
     made = seen @ whiten.double()
     torch.testing.assert_close(made.T @ made / len(made), torch.eye(3, dtype=torch.float64), atol=1e-4, rtol=0.0)
 
@@ -70,5 +71,5 @@ def test_of_too_few_patches_whitening_is_the_identity():
     values = gappy()
     values[1:, [0, 3]] = np.nan  # one of them in every patch of three
     values[0, 1] = np.nan  # and at the first step, in three of six
-    whiten, _ = whitened(make_data(values))
+    whiten, _ = whitened(data_of(values))
     assert torch.equal(whiten, torch.eye(3))

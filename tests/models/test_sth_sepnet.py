@@ -1,55 +1,23 @@
 """STH-SepNet: each branch alone, both and their gate; graphs of the panel; gradients; nodes in another order."""
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import make_panel
+from helpers import SEPNET_NODES, SMALL_SEPNET, batch_of, built, fit, fitted, make_panel, sepnet_data
 
 import stgate
-from stgate.data import WindowData
 from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
 from stgate.models.sth_sepnet import static_neighbours
 
-NODES = tuple("abcdefg")
-SMALL = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neighbours": 3, "embedding": 4}
-
-
-def make_data(panel=None, **options):
-    options = {"window": 12, "horizon": 5, "batch_size": 16} | options
-    return WindowData(make_panel(nodes=NODES) if panel is None else panel, "y", **options)
-
-
-def built(model, data):
-    torch.manual_seed(0)
-    model.adopt(data)
-    return model.eval()
-
-
-def batch_of(data):
-    return next(iter(data.part_dataloader("test")))
-
-
-def fit(model, data, epochs=1):
-    L.seed_everything(0, verbose=False)
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    L.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, **quiet).fit(model, data)
-    return model.eval()
-
 
 @pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
 @pytest.mark.parametrize("soft", [True, False])
 def test_every_parameter_gets_a_gradient(fusion, soft):
-    data = make_data()
-    model = built(STHSepNet(**SMALL, fusion=fusion, soft=soft, likelihood=StudentT()), data).train()
+    data = sepnet_data()
+    model = built(STHSepNet(**SMALL_SEPNET, fusion=fusion, soft=soft, likelihood=StudentT()), data).train()
     model(batch_of(data)).mean.square().sum().backward(retain_graph=True)
     forecast = model(batch_of(data))
     (forecast.mean.square().sum() + forecast.stddev.sum()).backward()
@@ -58,11 +26,11 @@ def test_every_parameter_gets_a_gradient(fusion, soft):
 
 
 def test_a_branch_alone_is_what_the_gate_gets_of_it():
-    data = make_data()
-    both, batch = built(STHSepNet(**SMALL), data), batch_of(data)
+    data = sepnet_data()
+    both, batch = built(STHSepNet(**SMALL_SEPNET), data), batch_of(data)
     inputs = both.scaler(batch)
     for alone, method in (({"backbone": None}, "in_space"), ({"spatial": False}, "in_time")):
-        model = built(STHSepNet(**SMALL, **alone), data)
+        model = built(STHSepNet(**SMALL_SEPNET, **alone), data)
         kept = {name: value for name, value in both.state_dict().items() if name in model.state_dict()}
         model.load_state_dict(kept)
         graph = (both.edges(),) * (method == "in_space")
@@ -72,21 +40,21 @@ def test_a_branch_alone_is_what_the_gate_gets_of_it():
 
 
 def test_hyperedges_change_while_a_model_learns():
-    data = make_data()
-    model = built(STHSepNet(**SMALL, optimizer=lambda w: torch.optim.Adam(w, lr=0.05)), data)
+    data = sepnet_data()
+    model = built(STHSepNet(**SMALL_SEPNET, optimizer=lambda w: torch.optim.Adam(w, lr=0.05)), data)
     hypergraph = model.built.spatial.hypergraph
     before = hypergraph().matrix() > 0
-    fit(model, data, 2)
+    fit(model, data)
     assert ((hypergraph().matrix() > 0) != before).any()
 
 
 @pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
 def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_forecasts(fusion):
-    panel = make_panel(nodes=NODES)
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(NODES)))
-    one, two = (make_data(p) for p in (panel, panel.isel(node=order.numpy())))
-    model = fit(STHSepNet(**SMALL, fusion=fusion), one)
-    other = built(STHSepNet(**SMALL, fusion=fusion), two)
+    panel = make_panel(nodes=SEPNET_NODES)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(SEPNET_NODES)))
+    one, two = (sepnet_data(p) for p in (panel, panel.isel(node=order.numpy())))
+    model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, epochs=1)
+    other = built(STHSepNet(**SMALL_SEPNET, fusion=fusion), two)
     of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
     network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.network.state_dict().items()}
     other.network.load_state_dict(network)  # its edges are of its own panel
@@ -96,16 +64,16 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
 
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_short_windows_and_a_lone_node_are_forecast(window):
-    for nodes in (NODES, ("a",)):
-        data = make_data(make_panel(nodes=nodes), window=window)
-        assert torch.isfinite(built(STHSepNet(**SMALL), data)(batch_of(data)).mean).all()
+    for nodes in (SEPNET_NODES, ("a",)):
+        data = sepnet_data(make_panel(nodes=nodes), window=window)
+        assert torch.isfinite(built(STHSepNet(**SMALL_SEPNET), data)(batch_of(data)).mean).all()
 
 
 def test_the_panels_own_edges_come_before_its_nearest_nodes():
-    panel = make_panel(nodes=NODES)
+    panel = make_panel(nodes=SEPNET_NODES)
     near = static_neighbours(panel, 3)
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
-    graph = stgate.panels.graph.Graph.of_matrix(NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
+    graph = stgate.panels.graph.Graph.of_matrix(SEPNET_NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
     own = static_neighbours(graph.add_to(panel), 3)
     expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
     np.testing.assert_array_equal(own.matrix(), expected)
@@ -115,9 +83,9 @@ def test_the_panels_own_edges_come_before_its_nearest_nodes():
 
 
 def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
-    data = make_data()
+    data = sepnet_data()
     for inference in (None, Ensemble(members=2)):
-        model = fit(STHSepNet(**SMALL, inference=inference), data)
+        model = fitted(STHSepNet(**SMALL_SEPNET, inference=inference), data, epochs=1)
         model.save(tmp_path / "m.ckpt")
         again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
         torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
@@ -138,26 +106,28 @@ def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
 )
 def test_options_out_of_range_are_refused(options, named):
     with pytest.raises(RequestError, match=named):
-        STHSepNet(**({"heads": 4} | options)).adopt(make_data())
+        STHSepNet(**({"heads": 4} | options)).adopt(sepnet_data())
 
 
 def test_a_static_graph_is_asked_for_in_vain_where_there_is_none():
     with pytest.raises(RequestError, match="neither edges nor coordinates"):
-        STHSepNet(**SMALL, graph="static").adopt(make_data(make_panel(nodes=NODES).drop_vars(["lat", "lon"])))
+        STHSepNet(**SMALL_SEPNET, graph="static").adopt(
+            sepnet_data(make_panel(nodes=SEPNET_NODES).drop_vars(["lat", "lon"]))
+        )
 
 
 def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
     """Else a fit could not be resumed without repeating what was never given."""
-    data = make_data(make_panel(nodes=NODES).assign_attrs(title="Speeds"))
-    model = fit(STHSepNet(**SMALL), data)
+    data = sepnet_data(make_panel(nodes=SEPNET_NODES).assign_attrs(title="Speeds"))
+    model = fitted(STHSepNet(**SMALL_SEPNET), data, epochs=1)
     assert model.told == "Speeds." and model.hparams["description"] is None
     model.save(tmp_path / "m.ckpt")
     assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").told == "Speeds."
 
 
 def test_it_computes_in_mixed_precision():
-    data = make_data()
-    model = built(STHSepNet(**SMALL), data).train()
+    data = sepnet_data()
+    model = built(STHSepNet(**SMALL_SEPNET), data).train()
     with torch.autocast("cpu", torch.bfloat16):
         model(batch_of(data)).mean.square().sum().backward()
     assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
@@ -165,4 +135,4 @@ def test_it_computes_in_mixed_precision():
 
 def test_all_leads_are_forecast_at_once():
     with pytest.raises(RequestError, match="train_horizon 2: all 5 leads are forecast at once"):
-        STHSepNet(**SMALL).adopt(make_data(train_horizon=2))
+        STHSepNet(**SMALL_SEPNET).adopt(sepnet_data(train_horizon=2))

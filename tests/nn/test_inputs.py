@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make_panel
+from helpers import make_panel
 
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import make_panel
+from helpers import make_panel
 
 from stgate.errors import PanelError, RequestError
 from stgate.panels import merge, select

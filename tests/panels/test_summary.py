@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_panel
+from helpers import make_panel
 
 from stgate.panels.graph import Graph
 from stgate.panels.summary import portrait

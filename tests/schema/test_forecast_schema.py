@@ -1,9 +1,11 @@
 """The forecast: quantiles and levels, the check, and picking an interval."""
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers import refusal, says
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,37 +21,13 @@ from stgate.schema.forecast import (
 )
 
 
-def make_forecast(levels=(0.5, 0.9), nodes=("a", "Dongsi")) -> xr.Dataset:
-    """A forecast of `y` at 3 origins, 4 leads, with gaps in the truth; quantile q of a cell is its mean + q."""
-    init = pd.date_range("2020-01-01", periods=3, freq="D")
-    lead = pd.to_timedelta([1, 2, 3, 4], "h")
-    quantile = np.asarray(quantiles_of(levels))
-    rng = np.random.default_rng(0)
-    mean = rng.standard_normal((3, 4, len(nodes))).astype("float32")
-    dims = ("init_time", "lead_time", "node")
-    return xr.Dataset(
-        {
-            "y": ((*dims, "quantile"), mean[..., None] + quantile.astype("float32"), {"units": "K"}),
-            "y_mean": (dims, mean),
-            "y_truth": (dims, np.where(rng.random(mean.shape) < 0.2, np.nan, mean).astype("float32")),
-        },
-        coords={
-            "init_time": init,
-            "lead_time": lead,
-            "node": list(nodes),
-            "quantile": quantile,
-            "valid_time": (("init_time", "lead_time"), init.values[:, None] + lead.values),
-            "steps_since_observed": (("init_time", "node"), np.zeros((3, len(nodes)))),
-        },
-        attrs={"model": "Test"},
-    )
+def make_forecast():
+    """Three origins and four leads; quantile q of a cell is its mean + q."""
+    return helpers.make_forecast(inits=3, leads=4, offsets={q: q for q in quantiles_of([0.5, 0.9])}, mean=0.0)
 
 
 def refused(forecast, *words: str) -> None:
-    with pytest.raises(ForecastError) as caught:
-        check_forecast(forecast)
-    message = str(caught.value)
-    assert "\n" not in message and not [w for w in words if w not in message], message
+    says(refusal(ForecastError, check_forecast, forecast), *words)
 
 
 levels = st.lists(st.integers(1, 9999).map(lambda n: n / 10_000), min_size=1, max_size=8)
