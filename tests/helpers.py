@@ -6,7 +6,9 @@ where they are used, so that a test that needs neither does not wait for them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,6 +233,11 @@ def fitted(model, data=None, epochs=2, seed=0, **options) -> Forecaster:
 
 def _default_data(model) -> WindowData | FieldData:
     return field_data() if isinstance(model, stgate.models.CGLUBNF) else make_data()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that imports the same `stgate` as this one, from any folder."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(stgate.__file__).parents[1])}
 
 
 # Comparisons and refusals
