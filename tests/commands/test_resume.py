@@ -12,7 +12,7 @@ import torch
 from conftest import make_panel
 
 import stgate
-from stgate.models.checkpoint import write_checkpoint as _write
+from stgate.prediction.checkpoint import write_checkpoint as _write
 
 # A shell's background jobs ignore SIGINT, and their children with them: here it is listened to in any case.
 LISTENING = """
@@ -128,11 +128,11 @@ def test_a_checkpoint_broken_off_leaves_the_one_before(tmp_path, monkeypatch):
 
 
 def test_a_fit_writes_its_checkpoints_in_one_step(stgate_command, tmp_path, monkeypatch):
-    from stgate.commands import training
+    from stgate.commands.fit import runs
 
     written = []
     monkeypatch.setattr(
-        training, "write_checkpoint", lambda checkpoint, path: written.append(str(path)) or _write(checkpoint, path)
+        runs, "write_checkpoint", lambda checkpoint, path: written.append(str(path)) or _write(checkpoint, path)
     )
     stgate.write(make_panel(), tmp_path / "panel.nc")
     data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)

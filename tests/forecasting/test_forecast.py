@@ -21,7 +21,7 @@ def make_model(panel, targets="y", model=None, **options):
     """A forecaster with random weights: what is claimed here holds for any weights."""
     torch.manual_seed(0)
     model = model or GatedRNN(hidden=8)
-    data = WindowData(panel, targets, WINDOW, HORIZON, **options)
+    data = WindowData(panel, targets=targets, window=WINDOW, horizon=HORIZON, **options)
     model.adopt(data)
     if isinstance(model, Persistence):
         model.fit_series(data)
@@ -67,7 +67,7 @@ def test_a_forecast_carries_units_node_coordinates_and_where_it_came_from():
     for name in ("lat", "lon"):
         np.testing.assert_array_equal(forecast[name], panel[name])
     assert forecast.attrs["model"] == "GatedRNN"
-    assert forecast.attrs["weights"] == model.fingerprint()
+    assert forecast.attrs["weights"] == model.predictor.fingerprint()
     assert forecast.attrs["calibration"] == "none"
 
 
@@ -201,7 +201,7 @@ def test_a_checkpoints_path_forecasts_as_the_model_itself(tmp_path):
     panel = make_panel(steps=120)
     model, _ = make_model(panel)
     model.save(tmp_path / "m.ckpt")
-    assert stgate.forecast(tmp_path / "m.ckpt", panel).attrs["weights"] == model.fingerprint()
+    assert stgate.forecast(tmp_path / "m.ckpt", panel).attrs["weights"] == model.predictor.fingerprint()
     assert same(stgate.forecast(str(tmp_path / "m.ckpt"), panel), stgate.forecast(model, panel))
 
 

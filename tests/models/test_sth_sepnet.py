@@ -20,7 +20,7 @@ SMALL = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neig
 
 def make_data(panel=None, **options):
     options = {"window": 12, "horizon": 5, "batch_size": 16} | options
-    return WindowData(make_panel(nodes=NODES) if panel is None else panel, "y", **options)
+    return WindowData(make_panel(nodes=NODES) if panel is None else panel, targets="y", **options)
 
 
 def built(model, data):
@@ -60,21 +60,21 @@ def test_every_parameter_gets_a_gradient(fusion, soft):
 def test_a_branch_alone_is_what_the_gate_gets_of_it():
     data = make_data()
     both, batch = built(STHSepNet(**SMALL), data), batch_of(data)
-    inputs = both.scaler(batch)
+    inputs = both.predictor.scaler(batch)
     for alone, method in (({"backbone": None}, "in_space"), ({"spatial": False}, "in_time")):
         model = built(STHSepNet(**SMALL, **alone), data)
         kept = {name: value for name, value in both.state_dict().items() if name in model.state_dict()}
         model.load_state_dict(kept)
-        graph = (both.edges(),) * (method == "in_space")
-        made = getattr(both.built, method)(inputs, *graph)
-        expected = both.distribution(made[0] if method == "in_space" else made)
+        graph = (both.predictor.edges(),) * (method == "in_space")
+        made = getattr(both.predictor.built, method)(inputs, *graph)
+        expected = both.predictor.distribution(made[0] if method == "in_space" else made)
         torch.testing.assert_close(model(batch).mean, expected.mean)
 
 
 def test_hyperedges_change_while_a_model_learns():
     data = make_data()
     model = built(STHSepNet(**SMALL, optimizer=lambda w: torch.optim.Adam(w, lr=0.05)), data)
-    hypergraph = model.built.spatial.hypergraph
+    hypergraph = model.predictor.built.spatial.hypergraph
     before = hypergraph().matrix() > 0
     fit(model, data, 2)
     assert ((hypergraph().matrix() > 0) != before).any()
@@ -88,8 +88,8 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
     model = fit(STHSepNet(**SMALL, fusion=fusion), one)
     other = built(STHSepNet(**SMALL, fusion=fusion), two)
     of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
-    network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.network.state_dict().items()}
-    other.network.load_state_dict(network)  # its edges are of its own panel
+    network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.predictor.network.state_dict().items()}
+    other.predictor.network.load_state_dict(network)  # its edges are of its own panel
     made = other(batch_of(two)).mean
     torch.testing.assert_close(made, model(batch_of(one)).mean[:, :, order], atol=1e-4, rtol=1e-4)
 
@@ -150,9 +150,9 @@ def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
     """Else a fit could not be resumed without repeating what was never given."""
     data = make_data(make_panel(nodes=NODES).assign_attrs(title="Speeds"))
     model = fit(STHSepNet(**SMALL), data)
-    assert model.told == "Speeds." and model.hparams["description"] is None
+    assert model.predictor.description == "Speeds." and model.hparams["description"] is None
     model.save(tmp_path / "m.ckpt")
-    assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").told == "Speeds."
+    assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").predictor.description == "Speeds."
 
 
 def test_it_computes_in_mixed_precision():
