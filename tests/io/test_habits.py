@@ -153,7 +153,7 @@ def test_a_name_that_no_file_could_hold_is_refused(tmp_path):
 def test_a_selection_takes_one_label_and_none_twice(tmp_path):
     panel = read_tables(written(tmp_path, WIDE), name="y")
     assert select(panel, "a")["node"].values.tolist() == ["a"]
-    with pytest.raises(PanelError, match="'a' is asked for twice"):
+    with pytest.raises(PanelError, match="'a' is named twice"):
         select(panel, ["a", "b", "a"])
 
 
