@@ -162,9 +162,9 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     made: dict[str, Any] = {}
     for name in coords.columns:
-        column = coords[name]
-        numeric = pd.api.types.is_numeric_dtype(column)
-        values = column.to_numpy("float64") if numeric else column.fillna("").astype(str).to_numpy("str")
+        series = coords[name]
+        numeric = pd.api.types.is_numeric_dtype(series)
+        values = series.to_numpy("float64") if numeric else series.fillna("").astype(str).to_numpy("str")
         made[str(name)] = ("node", values, {"units": degrees[str(name)]} if name in degrees else {})
     return panel.assign_coords(made)
 
