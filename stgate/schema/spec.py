@@ -19,21 +19,21 @@ class PanelSpec:
 
     Attributes:
         targets: Variables that are forecast.
-        past_covariates: Covariates known up to the forecast's origin.
-        future_covariates: Covariates known ahead, over the horizon too.
-        static_covariates: Node coordinates or node variables, one number a node.
         nodes: Node labels, in the order of the network's nodes.
         step: One time step, in seconds for calendar time, in model time units for model time.
         time: `calendar` (datetime64) or `model` (float).
         window: Input length, in steps.
         horizon: Forecast length, in steps.
+        past_covariates: Covariates known up to the forecast's origin.
+        future_covariates: Covariates known ahead, over the horizon too.
+        static_covariates: Node coordinates or node variables, one number a node.
         calendar: Names of the calendar features, such as `hour`, `weekday` or `hour/2`.
         units: Units of the targets, by name.
         boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
+        time_units: Units of model time; empty for calendar time.
+        lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
         places: Node coordinates, the first of the static covariates, by which a field locates a node. A panel with
             other nodes then fits too. Empty for forecasters that know the nodes by their labels.
-        lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
-        time_units: Units of model time; empty for calendar time.
     """
 
     targets: tuple[str, ...]

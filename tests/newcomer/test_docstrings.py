@@ -131,9 +131,10 @@ def test_the_arguments_of_a_docstring_are_those_of_its_signature():
             continue
         if "Args" in have or (isinstance(item.node, ast.ClassDef) and "Attributes" in have):
             listed = have.get("Args", have.get("Attributes", []))
-            if sorted(listed) != sorted(names):
-                lacking, unknown = set(names) - set(listed), set(listed) - set(names)
-                odd.append(f"{item.place}: lacks {sorted(lacking)}, has unknown {sorted(unknown)}")
+            if listed != names:
+                lacking, unknown = sorted(set(names) - set(listed)), sorted(set(listed) - set(names))
+                differs = f"lacks {lacking}, has unknown {unknown}" if lacking or unknown else "other order"
+                odd.append(f"{item.place}: {differs}")
         elif names and isinstance(item.node, Function) and have.keys() & {"Returns", "Yields", "Raises"}:
             odd.append(f"{item.place}: has sections but none of Args; it takes {', '.join(names)}")
     complain(odd, "docstrings whose arguments are not those of their signature")
