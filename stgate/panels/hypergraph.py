@@ -1,4 +1,4 @@
-"""Hypergraphs over a panel's nodes: edges that join any number of them, from neighbours, clusters or a table."""
+"""Hypergraphs over a panel's nodes, whose edges connect any number of nodes: from neighbours, clusters or a table."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Hypergraph:
-    """Which node is in which hyperedge.
+    """A hypergraph, as a list of incidences: pairs of a node and a hyperedge that contains it.
 
     Attributes:
-        nodes: Labels, in the panel's order.
+        nodes: Labels of the nodes, in the panel's order.
         edges: Labels of the hyperedges.
-        node: (incidence,), positions in `nodes`.
-        edge: (incidence,), positions in `edges`.
-        weight: (hyperedge,), not negative.
+        node: Position in `nodes` of each incidence's node, shape (incidence,).
+        edge: Position in `edges` of each incidence's hyperedge, shape (incidence,).
+        weight: Weight of each hyperedge, not negative, shape (hyperedge,).
     """
 
     nodes: tuple[Any, ...]
@@ -39,24 +39,31 @@ class Hypergraph:
 
     @property
     def isolated(self) -> list[Any]:
-        """The nodes that share no hyperedge with another: kept, for a layer to decide what they hear."""
+        """Nodes that share no hyperedge with another; they stay in the hypergraph."""
         shared = np.bincount(self.edge, minlength=len(self.edges))[self.edge] > 1
         linked = np.isin(np.arange(len(self.nodes)), self.node[shared])
         return [label for label, has in zip(self.nodes, linked, strict=True) if not has]
 
     def incidence(self) -> Floats:
-        """(node, hyperedge), 1 where the node is in it."""
+        """Return the incidence matrix, shape (node, hyperedge): 1 where the hyperedge contains the node."""
         dense = np.zeros((len(self.nodes), len(self.edges)))
         dense[self.node, self.edge] = 1.0
         return dense
 
 
 def knn_hypergraph(panel: xr.Dataset, k: int) -> Hypergraph:
-    """One hyperedge a node, of itself and its k nearest others.
+    """Make one hyperedge a node, which connects it with its k nearest others.
+
+    Args:
+        panel: A panel with coordinates of its nodes.
+        k: Number of neighbours of each node.
+
+    Returns:
+        The hypergraph; its hyperedges have the labels of the nodes.
 
     Raises:
-        PanelError: No coordinates.
-        RequestError: k is below 1 or not below the number of nodes.
+        PanelError: The nodes have no coordinates.
+        RequestError: `k` is below 1 or not below the number of nodes.
     """
     near, _ = nearest(Places.of(panel), k)
     count = len(near)
@@ -66,21 +73,24 @@ def knn_hypergraph(panel: xr.Dataset, k: int) -> Hypergraph:
 
 
 def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hypergraph:
-    """One hyperedge a region: k-means of the nodes' places, seeded.
+    """Make one hyperedge a region; regions are k-means clusters of the nodes' positions.
 
     Args:
-        panel: With coordinates on its nodes.
-        clusters: How many regions; one that k-means leaves empty is left out.
-        seed: Of the first centres (k-means++).
+        panel: A panel with coordinates of its nodes.
+        clusters: Number of regions; empty clusters are left out.
+        seed: Seed of the initial centres (k-means++).
+
+    Returns:
+        The hypergraph; its hyperedges are numbered from 0.
 
     Raises:
-        PanelError: No coordinates.
-        RequestError: Fewer than one region, or more than nodes.
+        PanelError: The nodes have no coordinates.
+        RequestError: `clusters` is below 1 or above the number of nodes.
     """
     places = Places.of(panel)
     points = places.points
     if not 1 <= clusters <= len(points):
-        raise RequestError(f"clusters {clusters}: {len(points)} nodes make 1 to {len(points)} regions")
+        raise RequestError(f"clusters {clusters}: {len(points)} nodes form 1 to {len(points)} regions")
     if places.period is not None:  # a ring is a circle to k-means
         turn = 2 * np.pi * points[:, 0] / places.period
         points = np.stack([np.cos(turn), np.sin(turn)], axis=1)
@@ -91,15 +101,18 @@ def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hy
 
 
 def table_hypergraph(panel: xr.Dataset, table: pd.DataFrame) -> Hypergraph:
-    """From a table of memberships: the first column is the node's label, the second the hyperedge's.
+    """Make a hypergraph from a table of memberships.
 
     Args:
-        panel: Its nodes; rows of the table that name others are left out.
-        table: A node may stand in several hyperedges.
+        panel: A panel; rows of the table that name none of its nodes are left out.
+        table: The first column holds labels of nodes, the second labels of hyperedges. A node may belong to several.
+
+    Returns:
+        The hypergraph.
 
     Raises:
         PanelError: No row names a node of the panel.
-        RequestError: Fewer than two columns.
+        RequestError: The table has fewer than two columns.
     """
     if table.shape[1] < 2:
         raise RequestError(f"table: {table.shape[1]} columns; it needs node and hyperedge")

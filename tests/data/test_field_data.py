@@ -84,7 +84,7 @@ def test_a_place_that_is_not_known_is_named():
     spec = FieldData(make_panel(steps=100, nodes=NODES), targets="y").spec
     with pytest.raises(PanelError, match="`lat`: missing at node 'c'"):
         spec.check(panel)
-    with pytest.raises(PanelError, match=r"`lat`: no coordinate of the nodes.*--coords"):
+    with pytest.raises(PanelError, match=r"`lat`: the nodes have no such coordinate.*--coords"):
         spec.check(panel.drop_vars("lat"))
 
 

@@ -185,7 +185,7 @@ def test_other_units_than_those_fitted_on_are_refused_and_none_at_all_pass():
         if passes:
             stgate.forecast(model, given, start=str(panel["time"].values[100]))
         else:
-            with pytest.raises(PanelError, match="`y`: in mg/m3, the forecaster was fitted on ug/m3; convert it"):
+            with pytest.raises(PanelError, match="`y`: is in mg/m3, the forecaster was fitted on ug/m3; convert it"):
                 stgate.forecast(model, given)
 
 
