@@ -59,6 +59,7 @@ class GraphConvolution(nn.Module):
             self.layer = kind(**chosen)
         except Exception as error:  # layers answer wrong options with whatever they stumble over
             raise _refused(convolution, error) from error
+        _replace_linears(self.layer)
         width = self._tried(convolution, channels)
         self.out: nn.Module = nn.Identity()
         if width != channels or chosen.get("heads", 1) != 1:
@@ -206,6 +207,27 @@ def _options(
     if missing:
         raise RequestError(f"convolution {path}: needs the option {', '.join(missing)}; give it among its options")
     return options | sizes
+
+
+def _replace_linears(layer: nn.Module) -> None:
+    """Put `nn.Linear` with the same weights in the place of torch-geometric's own.
+
+    Theirs leave out of a state dict what is registered on them beside weight and bias, such as the standard deviations
+    of `stgate.inference.MeanField`.
+    """
+    from torch_geometric.nn.dense.linear import Linear
+
+    made: dict[int, nn.Linear] = {}  # a layer that stands twice stays one
+    for module in list(layer.modules()):
+        parts: dict[str, Any] = module._modules
+        for name, part in parts.items():
+            if type(part) is not Linear or part.in_channels < 1:
+                continue
+            if id(part) not in made:
+                sizes = (part.in_channels, part.out_channels, part.bias is not None)
+                made[id(part)] = plain = nn.Linear(*sizes, device="meta")  # without a draw
+                plain.weight, plain.bias = part.weight, part.bias
+            parts[name] = made[id(part)]
 
 
 def _plain(value: object) -> bool:

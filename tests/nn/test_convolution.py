@@ -9,6 +9,7 @@ import torch_geometric.nn
 from torch import nn
 
 from stgate.errors import RequestError
+from stgate.inference import MeanField
 from stgate.inference.members import Members
 from stgate.nn.convolution import GraphConvolution, find_convolution
 from stgate.nn.edges import KEPT, EdgeList, GivenEdges
@@ -106,6 +107,15 @@ def test_members_are_evaluated_in_one_pass(name):
     for network, state, one in zip(networks[1:], own, found[1:], strict=True):
         network.load_state_dict(state)
         torch.testing.assert_close(network(x, edges), one)
+
+
+@FIVE
+def test_uncertain_weights_travel_too(name):
+    """Of its own linear layers torch-geometric saves weight and bias alone."""
+    networks = [MeanField().wrap(lambda: GraphConvolution(name, CHANNELS, LAYERS[name])) for _ in range(2)]
+    names = {key for key, _ in networks[0].named_parameters()}
+    assert names <= networks[0].state_dict().keys() and len(names) > len(list(made(name).parameters()))
+    networks[1].load_state_dict(networks[0].state_dict())
 
 
 @FIVE
@@ -230,3 +240,13 @@ def test_the_trial_of_a_layer_leaves_no_trace():
     assert torch.equal(torch.rand(3), expected)
     assert all(b.sum() == 0 for name, b in layer.named_buffers() if name.endswith(("mean", "tracked")))
     assert layer.training and layer.layer.training
+
+
+def test_a_layer_is_that_of_torch_geometric_with_the_same_weights():
+    torch.manual_seed(2)
+    theirs = torch_geometric.nn.GATv2Conv(CHANNELS, CHANNELS, edge_dim=1, share_weights=True)
+    torch.manual_seed(2)
+    ours = GraphConvolution("torch_geometric.nn.GATv2Conv", CHANNELS, {"share_weights": True})
+    edges, x = edges_of(some_graph(), torch.float32), values(NODES).float()
+    assert ours.layer.state_dict().keys() == theirs.state_dict().keys() and ours.layer.lin_l is ours.layer.lin_r
+    torch.testing.assert_close(ours(x, edges), theirs(x, edges.index, edges.weight.unsqueeze(-1)), rtol=0, atol=1e-6)
