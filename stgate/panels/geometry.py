@@ -145,6 +145,20 @@ class Places:
         return source, target, self.lengths(np.sqrt((gaps**2).sum(axis=-1)))
 
 
+def coordinates(panel: xr.Dataset) -> Floats | None:
+    """Return the coordinates of a panel's nodes as they are plotted, (node, dimension).
+
+    Longitude and latitude in degrees, or x, y, z, as many as the panel has; None where it has none, or one is missing.
+    """
+    on_node = {str(name) for name, c in panel.coords.items() if c.dims == ("node",) and c.dtype.kind in "iuf"}
+    placed = {"lat", "lon"} <= on_node
+    axes = ["lon", "lat"] if placed else [name for name in ("x", "y", "z") if name in on_node]
+    if not axes:
+        return None
+    points = np.stack([np.asarray(panel[name].values, np.float64) for name in axes], axis=1)
+    return points if np.isfinite(points).all() else None
+
+
 def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
     """Find the k nearest other nodes of each node, nearest first.
 

@@ -7,8 +7,8 @@ are directed and weighted; layers that need a symmetric or normalised graph conv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from stgate.errors import PanelError, RequestError, did_you_mean
-from stgate.panels.geometry import Places, nearest
+from stgate.panels import pyg
+from stgate.panels.geometry import Places, coordinates, nearest
 from stgate.schema.panel import some
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,12 +39,15 @@ class Graph:
         source: Position in `nodes` of each edge's source, shape (edge,).
         target: Position in `nodes` of each edge's target, shape (edge,).
         weight: Weight of each edge, not negative, shape (edge,).
+        pos: Coordinates of the nodes, where known: longitude and latitude in degrees, or x, y, z; shape
+            (node, dimension).
     """
 
     nodes: tuple[Any, ...]
     source: Ints
     target: Ints
     weight: Floats
+    pos: Floats | None = None
 
     @classmethod
     def of(cls, panel: xr.Dataset) -> Self:
@@ -72,7 +79,7 @@ class Graph:
                 raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is no node of the panel; {fix}")
             ends.append(np.array([position[label] for label in labels], np.int64))
         weight = panel["edge_weight"].values if "edge_weight" in panel else np.ones(len(ends[0]))
-        return cls(tuple(nodes), ends[0], ends[1], np.asarray(weight, np.float64))
+        return cls(tuple(nodes), ends[0], ends[1], np.asarray(weight, np.float64), coordinates(panel))
 
     @classmethod
     def of_matrix(cls, nodes: Sequence[Any], matrix: ArrayLike) -> Self:
@@ -100,6 +107,37 @@ class Graph:
             raise RequestError("matrix: weights must be finite and not negative; zero means no edge")
         source, target = np.nonzero(weights)
         return cls(tuple(nodes), source, target, weights[source, target])
+
+    @classmethod
+    def from_pyg(cls, data: Data) -> Self:
+        """Build a graph from a `torch_geometric.data.Data`.
+
+        Args:
+            data: With `edge_index` (2, edge). The weights are its `edge_weight` (edge,), else its `edge_attr` if that
+                is one number an edge, else ones; the labels its `node_names`, else 0 to n-1; `pos` is kept.
+
+        Raises:
+            RequestError: No `Data`, no edges, weights that are negative or not one an edge, labels that are not unique.
+        """
+        pairs = pyg.pairs_of(data, "edge_index")
+        count = pyg.node_count(data, "edge_index", pairs.ravel())
+        weight = pyg.weights_of(data, ("edge_weight", "edge_attr"), pairs.shape[1])
+        nodes = pyg.names_of(data, "node_names", count)
+        return cls(nodes, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
+
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+        """Return a `torch_geometric.data.Data` with `edge_index`, `edge_weight`, `node_names`, and `pos` where known.
+
+        Args:
+            pos: (node, dimension), coordinates of the nodes; those of the graph when None.
+            dtype: Type of weights and coordinates: `float64`, from which `from_pyg` makes the same graph again, or
+                `float32`, in which layers compute.
+
+        Raises:
+            RequestError: Coordinates of another number of nodes, or another type.
+        """
+        pairs = np.stack([self.source, self.target])
+        return pyg.to_data("edge_index", pairs, self.weight, self.nodes, self.pos if pos is None else pos, dtype)
 
     @property
     def isolated(self) -> list[Any]:
@@ -283,7 +321,8 @@ def correlation_graph(
     correlation = pd.DataFrame(rows.astype("float64")).corr(min_periods=least).to_numpy(copy=True)
     correlation[~(correlation >= threshold)] = 0.0
     np.fill_diagonal(correlation, 0.0)
-    return Graph.of_matrix(panel["node"].values.tolist(), correlation)
+    graph = Graph.of_matrix(panel["node"].values.tolist(), correlation)
+    return replace(graph, pos=coordinates(panel))
 
 
 def lattice_graph(panel: xr.Dataset, *, diagonal: bool = False) -> Graph:
@@ -312,7 +351,8 @@ def lattice_graph(panel: xr.Dataset, *, diagonal: bool = False) -> Graph:
         if (row + down, column + right) in position
     ]
     ends = np.array(pairs, np.int64).reshape(-1, 2)
-    return Graph(tuple(panel["node"].values.tolist()), ends[:, 0], ends[:, 1], np.ones(len(ends)))
+    nodes = tuple(panel["node"].values.tolist())
+    return Graph(nodes, ends[:, 0], ends[:, 1], np.ones(len(ends)), coordinates(panel))
 
 
 def _table_ends(panel: xr.Dataset, table: pd.DataFrame, columns: int, what: str) -> tuple[Ints, Ints, pd.DataFrame]:
@@ -354,9 +394,10 @@ def _weighted(
         # The standard deviation of equal lengths is zero: the length itself is the scale then.
         scale = deviation if deviation else float(distance.mean()) or 1.0
         weight = np.exp(-((distance / scale) ** 2))
-    return Graph(tuple(panel["node"].values.tolist()), np.asarray(source), np.asarray(target), weight)
+    nodes = tuple(panel["node"].values.tolist())
+    return Graph(nodes, np.asarray(source), np.asarray(target), weight, coordinates(panel))
 
 
 def _thresholded(graph: Graph, threshold: float) -> Graph:
     kept = graph.weight >= threshold
-    return Graph(graph.nodes, graph.source[kept], graph.target[kept], graph.weight[kept])
+    return replace(graph, source=graph.source[kept], target=graph.target[kept], weight=graph.weight[kept])

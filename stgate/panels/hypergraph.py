@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.vq import kmeans2
 
 from stgate.errors import PanelError, RequestError
-from stgate.panels.geometry import Places, nearest
+from stgate.panels import pyg
+from stgate.panels.geometry import Places, coordinates, nearest
 from stgate.schema.panel import some
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,6 +33,8 @@ class Hypergraph:
         node: Position in `nodes` of each incidence's node, shape (incidence,).
         edge: Position in `edges` of each incidence's hyperedge, shape (incidence,).
         weight: Weight of each hyperedge, not negative, shape (hyperedge,).
+        pos: Coordinates of the nodes, where known: longitude and latitude in degrees, or x, y, z; shape
+            (node, dimension).
     """
 
     nodes: tuple[Any, ...]
@@ -36,6 +42,45 @@ class Hypergraph:
     node: Ints
     edge: Ints
     weight: Floats
+    pos: Floats | None = None
+
+    @classmethod
+    def from_pyg(cls, data: Data) -> Self:
+        """A hypergraph from a `torch_geometric.data.Data`.
+
+        Args:
+            data: With `hyperedge_index` (2, incidence), nodes in the first row. The weights are its `hyperedge_weight`,
+                else ones; the labels its `node_names` and `hyperedge_names`, else 0 to n-1; `pos` is kept.
+
+        Raises:
+            RequestError: No `Data`, no hyperedges, weights that are negative or not one an edge, labels that are not
+                unique.
+        """
+        pairs = pyg.pairs_of(data, "hyperedge_index")
+        count = pyg.node_count(data, "hyperedge_index", pairs[0])
+        known = [len(data[n]) for n in ("hyperedge_names", "hyperedge_weight") if n in data and data[n] is not None]
+        edges = known[0] if known else int(pairs[1].max(initial=-1)) + 1
+        pyg.check_below("hyperedge_index", pairs[1], edges, "hyperedges")
+        labels = (pyg.names_of(data, "node_names", count), pyg.names_of(data, "hyperedge_names", edges))
+        weight = pyg.weights_of(data, ("hyperedge_weight",), edges)
+        return cls(*labels, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
+
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+        """Return a `torch_geometric.data.Data` with `hyperedge_index` (2, incidence), nodes in the first row.
+
+        It holds `hyperedge_weight`, `node_names` and `hyperedge_names` too, and `pos` where the coordinates are known.
+
+        Args:
+            pos: (node, dimension), coordinates of the nodes; those of the hypergraph when None.
+            dtype: Type of weights and coordinates: `float64`, from which `from_pyg` makes the same hypergraph again, or
+                `float32`, in which layers compute.
+
+        Raises:
+            RequestError: Coordinates of another number of nodes, or another type.
+        """
+        pairs, places = np.stack([self.node, self.edge]), self.pos if pos is None else pos
+        more = {"hyperedge_names": list(self.edges)}
+        return pyg.to_data("hyperedge_index", pairs, self.weight, self.nodes, places, dtype, **more)
 
     @property
     def isolated(self) -> list[Any]:
@@ -69,7 +114,9 @@ def knn_hypergraph(panel: xr.Dataset, k: int) -> Hypergraph:
     count = len(near)
     members = np.concatenate([np.arange(count)[:, None], near], axis=1)
     nodes = tuple(panel["node"].values.tolist())
-    return Hypergraph(nodes, nodes, members.ravel(), np.repeat(np.arange(count), k + 1), np.ones(count))
+    return Hypergraph(
+        nodes, nodes, members.ravel(), np.repeat(np.arange(count), k + 1), np.ones(count), coordinates(panel)
+    )
 
 
 def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hypergraph:
@@ -97,7 +144,8 @@ def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hy
     _, region = kmeans2(points, clusters, minit="++", missing="warn", rng=np.random.default_rng(seed))
     kept, edge = np.unique(region, return_inverse=True)
     nodes = tuple(panel["node"].values.tolist())
-    return Hypergraph(nodes, tuple(range(len(kept))), np.arange(len(nodes)), edge.astype(np.int64), np.ones(len(kept)))
+    members, weight = np.arange(len(nodes)), np.ones(len(kept))
+    return Hypergraph(nodes, tuple(range(len(kept))), members, edge.astype(np.int64), weight, coordinates(panel))
 
 
 def table_hypergraph(panel: xr.Dataset, table: pd.DataFrame) -> Hypergraph:
@@ -123,4 +171,7 @@ def table_hypergraph(panel: xr.Dataset, table: pd.DataFrame) -> Hypergraph:
     if not (where >= 0).any():
         raise PanelError(f"`node`: no row of the table is a node of the panel (it starts {some(table.iloc[:3, 0])})")
     edge, labels = pd.factorize(table.iloc[:, 1][where >= 0])
-    return Hypergraph(tuple(nodes), tuple(labels.tolist()), where[where >= 0], edge, np.ones(len(labels)))
+    weight = np.ones(len(labels))
+    return Hypergraph(
+        tuple(nodes), tuple(labels.tolist()), where[where >= 0], edge.astype(np.int64), weight, coordinates(panel)
+    )
