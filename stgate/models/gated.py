@@ -13,12 +13,15 @@ from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
+from stgate.models.graphs import graph_of
 from stgate.models.step_statistics import step_spread, whitening
 from stgate.nn.inputs import Inputs
 from stgate.prediction.gated import GatedPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
+NEIGHBOURS = 10
+"""Nearest nodes along which nodes are mixed, where a panel has coordinates and no edges."""
 FLOOR = 1e-6
 """Share of the largest variance by which those of a patch are raised before it is whitened."""
 
@@ -59,6 +62,8 @@ class GatedForecaster(Forecaster):
         if stateful != data.streams:
             what, fix = ("rollout.stateful", "add streams=True") if stateful else ("streams", "add rollout.stateful")
             raise RequestError(f"{what}: the other half is missing, which carries states; {fix} (--data.streams true)")
+        if predictor.edges is not None:
+            predictor.edges.fill(graph_of(data.panel, NEIGHBOURS, f"spatial {predictor.spatial}"))
         if not rollout:
             check_leads(data)
             return
@@ -100,7 +105,8 @@ class GatedForecaster(Forecaster):
             self._add_noise(inputs, rollout.noise)
         if rollout.stateful:
             self._carry_on(batch["origin"])
-        return predictor.distribution(predictor.built(inputs, self.leads_now(), taught=self._teacher_forced()))
+        raw = predictor.built(inputs, self.leads_now(), taught=self._teacher_forced(), graph=predictor.graph)
+        return predictor.distribution(raw)
 
     def training_target(self, batch: Batch) -> Tensor:
         """Return, for a roll-out, the window's last steps, then the leads: (batch, step + lead, node, target)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
@@ -31,6 +33,9 @@ class GatedTransformer(GatedForecaster):
         dropout: Share of the state dropped in training.
         rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
             leads at once.
+        spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
+            along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
+        spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
         likelihood: The family of distributions of the forecast; Normal when None.
         inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
         imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
@@ -61,6 +66,8 @@ class GatedTransformer(GatedForecaster):
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
+        spatial: str | None = None,
+        spatial_options: dict[str, Any] | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: Imputation = "zero",
@@ -83,6 +90,8 @@ class GatedTransformer(GatedForecaster):
             halo=halo,
             dropout=dropout,
             rollout=rollout,
+            spatial=spatial,
+            spatial_options=spatial_options,
             likelihood=likelihood,
             inference=inference,
             imputation=imputation,

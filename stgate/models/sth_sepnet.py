@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 import xarray as xr
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -10,13 +11,11 @@ from torch import nn
 
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood
-from stgate.errors import RequestError
 from stgate.inference.base import Inference
 from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
+from stgate.models.graphs import find_graph, graph_of
 from stgate.nn.imputation import Imputation
-from stgate.nn.sepnet.neighbours import Neighbours
-from stgate.panels.graph import Graph, knn_graph
 from stgate.prediction.sepnet import Fusion, GraphKind, SepNetPredictor
 from stgate.schema.spec import PanelSpec
 
@@ -35,7 +34,9 @@ class STHSepNet(Forecaster):
         order: Nodes of each learned hyperedge, its own among them; at least 2, or 0 for no hypergraph.
         soft: Whether nodes belong to hyperedges by degrees.
         embedding: Size of what graph and hypergraph are learned by.
-        spatial: Whether there is a spatial branch.
+        spatial: Whether there is a spatial branch; or the class path of a convolution of `torch_geometric.nn`, which
+            then mixes nodes along the panel's graph in the place of the branch's own mixing.
+        spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
         backbone: Of the temporal branch: `transformer`, a small one that is trained from scratch; or a language model
             of Hugging Face, by its name on the hub or its folder, which stays as it is (extra `llm`); None for no such
             branch.
@@ -79,7 +80,8 @@ class STHSepNet(Forecaster):
         order: int = 3,
         soft: bool = True,
         embedding: int = 16,
-        spatial: bool = True,
+        spatial: bool | str = True,
+        spatial_options: dict[str, Any] | None = None,
         backbone: str | None = "transformer",
         width: int = 32,
         depth: int | None = None,
@@ -108,6 +110,7 @@ class STHSepNet(Forecaster):
             soft=soft,
             embedding=embedding,
             spatial=spatial,
+            spatial_options=spatial_options,
             backbone=backbone,
             width=width,
             depth=depth,
@@ -144,36 +147,15 @@ class STHSepNet(Forecaster):
         predictor.description = describe(data.panel) if self._description is None else self._description
         if predictor.graph not in ("both", "static") or predictor.spatial is None:
             return
-        near = static_neighbours(data.panel, predictor.edges.index.shape[1])
-        if near is None and predictor.graph == "static":
-            raise RequestError("graph static: the panel has neither edges nor coordinates of its nodes; add either")
-        if near is not None:
-            predictor.edges.index.copy_(near.index)
-            predictor.edges.weight.copy_(near.weight)
+        convolution = predictor.spatial.convolution
+        if convolution is not None or predictor.graph == "static":
+            option = "graph static" if convolution is None else f"spatial {convolution}"
+            predictor.edges.fill(graph_of(data.panel, predictor.neighbours, option))
+        elif (graph := find_graph(data.panel, predictor.neighbours)) is not None:
+            predictor.edges.fill(graph)
 
 
 def describe(panel: xr.Dataset) -> str:
     """What a panel says of itself: its title and summary."""
     said = [str(panel.attrs[key]).strip() for key in ("title", "summary") if panel.attrs.get(key)]
     return " ".join(text if text.endswith(".") else f"{text}." for text in said) or "a panel of time series."
-
-
-def static_neighbours(panel: xr.Dataset, count: int) -> Neighbours | None:
-    """Of the panel's edges, or of its nearest nodes, the strongest that end in each node; None where it has neither."""
-    placed = {"lat", "lon"} <= set(panel.coords) or "x" in panel.coords or panel.attrs.get("boundary") == "periodic"
-    if "edge_source" in panel:
-        graph = Graph.of(panel)
-    elif placed and panel.sizes["node"] > 1:
-        graph = knn_graph(panel, min(count, panel.sizes["node"] - 1))
-    else:
-        return None
-    nodes = len(graph.nodes)
-    index, weight = np.zeros((nodes, count), np.int64), np.zeros((nodes, count), np.float32)
-    apart = graph.source != graph.target  # each node hears itself as it is
-    source, target, strength = graph.source[apart], graph.target[apart], graph.weight[apart]
-    order = np.lexsort([-strength, target])
-    source, target, strength = source[order], target[order], strength[order]
-    rank = np.arange(len(target)) - np.searchsorted(target, target)
-    kept = rank < count
-    index[target[kept], rank[kept]], weight[target[kept], rank[kept]] = source[kept], strength[kept]
-    return Neighbours(torch.from_numpy(index), torch.from_numpy(weight))

@@ -17,6 +17,7 @@ from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.mixture import Mixture
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
+from stgate.nn.edges import EdgeList, GivenEdges
 from stgate.nn.gated.network import HybridNetwork
 from stgate.nn.gated.recurrent import RecurrentStack
 from stgate.nn.gated.rollout import RollOut
@@ -131,6 +132,9 @@ class GatedPredictor(Predictor):
         halo: Number of nodes that it sees beyond either edge of its patch.
         dropout: Share of the state dropped in training.
         rollout: Options of a roll-out; None forecasts all leads at once.
+        spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
+            core; None for no mixing.
+        spatial_options: Options of that convolution, plain values.
         likelihood: The family of distributions of the forecast; Normal when None.
         inference: The way from weights to distributions; PointEstimate when None.
         imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
@@ -151,6 +155,8 @@ class GatedPredictor(Predictor):
         likelihood: Likelihood | None,
         inference: Inference | None,
         imputation: Imputation,
+        spatial: str | None = None,
+        spatial_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
         check_part("rollout", rollout)
@@ -164,6 +170,7 @@ class GatedPredictor(Predictor):
             raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
         self.core, self.rollout = core, rollout
         self.hidden, self.patch, self.halo, self.dropout = hidden, patch, halo, dropout
+        self.spatial, self.spatial_options = spatial, spatial_options
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build a `stgate.nn.gated.network.HybridNetwork`."""
@@ -183,12 +190,30 @@ class GatedPredictor(Predictor):
             dropout=self.dropout,
             rollout=self.rollout,
             alone=isinstance(self.inference, PointEstimate),
+            convolution=self.spatial,
+            convolution_options=self.spatial_options,
         )
+
+    def configure(self, spec: PanelSpec) -> None:
+        """Take the spec, and build the scaler, the network and room for the panel's graph; once only."""
+        if self.network is None:
+            super().configure(spec)
+            self.edges = GivenEdges() if self.spatial else None
+
+    @property
+    def graph(self) -> EdgeList | None:
+        """The edges of the panel's graph, where nodes are mixed along it."""
+        return self.edges() if self.edges is not None else None
 
     @property
     def hybrid(self) -> HybridNetwork:
         """The network, also where it stands for several members."""
         return self.part(HybridNetwork)
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
+        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        raw: Tensor = self.built(self.scaler(batch), *options, graph=self.graph)
+        return self.distribution(raw)
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch; a roll-out with samples gives the mixture of the forecasts along each trajectory."""
@@ -205,7 +230,7 @@ class GatedPredictor(Predictor):
         def draw(raw: Tensor, lead: int) -> Tensor:
             return (self.likelihood(raw, center, scale).icdf(levels[lead]) - center) / scale
 
-        raw = self.built(Inputs(**members), draw=draw)
+        raw = self.built(Inputs(**members), draw=draw, graph=self.graph)
         size = len(batch["origin"])
         raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
         return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
@@ -228,7 +253,7 @@ class GatedPredictor(Predictor):
         network = self.built
         assert isinstance(network, HybridNetwork)
         made: list[Tensor] = []
-        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch)), steps), 1):
+        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch), self.graph), steps), 1):
             made.append(location * self.scaler.target_scale + self.scaler.target_center)
             if len(made) == piece or step == steps:
                 yield step - len(made), torch.stack(made, 1)

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
+from stgate.nn.edges import GivenEdges
 from stgate.nn.imputation import Imputation
 from stgate.nn.inputs import Inputs
 from stgate.nn.sepnet.language_model import LanguageModel
@@ -39,6 +40,8 @@ class SpatialOptions:
     static: bool
     kernel: int
     dropout: float
+    convolution: str | None
+    convolution_options: dict[str, Any] | None
 
     def layers_for(self, window: int) -> int:
         """Return the number of layers that it takes to make one step of a window."""
@@ -85,7 +88,8 @@ class SepNetPredictor(Predictor):
         order: int = 3,
         soft: bool = True,
         embedding: int = 16,
-        spatial: bool = True,
+        spatial: bool | str = True,
+        spatial_options: dict[str, Any] | None = None,
         backbone: str | None = "transformer",
         width: int = 32,
         depth: int | None = None,
@@ -119,6 +123,7 @@ class SepNetPredictor(Predictor):
         self.hidden, self.layers, self.graph, self.fusion = hidden, layers, graph, fusion
         self.backbone, self.neighbours = backbone, neighbours
         self.spatial = self.temporal = None
+        self.edges: GivenGraph | GivenEdges
         if spatial:
             self.spatial = SpatialOptions(
                 hops=hops,
@@ -130,6 +135,8 @@ class SepNetPredictor(Predictor):
                 static=graph in ("both", "static"),
                 kernel=kernel,
                 dropout=dropout,
+                convolution=spatial if isinstance(spatial, str) else None,
+                convolution_options=spatial_options,
             )
         if backbone:
             self.temporal = TemporalOptions(
@@ -164,7 +171,8 @@ class SepNetPredictor(Predictor):
         """Take the spec, and build the scaler, the network and room for the given graph; once only."""
         if self.network is None:
             super().configure(spec)
-            self.edges = GivenGraph(len(spec.nodes), self.neighbours)
+            convolved = self.spatial is not None and self.spatial.convolution is not None
+            self.edges = GivenEdges() if convolved else GivenGraph(len(spec.nodes), self.neighbours)
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""

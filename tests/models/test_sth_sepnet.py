@@ -12,7 +12,8 @@ from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.models.sth_sepnet import static_neighbours
+from stgate.models.graphs import find_graph
+from stgate.nn.sepnet.neighbours import strongest
 
 NODES = tuple("abcdefg")
 SMALL = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neighbours": 3, "embedding": 4}
@@ -103,15 +104,15 @@ def test_short_windows_and_a_lone_node_are_forecast(window):
 
 def test_the_panels_own_edges_come_before_its_nearest_nodes():
     panel = make_panel(nodes=NODES)
-    near = static_neighbours(panel, 3)
+    near = strongest(find_graph(panel, 3), 3)
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
     graph = stgate.panels.graph.Graph.of_matrix(NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
-    own = static_neighbours(graph.add_to(panel), 3)
+    own = strongest(find_graph(graph.add_to(panel), 3), 3)
     expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
     np.testing.assert_array_equal(own.matrix(), expected)
-    strongest = static_neighbours(graph.add_to(panel), 1).matrix()
-    np.testing.assert_array_equal(strongest, np.where(expected == expected.max(1, keepdims=True), expected, 0))
-    assert static_neighbours(panel.drop_vars(["lat", "lon"]), 3) is None
+    one = strongest(find_graph(graph.add_to(panel), 1), 1).matrix()
+    np.testing.assert_array_equal(one, np.where(expected == expected.max(1, keepdims=True), expected, 0))
+    assert find_graph(panel.drop_vars(["lat", "lon"]), 3) is None
 
 
 def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
