@@ -81,9 +81,9 @@ def panel_of(counts):
 
 
 def model_of(name, width=32):
-    data = FieldData(panel_of(name != "NORMAL"), "y", split=(1.0, 0.0, 0.0, 0.0), batch_size=300)
+    data = FieldData(panel_of(name != "NORMAL"), targets="y", split=(1.0, 0.0, 0.0, 0.0), batch_size=300)
     model = BayesNF(
-        width,
+        width=width,
         seasons={"30": 4, "365.25": 10},
         interactions=[["time", "lat"]],
         likelihood=LIKELIHOODS[name],
@@ -92,14 +92,14 @@ def model_of(name, width=32):
     model.adopt(data)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in model.network.parameters():
+        for weight in model.predictor.network.parameters():
             weight.copy_(0.8 * torch.randn(weight.shape, generator=generator))
     return model, next(iter(data.train_dataloader()))
 
 
 def weights_of(model):
     """By the package's names; its dense layers are transposed."""
-    own = {name: value[0].detach().numpy() for name, value in model.network.network.named_parameters()}
+    own = {name: value[0].detach().numpy() for name, value in model.predictor.network.network.named_parameters()}
     made = {"log_scale_adjustment": own["features.log_units"], "logit_activation_weight": own["activation.logit"][0]}
     made |= {f"feature_inv_sp_scale{i}": scale for i, scale in enumerate(own["features.scales"])}
     for i, layer in enumerate(("layers.0.update", "layers.1.update", "out")):
@@ -113,13 +113,13 @@ def compare(python, work, name):
     model, batch = model_of(name)
     weights, constant = weights_of(model)
     with torch.no_grad():
-        inputs = model._inputs(batch, 0, model._cases_of(batch))
+        inputs = model.predictor._inputs(batch, 0, model._cases_of(batch))
         forecast, truth = model.training_forward(batch), model.training_target(batch)
-        raw = model.network(inputs)[0, :, 0]
+        raw = model.predictor.network(inputs)[0, :, 0]
         density = forecast.log_prob(truth).sum()
         prior = sum(
             (-w - 2 * torch.nn.functional.softplus(-w)).sum()
-            for key, w in model.network.network.named_parameters()
+            for key, w in model.predictor.network.network.named_parameters()
             if key != "constant"
         )
     time = inputs.time[inputs.which].numpy()
@@ -128,7 +128,7 @@ def compare(python, work, name):
     np.savez(
         work / "given.npz",
         x=np.column_stack([time, inputs.sites.static[inputs.place].numpy()]).astype("float32"),
-        units=np.array([float(model.ground.length), 1.0, 1.0]),
+        units=np.array([float(model.predictor.ground.length), 1.0, 1.0]),
         width=32,
         periods=np.array([30.0, 365.25]),
         constants=constants,

@@ -97,8 +97,8 @@ SETS = {
     "german_pm10": (german, 1),
 }
 FORECASTERS = {
-    "Ridge": (lambda: stgate.models.Ridge(fill="last"), 1),
-    "GatedRNN": (lambda: stgate.models.GatedRNN(hidden=32, fill="last"), 4),
+    "Ridge": (lambda: stgate.models.Ridge(imputation="last"), 1),
+    "GatedRNN": (lambda: stgate.models.GatedRNN(hidden=32, imputation="last"), 4),
 }
 
 
@@ -169,7 +169,9 @@ def after_shift(hindcast, name, at):
 
 def run(make, build, epochs, folder, seed):
     panel, name, split, window, horizon = make(folder, seed)
-    data = stgate.data.WindowData(panel, [name], window=window, horizon=horizon, split=split, every=2, seed=seed)
+    data = stgate.data.WindowData(
+        panel, targets=[name], window=window, horizon=horizon, split=split, every=2, seed=seed
+    )
     L.seed_everything(seed, verbose=False)
     model = build()
     L.Trainer(max_epochs=epochs, num_sanity_val_steps=0, **QUIET).fit(model, data)

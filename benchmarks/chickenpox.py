@@ -74,13 +74,13 @@ def panel_of(folder):
 
 def ours(hidden, year, counties):
     """CGLUBNF, with what all other counties reported in this week and the one before."""
-    data = FieldData(hidden, "cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=16)
+    data = FieldData(hidden, targets="cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=16)
     model = CGLUBNF(
         width=32,
         seasons={str(YEAR): 10},
         graph=0,
         neighbours=19,
-        hide=["own"],
+        context_masking=["own"],
         log_context=True,
         likelihood=NegativeBinomial(),
         inference=Ensemble(16, prior="logistic"),

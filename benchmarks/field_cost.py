@@ -54,9 +54,9 @@ def ours():
     quiet = dict.fromkeys(names, False)
 
     def fit(epochs):
-        module = FieldData(panel, "y", split=(1.0, 0.0, 0.0, 0.0), batch_size=TIMES)
+        module = FieldData(panel, targets="y", split=(1.0, 0.0, 0.0, 0.0), batch_size=TIMES)
         model = BayesNF(
-            WIDTH,
+            width=WIDTH,
             seasons={str(period): count for period, count in PERIODS.items()},
             inference=Ensemble(MEMBERS, prior="logistic"),
             optimizer=lambda weights: torch.optim.Adam(weights, lr=0.005),

@@ -52,8 +52,8 @@ def child(path, context):
     result = {"peak MB": 0.0, "seconds": 0.0, "loss": float("nan")}
     if path:
         split = (1.0, 0.0, 0.0, 0.0)
-        data = FieldData(path, "y", context=context, split=split, batch_size=64, max_memory=100)
-        model = CGLUBNF(32, inference=Ensemble(2, prior="logistic"))
+        data = FieldData(path, targets="y", context=context, split=split, batch_size=64, max_memory=100)
+        model = CGLUBNF(width=32, inference=Ensemble(2, prior="logistic"))
         names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
         trainer = L.Trainer(max_epochs=1, limit_val_batches=0, accelerator="cpu", **dict.fromkeys(names, False))
         started = time.process_time()

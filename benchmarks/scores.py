@@ -69,7 +69,7 @@ def logging(inference=None):
         for name, kind in (("all scores", stgate.models.GatedRNN), ("loss only", Silent)):
             L.seed_everything(0, verbose=False)
             model = kind(hidden=64, rollout=stgate.nn.RollOut(), halo=2, inference=inference)
-            data = stgate.data.WindowData(panel, ["x"], **options)
+            data = stgate.data.WindowData(panel, targets=["x"], **options)
             data.setup()
             started = time.process_time()
             L.Trainer(max_epochs=1, num_sanity_val_steps=0, **quiet).fit(model, data)

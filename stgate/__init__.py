@@ -9,7 +9,20 @@ from stgate._lazy import attach
 from stgate._version import __version__
 
 if TYPE_CHECKING:
-    from stgate import calibration, data, distributions, inference, io, metrics, models, nn, panels, schema, simulate
+    from stgate import (
+        calibration,
+        data,
+        distributions,
+        inference,
+        io,
+        metrics,
+        models,
+        nn,
+        panels,
+        prediction,
+        schema,
+        simulate,
+    )
     from stgate.data.field_data import FieldData
     from stgate.data.window_data import WindowData
     from stgate.evaluation import plot
@@ -30,6 +43,7 @@ if TYPE_CHECKING:
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
     from stgate.models.sth_sepnet import STHSepNet
+    from stgate.prediction.registry import load
     from stgate.schema.forecast import check_forecast
     from stgate.schema.panel import check_panel, observed_mask
     from stgate.schema.spec import PanelSpec
@@ -63,6 +77,7 @@ __all__ = [
     "from_lattice",
     "inference",
     "io",
+    "load",
     "metrics",
     "models",
     "nn",
@@ -71,6 +86,7 @@ __all__ = [
     "open_panel",
     "panels",
     "plot",
+    "prediction",
     "recalibrate",
     "reconstruct",
     "schema",
@@ -110,6 +126,7 @@ __getattr__, __dir__ = attach(
         "from_lattice": "stgate.io.lattice",
         "inference": "stgate.inference",
         "io": "stgate.io",
+        "load": "stgate.prediction.registry",
         "metrics": "stgate.metrics",
         "models": "stgate.models",
         "nn": "stgate.nn",
@@ -118,6 +135,7 @@ __getattr__, __dir__ = attach(
         "open_panel": "stgate.io.readers",
         "panels": "stgate.panels",
         "plot": "stgate.evaluation.plot",
+        "prediction": "stgate.prediction",
         "recalibrate": "stgate.forecasting._calibrate",
         "reconstruct": "stgate.forecasting._reconstruct",
         "schema": "stgate.schema",

@@ -16,7 +16,7 @@ COMMANDS = {
     "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
     "lyapunov": ("stgate.commands.lyapunov", "measure the Lyapunov exponents of a chaotic system"),
     "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
-    "mask": ("stgate.commands.mask", "hide a share of a panel, to score reconstruction"),
+    "mask": ("stgate.commands.mask", "mask a share of a panel, to score reconstruction"),
     "fit": ("stgate.commands.fit.cli", "train a forecaster and calibrate its intervals"),
     "validate": ("stgate.commands.fit.cli", "score a checkpoint on the validation part"),
     "test": ("stgate.commands.fit.cli", "score a checkpoint on the test part"),
@@ -24,8 +24,11 @@ COMMANDS = {
     "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),
-    "reconstruct": ("stgate.commands.reconstruct", "fill a panel's gaps, or other places, from a fitted field"),
-    "evaluate": ("stgate.commands.evaluate", "score forecasts against the truth they carry"),
+    "reconstruct": (
+        "stgate.commands.reconstruct",
+        "impute a panel's gaps, or other places, from a fitted field",
+    ),
+    "evaluate": ("stgate.commands.evaluate", "score forecasts against the observed truth"),
     "plot": ("stgate.commands.plot", "draw a forecast: fan chart or space-time picture"),
 }
 
@@ -45,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: Its arguments; those of the process when None.
+        argv: The command's name and arguments; None takes those of the process.
 
     Returns:
-        0 done, 1 the work failed, 2 the request was wrong.
+        Exit status: 0 when done, 1 when the work failed, 2 when the request was wrong, 130 when it was interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
     try:
-        with _warnings_told():
+        with _warnings_as_lines():
             return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
     except StgateError as error:
         if debug:
@@ -85,17 +88,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _warnings_told() -> Iterator[None]:
-    """Print our warnings as one line each, and each but once."""
+def _warnings_as_lines() -> Iterator[None]:
+    """Print the package's warnings as one line each, each only once."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", StgateWarning)
-        usual, told = warnings.showwarning, set()
+        usual, shown = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:  # noqa: ANN401
             if not issubclass(category, StgateWarning):
                 usual(message, category, *rest)
-            elif str(message) not in told:
-                told.add(str(message))
+            elif str(message) not in shown:
+                shown.add(str(message))
                 print(f"stgate: warning: {message}", file=sys.stderr)
 
         warnings.showwarning = show  # type: ignore[assignment]

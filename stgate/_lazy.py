@@ -1,4 +1,4 @@
-"""Lazy public names (PEP 562): a package lists what it offers, and a name is imported when it is first used."""
+"""Lazy public names (PEP 562): a package lists its public names, and each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def attach(package: str, names: dict[str, str]) -> tuple[Callable[[str], Any], C
 
     Args:
         package: The package's `__name__`.
-        names: Public name -> the module that defines it; a module of that very name is itself what the name stands for.
+        names: Public name -> the module that defines it. Where the module has the same name, the module is meant.
 
     Returns:
-        The two module-level functions, to be bound by the caller.
+        The two functions, which the caller binds at module level.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401 (a module attribute is anything)

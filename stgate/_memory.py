@@ -1,4 +1,4 @@
-"""How much room there is, and sizes as people say them."""
+"""Free memory, limits on its use, and sizes as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from stgate.errors import RequestError
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that new arrays may take, where the system tells; what the page cache holds counts as free."""
+    """Return the bytes of memory that new arrays may take, or None where the system does not report them.
+
+    Memory that the page cache holds counts as free.
+    """
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
@@ -21,10 +24,16 @@ def free_memory() -> int | None:
 
 
 def memory_limit(megabytes: float | None) -> float:
-    """Bytes that may be taken: as many megabytes, or half of what is free.
+    """Return the number of bytes that may be used.
+
+    Args:
+        megabytes: The limit in megabytes; None takes half of the free memory.
+
+    Returns:
+        Bytes.
 
     Raises:
-        RequestError: Not a positive number.
+        RequestError: The limit is not positive.
     """
     if megabytes is None:
         return 0.5 * (free_memory() or 2**32)
@@ -34,7 +43,7 @@ def memory_limit(megabytes: float | None) -> float:
 
 
 def size_text(count: float) -> str:
-    """Bytes as people say them.
+    """Format a number of bytes as text, such as `2.1 MB`.
 
     >>> size_text(160e9), size_text(2.1e6)
     ('160 GB', '2.1 MB')

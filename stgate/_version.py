@@ -1,3 +1,3 @@
-"""The version, of which every room may ask."""
+"""Version of the package."""
 
 __version__ = "0.1.0"

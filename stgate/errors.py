@@ -1,4 +1,4 @@
-"""One family of exceptions. Each message is one line that names the thing, the place and the mend."""
+"""Exceptions and warnings of the package. Each message is one line that names the thing, the place and the fix."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from numbers import Integral, Real
 
 
 class StgateError(Exception):
-    """Base of all errors that a user can mend; the command prints it as one line.
+    """Base of all errors that a user can fix; the command prints each as one line.
 
     Attributes:
-        exit_code: What the `stgate` command exits with: 2, the request was wrong; 1, the work failed.
+        exit_code: Exit status of the `stgate` command: 2 when the request was wrong, 1 when the work failed.
     """
 
     exit_code = 2
 
 
 class RequestError(StgateError):
-    """An option, a name or a combination of them is wrong."""
+    """Raised when an option, a name or a combination of options is wrong."""
 
 
 class PanelError(StgateError):
-    """A panel breaks the schema, or does not fit what it is used with."""
+    """Raised when a panel breaks the schema or does not fit the forecaster that it is given to."""
 
 
 class ForecastError(StgateError):
-    """A forecast breaks the schema, or cannot be made from what was given."""
+    """Raised when a forecast breaks the schema or cannot be made from the input."""
 
 
 class StoreError(StgateError):
-    """A file cannot be read, or would be overwritten."""
+    """Raised when a file cannot be read or would be overwritten."""
 
 
 class FetchError(StoreError):
-    """A download failed: the request was well formed, the network or the server was not."""
+    """Raised when a download fails: the request was right, but the network or the server failed."""
 
     exit_code = 1
 
 
 class CheckpointError(StgateError):
-    """A file is no checkpoint of stgate, or is not safe to load."""
+    """Raised when a file is not a checkpoint of stgate or is not safe to load."""
 
 
 class Interrupted(StgateError):
-    """The user stopped the work."""
+    """Raised when the user stops the work."""
 
     exit_code = 130
 
 
 class SimulationError(StgateError):
-    """A simulation blew up: the request was well formed, the work failed."""
+    """Raised when a simulation blows up: the request was right, but the work failed."""
 
     exit_code = 1
 
 
 class TrainingError(StgateError):
-    """A fit went astray: the request was well formed, the work failed."""
+    """Raised when a fit diverges: the request was right, but the work failed."""
 
     exit_code = 1
 
@@ -67,26 +67,29 @@ class StgateWarning(UserWarning):
 
 
 class SimulationWarning(StgateWarning):
-    """A simulation will run, but its result may not be what was wanted."""
+    """Issued when a simulation runs, but its result may not be what was wanted."""
 
 
 class ForecastWarning(StgateWarning):
-    """A forecast is made, but parts of it cannot be used."""
+    """Issued when a forecast is made, but parts of it cannot be used."""
 
 
 class CalibrationWarning(StgateWarning):
-    """Intervals will be calibrated, but may not cover what comes."""
+    """Issued when intervals are calibrated, but may not cover future observations."""
 
 
 class InferenceWarning(StgateWarning):
-    """Weights will be inferred, but in another way than was asked for."""
+    """Issued when weights are inferred in another way than requested."""
 
 
 def check_counts(**counts: tuple[object, int]) -> None:
-    """Refuse options that are no whole numbers, or below the least that each may be.
+    """Refuse options that are not whole numbers or are below their minimum.
+
+    Args:
+        **counts: For each option, by its name, a pair: the value and the smallest value allowed.
 
     Raises:
-        RequestError: Naming the option.
+        RequestError: An option is not a whole number or is too small; the message names it.
     """
     for name, (value, least) in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
@@ -96,17 +99,28 @@ def check_counts(**counts: tuple[object, int]) -> None:
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse an option that is no finite number.
+    """Refuse an option that is not a finite number.
+
+    Args:
+        name: The option's name, for the message.
+        value: The option's value.
 
     Raises:
-        RequestError: Naming the option.
+        RequestError: The value is not a finite number; the message names the option.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise RequestError(f"{name} {value!r}: a number")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question, or the list of all of them.
+    """Suggest the nearest known name as a question, or list all known names.
+
+    Args:
+        name: The unknown name.
+        known: The names to choose from.
+
+    Returns:
+        The end of an error message.
 
     >>> did_you_mean("GatedRN", ["GatedRNN", "Ridge"])
     'did you mean GatedRNN?'

@@ -156,7 +156,9 @@ def make_data(panel=None, **options) -> WindowData:
 
 def field_data(panel=None, **options) -> FieldData:
     """`y` of a panel as a field, by default of six places."""
-    return stgate.data.FieldData(field_panel() if panel is None else panel, "y", **({"batch_size": 16} | options))
+    return stgate.data.FieldData(
+        field_panel() if panel is None else panel, targets="y", **({"batch_size": 16} | options)
+    )
 
 
 def ring_data(panel, **options) -> WindowData:
@@ -201,7 +203,7 @@ def built(model=None, data=None, seed=0) -> Forecaster:
 
 def make_model(panel, targets="y", model=None, **options) -> tuple[Forecaster, WindowData]:
     """A forecaster of a panel, and the windows it was built for: what is claimed of it holds for any weights."""
-    data = stgate.data.WindowData(panel, targets, WINDOW, HORIZON, **options)
+    data = stgate.data.WindowData(panel, targets=targets, window=WINDOW, horizon=HORIZON, **options)
     model = built(model, data)
     if isinstance(model, stgate.models.Persistence):
         model.fit_series(data)
@@ -232,7 +234,7 @@ def fitted(model, data=None, epochs=2, seed=0, **options) -> Forecaster:
 
 
 def _default_data(model) -> WindowData | FieldData:
-    return field_data() if isinstance(model, stgate.models.CGLUBNF) else make_data()
+    return field_data() if isinstance(model, stgate.models.CGLUBNF | stgate.models.BayesNF) else make_data()
 
 
 def environment() -> dict[str, str]:

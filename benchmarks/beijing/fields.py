@@ -18,7 +18,7 @@ def field(task, **parts):
     seasons = {"day": 4, "week": 2, "year": 2} if task.hourly else {"week": 2, "year": 2}
     data = FieldData(
         task.seen,
-        "pm25",
+        targets="pm25",
         context=task.context,
         horizon=task.leads[-1],
         covariates=task.weather,
@@ -28,7 +28,7 @@ def field(task, **parts):
     )
     options = {"seasons": seasons, "degree": {"time": 0, "lat": 2, "lon": 2}, "neighbours": 11}
     model = CGLUBNF(
-        64,
+        width=64,
         **options,
         **parts,
         log_context=task.hourly,
@@ -44,7 +44,7 @@ def bayesnf(task, budget):
     """Coordinates and weather only: what it forecasts is the same at all horizons."""
     data = FieldData(
         task.seen,
-        "pm25",
+        targets="pm25",
         horizon=task.leads[-1],
         covariates=task.weather,
         split=task.split,
@@ -54,7 +54,7 @@ def bayesnf(task, budget):
     seasons = {"day": 4, "week": 3, "year": 10} if task.hourly else {"week": 3, "month": 10, "year": 10}
 
     def fitted(epochs):
-        model = BayesNF(256, seasons=seasons, inference=Ensemble(8, prior="logistic"), optimizer=adam(0.005))
+        model = BayesNF(width=256, seasons=seasons, inference=Ensemble(8, prior="logistic"), optimizer=adam(0.005))
         return model, fit(model, data, epochs, task.seed)
 
     first, later = fitted(1)[1], fitted(6)[1]
@@ -78,7 +78,7 @@ def recurrent(task):
     window = 48 if task.hourly else 16
     data = WindowData(
         task.masked,
-        "pm25",
+        targets="pm25",
         window=window,
         horizon=task.leads[-1],
         future_covariates=task.weather,
@@ -86,7 +86,7 @@ def recurrent(task):
         batch_size=64,
         seed=task.seed,
     )
-    model = GatedRNN(64, dropout=0.1, likelihood=LogNormal(), optimizer=adam(0.003))
+    model = GatedRNN(hidden=64, dropout=0.1, likelihood=LogNormal(), optimizer=adam(0.003))
     fit(model, data, 6 if task.hourly else 30, task.seed)
     stgate.calibrate(model.eval(), data, levels=LEVELS)
     return hindcast(model, task)

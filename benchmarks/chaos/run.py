@@ -60,7 +60,7 @@ def hybrid(system, key, work, part):
 def intervals(system, key, work):
     """Coverage of 90 % intervals by lead, of sampled trajectories calibrated on other starts."""
     model, _ = fit(system, key, work)
-    model.rollout.samples = SAMPLES
+    model.predictor.rollout.samples = SAMPLES
     calibration = panel_of(system, "calibration", work)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # the same model times, of other trajectories

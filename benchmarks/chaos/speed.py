@@ -55,7 +55,7 @@ def roll_out():
     count = len(batch["origin"])
     batch = {n: v if n == "static" else v.repeat(2, *[1] * (v.dim() - 1))[:STARTS] for n, v in batch.items()}
     assert count >= STARTS // 2
-    network, inputs = model.built, model.scaler(batch)
+    network, inputs = model.predictor.built, model.predictor.scaler(batch)
     transition = network.transition
 
     def fused():

@@ -14,14 +14,14 @@ from stgate.models import CGLUBNF
 def of_coordinates(panel, epochs, members, **options):
     """A field that knows coordinates only, and the seconds that its fit took."""
     model = CGLUBNF(
-        64,
+        width=64,
         graph=0,
         likelihood=LogNormal(shift=1.0),
         inference=Ensemble(members, prior="logistic"),
         optimizer=adam(0.01),
         **options,
     )
-    return model, fit(model, FieldData(panel, "pm10", split=WHOLE, batch_size=64), epochs)
+    return model, fit(model, FieldData(panel, targets="pm10", split=WHOLE, batch_size=64), epochs)
 
 
 def folds(task, make, count=4):
@@ -51,7 +51,9 @@ def field_of_years(task):
     first, spent = of_coordinates(task.train(False, task.year - 3), 20, 8, **options)
     model, more = of_coordinates(task.train(False, task.year - 1), 20, 8, **options)
     before = later.sel(time=slice(None, f"{task.year - 1}-12-31"))
-    stgate.cross_calibrate_reconstruction(model, [(first, before, None)], levels=LEVELS, scores="distribution")
+    stgate.cross_calibrate_reconstruction(
+        model, [(first, before, None)], levels=LEVELS, conformity_score="distribution"
+    )
     made = stgate.reconstruct(model, later, levels=LEVELS, start=task.first)
     return *predicted(made, task.truth(False)), spent + more
 
@@ -61,20 +63,20 @@ def field_with_context(task):
 
     def make(panel, members=2):
         model = CGLUBNF(
-            64,
+            width=64,
             coordinates=["time"],
             seasons={"week": 3, "year": 2},
             degree=0,
             neighbours=16,
-            hide=["own"],
+            context_masking=["own"],
             likelihood=Quantiles(levels=LEVELS),
             inference=Ensemble(members, prior="logistic"),
             optimizer=adam(0.004),
         )
-        return model, fit(model, FieldData(panel, "pm10", context=2, split=WHOLE, batch_size=64), 20)
+        return model, fit(model, FieldData(panel, targets="pm10", context=2, split=WHOLE, batch_size=64), 20)
 
     model, spent = make(task.train(True), 4)
-    stgate.cross_calibrate_reconstruction(model, folds(task, make), levels=LEVELS, scores="distribution")
+    stgate.cross_calibrate_reconstruction(model, folds(task, make), levels=LEVELS, conformity_score="distribution")
     # Of the stations held out nothing is seen: not even what each of them observed before.
     shown = task.panel.where(~task.panel["node"].isin(task.new))
     return *predicted(stgate.reconstruct(model, shown, levels=LEVELS), task.truth(True)), spent
@@ -84,18 +86,18 @@ def field_ahead(task):
     """From the last four days here and near by."""
     data = FieldData(
         task.panel.sel(node=task.train(False, task.year - 2)["node"]),
-        "pm10",
+        targets="pm10",
         context=4,
         horizon=3,
         split=split_of(task),
         batch_size=64,
     )
     model = CGLUBNF(
-        64,
+        width=64,
         seasons={"week": 3, "year": 2},
         degree={"time": 0, "lat": 2, "lon": 2},
         neighbours=16,
-        hide=["late"],
+        context_masking=["late"],
         likelihood=LogNormal(shift=1.0),
         inference=Ensemble(8, prior="logistic"),
         optimizer=adam(0.01),

@@ -51,12 +51,12 @@ def bayesnf_ours(task, stations, budget):
 
     def fitted(epochs):
         model = BayesNF(
-            512,
+            width=512,
             seasons={"week": 3, "month": 10, "year": 10},
             inference=Ensemble(8, prior="logistic"),
             optimizer=adam(0.005),
         )
-        return model, fit(model, FieldData(train, "pm10", split=WHOLE, batch_size=128), epochs)
+        return model, fit(model, FieldData(train, targets="pm10", split=WHOLE, batch_size=128), epochs)
 
     model, _ = fitted(max(int(budget / fitted(1)[1]), 1))
     like = task.truth(stations)
@@ -155,7 +155,7 @@ def inverse_distance(task):
 
 def persistence(task):
     panel = task.panel.sel(node=task.train(False, task.year - 2)["node"])
-    data = WindowData(panel, "pm10", window=8, horizon=3, split=split_of(task))
+    data = WindowData(panel, targets="pm10", window=8, horizon=3, split=split_of(task))
     model = Persistence()
     fit(model, data, 1, clip=None)
     return forecasts_of(model, task, data)
@@ -180,7 +180,7 @@ def ridge(task, lags=3, near=8):
             own[: lead + lags] = False
             if own.sum() < 100:
                 continue
-            model = Ridge(10.0).fit(x[own], values[own, i])
+            model = Ridge(penalty=10.0).fit(x[own], values[own, i])
             mean[:, i] = model.predict(x)
             bounds[:, i] = mean[:, i, None] + np.quantile(values[own, i] - mean[own, i], QUANTILES)
         made[lead] = mean[~train], bounds[~train], values[~train]

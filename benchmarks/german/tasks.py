@@ -63,7 +63,7 @@ def predicted(made, like):
 
 def forecasts_of(model, task, data):
     known = data.panel["node"].values
-    stgate.calibrate(model.eval(), data, levels=LEVELS, scores="distribution")
+    stgate.calibrate(model.eval(), data, levels=LEVELS, conformity_score="distribution")
     panel = task.panel.sel(node=known)
     made = stgate.backtest(model, panel, start=task.first, end=f"{task.year + 1}-12-31", levels=LEVELS)
     return {

@@ -37,7 +37,7 @@ def batch_of(nodes, size):
     where = {"lat": ("node", rng.uniform(0, 1, nodes)), "lon": ("node", rng.uniform(0, 1, nodes))}
     coords = {"time": pd.date_range("2020", periods=300, freq="5min"), "node": np.arange(nodes).astype(str), **where}
     panel = xr.Dataset({"speed": (("time", "node"), rng.standard_normal((300, nodes)).cumsum(0))}, coords)
-    data = WindowData(panel, "speed", window=WINDOW, horizon=HORIZON, batch_size=size)
+    data = WindowData(panel, targets="speed", window=WINDOW, horizon=HORIZON, batch_size=size)
     return data, next(iter(data.train_dataloader()))
 
 
@@ -71,7 +71,7 @@ def published(data, batch):
     x, y = batch["past"][..., 0], batch["target"][..., 0]
 
     def loss():
-        time_ = model.built(model.scaler(batch), None)[..., 0, 0].expand(y.shape)
+        time_ = model.predictor.built(model.predictor.scaler(batch), None)[..., 0, 0].expand(y.shape)
         space = layers(x)
         share = torch.sigmoid(gate(torch.cat([time_, space], -1)))
         return (share * time_ + (1 - share) * space - y).square().mean()

@@ -32,7 +32,14 @@ def influenza(folder, validate, seed):
     edges = pd.read_csv(folder / "state-adj-49.txt", header=None).values
     panel = Graph.of_matrix(panel["node"].values.tolist(), edges).add_to(panel)
     data = WindowData(
-        panel, "cases", window=20, horizon=15, calendar=["yearday"], split=(0.5, 0.2, 0, 0.3), batch_size=32, seed=seed
+        panel,
+        targets="cases",
+        window=20,
+        horizon=15,
+        calendar=["yearday"],
+        split=(0.5, 0.2, 0, 0.3),
+        batch_size=32,
+        seed=seed,
     )
     model = STHSepNet(hidden=16, width=16, dropout=0.2, likelihood=Normal(beta=1.0), optimizer=adamw(0.003, 0.01))
     fit(model, data, 40, seed)
@@ -66,7 +73,14 @@ def wind(folder, validate, seed):
     panel = panel.sel(time=slice(None, last))
     cut = int((panel["time"] < np.datetime64(first)).sum()) / panel.sizes["time"]
     data = WindowData(
-        panel, "wind", window=4, horizon=1, calendar=["yearday"], split=(cut, 0, 0, 1 - cut), batch_size=32, seed=seed
+        panel,
+        targets="wind",
+        window=4,
+        horizon=1,
+        calendar=["yearday"],
+        split=(cut, 0, 0, 1 - cut),
+        batch_size=32,
+        seed=seed,
     )
     parts = {"kernel": 2, "neighbours": 11, "embedding": 32, "backbone": None, "dropout": 0.3}
     model = STHSepNet(**parts, likelihood=Normal(beta=0.5), optimizer=adamw(0.002, 0.3))

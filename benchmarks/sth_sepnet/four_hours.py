@@ -68,7 +68,7 @@ class FourHours:
     def network(self, kind, options, seed):
         """Scores of a network."""
         parts = {"split": self.split, "calendar": CALENDAR, "seed": seed}
-        data = WindowData(self.panel, "speed", window=STEPS, horizon=STEPS, batch_size=32, **parts)
+        data = WindowData(self.panel, targets="speed", window=STEPS, horizon=STEPS, batch_size=32, **parts)
         model = kind(
             **options,
             likelihood=Quantiles(levels=[0.5, 0.8, 0.95]),

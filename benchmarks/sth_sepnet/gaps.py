@@ -28,7 +28,7 @@ def scored(panel, kind, rate):
     """Errors, and coverage in percent of all entries and by what was observed at the origin."""
     masked = hide(panel, "speed", rate=rate, pattern="block", length=(6, 48), seed=0)[0] if rate else panel
     parts = {"split": (FIRST - 0.1, 0, 0.1, 1 - FIRST), "calendar": ["hour"], "seed": 0}
-    data = WindowData(masked, "speed", window=12, horizon=HORIZON, batch_size=32, **parts)
+    data = WindowData(masked, targets="speed", window=12, horizon=HORIZON, batch_size=32, **parts)
     options = {"optimizer": adamw(0.003), "lr_scheduler": cosine(EPOCHS)}
     model = fit(kind(likelihood=Quantiles(levels=list(LEVELS)), **options), data, EPOCHS, 0)
     stgate.calibrate(model, data, levels=LEVELS)

@@ -25,7 +25,7 @@ EPOCHS = 10
 def sepnet(task, seed, **options):
     data = WindowData(
         task.panel,
-        "speed",
+        targets="speed",
         window=WINDOW,
         horizon=STEPS[-1],
         calendar=["hour"],

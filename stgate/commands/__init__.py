@@ -1,1 +1,1 @@
-"""The commands of `stgate`, one a file, each imported when it is called."""
+"""Commands of `stgate`, one a file, each imported when it is called."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stgate.commands.parser import Parser, said
 from stgate.errors import RequestError
 from stgate.io import store
+
+if TYPE_CHECKING:
+    from stgate.prediction.intervals import Calibration
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -39,7 +43,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         help="the intervals of `stgate reconstruct`, of a field: what PANEL observes is scored, each entry unseen",
     )
     add("--truth", metavar="PANEL", help="with --reconstruction: score what this panel knows and PANEL lacks instead")
-    add("--scores", default="scaled", help="scaled (default), residual, quantile, or distribution")
+    add("--conformity-score", default="scaled", help="scaled (default), residual, quantile, or distribution")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)
@@ -52,23 +56,24 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     from stgate.forecasting._calibrate import recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction
-    from stgate.models.forecaster import Forecaster
+    from stgate.prediction.checkpoint import write_calibrated
+    from stgate.prediction.registry import load
 
-    model = Forecaster.load_from_checkpoint(given.checkpoint)
+    predictor = load(given.checkpoint)
     shared = {"start": given.start, "end": given.end, "levels": given.levels}
-    shared |= {"scores": given.scores, "max_memory": given.max_memory}
+    shared |= {"conformity_score": given.conformity_score, "max_memory": given.max_memory}
     if given.reconstruction:
-        covered = calibrate_reconstruction(model, given.panel, given.truth, **shared)
+        covered = calibrate_reconstruction(predictor, given.panel, given.truth, **shared)
     else:
-        covered = recalibrate(model, given.panel, by=["missing"] if given.by is None else given.by, **shared)
-    model.save(out)
+        covered = recalibrate(predictor, given.panel, by=["missing"] if given.by is None else given.by, **shared)
+    write_calibrated(predictor, given.checkpoint, out, resumable=False)
     said(out)
-    calibration = (vars(model)["reconstruction_calibration"] if given.reconstruction else model.calibration) or {}
-    print(f"{calibration['method']}, {calibration['start']} to {calibration['end']}")
+    calibration: Calibration = vars(predictor)["reconstruction_calibration" if given.reconstruction else "calibration"]
+    print(f"{calibration.method}, {calibration.start} to {calibration.end}")
     print(f"  {'level':>5}  covered there")
     for level, share in covered.items():
         print(f"  {100 * level:>4g} %  {100 * share:.1f} %")
-    for line in calibration["report"]:
+    for line in calibration.report:
         print(f"  {line}")
     print(
         "  The next interval of a level covers with at least that probability, in each group, if its error is\n"

@@ -12,7 +12,7 @@ from stgate.io.catalog import Card, cards, fetch, find_card
 
 
 def list_cards(arguments: Sequence[str]) -> None:
-    """Print all data sets, a line each."""
+    """Print all data sets, one a line."""
     parser = Parser("data list", "The data sets that have a card.", "stgate data list")
     parser.parse(arguments)
     for name, card in cards().items():
@@ -23,20 +23,20 @@ def list_cards(arguments: Sequence[str]) -> None:
 def describe(arguments: Sequence[str]) -> None:
     """Print a card."""
     parser = Parser(
-        "data describe", "What a data set is, and how it is read and split.", "stgate data describe metr_la"
+        "data describe", "Print a data set's card: source, licence, reader and split.", "stgate data describe metr_la"
     )
-    parser.add_argument("name", metavar="NAME", help="as `stgate data list` prints it")
+    parser.add_argument("name", metavar="NAME", help="name in `stgate data list`")
     print(card_text(find_card(parser.parse(arguments).name)))
 
 
 def fetch_files(arguments: Sequence[str]) -> None:
-    """Download the files of a data set, or find them in the cache, and print where they are."""
+    """Download the files of a data set, or find them in the cache, and print their paths."""
     parser = Parser(
         "data fetch", "Download a data set's files into a cache and check them.", "stgate data fetch pems_bay"
     )
-    parser.add_argument("name", metavar="NAME", help="as `stgate data list` prints it")
+    parser.add_argument("name", metavar="NAME", help="name in `stgate data list`")
     parser.add_argument(
-        "--folder", metavar="DIR", help="where to keep them (default $STGATE_CACHE or the user's cache)"
+        "--folder", metavar="DIR", help="folder of the cache (default $STGATE_CACHE or the user's cache)"
     )
     given = parser.parse(arguments)
     card = find_card(given.name)
@@ -45,12 +45,12 @@ def fetch_files(arguments: Sequence[str]) -> None:
         print(path)
         if not file["sha256"]:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            print(f"  {path.name}: the card knows no checksum; sha256 {digest}", file=sys.stderr)
+            print(f"  {path.name}: the card has no checksum; sha256 {digest}", file=sys.stderr)
     print(f"then: {card['reader']}", file=sys.stderr)
 
 
 def card_text(card: Card) -> str:
-    """A card as people read it."""
+    """Format a card as text."""
     lines = [f"{card['name']}: {card['title']}", ""]
     for key in ("source", "licence", "citation", "by_hand", "reader", "graph", "split", "notes"):
         value = card.get(key)

@@ -15,12 +15,12 @@ from stgate.io import store
 from stgate.io.frames import Marks, mark_missing, on_grid
 from stgate.io.npz import read_npz
 from stgate.io.readers import open_panel, read_tables
-from stgate.panels.summary import portrait
+from stgate.panels.summary import summarize
 from stgate.schema.panel import check_panel
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Dispatch to a data command."""
+    """Run the data command that the first argument names."""
     actions = {
         "convert": convert,
         "check": check,
@@ -33,14 +33,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         print(
             "usage: stgate data convert FILE... | check FILE | select FILE | list | describe NAME | fetch NAME\n\n"
             "  convert    tables, arrays and lattices into a panel\n"
-            "  check      a panel's portrait\n"
+            "  check      a panel against the schema, with its summary\n"
             "  select     some of its nodes, times and variables\n"
             "  list       the public data sets that have a card\n"
             "  describe   a data set: source, licence, reader, split, published figures\n"
             "  fetch      its files, into a cache"
         )
         if not arguments:
-            raise RequestError(f"data: say what to do: {', '.join(actions)}")
+            raise RequestError(f"data: give a command: {', '.join(actions)}")
         return
     if arguments[0] not in actions:
         raise RequestError(f"data {arguments[0]}: {did_you_mean(arguments[0], actions)}")
@@ -72,29 +72,27 @@ def convert(arguments: Sequence[str]) -> None:
     add("--rename", nargs="+", metavar="OLD=NEW", help="new names of variables")
     add("--units", nargs="+", metavar="NAME=UNIT", help="units by new name")
     add("--coords", metavar="FILE", help="table of node coordinates: label, then lat, lon or x, y")
-    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="what marks a missing value: -999, speed=0, or a text")
-    add("--start", metavar="TIME", help="of the first row, where there are no times; --freq is the step then")
+    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="values that mark missing ones: -999, speed=0, or a text")
+    add("--start", metavar="TIME", help="time of the first row, for files without times; --freq is the step")
     add("--freq", help="put rows on this grid (h, D, 5min); absent ones become missing values")
-    add("--time-format", help="how times are written, as in '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
-    add(
-        "--time-zone", metavar="ZONE", help="of the clock the times are read from, as in Europe/Berlin; they become UTC"
-    )
-    add("--separator", metavar="MARK", help="between columns (default a comma)")
+    add("--time-format", help="format of the times, such as '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")
+    add("--time-zone", metavar="ZONE", help="time zone of the times, such as Europe/Berlin; they become UTC")
+    add("--separator", metavar="MARK", help="mark between columns (default a comma)")
     add("--decimal", metavar="MARK", help="the decimal mark (default a point)")
-    add("--encoding", metavar="NAME", help="of the text, as in latin-1 (default utf-8)")
-    add("--no-header", action="store_true", help="the first row holds no names: columns are numbered from 0")
+    add("--encoding", metavar="NAME", help="text encoding, such as latin-1 (default utf-8)")
+    add("--no-header", action="store_true", help="the first row holds no names; columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
     given = parser.parse(arguments)
     out = store.check_out(given.out, overwrite=given.overwrite)
     panel = _read(given)
     panel.attrs["history"] = store.history(f"data convert ({len(given.files)} files)")
-    shown = portrait(panel)
+    summary = summarize(panel)
     said(store.write(panel, out, overwrite=given.overwrite))
-    print(shown)
+    print(summary)
 
 
 def _read(given: argparse.Namespace) -> xr.Dataset:
-    """The panel of the files, by their kind; an option that this kind has no use for is refused."""
+    """Read the files into a panel; refuse an option that does not apply to their kind."""
     first = str(given.files[0])
     options = {
         "rename": _pairs(given.rename, "--rename"),
@@ -107,13 +105,13 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
     options = {name: value for name, value in options.items() if value not in (None, {}, [])}
     if first.endswith((".nc", ".zarr", ".npz")):
         if len(given.files) > 1:
-            raise RequestError(f"{given.files[1]}: one too many; only tables are read several at once")
+            raise RequestError(f"{given.files[1]}: one file too many; only tables are read several at once")
         kind = "an .npz" if first.endswith(".npz") else "a lattice"
         wanted = {"variables", "start", "freq", "missing", "units"} if first.endswith(".npz") else {"missing", "freq"}
         for name in options:
             if name not in wanted:
                 option = "no-header" if name == "header" else name.replace("_", "-")
-                raise RequestError(f"--{option}: has no use for {kind}; leave it out")
+                raise RequestError(f"--{option}: does not apply to {kind}; leave it out")
         options["missing"] = _numbers(options.get("missing", ()))
         if not first.endswith(".npz"):
             panel = open_panel(first)
@@ -127,32 +125,30 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Check a panel and print its portrait."""
-    parser = Parser(
-        "data check", "Check a panel against the schema and print its portrait.", "stgate data check air.nc"
-    )
+    """Check a panel and print its summary."""
+    parser = Parser("data check", "Check a panel against the schema and print its summary.", "stgate data check air.nc")
     parser.add_argument("file", metavar="FILE", help="a panel: .nc, .zarr, or a long .csv")
     panel = open_panel(parser.parse(arguments).file)
     check_panel(panel)
-    print(portrait(panel))
+    print(summarize(panel))
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> Mapping[str, str]:
     for pair in given or ():
         if pair.count("=") != 1:
-            raise RequestError(f"{option} {pair}: write OLD=NEW, as in PM2.5=pm25")
+            raise RequestError(f"{option} {pair}: write OLD=NEW, such as PM2.5=pm25")
     return dict(pair.split("=") for pair in given or ())
 
 
 def _numbers(marks: Mapping[str, Sequence[float]] | Sequence[float | str]) -> Marks:
-    """Marks of a file that holds numbers only."""
+    """Return the marks for a file that holds numbers only; refuse texts."""
     if not isinstance(marks, Mapping) and (texts := [m for m in marks if isinstance(m, str)]):
         raise RequestError(f"--missing {texts[0]}: this file holds numbers; write a number, or NAME=NUMBER")
     return marks  # type: ignore[return-value]
 
 
 def _marks(given: Sequence[str] | None) -> Mapping[str, Sequence[float]] | Sequence[float | str]:
-    """`-999` or a text for all variables, `speed=0` for one; not both kinds at once."""
+    """Parse marks of missing values: `-999` or a text for all variables, or `speed=0` for one, but not both kinds."""
     everywhere: list[float | str] = []
     by_name: dict[str, list[float]] = {}
     for text in given or ():

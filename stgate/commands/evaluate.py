@@ -23,7 +23,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Score forecasts and print a table."""
     parser = Parser(
         command,
-        "Score forecasts against the truth they carry, or a panel's; several forecasts stand side by side.",
+        "Score forecasts against their own truth or that of a panel; several forecasts are shown side by side.",
         "stgate evaluate hindcast.nc --by lead_time\n"
         "  stgate evaluate filled.nc --truth masked.nc --truth-variable pm25_hidden",
     )
@@ -31,24 +31,36 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "forecast", nargs="+", metavar="FORECAST", help="from `stgate backtest`, `forecast` or `reconstruct`"
     )
     parser.add_argument(
-        "--by", nargs="+", default=[], metavar="GROUP", help=f"keep apart: {', '.join(GROUPS)}, or a node coordinate"
+        "--by",
+        nargs="+",
+        default=[],
+        metavar="GROUP",
+        help=f"groups to score apart: {', '.join(GROUPS)}, or a node coordinate",
     )
     parser.add_argument("--target", help="the variable, when there are several")
     parser.add_argument(
-        "--truth", metavar="PANEL", help="what came, or was hidden (default: what the forecast carries)"
+        "--truth", metavar="PANEL", help="panel with observed or masked values (default: the forecast's own truth)"
     )
-    parser.add_argument("--truth-variable", metavar="NAME", help="of that panel (default: named as the target)")
-    parser.add_argument("--levels", type=float, nargs="+", help="interval levels to show (default: all held)")
+    parser.add_argument("--truth-variable", metavar="NAME", help="variable of that panel (default: the target's name)")
     parser.add_argument(
-        "--bootstrap", type=int, default=0, metavar="SAMPLES", help="bound each score by resampling blocks of origins"
+        "--levels", type=float, nargs="+", help="interval levels to score (default: all in the forecast)"
     )
-    parser.add_argument("--block", type=int, metavar="ORIGINS", help="origins in a block (default: as many as overlap)")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=0,
+        metavar="SAMPLES",
+        help="resamples of blocks of origins, for an interval of each score",
+    )
+    parser.add_argument(
+        "--block", type=int, metavar="ORIGINS", help="number of origins in a block (default: as many as overlap)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", metavar="FILE", help="write the table too: .csv or .json")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     given = parser.parse(arguments)
     if given.truth_variable and not given.truth:
-        raise RequestError("--truth-variable: of which panel? add --truth PANEL")
+        raise RequestError("--truth-variable: needs a panel; add --truth PANEL")
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
     panel = None if given.truth is None else open_panel(given.truth)
     scored = [
@@ -100,24 +112,26 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _truth(panel: xr.Dataset, name: str | None, forecast: xr.Dataset) -> xr.DataArray:
-    """What the panel says of the target."""
+    """Return the truth of the target from a panel."""
     name = targets_of(forecast)[0] if name is None else name
     if name not in panel:
-        raise RequestError(f"--truth: has no `{name}`; {did_you_mean(name, map(str, panel.data_vars))}")
+        raise RequestError(f"--truth: the panel has no `{name}`; {did_you_mean(name, map(str, panel.data_vars))}")
     return panel[name]
 
 
 def _note(scores: xr.Dataset) -> str:
-    """What the columns mean, where it is not said by their names."""
+    """Explain the columns whose names do not explain themselves."""
     parts = [f"{scores.attrs['target']}: mae of the median, rmse of the mean, crps {scores.attrs['crps']}"]
-    if "calibration" in scores.attrs:  # forecasts of other tools may not say
+    if "calibration" in scores.attrs:  # forecasts of other tools may lack it
         parts.append(f"calibration: {scores.attrs['calibration']}")
     if "vpt" in scores:
         beyond = scores["vpt"].attrs.get("comment")
         parts.append("vpt: model time until the NRMSE of the mean reaches 0.5" + (f"; {beyond}" if beyond else ""))
     if "in_training" in scores.attrs:
         share, end = scores.attrs["in_training"], str(scores.attrs["trained_until"]).removesuffix(".000000000")
-        parts.append(f"{100 * share:.3g} % of cases lie before training ended, {end}: errors to come are larger")
+        parts.append(
+            f"{100 * share:.3g} % of observations lie before training ended, {end}: errors on new data are larger"
+        )
     return "; ".join(parts)
 
 

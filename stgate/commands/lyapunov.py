@@ -33,13 +33,21 @@ def run(command: str, arguments: Sequence[str]) -> None:
     names = [n for n in add_parameters(parser, SYSTEMS[name])]
     default = SYSTEMS[name].defaults
     add = parser.add_argument_group("the run").add_argument
-    add("--exponents", type=int, help="how many (default: all of a small system, else enough for its dimension)")
-    add("--duration", type=float, help=f"model time averaged over, a member (default {20 * default.duration:g})")
-    add("--transient", type=float, help="model time before that (default a tenth of it)")
+    add(
+        "--exponents",
+        type=int,
+        help="number of exponents (default: all of a small system, else enough for its dimension)",
+    )
+    add(
+        "--duration",
+        type=float,
+        help=f"model time to average over, for each member (default {20 * default.duration:g})",
+    )
+    add("--transient", type=float, help="model time discarded before (default a tenth of --duration)")
     add("--step", type=float, help=f"integration step (default {default.step:g})")
     add("--members", type=int, default=8, help="independent trajectories (default 8)")
-    add("--seed", type=int, default=0, help="of the initial states (default 0)")
-    add("--force", action="store_true", help="run although the step is beyond the limit")
+    add("--seed", type=int, default=0, help="seed of the initial states (default 0)")
+    add("--force", action="store_true", help="run even if the step exceeds the system's limit")
     add("--json", action="store_true", help="print JSON instead of a table")
     parser.add_out("the result as a dataset, .nc or .zarr", required=False)
     given = parser.parse(rest)
@@ -56,7 +64,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def table(found: xr.Dataset) -> str:
-    """The exponents and what follows from them, as text."""
+    """Format the exponents and the quantities derived from them as text."""
     pairs = zip(found["exponent"].values, found["exponent_error"].values, strict=True)
     lines = [str(found.attrs["title"]), "", "rank  exponent     error"]
     lines += [f"{rank:4d} {value:9.4f} {error:9.4f}" for rank, (value, error) in enumerate(pairs, 1)]
@@ -66,7 +74,9 @@ def table(found: xr.Dataset) -> str:
         if value.ndim == 0 and not math.isnan(float(value)):
             lines.append(f"{value.attrs['long_name']}: {float(value):.6g}")
     if math.isnan(float(found["kaplan_yorke_dimension"])):
-        lines.append("Kaplan-Yorke dimension: the sum of these is still positive; more --exponents would tell")
+        lines.append(
+            "Kaplan-Yorke dimension: unknown, since the sum of these exponents is positive; give more --exponents"
+        )
     attrs = found.attrs
     if "reference_exponent" in attrs:
         lines.append(
@@ -77,7 +87,7 @@ def table(found: xr.Dataset) -> str:
 
 
 def _plain(found: xr.Dataset) -> dict[str, Any]:
-    """Numbers and lists; what is unknown is null."""
+    """Return numbers and lists for JSON; unknown values are null."""
     values = {str(name): found[name].values.tolist() for name in found.data_vars}
     known = {n: None if isinstance(v, float) and math.isnan(v) else v for n, v in values.items()}
     return {**known, "attrs": dict(found.attrs)}

@@ -12,11 +12,11 @@ from stgate.panels.missing import PATTERNS, hide
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Hide a share of what is observed and write the panel with its gaps."""
+    """Mask a share of the observed entries and write the panel with these gaps."""
     parser = Parser(
         command,
-        "Hide a share of what is observed, so that reconstruction can be scored. What was hidden is kept beside the\n"
-        "variable as NAME_hidden: its values where hidden, missing elsewhere.\n"
+        "Mask a share of the observed entries, so that reconstruction can be scored. The masked values are kept\n"
+        "beside the variable as NAME_hidden, which is missing elsewhere.\n"
         "Patterns: point (at random), block (a node for a run of steps), spatial_block (a neighbourhood at one time),\n"
         "spatiotemporal_block (a neighbourhood for a run), outage (whole nodes), value_dependent (high values).",
         "stgate mask pm25.nc --pattern block --rate 0.3 --length 12 48 --seed 1 --out pm25_masked.nc",
@@ -25,28 +25,30 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("--variable", metavar="NAME", help="the variable, when the panel has several")
     add("--pattern", default="point", help=f"{', '.join(PATTERNS)} (default point)")
-    add("--rate", type=float, required=True, help="share of the observed entries that is hidden, exactly")
-    add("--seed", type=int, default=0, help="of the mask (default 0)")
+    add("--rate", type=float, required=True, help="exact share of the observed entries to mask")
+    add("--seed", type=int, default=0, help="seed of the mask (default 0)")
     add(
         "--length",
         type=int,
         nargs="+",
         default=[24],
         metavar="STEPS",
-        help="of a fault, or least and most (default 24)",
+        help="length of a fault, or its minimum and maximum (default 24)",
     )
-    add("--neighbours", type=int, default=4, help="nearest others that a neighbourhood has (default 4)")
-    add("--start", help="the time from which on nodes are out (default: altogether)")
-    add("--strength", type=float, default=2.0, help="how much likelier high values are lost (default 2)")
+    add("--neighbours", type=int, default=4, help="number of nearest nodes in a neighbourhood (default 4)")
+    add("--start", help="time from which on nodes are out (default: all times)")
+    add("--strength", type=float, default=2.0, help="preference for high values in value_dependent (default 2)")
     parser.add_out("the panel with gaps, .nc or .zarr")
     given = parser.parse(arguments)
     if len(given.length) > 2:
-        raise RequestError(f"--length {' '.join(map(str, given.length))}: one number, or the least and the most")
+        raise RequestError(
+            f"--length {' '.join(map(str, given.length))}: give one number, or the minimum and the maximum"
+        )
     out = store.check_out(given.out, overwrite=given.overwrite)
     panel = open_panel(given.panel)
     names = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
     if given.variable is None and len(names) > 1:
-        raise RequestError(f"--variable: the panel has several, name one of {', '.join(names)}")
+        raise RequestError(f"--variable: the panel has several variables; name one of {', '.join(names)}")
     name = names[0] if given.variable is None else given.variable
     if name not in names:
         raise RequestError(f"--variable {name}: {did_you_mean(name, names)}")
@@ -62,13 +64,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
         strength=given.strength,
     )
     values = panel[name].where(hidden)
-    if f"{name}_hidden" in panel:  # masked before: what was hidden then is still wanted
+    if f"{name}_hidden" in panel:  # masked before: keep the values that were masked then
         values = values.fillna(panel[f"{name}_hidden"])
-    values.attrs = {**panel[name].attrs, **hidden.attrs, "long_name": f"{name}, the values that were hidden"}
+    values.attrs = {**panel[name].attrs, **hidden.attrs, "long_name": f"{name}, the masked values"}
     masked[f"{name}_hidden"] = values
     masked.attrs["history"] = store.history(f"{command} {' '.join(arguments)}") + _before(panel.attrs.get("history"))
     said(store.write(masked, out, overwrite=given.overwrite))
-    print(f"{name}: hid {int(hidden.sum()):,} of {int(panel[name].notnull().sum()):,} observed entries")
+    print(f"{name}: masked {int(hidden.sum()):,} of {int(panel[name].notnull().sum()):,} observed entries")
 
 
 def _before(history: object) -> str:

@@ -1,4 +1,4 @@
-"""What the commands share: a parser whose errors are one helpful line, and progress on stderr."""
+"""Parser of all commands, whose errors are one helpful line, and progress and reports on stderr."""
 
 from __future__ import annotations
 
@@ -24,30 +24,36 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing usage and exiting."""
-        raise RequestError(f"{message}; see {self.prog} --help")
+        """Raise a RequestError instead of printing the usage and exiting."""
+        raise RequestError(f"{message}; {self.prog} --help lists the options")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The parsed arguments.
+        """Parse arguments, and suggest the nearest option for an unknown one.
+
+        Args:
+            arguments: Arguments of the command.
+
+        Returns:
+            The parsed arguments.
 
         Raises:
-            RequestError: An unknown option, a missing one, a value of the wrong type.
+            RequestError: An option is unknown or missing, or a value has the wrong type.
         """
         parsed, unknown = self.parse_known_args(list(arguments))
         if unknown:
             known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
             odd = unknown[0].split("=")[0]
-            hint = did_you_mean(odd, known) if odd.startswith("-") else "it is one word too many"
+            hint = did_you_mean(odd, known) if odd.startswith("-") else "it is one argument too many"
             raise RequestError(f"{odd}: no such option of {self.prog}; {hint}")
         return parsed
 
     def add_out(self, what: str, *, required: bool = True) -> None:
-        """The two options of every command that writes."""
+        """Add the options `--out` and `--overwrite`, which every command that writes has."""
         self.add_argument("--out", required=required, metavar="FILE", help=what)
         self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
     def add_inputs(self, fitted: str = "a fitted forecaster") -> None:
-        """The panel, the checkpoint and the levels of every command that forecasts."""
+        """Add the panel, the checkpoint and the levels, which every command that forecasts has."""
         self.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
         self.add_argument("--checkpoint", required=True, metavar="FILE", help=fitted)
         self.add_argument(
@@ -56,21 +62,26 @@ class Parser(argparse.ArgumentParser):
         self.add_memory()
 
     def add_memory(self) -> None:
-        """The option of every command that reads panels larger than memory."""
+        """Add the option `--max-memory`, which every command that reads panels larger than memory has."""
         self.add_argument(
             "--max-memory",
             type=float,
             metavar="MB",
-            help="a .zarr panel that would take more is read in blocks (default: half of what is free)",
+            help="a .zarr panel that would take more is read in blocks (default: half of the free memory)",
         )
 
 
 def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
-    """A progress line on stderr: redrawn on a terminal, a few lines in a log; nothing for work under a second.
+    """Make a function that reports progress on stderr.
+
+    On a terminal one line is redrawn; in a log there are a few lines. Work under a second is not reported.
 
     Args:
-        what: What is being done.
-        unit: Of the work: its rate is shown where there is one.
+        what: Name of the work, with which the line begins.
+        unit: Unit of the work, such as `steps`, in which its rate is reported; None reports no rate.
+
+    Returns:
+        A function of (work done, work in total).
     """
     started = time.monotonic()
     terminal = sys.stderr.isatty()
@@ -78,7 +89,7 @@ def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
 
     def report(done: int, total: int) -> None:
         nonlocal last, before
-        before = done if before < 0 else before  # what a resumed run did before is no part of its rate
+        before = done if before < 0 else before  # work before a resumed run does not count in its rate
         elapsed = time.monotonic() - started
         finished = done >= total
         wait = 0.2 if terminal else 10.0
@@ -96,5 +107,5 @@ def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
 
 
 def said(path: object) -> None:
-    """Tell on stderr what was written."""
+    """Report on stderr that a file was written."""
     print(f"wrote {path}", file=sys.stderr)

@@ -12,17 +12,22 @@ KINDS = ("fan", "hovmoeller")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Draw a forecast and print the picture's path."""
+    """Plot a forecast and print the picture's path."""
     parser = Parser(command, "Draw a forecast.", "stgate plot hindcast.nc --kind fan --node Dongsi --out fan.png")
     parser.add_argument("forecast", metavar="FORECAST", help="from `stgate forecast` or `stgate backtest`")
     parser.add_argument(
-        "--kind", default="fan", metavar="KIND", help="fan (default): intervals of one node; hovmoeller: space and time"
+        "--kind",
+        default="fan",
+        metavar="KIND",
+        help="fan (default): intervals of one node; hovmoeller: nodes against time",
     )
     parser.add_argument("--node", help="node label, for a fan (default: the first)")
     parser.add_argument(
-        "--init", metavar="TIME", help="which origin: its number (-1 the last) or time (default: the first whole one)"
+        "--init",
+        metavar="TIME",
+        help="the origin, by number (-1 is the last) or time (default: the first complete one)",
     )
-    parser.add_argument("--member", type=int, default=0, help="which member (default 0)")
+    parser.add_argument("--member", type=int, default=0, help="number of the member (default 0)")
     parser.add_argument("--target", help="the variable (default: the first)")
     parser.add_argument("--out", required=True, metavar="FILE", help="the picture: .png, .svg or .pdf")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")

@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         print(_dry_run(Plan.make(system, options)))
         return
     if given.out is None:
-        raise RequestError(f"the following arguments are required: --out; see {parser.prog} --help")
+        raise RequestError(f"the following arguments are required: --out; {parser.prog} --help lists the options")
     options["history"] = store.history(f"{command} {' '.join(arguments)}")
     options["progress"] = progress(f"simulating {name}", "steps")
     _run(system, options, given)
@@ -52,20 +52,28 @@ def _parser(command: str, name: str) -> tuple[Parser, list[str]]:
     names = add_parameters(parser, kind)
     default = kind.defaults
     add = parser.add_argument_group("the run").add_argument
-    add("--duration", type=float, help=f"model time kept (default {default.duration:g})")
+    add("--duration", type=float, help=f"model time to keep (default {default.duration:g})")
     add("--step", type=float, help=f"integration step (default {default.step:g})")
-    add("--every", type=int, help=f"keep one state every so many steps (default {default.every})")
+    add(
+        "--every",
+        type=int,
+        help=f"number of integration steps from one kept state to the next (default {default.every})",
+    )
     add("--members", type=int, help="independent trajectories (default 1)")
-    add("--seed", type=int, help="of the initial states (default 0)")
+    add("--seed", type=int, help="seed of the initial states (default 0)")
     add("--spinup", type=float, help=f"model time discarded at the start (default {default.spinup:g})")
-    add("--dtype", choices=("float32", "float64"), help="what is kept (default float32); all is computed in float64")
-    if kind.zeros:  # the others cannot be read from a panel, and are not chaotic
+    add(
+        "--dtype",
+        choices=("float32", "float64"),
+        help="type of the kept values (default float32); all is computed in float64",
+    )
+    if kind.zeros:  # other systems cannot start from a panel and are not chaotic
         add("--initial", metavar="FILE", help="start from the last time of this panel, by default without spin-up")
         add("--no-verify", action="store_true", help="do not measure the valid-ground-truth time by a twin run")
-    add("--force", action="store_true", help="run although the step is beyond the limit")
-    add("--workers", type=int, help="threads over blocks of members (default one a core)")
-    add("--dry-run", action="store_true", help="say how large and how long it would be, and stop")
-    add("--resume", action="store_true", help="go on with the stopped run of --out, a .zarr store")
+    add("--force", action="store_true", help="run even if the step exceeds the system's limit")
+    add("--workers", type=int, help="number of threads, over blocks of members (default: one a core)")
+    add("--dry-run", action="store_true", help="print the size and the run time, and stop")
+    add("--resume", action="store_true", help="resume the stopped run of --out, a .zarr store")
     parser.add_out("the panel, .nc or .zarr; a .zarr store is streamed to, and can be resumed", required=False)
     return parser, names
 
@@ -92,7 +100,7 @@ def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None
     out = Path(given.out)
     if out.suffix != ".zarr":
         if given.resume:
-            raise StoreError(f"--resume: only a .zarr store can be resumed, and {out} is none")
+            raise StoreError(f"--resume: only a .zarr store can be resumed; {out} is not one")
         store.check_out(out, overwrite=given.overwrite)
         said(store.write(simulate(system, **options), out, overwrite=given.overwrite))
         return
@@ -100,5 +108,5 @@ def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None
         options["out"], options["overwrite"], options["resume"] = out, given.overwrite, given.resume
         simulate(system, **options)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; stgate simulate … --out {out} --resume goes on") from error
+        raise Interrupted(f"interrupted; resume with stgate simulate … --out {out} --resume") from error
     said(out)

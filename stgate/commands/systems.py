@@ -1,4 +1,4 @@
-"""A system's own options: names, types and defaults from its dataclass's fields, help from its docstring."""
+"""Options of a simulated system: names, types and defaults from its dataclass, help from its docstring."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ NUMBERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "int | N
 
 
 def system_of(command: str, arguments: Sequence[str], names: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The system that is named among the arguments, and the others; None where help is asked for without one.
+    """Find the system's name among the arguments.
+
+    Args:
+        command: The command's name, for messages.
+        arguments: Arguments of the command.
+        names: Names of the systems.
+
+    Returns:
+        The system's name, or None where help is requested without a system; and the other arguments.
 
     Raises:
-        RequestError: None is named, or an unknown one.
+        RequestError: No system is named, or an unknown one.
     """
     known = {name.replace("_", "-"): name for name in names} | {name: name for name in names}
     for place, word in enumerate(arguments):
@@ -35,7 +43,7 @@ def system_of(command: str, arguments: Sequence[str], names: Sequence[str]) -> t
 
 
 def add_parameters(parser: Parser, kind: type[System]) -> list[str]:
-    """Add a system's parameters; returns their names."""
+    """Add a system's parameters to a parser and return their names."""
     group = parser.add_argument_group("the system")
     text = _arguments(kind)
     names = []
@@ -55,13 +63,13 @@ def add_parameters(parser: Parser, kind: type[System]) -> list[str]:
 
 
 def system_from(name: str, given: Any, names: list[str]) -> System:  # noqa: ANN401 (an argparse namespace)
-    """The system of the parsed options."""
+    """Build a system from the parsed options."""
     values = {key: getattr(given, key) for key in names}
     return build(name, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def listing(command: str, names: Sequence[str]) -> str:
-    """The systems with their equations, as the help without a system prints them."""
+    """Format the list of systems, which the help prints when no system is named."""
     lines = [f"usage: stgate {command} SYSTEM [options]", ""]
     for name in names:
         summary = str(SYSTEMS[name].__doc__).strip().splitlines()[0].rstrip(".")
@@ -70,7 +78,7 @@ def listing(command: str, names: Sequence[str]) -> str:
 
 
 def _arguments(kind: type[System]) -> dict[str, str]:
-    """The Args section of a class's docstring."""
+    """Return the Args section of a class's docstring, by argument."""
     found = re.search(r"Args:\n(.*?)(\n\n|\Z)", str(kind.__doc__), re.DOTALL)
     entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", found[1] if found else "", re.MULTILINE)
     return {name: " ".join(text.split()).replace("`", "").replace("%", "%%") for name, text in entries}

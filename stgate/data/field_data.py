@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader
 
 from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.window_data import WindowData
-from stgate.data.windows import Batch, Windows
+from stgate.data.windows import Windows
 from stgate.errors import PanelError, RequestError
 from stgate.panels.split import Split
+from stgate.schema.batch import Batch
 from stgate.schema.panel import check_panel, check_time
 from stgate.schema.spec import PanelSpec, check_places
 
@@ -53,6 +54,7 @@ class FieldData(WindowData):
     def __init__(
         self,
         panel: str | os.PathLike[str] | xr.Dataset,
+        *,
         targets: Sequence[str] | str,
         places: Sequence[str] | None = None,
         context: int = 0,
@@ -71,7 +73,7 @@ class FieldData(WindowData):
             raise RequestError(f"context {context}: 0 for none, or more than the horizon of {horizon}")
         super().__init__(
             panel,
-            targets,
+            targets=targets,
             window=max(context, 1),
             horizon=horizon,
             future_covariates=covariates,

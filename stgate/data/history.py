@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from stgate._memory import memory_limit
 from stgate.data.streaming import StoredSeries, StoredWindows
-from stgate.data.windows import Batch, Series, Windows
+from stgate.data.windows import Series, Windows
 from stgate.errors import ForecastError, RequestError
 from stgate.io.readers import open_within
+from stgate.schema.batch import Batch
 from stgate.schema.panel import time_bounds
 from stgate.schema.spec import PanelSpec
 
+Progress = Callable[[int, int], None]
+"""Called with the windows done and the windows in all."""
 BATCH = 64
 """Origins that are forecast at once."""
 
@@ -139,8 +142,21 @@ class History:
                     f"`{name}`: a future covariate, missing at {when}; append rows that hold it up to the horizon"
                 )
 
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
-        """Windows from every member at these origins, in batches."""
+    def batches(self, rows: NDArray[np.int64], progress: Progress | None = None) -> Iterator[Batch]:
+        """Yield windows from every member at some origins, in batches.
+
+        Args:
+            rows: Rows of the origins.
+            progress: Called after each batch with the windows done and the windows in all.
+        """
+        total, done = len(rows) * self.frame.sizes.get("member", 1), 0
+        for batch in self._batches(rows):
+            yield batch
+            done += len(batch["origin"])
+            if progress:
+                progress(done, total)
+
+    def _batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
         members = self.frame.sizes.get("member", 1)
         origins = torch.cartesian_prod(torch.arange(members), torch.from_numpy(rows)).view(-1, 2)
         if isinstance(self.series, StoredSeries):

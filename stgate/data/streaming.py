@@ -19,8 +19,9 @@ from torch.utils.data import Dataset, Sampler
 
 from stgate._memory import size_text
 from stgate.data.scaling import Moments, Statistics
-from stgate.data.windows import Batch, Clock, Series, Windows, hash_seed, static_values, steps_since_observed
+from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
+from stgate.schema.batch import Batch
 from stgate.schema.panel import at
 from stgate.schema.spec import PanelSpec
 

@@ -17,12 +17,13 @@ from stgate._memory import memory_limit
 from stgate.data.climatology import cell_means
 from stgate.data.scaling import Statistics
 from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
-from stgate.data.windows import Batch, EpochBatches, Series, StreamBatches, Windows, part_origins
+from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins
 from stgate.errors import PanelError, RequestError
 from stgate.io.lattice import lattice_shape
 from stgate.io.readers import open_within
 from stgate.panels.calendar import default_keys
 from stgate.panels.split import Split, split_panel
+from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
 from stgate.schema.panel import check_panel, check_seen, check_targets, step_number, time_kind
 from stgate.schema.spec import PanelSpec
@@ -69,6 +70,7 @@ class WindowData(L.LightningDataModule):
     def __init__(
         self,
         panel: str | os.PathLike[str] | xr.Dataset,
+        *,
         targets: Sequence[str] | str,
         window: int = 24,
         horizon: int = 24,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,16 +15,8 @@ from torch.utils.data import Dataset, Sampler
 
 from stgate.errors import PanelError
 from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
+from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
-
-Batch = dict[str, Tensor]
-"""A batch of windows, in raw units with NaN where missing:
-
-`past` (batch, window, node, channel), `since` (batch, window, node, target), `past_calendar` (batch, window, feature),
-`past_cell` (batch, window), `future` (batch, lead, node, future covariate), `future_calendar` (batch, lead, feature),
-`future_cell` (batch, lead), `time` (batch, window + lead), `static` (node, static), `target` (batch, lead, node,
-target), `origin` (batch, 2): the member and the row of the last input step.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,6 +300,11 @@ class StreamBatches(EpochBatches):
         order = torch.randperm(len(self.stretches), generator=generator)
         for side_by_side in torch.split(order, self.batch_size):
             yield from self.stretches[side_by_side].unbind(1)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Move every tensor of a batch to a device."""
+    return cast(Batch, {name: cast(Tensor, value).to(device) for name, value in batch.items()})
 
 
 def hash_seed(*parts: int) -> int:

@@ -16,7 +16,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
 from stgate.metrics import crps_lognormal, crps_student_t
-from stgate.metrics.torch import crps_of, inside
+from stgate.metrics.torch.distributions import crps_of, inside
 
 
 class StudentT(torch.distributions.StudentT):

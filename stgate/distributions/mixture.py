@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import Constraint
 
 from stgate.distributions.families import count_inside, least_count
-from stgate.metrics.torch import crps_of, inside
+from stgate.metrics.torch.distributions import crps_of, inside
 
 CHUNK = 2**14
 """Mixtures whose quantile is sought at once: with some tens of members they stay in the processor's cache."""

@@ -1,4 +1,4 @@
-"""Scores and pictures of forecasts."""
+"""Scores and plots of forecasts."""
 
 from typing import TYPE_CHECKING
 

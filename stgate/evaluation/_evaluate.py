@@ -1,4 +1,4 @@
-"""Evaluate: from a forecast with its truth to a table of scores. numpy and xarray only."""
+"""Scores of a forecast against its truth. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stgate.evaluation.truth import with_truth
 from stgate.schema.forecast import as_forecast, check_forecast, interval, levels_of, median, targets_of
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
-"""What a table can be split by, beside node coordinates; `observed`: was the node observed at the origin."""
+"""Groups that scores can be split by, in addition to node coordinates."""
 
 
 def evaluate(
@@ -28,33 +28,41 @@ def evaluate(
     bootstrap: int = 0,
     block: int | None = None,
 ) -> xr.Dataset:
-    """Score a forecast against the truth that it carries, or one that is given.
+    """Score a forecast against its truth.
 
     Args:
-        forecast: From `backtest` or `reconstruct`, or any dataset of the forecast schema with `<target>_truth`.
-        by: Keep these apart: `lead_time`, `node`, `init_time`, `member`, `observed` (was the node observed at the
-            origin), or clusters of nodes by the name of a node coordinate. None of them: one value over all.
-        target: The variable to score; may be left out when there is one.
-        truth: Over `time` and `node`, in the place of the forecast's own: what has come since it was made, or what was
-            hidden before the fit (`panel["pm25_hidden"]` of a panel that `stgate mask` made).
-        levels: Interval levels to score; all that the forecast holds when None.
-        bootstrap: How many resamples of the origins, in blocks, bound each score; none when 0.
-        block: Origins in a block; None for as many as have overlapping leads, at least the cube root of their number.
+        forecast: A forecast from `backtest` or `reconstruct`, or any dataset of the forecast schema with
+            `<target>_truth`.
+        by: Groups to score apart: `lead_time`, `node`, `init_time`, `member`, `observed` (the node is observed at the
+            origin, or not), or the name of a node coordinate, whose values group the nodes. Empty: one score over all.
+        target: The variable to score; None takes the only one.
+        truth: Observed values over `time` and `node`, used in the place of the forecast's own truth. They may be
+            observed after the forecast was made, or masked before the fit (`panel["pm25_hidden"]` of a panel from
+            `stgate mask`).
+        levels: Levels of the intervals to score; None takes all that the forecast holds.
+        bootstrap: Number of resamples of the origins, in blocks, from which each score gets an interval; 0 for none.
+        block: Number of origins in a block; None takes as many as have overlapping leads, and at least the cube root of
+            the number of origins.
 
     Returns:
-        Over `by`: `count` of scored cases; `no_forecast`, the share of truths for which there is none, where any lacks;
-        `mae` of the median; `rmse` of the mean; `crps` from the quantiles;
-        `coverage_90`, `width_90` and `interval_score_90` for each level; for model time also `vpt`, the valid
-        prediction time (in Lyapunov times too where the exponent is known) and `vpt_censored`, the share of lower
-        bounds. A `vpt` beyond the panel's valid-ground-truth time says so in its attribute `comment`.
-        With `bootstrap` also `mae_low`, `mae_high` and so on, a 95 % interval of each mean.
-        The attribute `in_training` is the share of forecast cases no later than the end of training, where that is
-        known and not 0: errors to come are larger than theirs.
-        Cases whose truth or forecast is missing drop out; a cell without any is NaN.
+        Scores over the groups:
+
+        * `count`, the number of scored observations, and `no_forecast`, the share of observations without a forecast,
+          where there are any;
+        * `mae` of the median, `rmse` of the mean, and `crps` from the quantiles;
+        * `coverage_90`, `width_90` and `interval_score_90`, and the same for each other level;
+        * for model time `vpt`, the valid prediction time, `vpt_lyapunov`, the same in Lyapunov times where the exponent
+          is known, and `vpt_censored`, the share of valid prediction times that are lower bounds. Where `vpt` exceeds
+          the panel's valid-ground-truth time, its attribute `comment` says so;
+        * with `bootstrap`, `mae_low`, `mae_high` and so on, the bounds of a 95 % interval of each score.
+
+        The attribute `in_training` is the share of observations no later than the end of training, where that is known
+        and not 0; errors on new data are larger. Observations without a forecast, and forecasts without an observation,
+        are not scored; a group without any is NaN.
 
     Raises:
-        ForecastError: No truth, or nothing observed.
-        RequestError: An unknown target, group or level.
+        ForecastError: The forecast has no truth, or nothing is observed.
+        RequestError: A target, group or level is unknown, or the bootstrap's options are wrong.
     """
     forecast = as_forecast(forecast)
     check_forecast(forecast)
@@ -71,15 +79,15 @@ def evaluate(
         if group not in known or (group == "member" and "member" not in forecast.dims):
             raise RequestError(f"by {group!r}: {did_you_mean(group, known)}")
         if group == "observed" and "steps_since_observed" not in forecast.coords:
-            raise ForecastError("`steps_since_observed`: missing; only a forecast that carries it can be split by it")
+            raise ForecastError("`steps_since_observed`: missing; a split by `observed` needs this coordinate")
     truth = forecast[f"{name}_truth"]
     middle = median(forecast, name)
-    # A case counts when both ends are there: every score of a table is over the same cases.
+    # Only pairs of a forecast and a truth count, so that all scores of a table are over the same observations.
     made = middle.notnull() & forecast[f"{name}_mean"].notnull()
     scored = truth.notnull() & made
-    lost = truth.notnull() & ~made & _asked_for(forecast)
+    lost = truth.notnull() & ~made & _within_span(forecast)
     if not bool(scored.any()):
-        raise ForecastError(f"`{name}_truth`: no case has both a forecast and a truth; nothing to score")
+        raise ForecastError(f"`{name}_truth`: no observation has a forecast; nothing to score")
     truth = truth.where(scored)
     cases = {
         "mae": metrics.absolute_error(truth, middle),
@@ -94,7 +102,7 @@ def evaluate(
         cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
     resample = (bootstrap, _block(forecast, block)) if bootstrap else None
     if resample and "init_time" in groups:
-        raise RequestError("bootstrap: draws origins, so it cannot keep init_time apart; leave one of the two out")
+        raise RequestError("bootstrap: it draws origins, so it cannot be split by init_time; leave out one of the two")
     if bool(lost.any()):
         cases = {"no_forecast": lost.astype("float64").where(lost | scored), **cases}
     scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)
@@ -110,7 +118,7 @@ def evaluate(
     scores.attrs["target"] = name
     scores.attrs["crps"] = f"from {forecast.sizes['quantile']} quantiles"
     if "trained_until" in forecast.attrs:
-        ahead = forecast["valid_time"] > forecast["init_time"]  # what is reconstructed may have been hidden there
+        ahead = forecast["valid_time"] > forecast["init_time"]  # reconstructed values may have been masked in training
         seen = ahead & (forecast["valid_time"] <= _as_time(forecast.attrs["trained_until"], forecast))
         if share := float(seen.where(scored).mean()):
             scores.attrs |= {"trained_until": forecast.attrs["trained_until"], "in_training": share}
@@ -120,7 +128,7 @@ def evaluate(
 def _target(forecast: xr.Dataset, target: str | None) -> str:
     have = targets_of(forecast)
     if target is None and len(have) > 1:
-        raise RequestError(f"target: the forecast has several, name one of {', '.join(have)}")
+        raise RequestError(f"target: the forecast has several targets; name one of {', '.join(have)}")
     name = have[0] if target is None else target
     if name not in have:
         raise RequestError(f"target {name!r}: {did_you_mean(name, have)}")
@@ -130,10 +138,10 @@ def _target(forecast: xr.Dataset, target: str | None) -> str:
 def _check_scorable(forecast: xr.Dataset, name: str) -> None:
     if f"{name}_truth" not in forecast:
         raise ForecastError(
-            f"`{name}_truth`: the forecast carries no truth; backtest, or name a panel that has it (truth=, --truth)"
+            f"`{name}_truth`: the forecast carries no truth; use backtest, or give a panel with it (truth=, --truth)"
         )
     if f"{name}_mean" not in forecast:
-        raise ForecastError(f"`{name}_mean`: missing; a forecast carries the mean beside its quantiles")
+        raise ForecastError(f"`{name}_mean`: missing; a forecast holds the mean beside its quantiles")
 
 
 def _grouped(
@@ -143,7 +151,15 @@ def _grouped(
     groups: Sequence[str],
     resample: tuple[int, int] | None,
 ) -> xr.Dataset:
-    """Means of the cases over all dims but the groups, bounded by so many resamples of blocks of so many origins."""
+    """Average the scores over all dims but the groups.
+
+    Args:
+        cases: Scores of each observation.
+        scored: True where there is a score, over the same dims.
+        forecast: The forecast that is scored.
+        groups: Names of the groups.
+        resample: Number of resamples and number of origins in a block of the bootstrap; None for no bootstrap.
+    """
     split = next((g for g in groups if g == "observed" or g not in GROUPS), None)
     if split is not None:
         rest = [g for g in groups if g != split]
@@ -164,7 +180,7 @@ def _grouped(
 
 
 def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
-    """What is split, by its labels: which cases are in each part."""
+    """Return the parts of a split, by label: True where an observation belongs to the part."""
     if split == "observed":
         at_origin = forecast["steps_since_observed"] == 0
         return {"at origin": at_origin, "before origin": ~at_origin}
@@ -172,8 +188,8 @@ def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
     return {label: cluster == label for label in np.unique(cluster.values)}
 
 
-def _asked_for(forecast: xr.Dataset) -> xr.DataArray:
-    """Which valid times lie within the span of a backtest; others are missing on purpose."""
+def _within_span(forecast: xr.Dataset) -> xr.DataArray:
+    """Return True where the valid time lies within the span of the backtest; other forecasts are missing on purpose."""
     valid = forecast["valid_time"]
     inside = valid.notnull()
     for key, beyond in (("valid_from", valid.__ge__), ("valid_to", valid.__le__)):
@@ -183,18 +199,18 @@ def _asked_for(forecast: xr.Dataset) -> xr.DataArray:
 
 
 def _as_time(text: str, forecast: xr.Dataset) -> np.ndarray:
-    """What an attribute says, as a valid time."""
+    """Parse an attribute as a valid time."""
     return np.array(text).astype(forecast["valid_time"].dtype)
 
 
 def _block(forecast: xr.Dataset, block: int | None) -> int:
-    """Origins in a block of the bootstrap."""
+    """Return the number of origins in a block of the bootstrap."""
     count = forecast.sizes["init_time"]
     if count < 4:
         raise ForecastError(f"bootstrap: {count} origins are too few to draw from; backtest over a longer span")
     if block is not None:
         if not 1 <= block <= count:
-            raise RequestError(f"block {block}: between 1 and the {count} origins")
+            raise RequestError(f"block {block}: must lie between 1 and {count}, the number of origins")
         return block
     apart = np.median(np.diff(forecast["init_time"].values))
     overlap: int = math.ceil(float(forecast["lead_time"].values.max() / apart))
@@ -216,7 +232,7 @@ def _add_valid_prediction_time(scores: xr.Dataset, forecast: xr.Dataset, name: s
     limit = forecast.attrs.get("valid_ground_truth_time")
     if limit is not None and bool((scores["vpt"] > limit).any()):
         scores["vpt"].attrs["comment"] = (
-            f"longer than the {limit:g} for which the simulated truth is that of its equation and not of its step"
+            f"longer than {limit:g}, the time for which the simulated truth follows its equation and not its time step"
         )
     share = metrics.average(censored.astype("float64").where(times.notnull()), groups)
     scores["vpt_censored"] = share

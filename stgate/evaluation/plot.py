@@ -1,4 +1,4 @@
-"""Pictures: a fan chart of one node, a space-time (Hovmöller) picture. They return matplotlib figures."""
+"""Plots of forecasts, as matplotlib figures: a fan chart of one node, and a space-time (Hovmöller) plot."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def fan(
     init: str | int | None = None,
     member: int = 0,
 ) -> Figure:
-    """A fan chart: median and central intervals of one node against lead time, with the truth where known.
+    """Draw a fan chart: median and central intervals of one node against lead time, with the truth where known.
 
     Args:
-        forecast: Of the forecast schema, or a reconstruction, which is drawn against time.
-        node: Its label; the first when None.
-        target: The variable; the first when None.
-        init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
-        member: Its number, when the forecast has members.
+        forecast: A forecast, or a reconstruction, which is drawn against time.
+        node: Label of the node; None takes the first.
+        target: Name of the target; None takes the first.
+        init: The origin, by its number or its time; None takes the first origin with a forecast at every lead.
+        member: Number of the member, when the forecast has members.
 
     Returns:
         The figure.
 
     Raises:
-        ForecastError: Not a forecast.
-        RequestError: An unknown node, target, origin or member.
+        ForecastError: The dataset is not a forecast.
+        RequestError: The node, target, origin or member does not exist.
     """
     check_forecast(as_forecast(forecast))
     name, label = _target(forecast, target), _node(forecast, node)
@@ -66,7 +66,7 @@ def fan(
         axes.plot(leads, shown[f"{name}_truth"], color=TRUTH, lw=1, marker=".", ms=4, label="observed", clip_on=False)
     axes.set(xlabel=_lead_label(shown), ylabel=_quantity(shown, name))
     axes.set_title(_title(shown, f"node {label}"), loc="left")
-    _say_dates(axes, shown)
+    _label_dates(axes, shown)
     axes.margins(x=0)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
@@ -76,20 +76,20 @@ def fan(
 def hovmoeller(
     forecast: xr.Dataset, *, target: str | None = None, init: str | int | None = None, member: int = 0
 ) -> Figure:
-    """A space-time picture: truth, forecast mean and error over nodes and lead time.
+    """Draw a space-time (Hovmöller) plot: truth, forecast mean and error over nodes and lead time.
 
     Args:
-        forecast: With truth; or a reconstruction.
-        target: The variable; the first when None.
-        init: Which origin: its number, or its time. None: the first one that was forecast at every lead.
-        member: Its number, when the forecast has members.
+        forecast: A forecast with its truth, or a reconstruction, which is drawn against time.
+        target: Name of the target; None takes the first.
+        init: The origin, by its number or its time; None takes the first origin with a forecast at every lead.
+        member: Number of the member, when the forecast has members.
 
     Returns:
         The figure.
 
     Raises:
-        ForecastError: Not a forecast, or without truth.
-        RequestError: An unknown target, origin or member.
+        ForecastError: The dataset is not a forecast, or has no truth.
+        RequestError: The target, origin or member does not exist.
     """
     check_forecast(as_forecast(forecast))
     name = _target(forecast, target)
@@ -99,10 +99,10 @@ def hovmoeller(
     truth, mean = (shown[v].transpose("node", _along(shown)).values for v in (f"{name}_truth", f"{name}_mean"))
     both = np.concatenate([truth[np.isfinite(truth)], mean[np.isfinite(mean)]])
     if both.size == 0:
-        raise ForecastError(f"`{name}`: all missing at this origin; choose another")
+        raise ForecastError(f"`{name}`: all values are missing at this origin; choose another")
     leads = _lead_values(shown)
     low, high = np.percentile(both, [1, 99])
-    spread = max(float(np.nanpercentile(np.abs(mean - truth), 99)), 1e-12) if np.isfinite(mean - truth).any() else 1.0
+    limit = max(float(np.nanpercentile(np.abs(mean - truth), 99)), 1e-12) if np.isfinite(mean - truth).any() else 1.0
     figure = Figure(figsize=(8, 7), layout="constrained")
     rows: Any = figure.subplots(3, 1, sharex=True, sharey=True)
     quantity = _quantity(shown, name)
@@ -113,7 +113,7 @@ def hovmoeller(
     )
     for axes, (values, title, least, most, colours) in zip(
         rows,
-        (*panels, (mean - truth, f"{what} minus observed (grey: missing)", -spread, spread, "RdBu_r")),
+        (*panels, (mean - truth, f"{what} minus observed (grey: missing)", -limit, limit, "RdBu_r")),
         strict=True,
     ):
         _image(axes, figure, leads, shown["node"].values, values, title, (least, most), colours)
@@ -122,7 +122,7 @@ def hovmoeller(
     if exponent:
         label += f"   (1 Lyapunov time = {1 / exponent:.2f})"
     rows[-1].set_xlabel(label)
-    _say_dates(rows[-1], shown)
+    _label_dates(rows[-1], shown)
     figure.suptitle(_title(shown), x=0.01, ha="left")
     return figure
 
@@ -177,7 +177,7 @@ def _node(forecast: xr.Dataset, node: str | int | None) -> str | int:
 
 
 def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member: int) -> xr.Dataset:
-    """The forecast from one origin, of one member."""
+    """Select the forecast from one origin, of one member."""
     if "member" in forecast.dims:
         if not 0 <= member < forecast.sizes["member"]:
             raise RequestError(f"member {member}: the forecast has members 0 to {forecast.sizes['member'] - 1}")
@@ -205,8 +205,8 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
         raise RequestError(f"init {init}: no origin at this time; they run from {first} to {last}") from error
 
 
-def _say_dates(axes: Axes, forecast: xr.Dataset) -> None:
-    """Dates along the horizontal axis no longer than they must be."""
+def _label_dates(axes: Axes, forecast: xr.Dataset) -> None:
+    """Label the horizontal axis with short dates."""
     if _along(forecast) == "time" and forecast["time"].dtype.kind == "M":
         locator = AutoDateLocator(maxticks=8)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
@@ -214,7 +214,7 @@ def _say_dates(axes: Axes, forecast: xr.Dataset) -> None:
 
 
 def _along(forecast: xr.Dataset) -> str:
-    """What is drawn along the horizontal axis."""
+    """Return the name of the dim along the horizontal axis."""
     return "lead_time" if "lead_time" in forecast.dims else "time"
 
 

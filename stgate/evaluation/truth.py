@@ -1,4 +1,4 @@
-"""What forecasts are held against where they do not carry it: values of a panel at their valid times."""
+"""Truth of forecasts, taken from a panel at their valid times."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from stgate.errors import RequestError
 
 
 def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Dataset:
-    """A forecast with what was observed at its valid times and nodes in the place of any truth that it carried.
+    """Add observed values to a forecast as its truth, in the place of any truth that it has.
 
     Args:
-        forecast: Of the forecast schema.
-        name: The target.
-        truth: Over `time` and `node`, and `member` where the forecast has members and they differ; NaN where unknown.
+        forecast: A forecast.
+        name: The target's name.
+        truth: Observed values over `time` and `node`, and over `member` where the forecast's members are different
+            trajectories; NaN where unknown.
+
+    Returns:
+        The forecast with `<target>_truth`: the observed values at its valid times and nodes.
 
     Raises:
-        RequestError: Other dims, times of another kind, or no time or node in common.
+        RequestError: `truth` has other dims or another kind of time, or no time or node in common with the forecast.
     """
     if not isinstance(truth, xr.DataArray) or not {"time", "node"} <= set(truth.dims) <= {"time", "node", "member"}:
         got = tuple(truth.dims) if isinstance(truth, xr.DataArray) else type(truth).__name__
-        raise RequestError(f"truth: a variable of a panel, over time and node, is needed; got {got}")
+        raise RequestError(f"truth: must be a variable of a panel, over time and node; got {got}")
     valid = forecast["valid_time"]
     if truth["time"].dtype.kind != valid.dtype.kind:
         kinds = ["calendar" if dtype.kind == "M" else "model" for dtype in (valid.dtype, truth["time"].dtype)]
-        raise RequestError(f"truth: the forecast's time is {kinds[0]} time, that of the truth {kinds[1]} time")
+        raise RequestError(f"truth: the forecast has {kinds[0]} time, the truth has {kinds[1]} time")
     truth = truth.drop_vars([key for key in truth.coords if key not in truth.dims]).sortby("time")
     times, asked = truth.get_index("time"), pd.Index(valid.values.ravel())
-    if valid.dtype.kind == "f":  # sums of steps, which round differently
+    if valid.dtype.kind == "f":  # model times are sums of steps, which round differently
         apart = float(np.diff(np.unique(times), prepend=times[0] - 1.0)[-1])
         rows = times.get_indexer(asked, method="nearest", tolerance=1e-3 * apart)
     else:
@@ -37,7 +41,7 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
     for dim in truth.dims:
         held = rows >= 0 if dim == "time" else np.isin(truth[dim], forecast[dim] if dim in forecast.dims else [])
         if not held.any():
-            raise RequestError(f"truth: no {dim} in common with the forecast; is it of the same panel?")
+            raise RequestError(f"truth: no {dim} in common with the forecast; is it from the same panel?")
     truth = truth.reindex({dim: forecast[dim] for dim in truth.dims if dim != "time"})
     at = xr.DataArray(rows.reshape(valid.shape), dims=valid.dims)
     found = truth.isel(time=at).drop_vars("time").where(at >= 0)

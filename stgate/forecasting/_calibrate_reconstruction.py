@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,23 +14,30 @@ import xarray as xr
 
 from stgate.calibration.groups import EDGES
 from stgate.data.history import History
+from stgate.data.windows import to_device
 from stgate.errors import CalibrationWarning, RequestError
-from stgate.forecasting._calibrate import Case, conformal, evaluating
+from stgate.forecasting._calibrate import stored
 from stgate.forecasting._reconstruct import field_of, rows_of, steps_before
+from stgate.forecasting.conformal import CalibrationOptions, Scored, split_conformal_calibration
 from stgate.io.readers import open_panel
-from stgate.models.cglubnf import CGLUBNF
-from stgate.models.forecaster import Forecaster
+from stgate.prediction.field import FieldPredictor
+from stgate.prediction.intervals import ConformityScore
+from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.registry import Model, predictor_of
+
+Panel = xr.Dataset | str | os.PathLike[str]
+"""A panel, or the path of one."""
 
 
 def calibrate_reconstruction(
-    model: Forecaster,
-    panel: xr.Dataset | str | os.PathLike[str],
-    truth: xr.Dataset | str | os.PathLike[str] | None = None,
+    model: Model,
+    panel: Panel,
+    truth: Panel | None = None,
     *,
     start: str | float | None = None,
     end: str | float | None = None,
     levels: Sequence[float] | None = None,
-    scores: str = "scaled",
+    conformity_score: ConformityScore = "scaled",
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
     max_memory: float | None = None,
@@ -41,37 +49,45 @@ def calibrate_reconstruction(
     new stations, gaps made by the same pattern for gaps.
 
     Args:
-        model: A fitted `CGLUBNF` or `BayesNF`; its `reconstruction_calibration` is replaced.
-        panel: What the field sees, a panel or the path of one; its nodes may be others than in training.
+        model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
+            path, which is written anew.
+        panel: The panel that the field sees, or the path of one; its nodes may be others than in training.
         truth: A panel with values that `panel` lacks: these are scored, where the field sees nothing of them. None:
             what `panel` observes is scored, each entry unseen by itself, with what its node observed before in view.
         start: The first time. None: the first that has the context.
         end: The last time; a date means its last step. None: the panel's end.
-        levels: As in `calibrate`.
-        scores: As in `calibrate`.
-        edges: Steps since the node was observed before the entry, from which on a further group is calibrated apart; of
-            a field with context only, and as far as that reaches.
-        minimum: As in `calibrate`.
-        max_memory: As in `stgate.forecast`.
+        levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
+            values supports.
+        conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
+            of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
+            reach to the levels of 1e-6 at most).
+        edges: Steps since the node was observed before the entry, at which a further group begins that is calibrated
+            apart; for a field with context only, and as far as that reaches.
+        minimum: Number of observed values that a group needs to stand by itself.
+        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
+            would take more is read in blocks.
 
     Returns:
-        As `calibrate`.
+        Coverage by level on the scored entries themselves: a check, not a result.
 
     Raises:
-        RequestError: The forecaster is no field, there is nothing to score, or as in `calibrate`.
+        RequestError: The forecaster is no field, there is nothing to score, there are too few values for a level, or an
+            option is unknown.
         PanelError: The panel does not fit the field.
     """
-    field = field_of(model)
-    asked = _Asked(field, panel, truth, start, end, max_memory)
-    return _stored(field, [asked], levels, scores, edges, minimum)
+    with stored(model) as predictor:
+        field = field_of(predictor)
+        chosen = _CalibrationSet(field, panel, truth, start, end, max_memory)
+        return _calibrate(field, [chosen], _options(field, levels, conformity_score, edges, minimum))
 
 
 def cross_calibrate_reconstruction(
-    model: Forecaster,
-    folds: Iterable[tuple[Forecaster, xr.Dataset | str | os.PathLike[str], xr.Dataset | str | os.PathLike[str] | None]],
+    model: Model,
+    folds: Iterable[tuple[Model, Panel, Panel | None]],
     *,
     levels: Sequence[float] | None = None,
-    scores: str = "scaled",
+    conformity_score: ConformityScore = "scaled",
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
     max_memory: float | None = None,
@@ -82,31 +98,43 @@ def cross_calibrate_reconstruction(
     left out in turn. Fields of the folds have seen less, so intervals are rather too wide than too narrow.
 
     Args:
-        model: Its `reconstruction_calibration` is replaced.
-        folds: A fitted field, what it sees and what is scored, each as in `calibrate_reconstruction`; fields may be
-            made one after another by a generator.
-        levels: As in `calibrate_reconstruction`.
-        scores: As there.
-        edges: As there.
-        minimum: As there.
-        max_memory: As there.
+        model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
+            path, which is written anew.
+        folds: A fitted field, the panel that it sees, and a panel whose further values are scored (None: what it sees
+            is scored), each; fields may be made one after another by a generator.
+        levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
+            values supports.
+        conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
+            of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
+            reach to the levels of 1e-6 at most).
+        edges: Steps since the node was observed before the entry, at which a further group begins that is calibrated
+            apart; for a field with context only, and as far as that reaches.
+        minimum: Number of observed values that a group needs to stand by itself.
+        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
+            would take more is read in blocks.
 
     Returns:
-        As `calibrate_reconstruction`.
+        Coverage by level on the scored entries themselves: a check, not a result.
 
     Raises:
-        RequestError: There is no fold, a fold's field has other targets or another context, or as there.
-        PanelError: As there.
+        RequestError: There is no fold, a fold's field has other targets or another context, or a forecaster is no
+            field, there is nothing to score, or there are too few values for a level.
+        PanelError: A panel does not fit its field.
 
     References:
         Vovk (2015), Cross-conformal predictors. Annals of Mathematics and Artificial Intelligence 74.
     """
-    field = field_of(model)
-    asked = (_Asked(_alike(field, fold), seen, truth, None, None, max_memory) for fold, seen, truth in folds)
-    return _stored(field, asked, levels, scores, edges, minimum)
+    with stored(model) as predictor:
+        field = field_of(predictor)
+        chosen = (
+            _CalibrationSet(_alike(field, predictor_of(fold)), seen, truth, None, None, max_memory)
+            for fold, seen, truth in folds
+        )
+        return _calibrate(field, chosen, _options(field, levels, conformity_score, edges, minimum))
 
 
-def _alike(field: CGLUBNF, fold: Forecaster) -> CGLUBNF:
+def _alike(field: FieldPredictor, fold: Predictor) -> FieldPredictor:
     own, other = field.fitted_spec, field_of(fold).fitted_spec
     for what, a, b in (("targets", own.targets, other.targets), ("context", own.window, other.window)):
         if a != b:
@@ -114,50 +142,53 @@ def _alike(field: CGLUBNF, fold: Forecaster) -> CGLUBNF:
     return field_of(fold)
 
 
-def _stored(
-    field: CGLUBNF,
-    asked: Iterable[_Asked],
+def _options(
+    field: FieldPredictor,
     levels: Sequence[float] | None,
-    scores: str,
+    conformity_score: ConformityScore,
     edges: Sequence[int],
     minimum: int,
+) -> CalibrationOptions:
+    """Make options by missingness as far as the context reaches."""
+    near = [edge for edge in edges if 1 < edge <= field.fitted_spec.window]
+    return CalibrationOptions(levels, ["missing"] if near else [], conformity_score, near, minimum)
+
+
+def _calibrate(
+    field: FieldPredictor, chosen: Iterable[_CalibrationSet], options: CalibrationOptions
 ) -> dict[float, float]:
-    """Calibrate by the cases of all that is asked; their span is known when they are through."""
-    spec = field.fitted_spec
+    """Calibrate by the entries of all sets; their span is known when they are through."""
     span: list[Any] = []
 
-    def cases() -> Iterator[Case]:
-        for one in asked:
+    def scored() -> Iterator[Scored]:
+        for one in chosen:
             span.extend(one.span)
-            yield from one.cases()
+            yield from one.scored()
         if not span:
             raise RequestError("folds: there is none; give at least one field that left something out")
 
-    near = [edge for edge in edges if 1 < edge <= spec.window]
-    by = ["missing"] if near else []
-    one = np.zeros(1, int)
-    found, covered = conformal(
-        spec, cases(), ("", ""), levels, by, one, scores, near, minimum, over="of reconstructions"
+    found, covered = split_conformal_calibration(
+        field.fitted_spec, scored(), options, cluster=np.zeros(1, int), kind="of reconstructions"
     )
-    field.reconstruction_calibration = found | {"start": str(min(span)), "end": str(max(span))}
+    field.reconstruction_calibration = dataclasses.replace(found, start=str(min(span)), end=str(max(span)))
     return covered
 
 
-class _Asked:
-    """Entries that a field is asked for, and what they are.
+class _CalibrationSet:
+    """Entries of a panel that a field is asked for, and their truth.
 
     Args:
-        field: A fitted one.
-        panel: What it sees.
-        truth: As in `calibrate_reconstruction`.
+        field: A fitted field.
+        panel: The panel that the field sees.
+        truth: A panel with values that `panel` lacks, or None to score what `panel` observes.
         start: The first time.
-        end: The last one.
-        max_memory: Of the panel's windows.
+        end: The last time.
+        max_memory: Megabytes that the panel's tensors may take.
     """
 
     def __init__(
         self,
-        field: CGLUBNF,
+        field: FieldPredictor,
         panel: xr.Dataset | str | os.PathLike[str],
         truth: xr.Dataset | str | os.PathLike[str] | None,
         start: str | float | None,
@@ -180,7 +211,7 @@ class _Asked:
             )
 
     def _values(self, truth: xr.Dataset | str | os.PathLike[str]) -> torch.Tensor:
-        """What is known of the panel's entries: (member, row, node, target)."""
+        """Return the truth of the panel's entries, (member, row, node, target)."""
         panel = truth if isinstance(truth, xr.Dataset) else open_panel(truth)
         labels = {"time": self.history.times[self.rows], "node": list(self.history.spec.nodes)}
         columns = []
@@ -193,16 +224,16 @@ class _Asked:
             columns.append(array.transpose("member", "time", "node").values)
         return torch.from_numpy(np.stack(columns, -1)).float()
 
-    def cases(self) -> Iterator[Case]:
-        """Forecast, truth and steps since the node was observed, of each batch.
+    def scored(self) -> Iterator[Scored]:
+        """Yield the reconstruction, the truth and the steps since each node was observed, batch by batch.
 
         Raises:
             RequestError: There is nothing to score.
         """
         field, scored = self.field, 0
-        with evaluating(field):
+        with evaluation_mode(field):
             for raw in self.history.batches(self.rows):
-                batch = {name: value.to(field.device) for name, value in raw.items()}
+                batch = to_device(raw, field.device)
                 truth = batch["past"][:, -1:, :, : len(field.fitted_spec.targets)]
                 if self.known is not None:
                     member, row = batch["origin"].T.cpu()

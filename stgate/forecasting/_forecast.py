@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 
 from stgate._memory import free_memory, size_text
 from stgate.calibration.recent import LOOKBACK
-from stgate.data.history import History
+from stgate.data.history import History, Progress
+from stgate.data.windows import to_device
 from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, did_you_mean
-from stgate.forecasting._calibrate import evaluating
-from stgate.forecasting.dataset import Prediction, assemble
-from stgate.forecasting.online_intervals import MODES, over_time
+from stgate.forecasting.dataset import assemble
+from stgate.forecasting.online_intervals import MODES, Mode, over_time
 from stgate.io import store
-from stgate.models.forecaster import Forecaster
+from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
+from stgate.prediction.registry import Model, predictor_of
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 
-Progress = Callable[[int, int], None]
-"""Called with the windows done and the windows in all."""
-
 
 def forecast(
-    model: Forecaster | str | os.PathLike[str],
+    model: Model,
     panel: xr.Dataset | str | os.PathLike[str],
     *,
     levels: Sequence[float] = (0.5, 0.9),
@@ -54,8 +52,8 @@ def forecast(
         ForecastError: Too little history, or future covariates lack.
         RequestError: A level that is not calibrated.
     """
-    model = loaded(model)
-    spec = model.fitted_spec
+    predictor = predictor_of(model)
+    spec = predictor.fitted_spec
     history = History.of(panel, spec, max_memory)
     if start is not None:
         origin = history.row(start, "start") - 1
@@ -65,7 +63,7 @@ def forecast(
         raise PanelError(f"`{spec.targets[0]}`: never observed in this panel; there is nothing to forecast from")
     _check_window(history, origin)
     history.check_future(origin)
-    result = _predict(model, history, np.array([origin]), levels)
+    result = _predict(predictor, history, np.array([origin]), levels)
     if all(bool(result[f"{t}_truth"].isnull().all()) for t in spec.targets):
         result = result.drop_vars([f"{t}_truth" for t in spec.targets])
     result.attrs["history"] = store.history("forecast")
@@ -73,14 +71,14 @@ def forecast(
 
 
 def backtest(
-    model: Forecaster | str | os.PathLike[str],
+    model: Model,
     panel: xr.Dataset | str | os.PathLike[str],
     *,
     start: str | float | None = None,
     end: str | float | None = None,
     every: int = 1,
     levels: Sequence[float] = (0.5, 0.9),
-    calibration: str = "stored",
+    calibration: Mode = "stored",
     calibration_window: int = 500,
     progress: Progress | None = None,
     max_memory: float | None = None,
@@ -117,8 +115,8 @@ def backtest(
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
     if calibration_window < 2:
         raise RequestError(f"calibration_window {calibration_window}: at least 2 origins")
-    model = loaded(model)
-    spec = model.fitted_spec
+    predictor = predictor_of(model)
+    spec = predictor.fitted_spec
     history = History.of(panel, spec, max_memory)
     first = spec.window if start is None else history.row(start, "start")
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
@@ -133,13 +131,13 @@ def backtest(
         )
     rate = MODES[calibration]
     if rate is None:
-        result = _predict(model, history, rows, levels, progress)
+        result = _predict(predictor, history, rows, levels, progress)
     else:
-        warm_up = _warm_up(model, history, np.arange(rows[0] - every, spec.window - 2, -every), calibration_window)
+        warm_up = _warm_up(predictor, history, np.arange(rows[0] - every, spec.window - 2, -every), calibration_window)
         quantiles = quantiles_of(levels)
-        made = _predictions(model, history, np.concatenate([warm_up, rows]), [0.5], progress)
-        online = over_time(model, made, len(rows), quantiles, every=every, window=calibration_window, rate=rate)
-        result = assemble(model, history.frame, online, quantiles)
+        made = _predictions(predictor, history, np.concatenate([warm_up, rows]), [0.5], progress)
+        online = over_time(predictor, made, len(rows), quantiles, every=every, window=calibration_window, rate=rate)
+        result = assemble(predictor, history.frame, online, quantiles)
         result.attrs["calibration"] = (
             f"{calibration} conformal over {calibration_window} origins, per lead time, per missingness group"
         )
@@ -153,18 +151,13 @@ def backtest(
     return result
 
 
-def _warm_up(model: Forecaster, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+def _warm_up(model: Predictor, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
     """Which of the rows before the first origin, the newest first, are forecast beforehand; in order of time.
 
     Beyond the window only those that training has not seen: errors of training data are smaller than those to come.
     """
     honest = int((rows > history.last_seen(model.seen)).sum())
     return rows[: min(max(window, honest), LOOKBACK * window)][::-1]
-
-
-def loaded(model: Forecaster | str | os.PathLike[str]) -> Forecaster:
-    """The forecaster, or the one in that checkpoint."""
-    return model if isinstance(model, Forecaster) else Forecaster.load_from_checkpoint(model)
 
 
 def _check_window(history: History, origin: int) -> None:
@@ -176,7 +169,7 @@ def _check_window(history: History, origin: int) -> None:
 
 
 def _predict(
-    model: Forecaster,
+    model: Predictor,
     history: History,
     rows: NDArray[np.int64],
     levels: Sequence[float],
@@ -188,7 +181,7 @@ def _predict(
 
 
 def _predictions(
-    model: Forecaster,
+    model: Predictor,
     history: History,
     rows: NDArray[np.int64],
     quantiles: Sequence[float],
@@ -198,20 +191,16 @@ def _predictions(
     windows = len(rows) * history.frame.sizes.get("member", 1)
     _check_room(history.spec, windows, len(quantiles))
     made: list[Prediction] = []
-    done = 0
-    with evaluating(model):
-        for batch in history.batches(rows):
-            made.append(model.predicted({name: value.to(model.device) for name, value in batch.items()}, quantiles))
-            done += len(batch["origin"])
-            if progress:
-                progress(done, windows)
+    with evaluation_mode(model):
+        for batch in history.batches(rows, progress):
+            made.append(model.predict(to_device(batch, model.device), quantiles))
     _warn_of_lost(model, made)
     return made
 
 
-def _warn_of_lost(model: Forecaster, made: Sequence[Prediction]) -> None:
+def _warn_of_lost(model: Predictor, made: Sequence[Prediction]) -> None:
     """Say so where a network's forecasts are not finite; a baseline may have nothing to go by."""
-    if model.automatic_optimization:
+    if model.always_forecasts:
         lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in made)
         if lost:
             total = sum(part["mean"].numel() for part in made)

@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from stgate._memory import free_memory, size_text
 from stgate._version import __version__
 from stgate.data.history import History
+from stgate.data.windows import to_device
 from stgate.errors import ForecastError, RequestError
-from stgate.forecasting._calibrate import evaluating
-from stgate.forecasting._forecast import loaded
 from stgate.inference.base import PointEstimate
 from stgate.io import store
-from stgate.models.forecaster import Forecaster
-from stgate.models.gated import GatedForecaster
+from stgate.prediction.gated import GatedPredictor
+from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.registry import Model, predictor_of
 
 PIECE = 1000
 """Steps that are run at once."""
 
 
 def free_run(
-    model: Forecaster | str | os.PathLike[str],
+    model: Model,
     panel: xr.Dataset | str | os.PathLike[str],
     *,
     steps: int,
@@ -50,12 +49,12 @@ def free_run(
         PanelError: The panel does not fit the forecaster.
         ForecastError: Too little history, or the run is not finite any more.
     """
-    model = loaded(model)
-    spec = model.fitted_spec
-    if not isinstance(model, GatedForecaster) or not model.rollout:
-        raise RequestError(f"{type(model).__name__}: forecasts all leads at once; fit it with rollout to let it run on")
-    if not isinstance(model.inference, PointEstimate):
-        raise RequestError(f"inference {type(model.inference).__name__}: a free run needs one set of weights")
+    predictor = predictor_of(model)
+    spec = predictor.fitted_spec
+    if not isinstance(predictor, GatedPredictor) or not predictor.rollout:
+        raise RequestError(f"{predictor.name}: forecasts all leads at once; fit it with rollout to let it run on")
+    if not isinstance(predictor.inference, PointEstimate):
+        raise RequestError(f"inference {type(predictor.inference).__name__}: a free run needs one set of weights")
     if spec.time != "model" or spec.future_covariates:
         raise RequestError("a free run needs model time and no future covariates: what they would be is not known")
     if steps < 1:
@@ -72,21 +71,21 @@ def free_run(
     if free is not None and 2 * size > free:
         raise RequestError(f"steps {steps}: take {size_text(size)}, {size_text(free)} are free; run fewer")
     made = np.empty((members, steps, len(spec.nodes), len(spec.targets)), np.float32)
-    with evaluating(model), torch.no_grad():
+    with evaluation_mode(predictor):
         row = 0
         for batch in history.batches(np.array([origin])):
             count = len(batch["origin"])
-            for at, piece in model.run({name: value.to(model.device) for name, value in batch.items()}, steps, PIECE):
+            for at, piece in predictor.run(to_device(batch, predictor.device), steps, PIECE):
                 made[row : row + count, at : at + piece.shape[1]] = piece.cpu().numpy()
             row += count
     if not np.isfinite(made).all():
         bad = int(np.argmin(np.isfinite(made).all((0, 2, 3))))
         raise ForecastError(f"the run left all bounds at step {bad}: the forecaster does not stay on the attractor")
-    return _panel(made, model, history, origin)
+    return _panel(made, predictor, history, origin)
 
 
-def _panel(made: NDArray[np.float32], model: Forecaster, history: History, origin: int) -> xr.Dataset:
-    spec = model.fitted_spec
+def _panel(made: NDArray[np.float32], predictor: Predictor, history: History, origin: int) -> xr.Dataset:
+    spec = predictor.fitted_spec
     times = history.times[origin] + np.arange(1, made.shape[1] + 1) * spec.step
     single = "member" not in history.frame.dims
     dims = ("time", "node") if single else ("member", "time", "node")
@@ -97,9 +96,9 @@ def _panel(made: NDArray[np.float32], model: Forecaster, history: History, origi
     }
     attrs = {
         "Conventions": "CF-1.11",
-        "title": f"free run of {type(model).__name__}",
+        "title": f"free run of {predictor.name}",
         "source": f"stgate {__version__}",
-        "weights": model.fingerprint(),
+        "weights": predictor.fingerprint(),
         "history": store.history("free_run"),
     }
     kept = {k: v for k, v in history.frame.attrs.items() if k in ("boundary", "period", "system")}

@@ -11,22 +11,22 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.data.history import History
-from stgate.data.windows import Batch
+from stgate.data.history import History, Progress
+from stgate.data.windows import to_device
 from stgate.distributions.mixture import Mixture
 from stgate.errors import ForecastError, RequestError
-from stgate.forecasting._calibrate import evaluating
-from stgate.forecasting._forecast import Progress, loaded
 from stgate.forecasting.dataset import attributes_of
 from stgate.io import store
-from stgate.models.cglubnf import CGLUBNF
-from stgate.models.forecaster import Forecaster
-from stgate.models.intervals import quantiles_with
+from stgate.prediction.field import FieldPredictor
+from stgate.prediction.intervals import quantiles_of_forecast
+from stgate.prediction.predictor import Predictor, deviations, evaluation_mode
+from stgate.prediction.registry import Model, predictor_of
+from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS, quantiles_of
 
 
 def reconstruct(
-    model: Forecaster | str | os.PathLike[str],
+    model: Model,
     panel: xr.Dataset | str | os.PathLike[str],
     *,
     levels: Sequence[float] = (0.5, 0.9),
@@ -61,35 +61,30 @@ def reconstruct(
         PanelError: The panel does not fit it.
         ForecastError: No time has the context.
     """
-    model = field_of(loaded(model))
-    history = History.of(panel, model.fitted_spec, max_memory, regular=model.fitted_spec.window > 1)
+    field = field_of(predictor_of(model))
+    history = History.of(panel, field.fitted_spec, max_memory, regular=field.fitted_spec.window > 1)
     rows = rows_of(history, start, end)
     quantiles = quantiles_of(levels)
-    total, done = len(rows) * history.frame.sizes.get("member", 1), 0
     made: list[dict[str, torch.Tensor]] = []
-    with evaluating(model):
-        for raw in history.batches(rows):
-            batch = {name: value.to(model.device) for name, value in raw.items()}
-            made.append(_of_batch(model, batch, quantiles))
-            done += len(batch["origin"])
-            if progress:
-                progress(done, total)
-    result = _assembled(model, history, rows, made, quantiles)
+    with evaluation_mode(field):
+        for batch in history.batches(rows, progress):
+            made.append(_of_batch(field, to_device(batch, field.device), quantiles))
+    result = _assembled(field, history, rows, made, quantiles)
     left_out = int(rows[0]) - (0 if start is None else history.row(start, "start"))
     if left_out:
         result.attrs["left_out"] = f"{left_out} steps at the start, which lack the context of {history.spec.window}"
     return result
 
 
-def field_of(model: Forecaster) -> CGLUBNF:
-    """A forecaster that is a field.
+def field_of(predictor: Predictor) -> FieldPredictor:
+    """Return a predictor that is a field.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The predictor is of another kind.
     """
-    if not isinstance(model, CGLUBNF):
-        raise RequestError(f"{type(model).__name__}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
-    return model
+    if not isinstance(predictor, FieldPredictor):
+        raise RequestError(f"{predictor.name}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
+    return predictor
 
 
 def rows_of(history: History, start: str | float | None, end: str | float | None) -> NDArray[np.int64]:
@@ -116,10 +111,10 @@ def steps_before(batch: Batch) -> torch.Tensor:
     return since[:, -2].amin(-1) + 1 if since.shape[1] > 1 else torch.ones_like(since[:, -1, :, 0])
 
 
-def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
+def _of_batch(model: FieldPredictor, batch: Batch, quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
     made = model.reconstruction(batch)
-    parts = {p: getattr(made, f"{p}_variance").sqrt() for p in PARTS} if isinstance(made, Mixture) else {}
-    bounds = quantiles_with(made, model.reconstruction_calibration, steps_before(batch), quantiles)
+    parts = deviations(made) if isinstance(made, Mixture) else {}
+    bounds = quantiles_of_forecast(made, model.reconstruction_calibration, steps_before(batch), quantiles)
     values = {
         "quantiles": bounds.clamp(min=model.likelihood.lowest),
         "mean": made.mean,
@@ -131,7 +126,7 @@ def _of_batch(model: CGLUBNF, batch: dict[str, torch.Tensor], quantiles: Sequenc
 
 
 def _assembled(
-    model: CGLUBNF,
+    model: FieldPredictor,
     history: History,
     rows: NDArray[np.int64],
     made: Sequence[dict[str, torch.Tensor]],

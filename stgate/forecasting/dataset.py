@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stgate._version import __version__
-from stgate.models.forecaster import Forecaster
+from stgate.prediction.intervals import Calibration
+from stgate.prediction.predictor import Prediction, Predictor
 from stgate.schema.forecast import PARTS
-
-Prediction = dict[str, Tensor]
-"""What `Forecaster.predicted` gives for a batch."""
 
 
 def assemble(
-    model: Forecaster, panel: xr.Dataset, predictions: Sequence[Prediction], quantiles: Sequence[float]
+    model: Predictor, panel: xr.Dataset, predictions: Sequence[Prediction], quantiles: Sequence[float]
 ) -> xr.Dataset:
     """Put predictions, in any order, on the grid of their origins; an origin that a member lacks is missing there.
 
@@ -35,7 +33,7 @@ def assemble(
     """
     spec = model.fitted_spec
     panel = panel.drop_vars([name for name, coord in panel.coords.items() if not coord.dims])
-    joined = {key: torch.cat([p[key] for p in predictions]).cpu().numpy() for key in predictions[0]}
+    joined = join(predictions)
     members, origins = joined["origin"].T
     rows, columns = np.unique(origins, return_inverse=True)
     shape = (panel.sizes.get("member", 1), len(rows))
@@ -74,7 +72,13 @@ def assemble(
     return result if "member" in panel.dims else result.isel(member=0, drop=True)
 
 
-def _times(model: Forecaster, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+def join(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
+    """Join the batches of a prediction into one array a name."""
+    parts = [cast(dict[str, Tensor], prediction) for prediction in predictions]
+    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+
+
+def _times(model: Predictor, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     spec, times = model.fitted_spec, panel["time"].values
     leads = np.arange(1, spec.horizon + 1)
     attrs = {"long_name": "time since the origin", "standard_name": "forecast_period"}
@@ -87,7 +91,7 @@ def _times(model: Forecaster, panel: xr.Dataset, rows: NDArray[np.int64]) -> dic
     }
 
 
-def _sigmas(model: Forecaster, panel: xr.Dataset) -> dict[str, Any]:
+def _sigmas(model: Predictor, panel: xr.Dataset) -> dict[str, Any]:
     """Each node's spread in the training data, what chaotic scores divide by; of a field at other places, none."""
     if list(model.fitted_spec.nodes) != panel["node"].values.tolist():
         return {}
@@ -96,22 +100,22 @@ def _sigmas(model: Forecaster, panel: xr.Dataset) -> dict[str, Any]:
     return {f"{name}_sigma": ("node", scales[:, i], attrs) for i, name in enumerate(model.fitted_spec.targets)}
 
 
-def attributes_of(model: Forecaster, what: str, calibration: dict[str, Any] | None = None) -> dict[str, str]:
+def attributes_of(model: Predictor, what: str, calibration: Calibration | None = None) -> dict[str, str]:
     """What a forecast or reconstruction says of the forecaster that made it, and of its calibration if it has any."""
     attrs = {
         "Conventions": "CF-1.11",
-        "title": f"{type(model).__name__} {what} of {', '.join(model.fitted_spec.targets)}",
+        "title": f"{model.name} {what} of {', '.join(model.fitted_spec.targets)}",
         "source": f"stgate {__version__}",
-        "model": type(model).__name__,
+        "model": model.name,
         "inference": type(model.inference).__name__,
         "weights": model.fingerprint(),
-        "calibration": "none" if calibration is None else calibration["method"],
+        "calibration": "none" if calibration is None else calibration.method,
     }
     if model.seen is not None:
         attrs["trained_until"] = model.seen
     if calibration is not None:
-        attrs["calibration_span"] = f"{calibration['start']} to {calibration['end']}"
-        attrs["calibration_levels"] = ", ".join(f"{p:g}" for p in calibration["levels"])
+        attrs["calibration_span"] = f"{calibration.start} to {calibration.end}"
+        attrs["calibration_levels"] = ", ".join(f"{p:g}" for p in calibration.levels)
     return attrs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from stgate.calibration.online import OnlineConformal
-from stgate.forecasting.dataset import Prediction
-from stgate.models.forecaster import Forecaster
+from stgate.forecasting.dataset import join
+from stgate.prediction.predictor import Prediction, Predictor
 from stgate.schema.forecast import PARTS, levels_of
 
-MODES = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
+Mode = Literal["stored", "rolling", "adaptive"]
+"""Ways to calibrate a backtest."""
+MODES: dict[Mode, float | None] = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
 """Which intervals a backtest has, and the step of their adaptation (chosen on years before the test years)."""
 
 
 def over_time(
-    model: Forecaster,
+    model: Predictor,
     predictions: Sequence[Prediction],
     kept: int,
     quantiles: Sequence[float],
@@ -43,12 +45,12 @@ def over_time(
     Returns:
         One prediction of the last `kept` origins, with these quantiles.
     """
-    joined: dict[str, Any] = {key: torch.cat([p[key] for p in predictions]).cpu().numpy() for key in predictions[0]}
+    joined = join(predictions)
     member, row = joined["origin"].T
     order = np.lexsort((member, row))
     members = int(member.max()) + 1
     by_origin = {k: v[order].reshape(-1, members, *v.shape[1:]) for k, v in joined.items()}
-    middle, spread, truth = (by_origin[k].astype("float64") for k in ("median", "spread", "truth"))
+    middle, spread, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "truth"))
     origins, _, leads, nodes, targets = middle.shape
     cells = members * nodes
     levels = levels_of(quantiles)
@@ -81,19 +83,18 @@ def over_time(
     bounded = np.maximum(np.stack([columns[round(q, 6)] for q in quantiles], -1), model.likelihood.lowest)
     made_of = {"quantiles": bounded.astype("float32")}
     made_of |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
-    return [
-        {k: torch.from_numpy(np.ascontiguousarray(v.reshape(kept * members, *v.shape[2:]))) for k, v in made_of.items()}
-    ]
+    flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in made_of.items()}
+    return [cast(Prediction, {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()})]
 
 
-def _initial(model: Forecaster, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:
+def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:
     """(level, lead) factors to begin with: those stored, where the forecaster has these levels; else a normal's."""
     normal = np.repeat(ndtri((1 + np.asarray(levels)) / 2)[:, None], leads, 1)
     stored = model.calibration
-    if stored is None or stored["scores"] != "scaled":
+    if stored is None or stored.conformity_score != "scaled":
         return normal
     for i, level in enumerate(levels):
-        near = [k for k, have in enumerate(stored["levels"]) if abs(have - level) < 1e-6]
+        near = [k for k, have in enumerate(stored.levels) if abs(have - level) < 1e-6]
         if near:
-            normal[i] = stored["factors"][0, :, near[0], :, target].mean(0).numpy()
+            normal[i] = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
     return normal

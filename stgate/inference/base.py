@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate._configured import Configured
 from stgate.distributions.mixture import Mixture
 from stgate.inference.members import Members
-
-Piece = TypeVar("Piece")
 
 
 class Inference(Configured, ABC):
@@ -33,18 +29,6 @@ class Inference(Configured, ABC):
             network: What `wrap` made.
             cases: Observed values in the training part, which a prior is weighed against.
         """
-
-    def mean_loss(
-        self,
-        network: nn.Module,
-        pieces: Sequence[Piece],
-        forecast: Callable[[Piece], Distribution],
-        loss: Callable[[Piece, Distribution], Tensor],
-    ) -> Tensor:
-        """The mean over members of the summed losses of a batch's pieces, see `Members.mean_loss`."""
-        if isinstance(network, Members):
-            return network.mean_loss(pieces, forecast, loss)
-        return torch.stack([loss(piece, forecast(piece)) for piece in pieces]).sum()
 
     def predictive(self, members: Distribution) -> Distribution:
         """What the members (member, ...) predict together: (...)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,6 @@ from torch.func import functional_call, vmap
 from stgate.errors import InferenceWarning, RequestError
 
 Weights = dict[str, Tensor]
-Forecast = TypeVar("Forecast")
-Piece = TypeVar("Piece")
 
 CACHED = 2**16
 """Numbers that a layer gives out for one member, up to which one pass for all pays on a processor: beyond it what all
@@ -53,49 +52,33 @@ class Members(nn.Module):
         """The sets of weights that are evaluated, (member, ...): here those of the members."""
         return self.weights()
 
-    def mean_loss(
-        self,
-        pieces: Sequence[Piece],
-        forecast: Callable[[Piece], Forecast],
-        loss: Callable[[Piece, Forecast], Tensor],
-    ) -> Tensor:
-        """The mean over members of the summed losses of a batch's pieces.
+    @property
+    def decided(self) -> bool:
+        """Whether it is known if one pass for all members pays in this mode; a first evaluation finds out."""
+        return self.training in self._together
 
-        Where members run one after another, the gradient of each one's loss of a piece is taken before the next begins:
-        what backward passes need is kept of one member and one piece at a time.
+    @property
+    def together(self) -> bool:
+        """Whether all members are evaluated in one pass in this mode."""
+        return self._together[self.training]
 
-        Args:
-            pieces: Of the batch, one or more.
-            forecast: Evaluates this module, once, in training.
-            loss: Of a piece and what `forecast` returns of it, the mean over the members in it.
-        """
-        if self.training not in self._together:  # found out by a forecast that leaves no trace
-            held = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
-            with torch.no_grad(), torch.random.fork_rng():
-                forecast(pieces[0])
-            for name, tensor in self.network.named_buffers():
-                tensor.copy_(held[name])
-        if self._together[self.training]:
-            return torch.stack([loss(piece, forecast(piece)) for piece in pieces]).sum()
-        weights = self.drawn()
-        learned = [name for name, stack in weights.items() if stack.requires_grad]
-        losses: list[Tensor] = []
-        gradients: list[list[Tensor | None]] = []
-        for own in _split({name: stack.detach() for name, stack in weights.items()}):
-            self._alone = own | {name: own[name].requires_grad_() for name in learned}
-            gradients.append([None] * len(learned))
-            try:
-                for piece in pieces:
-                    losses.append(loss(piece, forecast(piece)))
-                    made = torch.autograd.grad(losses[-1], [own[name] for name in learned], allow_unused=True)
-                    gradients[-1] = [_plus(*both) for both in zip(gradients[-1], made, strict=True)]
-            finally:
-                self._alone = None
-        count = len(gradients)
-        stacks = [None if part[0] is None else torch.stack(part) / count for part in zip(*gradients, strict=True)]
-        mean = torch.stack([x.detach() for x in losses]).sum() / count
-        known: Tensor = _Known.apply(mean, stacks, *(weights[name] for name in learned))  # type: ignore[no-untyped-call]
-        return known
+    @contextlib.contextmanager
+    def probing(self) -> Iterator[None]:
+        """Evaluate without a trace: no gradients, and random state and buffers as before."""
+        held = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+        with torch.no_grad(), torch.random.fork_rng():
+            yield
+        for name, tensor in self.network.named_buffers():
+            tensor.copy_(held[name])
+
+    @contextlib.contextmanager
+    def alone(self, own: Weights) -> Iterator[None]:
+        """Evaluate a single member, with these weights, in the place of all."""
+        self._alone = own
+        try:
+            yield
+        finally:
+            self._alone = None
 
     def weights(self) -> Weights:
         """All that differs between members, by name: (member, ...)."""
@@ -114,7 +97,7 @@ class Members(nn.Module):
             self._together[self.training] = self._pays(weights, one)
         if self._together[self.training]:
             return vmap(one, randomness="different")(weights)
-        return torch.stack([one(own) for own in _split(weights)])
+        return torch.stack([one(own) for own in split(weights)])
 
     @torch.no_grad()
     def _pays(self, weights: Weights, one: Callable[[Weights], Tensor]) -> bool:
@@ -129,7 +112,7 @@ class Members(nn.Module):
                 m.register_forward_hook(lambda *given: sizes.append(_size(given[2]))) for m in self.network.modules()
             ]
             try:
-                one(_split(two)[0])
+                one(split(two)[0])
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -157,25 +140,6 @@ class Members(nn.Module):
         factor = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (member,)
         for gradient in gradients:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
-
-
-def _plus(total: Tensor | None, more: Tensor | None) -> Tensor | None:
-    return more if total is None else total if more is None else total.add_(more)
-
-
-class _Known(torch.autograd.Function):
-    """A value whose gradients are known already."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *weights: Tensor) -> Tensor:  # noqa: ANN401
-        """The value."""
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """The gradients, scaled."""
-        return None, None, *(None if own is None else outer * own for own in ctx.gradients)
 
 
 def check_members(members: int) -> None:
@@ -209,7 +173,7 @@ def _stacked(networks: list[nn.Module]) -> nn.Module:
     return first
 
 
-def _split(weights: Weights) -> list[Weights]:
+def split(weights: Weights) -> list[Weights]:
     """Each member's own; taken apart at once, so that gradients are put together at once."""
     columns = zip(*(stack.unbind(0) for stack in weights.values()), strict=True)
     return [dict(zip(weights, column, strict=True)) for column in columns]

@@ -1,4 +1,4 @@
-"""Files and panels: readers of tables, arrays and lattices, stores, and the catalogue of data sets."""
+"""Readers of tables, arrays and lattices, stores of panels and forecasts, and the catalogue of data sets."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Data-set cards: what a public set is, where it comes from, how it is read and split; and fetching its files."""
+"""Cards of public data sets (source, licence, reader, split, published figures), and downloads of their files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Card = Mapping[str, Any]
 REQUIRED = ("name", "title", "source", "licence", "citation", "reader", "split")
 OPTIONAL = ("files", "by_hand", "graph", "published", "notes")
 STANDING = ("read", "recalled", "computed")
-"""Where a published figure stands: read in its source, recalled from memory, or computed from the data by us."""
+"""Provenance of a published figure: read in its source, recalled from memory, or computed from the data by us."""
 
 
 @cache
 def cards() -> dict[str, Card]:
-    """All cards by name, as the package ships them.
+    """Return all cards that the package ships, by name.
 
     Raises:
-        StoreError: A card is broken, or the cards are missing from the installation.
+        StoreError: A card is broken, or the installation lacks the cards.
 
     >>> "beijing_air" in cards()
     True
@@ -39,21 +39,25 @@ def cards() -> dict[str, Card]:
 
 
 def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML holds)
-    """Refuse a card that lacks something, or says something that no card does.
+    """Refuse a card that lacks an entry or has an unknown one.
+
+    Args:
+        card: The content of a card's YAML file.
+        path: The card's file.
 
     Raises:
-        StoreError: Naming the file and the entry.
+        StoreError: The card is broken; the message names the file and the entry.
     """
     if not isinstance(card, dict):
-        raise StoreError(f"{path}: not a card")
+        raise StoreError(f"{path}: not a card; a card is a mapping of entries")
     for key in REQUIRED:
         if not card.get(key):
             raise StoreError(f"{path}: `{key}` is missing")
     for key in card:
         if key not in (*REQUIRED, *OPTIONAL):
-            raise StoreError(f"{path}: `{key}` is no entry of a card; {did_you_mean(key, (*REQUIRED, *OPTIONAL))}")
+            raise StoreError(f"{path}: `{key}` is not an entry of a card; {did_you_mean(key, (*REQUIRED, *OPTIONAL))}")
     if card["name"] != path.parent.name:
-        raise StoreError(f"{path}: `name` is {card['name']!r}, its folder {path.parent.name!r}")
+        raise StoreError(f"{path}: `name` is {card['name']!r}, its folder is {path.parent.name!r}")
     for file in card.get("files", ()):
         if set(file) != {"name", "url", "sha256"} or Path(file["name"]).name != file["name"]:
             raise StoreError(f"{path}: `files`: each has a plain name, a url and a sha256 (null where none is known)")
@@ -63,10 +67,16 @@ def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML ho
 
 
 def find_card(name: str) -> Card:
-    """A card by name.
+    """Return a card by name.
+
+    Args:
+        name: The data set's name.
+
+    Returns:
+        The card.
 
     Raises:
-        RequestError: There is none of this name.
+        RequestError: No data set has this name.
     """
     if name not in cards():
         raise RequestError(f"data set {name!r}: {did_you_mean(name, cards())}")
@@ -79,19 +89,20 @@ def fetch(
     *,
     progress: Callable[[str], Callable[[int, int], None]] | None = None,
 ) -> list[Path]:
-    """The files of a data set, downloaded once, checked, and kept in a cache.
+    """Download the files of a data set once, check them, and keep them in a cache.
 
     Args:
-        name: Of the card.
-        folder: Where to keep them; `$STGATE_CACHE`, or the user's cache folder, when None.
-        progress: Called with a file's name; returns what is called with (bytes done, bytes in all).
+        name: The data set's name.
+        folder: Folder of the cache; None takes `$STGATE_CACHE` or, without it, the user's cache folder.
+        progress: Function of a file's name; it returns a function of (bytes done, bytes in total) that is called
+            during the download.
 
     Returns:
-        Their paths.
+        The files' paths.
 
     Raises:
-        RequestError: No such data set, or one that has to be got by hand or is simulated: it says how.
-        FetchError: The network or the server fails, or a checksum does not agree.
+        RequestError: No data set has this name, or it cannot be downloaded; the message says how to get it.
+        FetchError: The network or the server failed, or a checksum does not match.
         StoreError: The folder cannot be written.
     """
     import pooch
@@ -111,12 +122,12 @@ def fetch(
             path = pooch.retrieve(file["url"], known, fname=file["name"], path=place, downloader=download)
         except requests.exceptions.HTTPError as error:
             code = error.response.status_code if error.response is not None else "an error"
-            raise FetchError(f"{file['url']}: the server answers {code}; see {card['source']}") from error
+            raise FetchError(f"{file['url']}: the server answers {code}; source: {card['source']}") from error
         except requests.exceptions.RequestException as error:
             raise FetchError(f"{file['url']}: cannot be reached; are you offline?") from error
-        except ValueError as error:  # pooch's word for a checksum that does not agree
+        except ValueError as error:  # pooch raises it when a checksum does not match
             raise FetchError(
-                f"{file['name']}: its checksum is not the card's, so it is another file or broke on the way; try again"
+                f"{file['name']}: its checksum is not the card's: the file differs or was damaged on the way; try again"
             ) from error
         except OSError as error:
             raise StoreError(f"{place}: {error.strerror or error}; give another folder") from error
@@ -125,19 +136,19 @@ def fetch(
 
 
 class _Bar:
-    """What pooch calls a progress bar, as a function of bytes done and bytes in all."""
+    """A progress bar as pooch wants it, which calls a function of (bytes done, bytes in total)."""
 
     def __init__(self, report: Callable[[int, int], None]) -> None:
         self.report, self.total, self.done = report, 0, 0
 
     def update(self, count: int) -> None:
-        """So many more."""
+        """Add a number of bytes."""
         self.done += count
         self.report(self.done, max(self.total, self.done))
 
     def reset(self) -> None:
-        """Pooch sets it back to say that all is done."""
+        """Set the bar back; pooch does so when all is done."""
         self.done = 0
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the bar holds no resources."""

@@ -1,4 +1,4 @@
-"""From pandas frames to panels, and values that mark what is missing."""
+"""Pandas frames to panels, node coordinates, and values that mark missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stgate.errors import PanelError, did_you_mean
 from stgate.schema.panel import at, check_panel, check_time, some, time_kind
 
 Marks = Sequence[float] | Mapping[str, Sequence[float]]
-"""Values that mark what is missing, in all variables or by variable."""
+"""Values that mark missing ones, for all variables or by variable."""
 
 
 def to_panel(
@@ -27,24 +27,25 @@ def to_panel(
     units: Mapping[str, str] | None = None,
     regular: bool = True,
 ) -> xr.Dataset:
-    """A panel from a pandas frame, wide or long.
+    """Make a panel from a pandas frame, wide or long.
 
     Args:
-        frame: Wide: the index is time, each column a node (then give `name`). Long: a column of times, a column of
-            nodes (give `node`), every other column a variable.
+        frame: A wide frame has time as its index and one column a node (then give `name`). A long frame has a column
+            of times, a column of node labels (then give `node`), and one column a variable.
         name: The variable's name, for a wide frame.
         time: The column of times; None takes the index.
         node: The column of node labels, for a long frame.
-        freq: Put the rows on this regular grid (`"h"`, `"D"`); absent rows become missing values.
+        freq: A pandas frequency (`"h"`): the rows are put on this regular grid, and absent rows become missing values.
         coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`; others may be text).
         units: Units by variable name.
-        regular: Refuse uneven times; a field without context takes them.
+        regular: Refuse uneven times. Only fields without context take uneven times.
 
     Returns:
         A checked panel of float32 variables over (time, node).
 
     Raises:
-        PanelError: Text in a number column, a repeated (time, node) row, an uneven time axis without `freq`.
+        PanelError: A column of numbers holds text, a (time, node) pair appears twice, or times are uneven and `freq`
+            is None.
     """
     if not isinstance(frame, pd.DataFrame):
         raise PanelError(f"a table is a pandas.DataFrame, got {type(frame).__name__}; a Series has .to_frame()")
@@ -56,27 +57,27 @@ def to_panel(
     frame = frame.rename_axis(index="time")
     for key in [name] if node is None else [c for c in frame.columns if c != node]:
         if "/" in str(key):
-            raise PanelError(f"{key!r}: a variable's name has no slash in it, files could not hold it; rename it")
+            raise PanelError(f"{key!r}: a variable's name must have no slash, which files cannot hold; rename it")
     if node is None:
         if name is None:
             raise PanelError("a wide frame needs name=…, the variable's name; a long one node=…, the column of nodes")
         twice = frame.columns.duplicated()
         if twice.any():
-            raise PanelError(f"`node`: column {frame.columns[twice][0]!r} stands twice; drop or rename one")
+            raise PanelError(f"`node`: column {frame.columns[twice][0]!r} appears twice; drop or rename one")
         variables = {name: _numbers(frame.rename_axis(columns="node").sort_index(kind="stable"))}
     else:
         if frame[node].isna().any():
             when = frame.index[int(np.argmax(frame[node].isna()))]
             raise PanelError(
-                f"column {node!r}: no node at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
+                f"column {node!r}: no label at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
             )
         if frame.shape[1] < 2:
-            raise PanelError(f"the frame has no variable beside times and {node!r}")
+            raise PanelError(f"the frame has no column but times and {node!r}; add one a variable")
         keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
         twice = keyed.index.duplicated()
         if twice.any():
             when, where = keyed.index[int(np.argmax(twice))]
-            raise PanelError(f"time {at(when)} stands twice at node {some([where])}; keep one row of the two")
+            raise PanelError(f"time {at(when)} appears twice at node {some([where])}; keep one of the two rows")
         variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))
@@ -102,7 +103,18 @@ def to_panel(
 
 
 def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
-    """The panel on a regular grid from its first time on; a time off the grid is refused, not moved."""
+    """Put a panel on a regular grid that starts at its first time; absent times become missing values.
+
+    Args:
+        panel: A panel with calendar time, in order.
+        freq: A pandas frequency, such as `"h"`, `"D"` or `"15min"`.
+
+    Returns:
+        The panel on the grid.
+
+    Raises:
+        PanelError: The panel has model time, the frequency is unknown, or a time lies off the grid.
+    """
     check_time(panel, regular=False)
     if time_kind(panel) == "model":
         raise PanelError(f"freq {freq!r}: the panel has model time, which has no frequency")
@@ -119,17 +131,24 @@ def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
 
 
 def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
-    """The panel with node coordinates from a table indexed by node label.
+    """Add node coordinates to a panel.
+
+    Args:
+        panel: The panel; it is not changed.
+        coords: A table indexed by node label. Columns are named `lat`, `lon` (degrees), `x`, `y`, or freely.
+
+    Returns:
+        The panel with the table's columns as coordinates of its nodes.
 
     Raises:
-        PanelError: The table lacks a node of the panel.
+        PanelError: The table lacks a node of the panel, or a coordinate is not a number or out of range.
     """
     labels = panel["node"].values.tolist()
     if any(isinstance(label, str) for label in labels) and coords.index.dtype.kind in "iu":
         coords = coords.set_axis(coords.index.astype(str))  # station numbers are text in a wide table's header
     twice = coords.index.duplicated()
     if twice.any():
-        raise PanelError(f"`node`: {some(coords.index[twice][:1])} stands twice in the coordinates; keep one row")
+        raise PanelError(f"`node`: {some(coords.index[twice][:1])} appears twice in the coordinates; keep one row")
     lacking = [label for label in labels if label not in coords.index]
     if lacking:
         column = coords.index.name or "the index"
@@ -143,15 +162,15 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     made: dict[str, Any] = {}
     for name in coords.columns:
-        told = coords[name]
-        numeric = pd.api.types.is_numeric_dtype(told)
-        values = told.to_numpy("float64") if numeric else told.fillna("").astype(str).to_numpy("str")
+        series = coords[name]
+        numeric = pd.api.types.is_numeric_dtype(series)
+        values = series.to_numpy("float64") if numeric else series.fillna("").astype(str).to_numpy("str")
         made[str(name)] = ("node", values, {"units": degrees[str(name)]} if name in degrees else {})
     return panel.assign_coords(made)
 
 
 PLACES = {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon", "lng": "lon", "x": "x", "y": "y"}
-"""How columns of coordinates are headed, in small letters, and what they become."""
+"""Names of coordinate columns, in lower case, and the coordinates that they become."""
 LIMITS = {"lat": 90.0, "lon": 360.0}
 
 
@@ -160,19 +179,22 @@ def _check_axis(axis: str, values: pd.Series) -> None:
     bad = numbers.isna() | (numbers.abs() > LIMITS.get(axis, np.inf))
     if bad.any():
         label, value = values.index[int(np.argmax(bad))], values[bad].tolist()[0]
-        what = "degrees, as in 51.93" if axis in LIMITS else "a number"
+        what = "degrees, such as 51.93" if axis in LIMITS else "a number"
         raise PanelError(f"`{axis}`: {value!r} at node {some([label])} in the coordinates; write {what}")
 
 
 def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:
-    """The panel with NaN where a variable holds a value that marks what is missing, such as -999.
+    """Replace values that mark missing ones, such as -999, with NaN.
 
     Args:
-        panel: It is not changed.
-        marks: For all variables, or by variable.
+        panel: The panel; it is not changed.
+        marks: The values that mark missing ones: a list for all variables, or a list by variable name.
+
+    Returns:
+        The panel with NaN in their places.
 
     Raises:
-        PanelError: A variable that the panel has not.
+        PanelError: The panel lacks a variable that `marks` names.
 
     >>> panel = xr.Dataset({"y": (("time", "node"), [[1.0], [-999.0]])}, {"time": [0.0, 1.0], "node": ["a"]})
     >>> mark_missing(panel, [-999])["y"].values.ravel().tolist()
@@ -190,7 +212,11 @@ def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as floats, or a PanelError that names the first text in it."""
+    """Return the table as floats.
+
+    Raises:
+        PanelError: A column holds text; the message names the first of it.
+    """
     for column in table.columns:
         series = table[column]
         if pd.api.types.is_numeric_dtype(series):

@@ -12,24 +12,25 @@ from stgate.errors import PanelError
 from stgate.schema.panel import check_panel, number_label, some
 
 AXES = (("lat", "lon"), ("latitude", "longitude"), ("y", "x"))
-"""The pairs of dimensions that make a lattice, rows first, and what they become on the nodes."""
+"""The pairs of dimensions that make a lattice, rows first."""
 UNITS = {"lat": "degrees_north", "lon": "degrees_east"}
 
 
 def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset:
-    """A panel of a lattice's cells, row by row.
+    """Make a panel whose nodes are the cells of a lattice, row by row.
 
     Args:
-        dataset: Variables over (member, time, lat, lon), in any order, or with `latitude`, `longitude` or `y`, `x`;
-            variables over the lattice alone become node variables.
+        dataset: Variables over (member, time, lat, lon), in any order; `member` is optional, and `latitude`,
+            `longitude` or `y`, `x` may take the place of `lat`, `lon`. Variables over the lattice alone become node
+            variables.
         keep_empty: Keep cells in which nothing is ever observed, such as land in sea temperatures.
 
     Returns:
-        A checked panel: nodes named `row-value,column-value`, with the coordinates `lat`, `lon` (or `x`, `y`) and
-        `row`, `column`. `to_lattice` reverses it.
+        A checked panel. Node labels are `row-value,column-value`; the nodes have the coordinates `lat`, `lon` (or `x`,
+        `y`) and `row`, `column`. `to_lattice` reverses it.
 
     Raises:
-        PanelError: No lattice, a variable over another dimension, or not a panel then.
+        PanelError: The dataset has no lattice, a variable has another dimension, or the result breaks the panel schema.
 
     >>> field = xr.Dataset({"t": (("time", "lat", "lon"), np.ones((3, 2, 2)))})
     >>> panel = from_lattice(field.assign_coords(time=[0.0, 1.0, 2.0], lat=[10.0, 20.0], lon=[0.0, 5.0]))
@@ -78,13 +79,13 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
 
 
 def to_lattice(panel: xr.Dataset) -> xr.Dataset:
-    """The lattice that a panel, or a forecast made from it, came from; cells without a node are missing.
+    """Put a panel of a lattice's cells, or a forecast of one, back on the lattice.
 
     Args:
-        panel: With the node coordinates that `from_lattice` gave.
+        panel: A panel or a forecast with the node coordinates `row` and `column`, which `from_lattice` adds.
 
     Returns:
-        Its variables with two dimensions in the place of `node`.
+        The variables with two dimensions in the place of `node`; cells without a node are missing.
 
     Raises:
         PanelError: The nodes come from no lattice.
@@ -122,7 +123,7 @@ def to_lattice(panel: xr.Dataset) -> xr.Dataset:
 
 
 def lattice_shape(panel: xr.Dataset) -> tuple[int, ...] | None:
-    """Rows and columns, where the panel's nodes are all cells of a lattice row by row; None otherwise."""
+    """Return the numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None."""
     if not {"row", "column"} <= set(panel.coords):
         return None
     row, column = (panel[name].values for name in ("row", "column"))

@@ -1,4 +1,4 @@
-"""The arrays of the traffic world: .npz files with `data` (time, node, channel)."""
+"""Arrays in `.npz` files, `data` (time, node, channel), which is the form of public traffic data."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def read_npz(
     missing: Marks = (),
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """Read the arrays of the traffic world, `data` (time, node, channel) in an `.npz`, as PEMS04 and PEMS08 come.
+    """Read an array (time, node, channel) in an `.npz` file, such as PEMS04 and PEMS08, into a panel.
 
     Args:
         path: The file.
-        variables: The names of the channels, in order.
-        start: The time of the first row; without it the panel has model time, counted in steps.
-        freq: The step (`"5min"`).
+        variables: Names of the channels, in order; they become the panel's variables.
+        start: Time of the first row; None gives the panel model time, counted in steps.
+        freq: The time step, such as `"5min"`; give it together with `start`.
         array: The array's name in the file.
-        missing: As in `read_tables`.
-        units: Units by name.
+        missing: Values that mark missing ones (`[-999]`), in all variables or by variable name (`{"speed": [0]}`).
+        units: Units by variable name.
 
     Returns:
         A checked panel, float32, with nodes numbered from 0.
 
     Raises:
-        StoreError: The file cannot be read, or would have to be unpickled.
-        PanelError: No such array, or not so many channels.
-        RequestError: `start` without `freq`, or the other way round.
+        StoreError: The file cannot be read, or holds pickled objects.
+        PanelError: The file has no such array, or the array has another number of channels.
+        RequestError: Only one of `start` and `freq` is given.
     """
     path = Path(path)
     if not path.exists():
         raise StoreError(f"{path}: no such file")
     if (start is None) != (freq is None):
-        raise RequestError("start and freq: times need both; without either the panel has model time")
+        raise RequestError("start and freq: times need both; leave out both for model time")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if array not in arrays:
@@ -65,9 +65,9 @@ def read_npz(
         times = np.asarray(count_times(len(values), start, freq))
     else:
         times = np.arange(len(values), dtype=np.float64)
-    told = {n: {"long_name": n, **({"units": units[n]} if units and n in units else {})} for n in variables}
+    attrs = {n: {"long_name": n, **({"units": units[n]} if units and n in units else {})} for n in variables}
     panel = xr.Dataset(
-        {n: (("time", "node"), values[..., i].astype("float32"), told[n]) for i, n in enumerate(variables)},
+        {n: (("time", "node"), values[..., i].astype("float32"), attrs[n]) for i, n in enumerate(variables)},
         {"time": times, "node": np.arange(values.shape[1])},
         {"Conventions": "CF-1.11"},
     )

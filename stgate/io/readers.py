@@ -1,4 +1,4 @@
-"""Readers: tables, arrays and stores become one panel. numpy, pandas and xarray only; no torch."""
+"""Readers that make one panel of tables, arrays and stores. No torch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a panel: netCDF (.nc), zarr (.zarr), or a long csv table with columns `time` and `node`.
 
     Args:
-        path: The file. A lattice becomes a panel of its cells (`stgate.from_lattice`). For tables that need telling
-            what is what, see `read_tables`; for arrays, `read_npz`.
+        path: The file. A lattice becomes a panel of its cells. Other tables need `stgate.io.read_tables`, which takes
+            the roles of their columns, and arrays need `stgate.io.read_npz`.
 
     Returns:
         The checked panel.
 
     Raises:
-        StoreError: It cannot be read.
-        PanelError: It is not a panel.
+        StoreError: The file cannot be read.
+        PanelError: The file does not hold a panel.
     """
     if str(path).endswith(CSV):
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):
-        raise StoreError(f"{path}: make a panel of it with stgate data convert, which is told what is what")
+        raise StoreError(f"{path}: make a panel of it with stgate data convert, which takes the roles of its columns")
     opened = store.open_dataset(path)
     if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
         return from_lattice(opened)
@@ -47,16 +47,20 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
 def open_within(
     path: str | os.PathLike[str], channels: Sequence[str], targets: Sequence[str], memory: float
 ) -> tuple[xr.Dataset, bool]:
-    """Open a panel; a zarr store whose tensors would take more than so many bytes is left in its store.
+    """Open a panel; leave the values of a zarr store in the store where their tensors would not fit into memory.
 
     Args:
         path: The file.
-        channels: Variables that are wanted.
-        targets: Those of them that are forecast: steps since observed are kept for each.
-        memory: Bytes.
+        channels: Variables to read.
+        targets: The variables among them that are forecast; each also takes a tensor of steps since observed.
+        memory: Bytes that the tensors may take.
 
     Returns:
-        The panel, and whether its values are still in the store; then they are unchecked.
+        The panel, and True if its values are still in the store; those are unchecked.
+
+    Raises:
+        StoreError: The file cannot be read.
+        PanelError: The file does not hold a panel.
     """
     if os.fspath(path).endswith(".zarr"):
         panel = store.open_lazily(path)
@@ -87,46 +91,47 @@ def read_tables(
     header: bool = True,
     encoding: str = "utf-8-sig",
 ) -> xr.Dataset:
-    """Read one table or several into one panel: csv, parquet, or the HDF5 frames of the traffic world.
+    """Read one table or several into one panel: csv, parquet, or pandas frames in HDF5.
 
-    Three layouts: *long* (a column of node labels: give `node`), *wide* (one column a node: give `name`, the
-    variable's name), *one file a station* (several files, either with a `node` column, or named after their station).
+    Tables have one of three layouts: *long* (a column of node labels: give `node`), *wide* (one column a node: give
+    `name`, the variable's name), or *one file a station* (several files, with a `node` column or named after their
+    station).
 
     Args:
-        paths: A path, several, or a pattern such as `station_*.csv`; compressed csv is fine.
-        time: The column of times, or the several columns (year, month, day, hour, minute) that make it.
-        node: The column of node labels.
+        paths: A path, several paths, or a pattern such as `station_*.csv`. A csv file may be compressed.
+        time: The column of times, or the columns (year, month, day, hour, minute) that form it together.
+        node: The column of node labels, for long tables.
         name: The variable's name, for a wide table.
-        variables: Columns to keep as variables; all but times, nodes and `drop` when None.
+        variables: Columns to keep as variables; None keeps all but those of times, of nodes and in `drop`.
         drop: Columns to leave out.
-        rename: New names of variables.
-        units: Units by (new) name.
-        coords: Node coordinates: a csv whose first column is the node label, or a frame indexed by it.
-        freq: Put the rows on this regular grid (`"h"`); absent rows become missing values.
-        missing: Values that mark what is missing (`[-999]`), in all variables or by new name (`{"speed": [0]}`); of a
-            csv table also texts (`["<LOD"]`).
-        start: The time of the first row, for a wide table without times; `freq` is the step then.
-        time_format: How times are written, as `strptime` has it (`"%d/%m/%Y %H:%M"`); ISO 8601 when None. Times with
-            an offset become UTC.
-        time_zone: Of the clock that the times were read from (`"Europe/Berlin"`); they become UTC.
-        separator: Between the columns of csv tables.
-        decimal: The decimal mark of csv tables.
-        header: Whether the first row of csv tables names the columns; else they are numbered from 0.
-        encoding: Of csv tables.
+        rename: New names of variables, by their names in the tables.
+        units: Units by new variable name.
+        coords: Node coordinates: a csv file whose first column is the node label, or a frame indexed by it.
+        freq: A pandas frequency (`"h"`): rows are put on this regular grid, and absent rows become missing values.
+        missing: Values that mark missing ones (`[-999]`), in all variables or by new name (`{"speed": [0]}`). For csv
+            tables also texts (`["<LOD"]`).
+        start: Time of the first row, for a wide table without times; its time step is `freq`.
+        time_format: Format of the times in `strptime` notation (`"%d/%m/%Y %H:%M"`); None reads ISO 8601. Times with an
+            offset become UTC.
+        time_zone: Time zone of times without an offset (`"Europe/Berlin"`); they become UTC.
+        separator: Character between the columns of csv tables.
+        decimal: Decimal mark of csv tables.
+        header: The first row of csv tables names the columns; if False, columns are numbered from 0.
+        encoding: Text encoding of csv tables.
 
     Returns:
         A checked panel, float32.
 
     Raises:
-        StoreError: A file does not exist or is no table.
-        PanelError: A column is missing or holds text; times repeat, or are uneven and `freq` is None.
-        RequestError: Options that contradict each other, or a package that is not installed.
+        StoreError: A file does not exist or is not a table.
+        PanelError: A column is missing or holds text, or times repeat or are uneven while `freq` is None.
+        RequestError: Options contradict each other, or a package is not installed.
     """
     chosen = expand(paths)
     if node is not None and name is not None:
-        raise RequestError("node and name: a long table has a column of nodes, a wide one a name; give one of the two")
+        raise RequestError("node and name: a long table needs node, a wide table needs name; give one of the two")
     if start is not None and (name is None or freq is None):
-        raise RequestError("start: counts the rows of a wide table; give name, and freq for the step")
+        raise RequestError("start: it counts the rows of a wide table; give name, and freq for the step")
     texts = () if isinstance(missing, Mapping) else tuple(m for m in missing if isinstance(m, str))
     dialect = Dialect(separator, decimal, header, encoding, texts)
     frames = []
@@ -141,7 +146,7 @@ def read_tables(
         times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
         kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
         if not kept:
-            raise PanelError(f"{path.name}: no variable is left beside times and nodes")
+            raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
         frame = frame[([node] if node else []) + list(kept)].assign(time=times)
         if node is None and name is None:  # one file a station, named after it
             if len(chosen) == 1:
@@ -152,10 +157,10 @@ def read_tables(
         if not any(old in part.columns for part in frames):
             raise PanelError(f"rename: no column {old!r}; {did_you_mean(old, map(str, frames[0].columns))}")
         if any(new in part.columns for part in frames):
-            raise PanelError(f"rename: there is a column {new!r} already; choose another name for {old!r}")
+            raise PanelError(f"rename: a column {new!r} exists already; choose another name for {old!r}")
     label = node or (None if name is not None else "node")
     if label is None and len(frames) > 1:
-        raise RequestError("several wide tables: read them one by one and merge, or give --node for long ones")
+        raise RequestError("several wide tables: read them one by one and merge the panels; long ones need --node")
     if label is None:
         frame = frames[0].set_index("time")
     else:
@@ -176,7 +181,7 @@ def read_tables(
 
 
 def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
-    """A table of node coordinates, indexed by its first column."""
+    """Read a table of node coordinates, indexed by its first column."""
     table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
     return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
 

@@ -1,4 +1,4 @@
-"""Files: open netCDF and zarr by suffix, write atomically, find the packaged configs and cards."""
+"""Stores: open netCDF and zarr by suffix, write atomically, find the packaged configs and cards."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
-"""An attribute of zarr stores that keeps the order of the variables, which zarr does not."""
+"""Attribute of a zarr store that keeps the order of the variables; zarr itself does not."""
 
 
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a netCDF file or zarr store as it is; timedeltas come back as timedeltas.
+    """Load a netCDF file or zarr store without checking its content.
+
+    Args:
+        path: The file or store; its suffix names the format.
+
+    Returns:
+        The dataset, in memory.
 
     Raises:
-        StoreError: No such file, another suffix, or not a readable file.
+        StoreError: The file does not exist, has another suffix, or cannot be read.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -41,16 +47,22 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
             loaded: xr.Dataset = lazy.load()
             return loaded
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # RuntimeError: what HDF5 and zstd raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # HDF5 and zstd raise RuntimeError
         kind = "zarr store" if path.suffix == ".zarr" else "netCDF file"
         raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
 
 
 def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a zarr store whose values are read when they are asked for.
+    """Open a zarr store lazily: its values are read when they are used.
+
+    Args:
+        path: The store.
+
+    Returns:
+        The dataset, whose values are in the store.
 
     Raises:
-        StoreError: No such store, or not a readable one.
+        StoreError: The store does not exist or cannot be read.
     """
     path = Path(path)
     if not path.exists():
@@ -66,9 +78,15 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a forecast, a hindcast or a reconstruction and check it.
 
+    Args:
+        path: The file: netCDF (`.nc`) or zarr (`.zarr`).
+
+    Returns:
+        The checked forecast.
+
     Raises:
-        StoreError: It cannot be read.
-        ForecastError: It is not a forecast.
+        StoreError: The file cannot be read.
+        ForecastError: The file does not hold a forecast.
     """
     forecast = open_dataset(path)
     check_forecast(as_forecast(forecast))
@@ -76,10 +94,18 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[str, ...] = SUFFIXES) -> Path:
-    """Refuse, before any work is done, a result's path that cannot be written.
+    """Refuse a result's path that cannot be written, before any work is done.
+
+    Args:
+        path: Path of the result.
+        overwrite: Accept a path that exists.
+        suffixes: Suffixes of the formats that can be written.
+
+    Returns:
+        The path.
 
     Raises:
-        StoreError: The suffix is not known, the folder does not exist, or the file exists and `overwrite` is off.
+        StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
     """
     path = Path(path)
     if path.suffix not in suffixes:
@@ -87,7 +113,7 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
     if path.exists() and not overwrite:
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
     if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
-        raise StoreError(f"--out {path}: a folder that is no zarr store, so --overwrite leaves it alone; rename one")
+        raise StoreError(f"--out {path}: a folder that is no zarr store is not overwritten; choose another name")
     if not path.parent.is_dir():
         raise StoreError(f"--out {path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     check_folder(path.parent)
@@ -95,10 +121,18 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
 
 
 def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a dataset as netCDF or zarr, by suffix: to a temporary name, then renamed, so that no half is ever seen.
+    """Write a dataset as netCDF or zarr. The write is atomic: to a temporary name first, which is then renamed.
+
+    Args:
+        dataset: A panel, a forecast or any other dataset.
+        path: Path of the result; its suffix, `.nc` or `.zarr`, names the format.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The path.
 
     Raises:
-        StoreError: See `check_out`.
+        StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
     """
     path = check_out(path, overwrite=overwrite)
     with atomic(path) as temporary:
@@ -118,31 +152,34 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
 
 @contextlib.contextmanager
 def quiet_zarr() -> Iterator[None]:
-    """Without what zarr says of its format 3: that strings and consolidated metadata have no specification yet."""
+    """Silence zarr's warnings that its format 3 does not specify strings and consolidated metadata yet."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
         yield
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written, it or its nearest existing parent.
+    """Refuse a folder that cannot be written to.
+
+    Args:
+        folder: The folder; where it does not exist, its nearest existing parent is checked.
 
     Raises:
-        StoreError: Not writable.
+        StoreError: The folder is not writable.
     """
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise StoreError(f"--out: nothing can be written in {folder}; choose another folder")
+        raise StoreError(f"--out: the folder {folder} is not writable; choose another folder")
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes `path`'s place when the block ends well, and is removed when not."""
+    """Yield a temporary path beside `path`. It replaces `path` when the block succeeds and is removed when it fails."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it away first
+        if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it first
             old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
             os.rename(path, old)
             os.rename(temporary, path)
@@ -157,7 +194,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def history(command: str) -> str:
-    """A CF `history` line: when, by what."""
+    """Return a line for the CF attribute `history`: the time, the version and the command."""
     from stgate._version import __version__
 
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -165,10 +202,10 @@ def history(command: str) -> str:
 
 
 def cards_folder() -> Path:
-    """Where the data-set cards are: in the wheel, or in the checkout of an editable install.
+    """Return the folder of the data-set cards: in the wheel, or in the checkout of an editable install.
 
     Raises:
-        StoreError: Neither is there.
+        StoreError: Neither folder exists.
     """
     packaged = Path(str(resources.files("stgate"))) / "cards"
     checkout = Path(str(resources.files("stgate"))).parent / "datasets"
@@ -179,10 +216,16 @@ def cards_folder() -> Path:
 
 
 def config_path(name: str) -> Path:
-    """A config by packaged name or by path.
+    """Find a config.
+
+    Args:
+        name: Path of a file, or name of a packaged config.
+
+    Returns:
+        The config's path.
 
     Raises:
-        StoreError: Neither a file nor a packaged name.
+        StoreError: The name is neither a file nor a packaged config.
     """
     if Path(name).is_file():
         return Path(name)

@@ -1,4 +1,4 @@
-"""Files to pandas frames, by suffix: csv, parquet, and the HDF5 frames of the traffic world. Nothing is unpickled."""
+"""Tables to pandas frames, by suffix: csv, parquet, and pandas frames in HDF5. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ PARQUET = (".parquet", ".pq")
 HDF = (".h5", ".hdf5", ".hdf")
 TABLES = (*CSV, *PARQUET, *HDF)
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""What reading a download that broke off raises."""
+"""Errors that reading a truncated download raises."""
 
 
 def expand(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The files of a path, of several, or of patterns such as `station_*.csv`, each pattern's in order.
+    """Return the files of a path, of several paths, or of patterns.
+
+    Args:
+        paths: Paths, or patterns such as `station_*.csv`.
+
+    Returns:
+        The files, those of each pattern in alphabetical order.
 
     Raises:
-        RequestError: None was given.
+        RequestError: No path is given.
         StoreError: A pattern matches nothing.
     """
     chosen: list[Path] = []
@@ -49,25 +55,25 @@ def expand(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> 
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a table by its name."""
+    """Return True if a file is a table by its suffix."""
     return str(path).endswith(TABLES)
 
 
 def stem(path: Path) -> str:
-    """A file's name without its suffix: the station it is named after."""
+    """Return a file's name without its suffix, which is the station that the file is named after."""
     return path.name[: -len(next(suffix for suffix in TABLES if path.name.endswith(suffix)))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """How csv tables are written.
+    """Format of csv tables.
 
     Attributes:
-        separator: Between the columns.
-        decimal: The decimal mark.
-        header: Whether the first row names the columns; else they are numbered from 0.
-        encoding: Of the text.
-        missing: Texts that mark what is missing, beside those that pandas knows.
+        separator: Character between the columns.
+        decimal: Decimal mark.
+        header: The first row names the columns; if False, columns are numbered from 0.
+        encoding: Text encoding.
+        missing: Texts that mark missing values, in addition to those that pandas knows.
     """
 
     separator: str = ","
@@ -78,21 +84,24 @@ class Dialect:
 
 
 def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int | None = None) -> pd.DataFrame:
-    """A table as a frame; an index of times, which parquet and HDF5 keep, becomes the column `time`.
+    """Read a table into a frame; an index of times, which parquet and HDF5 keep, becomes the column `time`.
 
     Args:
         path: The file.
-        dialect: Of a csv table.
-        label: The column of node labels, by name or number: they stay text where a number would lose zeros (`06037`).
+        dialect: Format of a csv table; None reads commas, decimal points and UTF-8.
+        label: The column of node labels, by name or number. Labels stay text, which keeps leading zeros (`06037`).
+
+    Returns:
+        The frame.
 
     Raises:
-        StoreError: No such file, no table, or one that cannot be read; a csv column that stands twice.
-        RequestError: The package that reads it is not installed.
+        StoreError: The file does not exist, is not a table or cannot be read, or a csv column appears twice.
+        RequestError: The package that reads the file is not installed.
     """
     if not path.exists():
         raise StoreError(f"{path}: no such file")
     if not is_table(path):
-        raise StoreError(f"{path}: not a table by its name (one of {', '.join(TABLES)})")
+        raise StoreError(f"{path}: not a table; its suffix is not one of {', '.join(TABLES)}")
     try:
         if path.name.endswith(HDF):
             frame = _hdf(path)
@@ -119,7 +128,7 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None) -> pd.DataFrame:
     first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0]
     if dialect.header and first[first != ""].duplicated().any():
         twice = first[(first != "") & first.duplicated()].iloc[0]
-        raise StoreError(f"{path}: column {twice!r} stands twice; rename one of them")
+        raise StoreError(f"{path}: column {twice!r} appears twice; rename one of them")
     names: dict[str, Any] = {} if dialect.header else {"header": None}
     column = first.iloc[label] if isinstance(label, int) and dialect.header else label
     if column is not None and (column in set(first) or not dialect.header):
@@ -127,11 +136,11 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None) -> pd.DataFrame:
         names["dtype"] = {key: str}
     marks = list(dialect.missing)
     table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
-    return table.copy()  # in one piece: a wide table comes as a block a column
+    return table.copy()  # one block of memory: pandas reads a wide table as one block a column
 
 
 def plain_labels(labels: pd.Series) -> pd.Series:
-    """Labels that were read as text as whole numbers, where that loses nothing.
+    """Turn labels that were read as text into whole numbers, where that loses no digits.
 
     >>> plain_labels(pd.Series(["7", "12"])).tolist(), plain_labels(pd.Series(["007", "12"])).tolist()
     ([7, 12], ['007', '12'])
@@ -146,7 +155,7 @@ def _plain(text: str) -> bool:
 
 
 def _hdf(path: Path) -> pd.DataFrame:
-    """A frame that pandas wrote to HDF5 in its `fixed` format, read by its layout: pandas itself would unpickle."""
+    """Read a frame that pandas wrote to HDF5 in its `fixed` format, without pandas, which would unpickle it."""
     h5py = _needed("h5py", path)
     with h5py.File(path, "r") as file:
         frames = [group for group in (file, *file.values()) if isinstance(group, h5py.Group) and "axis0" in group]
@@ -175,7 +184,7 @@ def _axis(stored: Any, path: Path) -> pd.Index:  # noqa: ANN401 (an h5py data se
     if values.dtype.kind in "Siuf":
         labels: list[Any] = values.tolist()
         return pd.Index([x.decode("utf-8") if isinstance(x, bytes) else x for x in labels])
-    raise StoreError(f"{path}: its labels are stored as {values.dtype}, which only a pickle tells; write it as parquet")
+    raise StoreError(f"{path}: its labels are pickled ({values.dtype}), so they are not read; write it as parquet")
 
 
 def _needed(package: str, path: Path) -> Any:  # noqa: ANN401 (a module)

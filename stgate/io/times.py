@@ -1,4 +1,4 @@
-"""Times of tables: parsed, put together from parts, counted from a start, and taken from a clock to UTC."""
+"""Times of tables: parsed, joined from parts, counted from a start, and converted from a time zone to UTC."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ def parse_times(
     time_zone: str | None = None,
     by: str | None = None,
 ) -> pd.Series:
-    """One column of naive UTC times, or of model time as numbers.
+    """Parse the times of a table.
 
     Args:
         frame: The table.
-        columns: The column of times, or its parts: year, month, day, hour, minute.
+        columns: The column of times, or the columns of its parts: year, month, day, hour, minute.
         label: The table's name, for messages.
-        time_format: How times are written, as `strptime` has it; ISO 8601 when None.
-        time_zone: Of the clock that the times were read from (`Europe/Berlin`); the hour that it shows twice in autumn
-            is told from the order of the rows.
-        by: The column of nodes, whose rows are in order each by itself.
+        time_format: Format of the times in `strptime` notation; None reads ISO 8601.
+        time_zone: Time zone of times without an offset (`Europe/Berlin`). The order of the rows tells the two passes of
+            the repeated hour in autumn apart.
+        by: The column of node labels; the rows of each node are in order.
+
+    Returns:
+        One column of UTC times without a time zone, or of model time as numbers.
 
     Raises:
-        PanelError: Not times, or times that the clock never shows or that cannot be told apart.
-        RequestError: No such time zone, or numbers with one.
+        PanelError: A value is not a time, or a time does not exist or is ambiguous in the time zone.
+        RequestError: The time zone is unknown, or the times are numbers or have an offset.
     """
     if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]) and time_format is None:
         if time_zone is not None:
-            raise RequestError(f"time zone {time_zone}: column {columns[0]!r} holds numbers, which are model time")
+            raise RequestError(f"time zone {time_zone}: column {columns[0]!r} holds numbers; model time has no zone")
         return frame[columns[0]].astype("float64")
     given = frame[list(columns)].rename(columns=str.lower) if len(columns) > 1 else frame[columns[0]]
     if isinstance(given, pd.DataFrame) and (given.get("year", pd.Series([1900])).dropna() < 100).any():
@@ -52,7 +55,7 @@ def parse_times(
     except (ValueError, TypeError) as error:
         row = _first_bad(given, time_format)
         shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[row])
-        hint = "give --time-format, as in '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
+        hint = "give --time-format, such as '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
         raise PanelError(
             f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}"
         ) from error
@@ -65,49 +68,52 @@ def parse_times(
 
 
 OFFSET = r"(?:[+-]\d\d:?(?:\d\d)?|Z)$"
-"""How a time ends that tells its offset from UTC."""
+"""Pattern of an offset from UTC at the end of a time."""
 
 
 def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Series:
-    """Times as pandas parses them: aware of UTC where they tell an offset, all of them.
+    """Parse times with pandas; they are in UTC if all of them have an offset.
 
     Raises:
-        ValueError: Not times, or some with an offset and some without.
+        ValueError: A value is not a time, or only some times have an offset.
     """
     if isinstance(given, pd.DataFrame):
         together: pd.Series = pd.to_datetime(given)
         return together
     if given.dtype.kind == "M":
         return given
-    told = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
-    aware = bool(told.any()) if told is not None else "%z" in str(time_format)
-    if told is not None and aware and not told.all():
+    offset = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
+    aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
+    if offset is not None and aware and not offset.all():
         raise ValueError("some times have an offset, others have none")
     parsed: pd.Series = pd.to_datetime(given, format=time_format or "ISO8601", utc=aware)
     return parsed
 
 
 def _first_bad(given: pd.Series | pd.DataFrame, time_format: str | None) -> int:
-    """The first row that does not parse, or that tells an offset where the first does not, or the other way round."""
+    """Return the first row that does not parse, or that differs from the first row in having an offset."""
     if isinstance(given, pd.DataFrame):
         return int(np.argmax(pd.to_datetime(given, errors="coerce").isna()))
     tried = pd.to_datetime(given, format=time_format or "ISO8601", errors="coerce", utc=True)
     if tried.isna().any():
         return int(np.argmax(tried.isna()))
-    told = given.str.contains(r"\d" + OFFSET)
-    return int(np.argmax(told != told.iloc[0]))
+    offset = given.str.contains(r"\d" + OFFSET)
+    return int(np.argmax(offset != offset.iloc[0]))
 
 
 def count_times(rows: int, start: str, freq: str) -> pd.Index:
-    """Times of a table that has none: so many from a start on.
+    """Make the times of a table that has none, at a regular step from a start on.
 
     Args:
-        rows: How many.
-        start: The first, as 2012-03-01, or a number for model time.
-        freq: The step, as 5min, or a number for model time.
+        rows: Number of times.
+        start: The first time, such as `2012-03-01`, or a number for model time.
+        freq: The time step, such as `5min`, or a number for model time.
+
+    Returns:
+        The times.
 
     Raises:
-        RequestError: Not a time, or not a frequency.
+        RequestError: `start` is not a time, or `freq` is not a frequency.
 
     >>> count_times(3, "0", "0.5").tolist()
     [0.0, 0.5, 1.0]
@@ -118,23 +124,24 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
     try:
         return pd.date_range(parse_time(start)[0], periods=rows, freq=freq)
     except ValueError as error:
-        raise RequestError(f"start {start!r} and freq {freq!r}: write them as 2012-03-01 and 5min ({error})") from error
+        raise RequestError(f"start {start!r} and freq {freq!r}: write them like 2012-03-01, 5min ({error})") from error
 
 
 def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) -> pd.Series:
     try:
         clock = ZoneInfo(zone)
     except (LookupError, ValueError, OSError) as error:
-        raise RequestError(f"time zone {zone!r}: not known; write it as Europe/Berlin") from error
+        raise RequestError(f"time zone {zone!r}: not known; write it like Europe/Berlin") from error
     parts = [times] if nodes is None else [part for _, part in times.groupby(nodes, sort=False)]
     try:
         local = [part.dt.tz_localize(clock, ambiguous="infer", nonexistent="raise") for part in parts]
     except ValueError as error:
         found = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", str(error))
         when = found[0].replace(" ", "T") if found else "some hour"
-        what = "never shows" if "nonexistent" in str(error) else "shows twice, and the rows do not tell which it is,"
+        twice = f"occurs twice in {zone}, and the order of the rows does not tell which it is"
+        what = f"does not exist in {zone}" if "nonexistent" in str(error) else twice
         raise PanelError(
-            f"{label}: a clock of {zone} {what} {when}; write times with their offset, as in 2016-10-30T02:00+01:00"
+            f"{label}: {when} {what}; write times with their offset, such as 2016-10-30T02:00+01:00"
         ) from error
     joined: pd.Series = pd.concat([part.dt.tz_convert("UTC").dt.tz_localize(None) for part in local])
     return joined.reindex(times.index)

@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from stgate.distributions.likelihoods import Likelihood
 from stgate.inference.base import Inference
-from stgate.inference.ensemble import Ensemble
-from stgate.models.cglubnf import CGLUBNF
+from stgate.models.cglubnf import FieldForecaster
+from stgate.prediction.field import bayesnf
 
 
-class BayesNF(CGLUBNF):
+class BayesNF(FieldForecaster):
     """A Bayesian neural field: Fourier features and seasons through layers with one learned activation.
 
     It is `CGLUBNF` with graph, gates and residuals off and one activation for all layers; targets are not standardised,
     and the noise is one number.
 
     Args:
-        width: Of the hidden layers.
-        depth: How many.
-        seasons: See `CGLUBNF`.
-        degree: See `CGLUBNF`.
-        interactions: See `CGLUBNF`.
-        likelihood: See `CGLUBNF`; `NegativeBinomial` and `ZeroInflatedNegativeBinomial` for counts.
-        inference: See `Forecaster`; an ensemble of sixteen maximum a posteriori estimates under logistic priors when
-            None.
-        optimizer: See `Forecaster`; a learning rate of 0.005 is usual.
-        lr_scheduler: See `Forecaster`.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
+            steps. None: up to four of day, week and year, as far as the panel's step resolves them.
+        degree: Fourier degree of each coordinate: time, places, static and other covariates; or by names, with 5 for
+            those that are not named.
+        interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
+        likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
+            `NegativeBinomial` and `ZeroInflatedNegativeBinomial` are for counts.
+        inference: The way from weights to distributions; an ensemble of sixteen maximum a posteriori estimates under
+            logistic priors when None.
+        optimizer: Makes the optimizer from the parameters; a learning rate of 0.005 is usual.
+        lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
+            stepped once a batch, peaking at the optimizer's learning rate.
 
     References:
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
     """
 
-    standardized: ClassVar[bool] = False
-
     def __init__(
         self,
+        *,
         width: int = 256,
         depth: int = 2,
         seasons: Mapping[str, int] | None = None,
@@ -50,20 +52,13 @@ class BayesNF(CGLUBNF):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(
-            width,
-            depth,
-            seasons,
-            degree,
-            interactions,
-            activation="shared",
-            gate=False,
-            residual="none",
-            graph=0,
-            heads=1,
-            varying=False,
+        predictor = bayesnf(
+            width=width,
+            depth=depth,
+            seasons=seasons,
+            degree=degree,
+            interactions=interactions,
             likelihood=likelihood,
-            inference=inference or Ensemble(members=16, prior="logistic"),
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
+            inference=inference,
         )
+        super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -1,13 +1,10 @@
-"""The base of all forecasters: a LightningModule whose checkpoint is the whole model."""
+"""The base of all forecasters: a LightningModule that trains a predictor, and whose checkpoint is the whole model."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import lightning as L
@@ -19,137 +16,132 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.data.window_data import WindowData
-from stgate.data.windows import Batch, hash_seed
-from stgate.distributions.likelihoods import Likelihood, Normal
-from stgate.distributions.mixture import Mixture
-from stgate.errors import CheckpointError, RequestError, TrainingError
-from stgate.inference.base import Inference, PointEstimate
-from stgate.metrics.torch import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
-from stgate.models import checkpoint as ckpt
-from stgate.models.intervals import median_of, quantiles_with
+from stgate.data.windows import hash_seed
+from stgate.distributions.likelihoods import Likelihood
+from stgate.errors import CheckpointError, RequestError
+from stgate.inference.base import Inference
+from stgate.models.adoption import check_data, take_scales
 from stgate.models.memory import keep_what_is_freed
-from stgate.models.parts import FAMILIES, check_part
 from stgate.models.schedule import one_cycle
-from stgate.nn.imputation import Climatology, check_fill, make_fill
-from stgate.nn.inputs import Standardize
-from stgate.panels.calendar import CELLS, cell_keys
-from stgate.schema.forecast import PARTS, quantiles_of
+from stgate.models.training import make_scores, masked_loss, objective
+from stgate.nn.imputation import Imputation
+from stgate.prediction import checkpoint as ckpt
+from stgate.prediction import registry
+from stgate.prediction.intervals import Calibration
+from stgate.prediction.migrations import migrate
+from stgate.prediction.parts import FAMILIES, options_of, plain_options
+from stgate.prediction.predictor import Prediction, Predictor, WindowPredictor
+from stgate.schema.batch import Batch
+from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 
 
 class Forecaster(L.LightningModule, ABC):
-    """Base class: a subclass defines `build`, and `members` when its network does not read standardised windows.
+    """Base class: a subclass defines `build`, and gives a predictor of its own when more than the network is special.
 
-    The network is built once the panel's spec is known: from the data module when fitting, from the checkpoint when
-    loading. What travels in the checkpoint is plain: weights, scales, spec, calibration, options.
+    What forecasts is `predictor`, a plain torch module: network, scaler, likelihood, calibration and spec. The
+    forecaster trains it and writes it to checkpoints. The network is built once the panel's spec is known: from the
+    data module when fitting, from the checkpoint when loading.
 
     Args:
-        likelihood: What the network's outputs mean; Normal when None.
-        inference: How weights become distributions, of `stgate.inference`; PointEstimate, a single set, when None.
-        fill: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        predictor: What forecasts; None for a network that reads standardised windows and is built by `build`.
+        likelihood: The family of distributions that the network's outputs are parameters of; Normal when None.
+        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
+        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
     """
 
-    data_class: ClassVar[type[L.LightningDataModule]] = WindowData
+    data_class: ClassVar[type[WindowData]] = WindowData
+    predictor: Predictor
 
     def __init__(
         self,
+        *,
+        predictor: Predictor | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        fill: str = "zero",
+        imputation: Imputation = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        check_fill(fill)
-        self.likelihood, self.inference, self.fill = likelihood or Normal(), inference or PointEstimate(), fill
+        if predictor is None:
+            predictor = WindowPredictor(self.build, likelihood=likelihood, inference=inference, imputation=imputation)
+        self.predictor = predictor
+        predictor.name = type(self).__name__
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        self._save_options()
+        self.scores = make_scores()
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
+        super().__init_subclass__(**options)
+        registry.register(cls.__name__, cls)
+
+    def _save_options(self) -> None:
+        """Keep the options as plain values: a checkpoint that holds objects does not load with `weights_only=True`."""
         options = inspect.signature(type(self)).parameters
-        given = {name: getattr(self, name) for name in FAMILIES if name in options}
-        for name, part in given.items():
-            check_part(name, part)
-        # Plain values only: a checkpoint that holds an object could not be loaded with weights_only=True.
+        given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
         ours = inspect.signature(Forecaster).parameters
-        left_out = [*FAMILIES, "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        left_out = [*FAMILIES, "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
-        self.save_hyperparameters({name: part and part.config() for name, part in given.items()})
+        self.save_hyperparameters(plain_options(given))
         for name, value in list(self.hparams.items()):
             if name not in options:  # of a class between: this one settles it
                 del self.hparams[name]
             elif isinstance(value, np.generic):
                 self.hparams[name] = value.item()
-        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
-        self.spec: PanelSpec | None = None
-        self.calibration: dict[str, Any] | None = None
-        self.network: nn.Module | None = None
-        self._seed: int | None = None
-        self._cases = 1
-        self.seen: str | None = None
-        self.scores = nn.ModuleDict()
-        for stage in STAGES:
-            made = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
-            if stage != "train":
-                made |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}
-            self.scores.update({f"{stage}_{name}": score for name, score in made.items()})
 
     # What a subclass defines
 
     @abstractmethod
     def build(self, spec: PanelSpec) -> nn.Module:
-        """The network for this panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
+        """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
 
-    def forward(self, batch: Batch) -> Distribution:
-        """The forecast of a raw batch, in own units: batch shape (batch, lead, node, target)."""
-        return self.inference.predictive(self.members(batch))
-
-    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
-        """Each member's forecast, (member, batch, lead, node, target); without that axis where there is but one."""
-        raw: Tensor = self.built(self.scaler(batch), *options)
-        return self.distribution(raw)
-
-    def distribution(self, raw: Tensor) -> Distribution:
-        """What raw outputs (…, target, parameter) mean, in own units."""
-        made: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
-        return made
+    def prepare(self, data: WindowData) -> None:
+        """Take what else a subclass needs from the data before a new fit, the scales being known."""
 
     def training_forward(self, batch: Batch) -> Distribution:
-        """The forecasts whose likelihood is maximised, as `members`; they may have fewer leads than `forward`'s."""
-        return self.members(batch)
+        """Forecast what the loss is taken of, with an axis of members first where there are several."""
+        return self.predictor.members(batch)
 
     def training_target(self, batch: Batch) -> Tensor:
-        """The values (batch, lead, node, target) that `training_forward` forecasts; it may forecast the first ones."""
+        """Return the values (batch, lead, node, target) that `training_forward` forecasts the first leads of."""
         return batch["target"]
 
+    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """Cut a batch into parts that are evaluated one after another, with their shares of its loss; here into one."""
+        return [(batch, 1.0)]
+
+    def training_leads(self) -> int:
+        """Return how many leads the loss counts; all of them unless a subclass says otherwise."""
+        return self.predictor.fitted_spec.horizon
+
     def validation_forward(self, batch: Batch) -> Distribution:
-        """The forecast that is validated while training; as `forward`, unless that takes too long."""
+        """Forecast what is validated while training; as `forward`, unless that takes too long."""
         made: Distribution = self(batch)
         return made
 
+    # What the predictor knows
+
+    @property
+    def spec(self) -> PanelSpec | None:
+        """The spec of the panel, once it is known."""
+        return self.predictor.spec
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration of the forecast's intervals, if there is one."""
+        return self.predictor.calibration
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
+        made: Distribution = self.predictor(batch)
+        return made
+
     # Building
-
-    @property
-    def built(self) -> nn.Module:
-        """The network, once it exists.
-
-        Raises:
-            CheckpointError: The forecaster has not seen a panel yet.
-        """
-        if self.network is None:
-            raise CheckpointError(f"{type(self).__name__} is not fitted: fit it, or load a checkpoint")
-        return self.network
-
-    @property
-    def fitted_spec(self) -> PanelSpec:
-        """The spec, once it is known.
-
-        Raises:
-            CheckpointError: The forecaster has not seen a panel yet.
-        """
-        if self.spec is None:
-            raise CheckpointError(f"{type(self).__name__} is not fitted: fit it, or load a checkpoint")
-        return self.spec
 
     def setup(self, stage: str) -> None:
         """Take the spec, and for a new fit the scales, from the trainer's data module."""
@@ -158,49 +150,26 @@ class Forecaster(L.LightningModule, ABC):
     def adopt(self, data: L.LightningDataModule | None) -> None:
         """Take spec and scales from a data module and build the network; when fitted already, check that they agree.
 
-        Raises:
-            RequestError: No WindowData, or one that differs from what the forecaster was fitted on.
-        """
-        if not isinstance(data, WindowData):
-            raise RequestError(
-                f"{type(self).__name__} learns its panel from a WindowData: pass datamodule=WindowData(…)"
-            )
-        if data.spec.places and self.data_class is WindowData:
-            raise RequestError(f"{type(self).__name__} forecasts from windows, not from a FieldData: pass a WindowData")
-        if self.spec is not None:
-            if self.spec != data.spec:
-                raise RequestError(ckpt.difference(self.spec, data.spec))
-            return
-        statistics = data.statistics()
-        self.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
-        self.spec = data.spec
-        self.configure_model()
-        self._cases = statistics.observed
-        for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
-            getattr(self.scaler, name).copy_(getattr(statistics, name))
-        if isinstance(self.scaler.fill, Climatology):
-            means = (data.cell_means() - statistics.center) / statistics.scale
-            self.scaler.fill.means.copy_(means)
-        self.prepare(data)
+        Args:
+            data: A data module.
 
-    def prepare(self, data: WindowData) -> None:
-        """What else a subclass takes from the data before a new fit, the scales being known."""
+        Raises:
+            RequestError: The data module is of another kind, or differs from what the forecaster was fitted on.
+        """
+        checked = check_data(self, data)
+        if self.spec is None:
+            take_scales(self.predictor, checked)
+            self.prepare(checked)
+        elif self.spec != checked.spec:
+            raise RequestError(ckpt.difference(self.spec, checked.spec))
 
     def configure_model(self) -> None:
-        """Build the network; a no-op while the spec is unknown, or when it is built."""
-        if self.spec is None and self._trainer is not None:  # asked for before `setup`: by Lightning's weight averaging
+        """Take the trainer's data where Lightning asks for the network before `setup`, as its weight averaging does."""
+        if self.spec is None and self._trainer is not None:
             self.adopt(getattr(self._trainer, "datamodule", None))
-        if self.spec is None or self.network is not None:
-            return
-        spec = self.spec
-        channels, nodes = len(spec.channels), len(spec.nodes)
-        cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
-        fill = make_fill(self.fill, cells, nodes, channels)
-        self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), fill)
-        self.network = self.inference.wrap(lambda: self.build(spec))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, with one cycle of the learning rate unless another schedule was given."""
+        """Make the optimizer, with one cycle of the learning rate unless another schedule was given."""
         optimizer = self.make_optimizer()
         if self._lr_scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._lr_scheduler(optimizer)}
@@ -211,10 +180,10 @@ class Forecaster(L.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of all parameters.
+        """Make the optimizer of all parameters.
 
         Raises:
-            RequestError: It refuses its options.
+            RequestError: The optimizer refuses its options.
         """
         try:
             return self._optimizer(self.parameters())
@@ -224,41 +193,24 @@ class Forecaster(L.LightningModule, ABC):
     # Steps
 
     def on_fit_start(self) -> None:
-        """Fix the seed that, with the step, gives each batch its random state."""
-        self.calibration = None  # of other weights
+        """Forget the calibration of other weights, and fix the seed that gives each batch its random state."""
+        predictor = self.predictor
+        predictor.calibration = None
         keep_what_is_freed()
-        data = getattr(self.trainer, "datamodule", None)
-        assert isinstance(data, WindowData)  # `setup` has made sure
+        data = check_data(self, getattr(self.trainer, "datamodule", None))
         last = max(data.parts.train[1], data.parts.validation[1]) - 1
-        self.seen = str(data.panel["time"].values[last])  # what lies after it is new
-        if self._seed is None:
-            self._seed = torch.initial_seed() % 2**63
+        predictor.seen = str(data.panel["time"].values[last])  # what lies after it is new
+        if predictor.seed is None:
+            predictor.seed = torch.initial_seed() % 2**63
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
         """Seed each batch by (seed, step), so that a resumed fit draws the same dropout."""
-        torch.manual_seed(hash_seed(self._seed or 0, self.global_step))
+        torch.manual_seed(hash_seed(self.predictor.seed or 0, self.global_step))
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Mean negative log-likelihood of the batch's observed targets, and what the inference adds to it.
-
-        Raises:
-            TrainingError: It is not finite.
-        """
-
-        def forecast(piece: tuple[Batch, float]) -> Distribution:
-            return self.training_forward(piece[0])
-
-        def loss(piece: tuple[Batch, float], members: Distribution) -> Tensor:
-            return piece[1] * self._step(self.training_target(piece[0]), "train", members)
-
-        mean = self.inference.mean_loss(self.built, self.training_pieces(batch), forecast, loss)
-        if not torch.isfinite(mean):
-            raise TrainingError(
-                f"the training loss is {mean.item():g} at step {self.global_step}: lower the learning rate, or clip "
-                "gradients (gradient_clip_val)"
-            )
-        return self.inference.objective(mean, self.built, self._cases)
+        """Compute the loss of a batch; see `stgate.models.training`."""
+        return objective(self, batch)
 
     def configure_gradient_clipping(
         self,
@@ -266,119 +218,44 @@ class Forecaster(L.LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """As Lightning does, but the norm of each member's gradient apart."""
+        """Clip gradients as Lightning does, but by the norm of each member's gradient apart."""
         by_norm = gradient_clip_val and gradient_clip_algorithm in (None, "norm")
-        if not by_norm or not self.inference.clip_gradients(self.built, float(gradient_clip_val or 0)):
+        inference, network = self.predictor.inference, self.predictor.built
+        if not by_norm or not inference.clip_gradients(network, float(gradient_clip_val or 0)):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The training loss, and over all leads the error of the median, the CRPS and the coverage.
+        """Log the training loss, and over all leads the error of the median, the CRPS and the coverage.
 
         For model time also `vpt`, the valid prediction time.
         """
-        self._step(batch["target"], "val", self.validation_forward(batch))
+        masked_loss(self, "val", self.validation_forward(batch), batch["target"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """As validation."""
-        self._step(batch["target"], "test", self(batch))
+        """Log the same scores as in validation."""
+        masked_loss(self, "test", self(batch), batch["target"])
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Calibrated 50 and 90 % intervals; see `predicted`."""
-        return self.predicted(batch, quantiles_of((0.5, 0.9)))
-
-    def predicted(self, batch: Batch, quantiles: Sequence[float]) -> dict[str, Tensor]:
-        """What `stgate.forecasting.dataset.assemble` makes a forecast of.
-
-        Returns:
-            `quantiles` (batch, lead, node, target, quantile), calibrated where the forecaster is; `mean`, `median`,
-            `spread` (its own standard deviation) and `truth` (batch, lead, node, target); of several members also
-            `aleatoric` and `epistemic`, the two parts of that deviation; `since` (batch, node), steps since any target
-            was observed; and `origin` (batch, 2).
-
-        Raises:
-            RequestError: A level that the calibration does not hold.
-        """
-        with torch.no_grad():
-            forecast = self(batch)
-            since = batch["since"][:, -1].amin(-1)
-            parts = {}
-            if type(forecast) is Mixture:
-                parts = {p: getattr(forecast, f"{p}_variance").sqrt() for p in PARTS}
-            made = quantiles_with(forecast, self.calibration, since, quantiles)
-            return {
-                "quantiles": made.clamp(min=self.likelihood.lowest),
-                "mean": forecast.mean,
-                "median": median_of(forecast),
-                "spread": forecast.stddev,
-                "truth": batch["target"],
-                "since": since,
-                "origin": batch["origin"],
-                **parts,
-            }
-
-    def _step(self, target: Tensor, stage: str, forecast: Distribution) -> Tensor:
-        leads = forecast.batch_shape[-3]
-        trained = leads if stage == "train" else min(self.training_leads(), leads)
-        target = target[:, :leads]  # each member's, where the forecast has an axis of them
-        observed = ~torch.isnan(target).expand_as(forecast.mean)
-        if stage != "train":  # a baseline may have no forecast where it has nothing to go by: not scored there
-            observed = observed & ~torch.isnan(forecast.mean)
-        # A missing target is filled before the likelihood sees it: NaN * 0 is NaN, in gradients too.
-        filled = torch.where(observed, target, forecast.mean.detach())
-        # A weighted likelihood is for descending only: epochs and forecasters are compared by the likelihood itself.
-        losses = self.likelihood.loss(forecast, filled) if stage == "train" else -forecast.log_prob(filled)
-        losses = losses[..., :trained, :, :]
-        seen = observed[..., :trained, :, :]
-        self._log(stage, "loss", losses.detach(), seen)
-        with torch.no_grad():
-            self._log(stage, "mae", target, forecast)
-            if stage != "train":
-                self._log(stage, "crps", target, forecast)
-                self._log(stage, "coverage_90", target, forecast)
-                if self.fitted_spec.time == "model":
-                    self._log(stage, "vpt", target, forecast, self.scaler.node_scale, self.fitted_spec.step)
-        return torch.where(seen, losses, 0.0).sum() / seen.sum().clamp(min=1)
-
-    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Parts of a batch that are evaluated one after another, with their shares of its loss; here it is in one."""
-        return [(batch, 1.0)]
-
-    def training_leads(self) -> int:
-        """How many leads the loss counts; all of them unless a subclass says otherwise."""
-        return self.fitted_spec.horizon
-
-    def _log(self, stage: str, name: str, *given: Any) -> None:  # noqa: ANN401 (what that score takes)
-        key = f"{stage}_{name}"
-        metric = self.scores[key]
-        assert isinstance(metric, Mean)
-        metric.update(*given)
-        self.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
+    def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        """Forecast a batch with 50 and 90 % intervals, calibrated where the forecaster is."""
+        return self.predictor.predict(batch, quantiles_of((0.5, 0.9)))
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is ours, as plain containers and tensors."""
-        from stgate._version import __version__
-
-        checkpoint[ckpt.KEY] = {
-            "class": type(self).__name__,
-            "version": __version__,
-            "spec": self.fitted_spec.to_dict(),
-            "calibration": self.calibration,
-            "seed": self._seed,
-            "cases": self._cases,
-            "seen": self.seen,
-        }
+        """Add what is ours to Lightning's checkpoint, as plain containers and tensors."""
+        checkpoint[ckpt.KEY] = ckpt.section_of(self.predictor)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the spec and the calibration, and build the network that the weights belong to."""
-        ours = checkpoint[ckpt.KEY]
-        spec = PanelSpec.from_dict(ours["spec"])
+        """Take spec and calibration from a checkpoint of any format, and build the network that its weights fit.
+
+        Raises:
+            RequestError: The forecaster has been given other data than the checkpoint's.
+        """
+        migrate(checkpoint)
+        spec = PanelSpec.from_dict(checkpoint[ckpt.KEY]["spec"])
         if self.spec is not None and self.spec != spec:
             raise RequestError(ckpt.difference(spec, self.spec))
-        self.spec, self.calibration, self._seed = spec, ours["calibration"], ours["seed"]
-        self._cases, self.seen = ours["cases"], ours["seen"]
-        self.configure_model()
+        self.predictor.restore(checkpoint[ckpt.KEY])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that forecasts; to resume a fit, use one that the trainer wrote."""
@@ -398,44 +275,48 @@ class Forecaster(L.LightningModule, ABC):
         weights_only: bool | None = True,
         **changed: Any,  # noqa: ANN401 (whatever the class takes)
     ) -> Self:
-        """The fitted forecaster in a file, of whichever class it is.
+        """Load the fitted forecaster in a file, of whichever class it is, to train it further.
 
-        The class is looked up by name among `stgate.models` and imported subclasses; no code in the file is run.
+        The class is looked up by name among `stgate.models` and imported subclasses; no code in the file is run. To
+        forecast, `stgate.load` is enough and needs no Lightning.
 
         Args:
             checkpoint_path: The file.
             map_location: Where the weights go.
             weights_only: True; there for those who write it out.
-            **changed: Options that are to be others than in the fit, such as the folder of a language model that moved.
+            **changed: Options that are to differ from those of the fit, such as the folder of a language model that
+                moved.
 
         Raises:
-            StoreError: No such file.
-            CheckpointError: Not a forecaster's checkpoint, of another class, with a pickled object in it, or of weights
-                that the changed options do not fit.
-            RequestError: `weights_only=False`, which would run code from the file; no such option.
+            StoreError: There is no such file.
+            CheckpointError: The file is not a forecaster's checkpoint, is of another class, carries a pickled object,
+                or its weights do not fit the changed options.
+            RequestError: `weights_only=False`, which would run code from the file; or there is no such option.
         """
         if weights_only is False:
             raise RequestError("weights_only=False: a forecaster's checkpoint never needs it; leave it out")
         checkpoint = ckpt.read_checkpoint(checkpoint_path)
-        kind = ckpt.find_class(checkpoint[ckpt.KEY]["class"], Forecaster)
+        kind = find_class(checkpoint[ckpt.KEY]["class"])
         if not issubclass(kind, cls):
             raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
-        model: Self = ckpt.make(kind, checkpoint, FAMILIES, changed)
-        model.on_load_checkpoint(checkpoint)
-        try:
-            model.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
-            raise CheckpointError(f"{checkpoint_path}: its weights do not fit {given or 'this version'}") from error
+        registry.check_options(kind.__name__, inspect.signature(kind).parameters, changed)
+        model: Self = kind(**options_of(checkpoint["hyper_parameters"]) | changed)
+        ckpt.restore(model.predictor, checkpoint, checkpoint_path, changed)
         return model.to(map_location).eval()
 
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of the weights' SHA-256."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
 
+def find_class(name: str) -> type[Any]:
+    """Find a forecaster of `stgate.models`, or an imported subclass of `Forecaster`, by its name.
 
-STAGES = ("train", "val", "test")
+    Args:
+        name: The class's name; nothing else is imported.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    from stgate import models
+
+    if name in models.__all__:
+        found: type[Any] = getattr(models, name)
+        return found
+    return registry.holder(name)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import nn
 
 from stgate.distributions.likelihoods import Likelihood
-from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
-from stgate.nn.gated.recurrent import RecurrentStack
 from stgate.nn.gated.rollout import RollOut
+from stgate.nn.gates import GateName
+from stgate.nn.imputation import Imputation
+from stgate.prediction.gated import Cell, GatedPredictor, RecurrentCore
 
 
 class GatedRNN(GatedForecaster):
@@ -36,11 +36,16 @@ class GatedRNN(GatedForecaster):
         dropout: Share of the state dropped in training.
         rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
             leads at once.
-        likelihood: See `Forecaster`.
-        inference: See `Forecaster`.
-        fill: See `Forecaster`.
-        optimizer: See `Forecaster`.
-        lr_scheduler: See `Forecaster`.
+        spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
+            along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
+        spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
+        likelihood: The family of distributions of the forecast; Normal when None.
+        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
+        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+            observation of the window) or `climatology` (the node's training mean in that month and hour).
+        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
+            stepped once a batch, peaking at the optimizer's learning rate.
 
     Raises:
         RequestError: An option is out of range.
@@ -52,10 +57,11 @@ class GatedRNN(GatedForecaster):
 
     def __init__(
         self,
+        *,
         hidden: int = 64,
         layers: int = 1,
-        cell: str = "gru",
-        gate: str = "coupled",
+        cell: Cell = "gru",
+        gate: GateName = "coupled",
         attention: int = 0,
         span: int = 16,
         gated_heads: bool = False,
@@ -65,28 +71,35 @@ class GatedRNN(GatedForecaster):
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
+        spatial: str | None = None,
+        spatial_options: dict[str, Any] | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        fill: str = "zero",
+        imputation: Imputation = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(hidden, patch, halo, dropout, rollout, likelihood, inference, fill, optimizer, lr_scheduler)
-        check_counts(layers=(layers, 1), attention=(attention, 0), span=(span, 1), depth=(depth, 1))
-        if rollout and rollout.stateful and cell == "none" and not attention:
-            raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
-        self.layers, self.cell, self.attention = layers, cell, attention
-        self.stack = {
-            "gate": gate,
-            "heads": attention,
-            "span": span,
-            "gated_heads": gated_heads,
-            "depth": depth,
-            "free_carry": free_carry,
-        }
-
-    def core(self) -> Callable[[int], nn.Module] | None:
-        """See `stgate.nn.gated.recurrent.RecurrentStack`."""
-        if self.cell == "none" and not self.attention:
-            return None
-        return lambda channels: RecurrentStack(channels, self.layers, cell=self.cell, **self.stack)  # type: ignore[arg-type]
+        core = RecurrentCore(
+            layers=layers,
+            cell=cell,
+            gate=gate,
+            attention=attention,
+            span=span,
+            gated_heads=gated_heads,
+            depth=depth,
+            free_carry=free_carry,
+        )
+        predictor = GatedPredictor(
+            core,
+            hidden=hidden,
+            patch=patch,
+            halo=halo,
+            dropout=dropout,
+            rollout=rollout,
+            spatial=spatial,
+            spatial_options=spatial_options,
+            likelihood=likelihood,
+            inference=inference,
+            imputation=imputation,
+        )
+        super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

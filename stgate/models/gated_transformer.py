@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import nn
 
 from stgate.distributions.likelihoods import Likelihood
-from stgate.errors import check_counts
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
 from stgate.nn.gated.rollout import RollOut
-from stgate.nn.gated.transformer import TransformerStack
+from stgate.nn.gates import GateName
+from stgate.nn.imputation import Imputation
+from stgate.prediction.gated import GatedPredictor, Norm, TransformerCore
 
 
 class GatedTransformer(GatedForecaster):
@@ -33,11 +33,16 @@ class GatedTransformer(GatedForecaster):
         dropout: Share of the state dropped in training.
         rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
             leads at once.
-        likelihood: See `Forecaster`.
-        inference: See `Forecaster`.
-        fill: See `Forecaster`.
-        optimizer: See `Forecaster`.
-        lr_scheduler: See `Forecaster`.
+        spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
+            along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
+        spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
+        likelihood: The family of distributions of the forecast; Normal when None.
+        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
+        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+            observation of the window) or `climatology` (the node's training mean in that month and hour).
+        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
+            stepped once a batch, peaking at the optimizer's learning rate.
 
     Raises:
         RequestError: An option is out of range.
@@ -48,36 +53,47 @@ class GatedTransformer(GatedForecaster):
 
     def __init__(
         self,
+        *,
         hidden: int = 64,
         layers: int = 2,
         heads: int = 4,
         span: int = 16,
-        norm: str = "pre",
-        gate: str = "additive",
+        norm: Norm = "pre",
+        gate: GateName = "additive",
         recurrence: bool = False,
         gated_heads: bool = False,
         patch: int = 1,
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
+        spatial: str | None = None,
+        spatial_options: dict[str, Any] | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        fill: str = "zero",
+        imputation: Imputation = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(hidden, patch, halo, dropout, rollout, likelihood, inference, fill, optimizer, lr_scheduler)
-        check_counts(layers=(layers, 1))
-        self.layers = layers
-        self.stack = {
-            "heads": heads,
-            "span": span,
-            "norm": norm,
-            "gate": gate,
-            "recurrent": recurrence,
-            "gated_heads": gated_heads,
-        }
-
-    def core(self) -> Callable[[int], nn.Module] | None:
-        """See `stgate.nn.gated.transformer.TransformerStack`."""
-        return lambda channels: TransformerStack(channels, self.layers, **self.stack)  # type: ignore[arg-type]
+        core = TransformerCore(
+            layers=layers,
+            heads=heads,
+            span=span,
+            norm=norm,
+            gate=gate,
+            recurrence=recurrence,
+            gated_heads=gated_heads,
+        )
+        predictor = GatedPredictor(
+            core,
+            hidden=hidden,
+            patch=patch,
+            halo=halo,
+            dropout=dropout,
+            rollout=rollout,
+            spatial=spatial,
+            spatial_options=spatial_options,
+            likelihood=likelihood,
+            inference=inference,
+            imputation=imputation,
+        )
+        super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from stgate._lazy import attach
 
 if TYPE_CHECKING:
-    from stgate.nn import attention, feedforward, gates, patches
+    from stgate.nn import attention, convolution, edges, feedforward, gates, patches
     from stgate.nn.gated import cells, recurrent, transformer, transition
     from stgate.nn.gated.rollout import RollOut
 
@@ -13,6 +13,8 @@ __all__ = [
     "RollOut",
     "attention",
     "cells",
+    "convolution",
+    "edges",
     "feedforward",
     "gates",
     "patches",
@@ -27,6 +29,8 @@ __getattr__, __dir__ = attach(
         "RollOut": "stgate.nn.gated.rollout",
         "attention": "stgate.nn.attention",
         "cells": "stgate.nn.gated.cells",
+        "convolution": "stgate.nn.convolution",
+        "edges": "stgate.nn.edges",
         "feedforward": "stgate.nn.feedforward",
         "gates": "stgate.nn.gates",
         "patches": "stgate.nn.patches",

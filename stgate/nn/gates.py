@@ -5,6 +5,8 @@ Every gate keeps the shape of `skip`; the last axis is the channel.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -144,6 +146,9 @@ class Bilinear(nn.Module):
         factor: Tensor = self.map(torch.cat([skip, update], -1) if context is None else context)
         return skip + update * factor
 
+
+GateName = Literal["none", "additive", "learned_rate", "coupled", "highway", "gated_unit", "bilinear"]
+"""Names of the gates in configs."""
 
 GATES: dict[str, type[nn.Module]] = {
     "none": Replace,

@@ -6,6 +6,8 @@ observed as it was. A network sees the mask beside it.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -67,27 +69,28 @@ class Climatology(nn.Module):
         return torch.where(torch.isnan(values), means[cell], values)
 
 
-FILLS = ("zero", "last", "climatology")
-"""Fills by their name in configs."""
+Imputation = Literal["zero", "last", "climatology"]
+"""Imputations by their name in configs."""
+IMPUTATIONS: tuple[Imputation, ...] = get_args(Imputation)
 
 
-def make_fill(name: str, cells: int, nodes: int, channels: int) -> nn.Module:
+def make_imputation(name: Imputation, cells: int, nodes: int, channels: int) -> nn.Module:
     """A fill by name.
 
     Raises:
         RequestError: No fill of this name.
     """
-    check_fill(name)
+    check_imputation(name)
     if name == "climatology":
         return Climatology(cells, nodes, channels)
     return Last() if name == "last" else Zero()
 
 
-def check_fill(name: str) -> None:
+def check_imputation(name: str) -> None:
     """Refuse a name that no fill has.
 
     Raises:
         RequestError: No fill of this name.
     """
-    if name not in FILLS:
-        raise RequestError(f"fill {name!r}: {did_you_mean(name, FILLS)}")
+    if name not in IMPUTATIONS:
+        raise RequestError(f"imputation {name!r}: {did_you_mean(name, IMPUTATIONS)}")

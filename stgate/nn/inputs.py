@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.imputation import Zero
+from stgate.schema.batch import Batch
 
 
 @dataclasses.dataclass
@@ -55,7 +56,7 @@ class Standardize(nn.Module):
         static: How many static covariates; where missing they are zero.
         nodes: How many nodes.
         targets: How many targets.
-        fill: One of `stgate.nn.imputation`; Zero when None.
+        imputation: A module of `stgate.nn.imputation`; Zero when None.
     """
 
     center: Tensor
@@ -64,10 +65,12 @@ class Standardize(nn.Module):
     static_scale: Tensor
     node_scale: Tensor
 
-    def __init__(self, channels: int, static: int, nodes: int, targets: int, fill: nn.Module | None = None) -> None:
+    def __init__(
+        self, channels: int, static: int, nodes: int, targets: int, imputation: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.targets = targets
-        self.fill = fill or Zero()
+        self.imputation = imputation or Zero()
         self.register_buffer("center", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("static_center", torch.zeros(static))
@@ -84,14 +87,14 @@ class Standardize(nn.Module):
         """(target,)."""
         return self.scale[: self.targets]
 
-    def forward(self, batch: dict[str, Tensor]) -> Inputs:
-        """A batch as `stgate.data.windows.Batch` describes it."""
+    def forward(self, batch: Batch) -> Inputs:
+        """Return what a network sees of a raw batch."""
         past = (batch["past"] - self.center) / self.scale
         first = len(self.center) - batch["future"].shape[-1]
         future = (batch["future"] - self.center[first:]) / self.scale[first:]
         static = (batch["static"] - self.static_center) / self.static_scale
-        values = self.fill(past, batch["past_cell"], 0)
-        ahead = self.fill(future, batch["future_cell"], first, values[:, -1, :, first:])
+        values = self.imputation(past, batch["past_cell"], 0)
+        ahead = self.imputation(future, batch["future_cell"], first, values[:, -1, :, first:])
         return Inputs(
             values=values,
             mask=_mask(past),

@@ -1,4 +1,4 @@
-"""Operations on panels without torch: graphs, gaps, splits, calendars, distances, merging and selection."""
+"""Operations on panels, without torch: graphs, simulated gaps, splits, calendars, distances, merging and selection."""
 
 from typing import TYPE_CHECKING
 

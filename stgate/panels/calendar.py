@@ -1,4 +1,4 @@
-"""Calendar features: where in the day, the week and the year a time falls, as sines and cosines."""
+"""Calendar features: the phase of a time in the day, the week and the year, as sines and cosines."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ PERIODS = {"hour": 86_400.0, "weekday": 7 * 86_400.0, "yearday": 365.2425 * 86_4
 """Calendar keys and their periods in seconds."""
 
 CELLS = {"month": 12, "weekday": 7, "hour": 24}
-"""Calendar keys by which times are grouped, and how many cells each has."""
+"""Calendar keys by which times are grouped, and the number of cells of each."""
 
 
 def default_keys(panel: xr.Dataset, learned: int) -> tuple[str, ...]:
-    """The keys whose period the panel's step resolves and training sees whole; none for model time.
+    """Choose the calendar keys whose period the time step resolves and the training part covers.
 
-    Of a record of five days the sixth has a day of the week that no network has learned anything of.
+    A network trained on five days knows nothing of the other two days of the week.
 
     Args:
-        panel: Regular in time.
-        learned: Steps of the training part.
+        panel: A panel with regular times.
+        learned: Number of time steps in the training part.
+
+    Returns:
+        Keys of `PERIODS`; none for model time.
     """
     if time_kind(panel) == "model":
         return ()
@@ -36,17 +39,17 @@ def default_keys(panel: xr.Dataset, learned: int) -> tuple[str, ...]:
 
 
 def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.float32]:
-    """Sine and cosine of the phase of each key.
+    """Return the sine and the cosine of the phase of each calendar key.
 
     Args:
-        times: (time,) datetime64.
-        keys: Of `PERIODS`; or a harmonic of one, `hour/3` for a third of a day.
+        times: Times as datetime64, shape (time,).
+        keys: `hour`, `weekday`, `yearday`, or a harmonic such as `hour/3`, whose period is a third of a day.
 
     Returns:
-        (time, 2 * len(keys)), each in [-1, 1].
+        Features in [-1, 1], shape (time, 2 * len(keys)).
 
     Raises:
-        RequestError: An unknown key, or a harmonic that is no whole number from 1 on.
+        RequestError: A key is unknown, or a harmonic is not a whole number from 1 on.
     """
     asked = [_harmonic(key) for key in keys]
     if not keys:
@@ -72,11 +75,14 @@ def _harmonic(key: str) -> tuple[str, int]:
 
 
 def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...]:
-    """The keys that a climatology goes by unless told otherwise: month and hour, as far as the step resolves them.
+    """Return the default calendar keys of a climatology: month and hour, as far as the time step resolves them.
 
     Args:
-        step: Seconds.
-        time: Model time has no calendar, so no keys.
+        step: The time step in seconds.
+        time: `calendar` or `model`; model time has no calendar.
+
+    Returns:
+        Keys of `CELLS`; none for model time.
     """
     if time == "model":
         return ()
@@ -84,14 +90,17 @@ def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...
 
 
 def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.int64]:
-    """One integer a time: the cell of the calendar it falls in, such as (month, hour).
+    """Number the calendar cell of each time, such as its (month, hour).
 
     Args:
-        times: (time,) datetime64.
-        keys: Of `CELLS`.
+        times: Times as datetime64, shape (time,).
+        keys: Any of `month`, `weekday` and `hour`.
+
+    Returns:
+        The cell's number, shape (time,).
 
     Raises:
-        RequestError: An unknown key.
+        RequestError: A key is unknown.
     """
     group = np.zeros(len(times), "int64")
     stamps = pd.DatetimeIndex(times) if keys else None

@@ -1,4 +1,4 @@
-"""Panels merged on time, and nodes selected by label or by box."""
+"""Merging of panels on time, and selection of nodes by label or by box."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from stgate.schema.panel import check_panel, some, time_kind
 
 
 def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
-    """One panel of several, on the union of their times and nodes; what a panel does not tell is missing.
+    """Merge panels into one, on the union of their times and nodes; entries that no panel has are missing.
 
-    Panels may add variables, nodes, or times; where two tell the same entry they must agree.
+    Panels may add variables, nodes, or times. Entries that two panels both have must be equal.
 
     Args:
-        panels: At least one.
+        panels: At least one panel.
 
     Returns:
         A checked panel; its attributes are those on which the panels agree.
 
     Raises:
-        PanelError: Calendar and model time together, values that disagree, or times that make no regular step together.
+        PanelError: Panels have different kinds of time, units or values, or their times have no common regular step.
+        RequestError: No panel is given.
     """
     if not panels:
-        raise RequestError("merge: no panels")
+        raise RequestError("merge: no panels; give at least one")
     for panel in panels:
         check_panel(panel)
     kinds = [time_kind(panel) for panel in panels]
@@ -37,7 +38,7 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     for name in sorted({str(n) for panel in panels for n in panel.data_vars}):
         units = {str(p[name].attrs["units"]) for p in panels if name in p and "units" in p[name].attrs}
         if len(units) > 1:
-            raise PanelError(f"`{name}`: has the units {some(sorted(units))}; convert one of the panels")
+            raise PanelError(f"`{name}`: has the units {some(sorted(units))}; convert all panels to one unit")
     try:
         merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     except xr.MergeError as error:
@@ -52,20 +53,20 @@ def select(
     without: Sequence[Any] = (),
     **box: tuple[float, float],
 ) -> xr.Dataset:
-    """The panel of some nodes only, with the edges between them.
+    """Select nodes of a panel, with the edges between them.
 
     Args:
         panel: A panel.
-        nodes: Labels, in the order wanted; all when None.
-        without: Labels of nodes that are left out, such as sensors that never say anything.
-        **box: Bounds of node coordinates, ends included, as in `lat=(35, 45), lon=(110, 120)`. A longitude whose first
-            bound is above the second goes across the date line.
+        nodes: Labels of the nodes to keep, in the order wanted; None keeps all.
+        without: Labels of nodes to leave out, such as sensors that are never observed.
+        **box: Bounds of node coordinates, ends included, such as `lat=(35, 45), lon=(110, 120)`. Longitudes whose first
+            bound is above the second span the date line.
 
     Returns:
-        The panel of the nodes that satisfy all of it.
+        The panel of the nodes that meet all conditions.
 
     Raises:
-        PanelError: No such node or coordinate, or none is left.
+        PanelError: A node or coordinate does not exist, a node is named twice, or no node is left.
 
     >>> from stgate.simulate import sensor_network
     >>> panel = sensor_network(stations=30, duration=24.0)
@@ -81,13 +82,15 @@ def select(
     if nodes is not None:
         nodes = list(nodes)
         if len(set(nodes)) < len(nodes):
-            raise PanelError(f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is asked for twice")
+            raise PanelError(
+                f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is named twice; name it once"
+            )
         kept = kept.sel(node=nodes)
     kept = kept.isel(node=np.flatnonzero(~np.isin(kept["node"].values, without)))
     for name, (low, high) in box.items():
         if name not in kept.coords or kept[name].dims != ("node",):
             on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]
-            raise PanelError(f"`{name}`: no coordinate of the nodes; {did_you_mean(name, on_node)}")
+            raise PanelError(f"`{name}`: the nodes have no such coordinate; {did_you_mean(name, on_node)}")
         if kept[name].dtype.kind not in "fiu":
             raise PanelError(f"`{name}`: holds text, which has no bounds; name the nodes instead")
         values = kept[name].values
@@ -95,7 +98,7 @@ def select(
         inside = (values >= low) | (values <= high) if across else (values >= low) & (values <= high)
         kept = kept.isel(node=np.flatnonzero(inside))
     if kept.sizes["node"] == 0:
-        raise PanelError("`node`: none is left; widen the box, or leave out fewer")
+        raise PanelError("`node`: no node is left; widen the box, or leave out fewer")
     if set(EDGES[:2]) <= set(kept.variables):
         left = kept["node"].values
         both = np.isin(kept["edge_source"].values, left) & np.isin(kept["edge_target"].values, left)
@@ -104,7 +107,7 @@ def select(
 
 
 def _conflict(panels: Sequence[xr.Dataset]) -> str:
-    """Where two panels first tell different values."""
+    """Describe the first difference between two panels."""
     for i, first in enumerate(panels):
         for second in panels[:i]:
             for name in set(first.variables) & set(second.variables):
@@ -112,5 +115,5 @@ def _conflict(panels: Sequence[xr.Dataset]) -> str:
                 if ours.dtype.kind == "f" and theirs.dtype.kind == "f" and ours.dims == theirs.dims:
                     apart = (ours != theirs) & ours.notnull() & theirs.notnull()
                     if bool(apart.any()):
-                        return f"`{name}`: two panels differ in {int(apart.sum())} entries that both tell"
+                        return f"`{name}`: two panels differ in {int(apart.sum())} entries that both have"
     return "the panels contradict each other"

@@ -1,4 +1,4 @@
-"""Where the nodes are: distances by great circle, by Euclid, or around a ring."""
+"""Positions of nodes, and distances between them: great-circle, Euclidean, or around a ring."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Places:
-    """Points among which straight distances can be found by a tree, and what these mean.
+    """Positions of nodes, with the metric of their distances.
+
+    A tree searches by straight-line distance; `lengths` turns it into the distance of the metric.
 
     Attributes:
-        points: (node, dimension); on the sphere unit vectors.
-        period: Of a ring or torus, or None.
-        sphere: Whether a straight distance is a chord of the unit sphere.
+        points: Positions, shape (node, dimension); unit vectors for nodes on the Earth.
+        period: Circumference of a ring or side of a torus, in the units of `points`; None for an open domain.
+        sphere: True for nodes on the Earth: straight-line distances are chords of the unit sphere.
     """
 
     points: Floats
@@ -37,19 +39,24 @@ class Places:
 
     @classmethod
     def of(cls, panel: xr.Dataset) -> Self:
-        """The places of a panel's nodes.
+        """Take the positions of a panel's nodes.
 
-        `lat` and `lon` in degrees are on the Earth; `x` (and `y`, `z`) on a plane, or on a ring where `x` alone has the
-        attribute `period`. Without any, a panel whose `boundary` is periodic is a ring in the order of its nodes.
+        Args:
+            panel: A panel whose nodes have `lat` and `lon` in degrees (on the Earth), or `x` (and `y`, `z`) in a plane.
+                If `x` is the only one and has the attribute `period`, the nodes lie on a ring. Without coordinates,
+                nodes lie on a ring, in their order, if the panel's attribute `boundary` is `periodic`.
+
+        Returns:
+            The positions.
 
         Raises:
-            PanelError: No coordinates, or one that is missing at a node.
+            PanelError: The nodes have no coordinates, or one is missing at a node.
         """
         on_node = {str(n) for n, c in panel.coords.items() if c.dims == ("node",)}
         if {"lat", "lon"} <= on_node:
             lat, lon = (np.radians(_values(panel, name)) for name in ("lat", "lon"))
             if (np.abs(lat) > np.pi / 2 + 1e-9).any():
-                raise PanelError("`lat`: beyond 90 degrees; it may have changed places with `lon`")
+                raise PanelError("`lat`: beyond 90 degrees; it may be swapped with `lon`")
             return cls(_on_sphere(lat, lon), None, True)
         axes = [name for name in ("x", "y", "z") if name in on_node]
         if axes:
@@ -62,11 +69,14 @@ class Places:
 
     @classmethod
     def at(cls, names: Sequence[str], values: Floats) -> Self:
-        """Places given by their coordinates.
+        """Make positions from an array of coordinates.
 
         Args:
-            names: `lat` and `lon`, or axes of a plane.
-            values: (place, name).
+            names: Names of the coordinates: `lat` and `lon`, or axes of a plane.
+            values: Coordinates, shape (place, name); degrees for `lat` and `lon`.
+
+        Returns:
+            The positions.
         """
         if set(names) == {"lat", "lon"}:
             lat, lon = (np.radians(values[:, list(names).index(name)]) for name in ("lat", "lon"))
@@ -74,10 +84,17 @@ class Places:
         return cls(np.asarray(values, np.float64), None, False)
 
     def nearest_to(self, others: Self, k: int) -> tuple[Ints, Floats]:
-        """The k nearest of these to each of other places, (other, k), and their distances, nearest first.
+        """Find the k nearest of these places to each of some others, nearest first.
 
-        One that stands at the very place is left out where there are others: what a place hears of its neighbours does
-        not depend on whether it is one of these itself.
+        A neighbour at distance zero is dropped where there are others, so that being among these places itself does not
+        change the neighbours of a place.
+
+        Args:
+            others: The places whose neighbours are searched.
+            k: Number of neighbours; fewer where there are not so many.
+
+        Returns:
+            Positions among these places and their distances (km on the Earth), shape (other, k) each.
         """
         count = len(self.points)
         straight, near = self.tree.query(others.points, list(range(1, min(k + 1, count) + 1)))
@@ -89,24 +106,32 @@ class Places:
 
     @property
     def tree(self) -> Any:  # noqa: ANN401 (a cKDTree, whose stubs know neither its box nor what a query returns)
-        """A tree of the points."""
+        """A search tree of the points."""
         if self.period is None:
             return cKDTree(self.points)
         return cKDTree(np.mod(self.points, self.period), boxsize=np.array([self.period]))
 
     def lengths(self, straight: Floats) -> Floats:
-        """Distances (km on the Earth) of straight ones."""
+        """Turn straight-line distances into those of the metric, in km on the Earth."""
         return 2 * EARTH * np.arcsin(np.minimum(straight / 2, 1.0)) if self.sphere else straight
 
     def distances(self) -> Floats:
-        """All distances, (node, node)."""
+        """Return all distances, shape (node, node), in km on the Earth."""
         gaps = self.points[:, None] - self.points
         if self.period is not None:
             gaps = np.abs(np.mod(gaps + self.period / 2, self.period) - self.period / 2)
         return self.lengths(np.sqrt((gaps**2).sum(axis=-1)))
 
     def within(self, radius: float) -> tuple[Ints, Ints, Floats]:
-        """All ordered pairs of different nodes within a radius, and their distances, sorted by the second node."""
+        """Find all ordered pairs of different nodes within a radius.
+
+        Args:
+            radius: Largest distance, in km on the Earth, else in the units of the coordinates.
+
+        Returns:
+            Positions of the first and of the second node of each pair, and their distance, sorted by the second node;
+            shape (pair,) each.
+        """
         straight = 2 * np.sin(min(radius / (2 * EARTH), np.pi / 2)) if self.sphere else radius
         tree = self.tree
         near = tree.query_ball_point(tree.data, straight * (1 + 1e-12), return_sorted=True)
@@ -120,33 +145,55 @@ class Places:
         return source, target, self.lengths(np.sqrt((gaps**2).sum(axis=-1)))
 
 
+def coordinates(panel: xr.Dataset) -> Floats | None:
+    """Return the coordinates of a panel's nodes as they are plotted, (node, dimension).
+
+    Longitude and latitude in degrees, or x, y, z, as many as the panel has; None where it has none, or one is missing.
+    """
+    on_node = {str(name) for name, c in panel.coords.items() if c.dims == ("node",) and c.dtype.kind in "iuf"}
+    placed = {"lat", "lon"} <= on_node
+    axes = ["lon", "lat"] if placed else [name for name in ("x", "y", "z") if name in on_node]
+    if not axes:
+        return None
+    points = np.stack([np.asarray(panel[name].values, np.float64) for name in axes], axis=1)
+    return points if np.isfinite(points).all() else None
+
+
 def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
-    """The k nearest others of each node and their distances, (node, k) each, nearest first.
+    """Find the k nearest other nodes of each node, nearest first.
+
+    Args:
+        places: Positions of the nodes.
+        k: Number of neighbours.
+
+    Returns:
+        Positions of the neighbours and their distances (km on the Earth), shape (node, k) each.
 
     Raises:
-        RequestError: k is below 1 or not below the number of nodes.
+        RequestError: `k` is below 1 or not below the number of nodes.
     """
     count = len(places.points)
     if not 1 <= k < count:
-        raise RequestError(f"k {k}: of {count} nodes each has 1 to {count - 1} neighbours")
+        raise RequestError(f"k {k}: each of {count} nodes has 1 to {count - 1} neighbours")
     tree = places.tree
     straight, near = tree.query(tree.data, k + 1)
-    # A node is its own nearest, unless another stands at the same place.
+    # A node is its own nearest neighbour, unless another has the same position.
     own = near == np.arange(count)[:, None]
     own[~own.any(axis=1), -1] = True
     return near[~own].reshape(count, k), places.lengths(straight[~own].reshape(count, k))
 
 
 def nearest_of(places: Places, chosen: Ints, k: int) -> tuple[Ints, Floats]:
-    """The k nearest of some nodes to each node, never itself, and their distances, nearest first.
+    """Find the k nearest chosen nodes of each node, nearest first; a node is never its own neighbour.
 
     Args:
-        places: Of all nodes.
-        chosen: Numbers of those that are looked for.
-        k: How many; where fewer are chosen, as many as these.
+        places: Positions of all nodes.
+        chosen: Numbers of the nodes that may be neighbours.
+        k: Number of neighbours; fewer where fewer are chosen.
 
     Returns:
-        (node, k) each; -1 at distance 0 where a node that is chosen itself has one fewer.
+        Numbers of the neighbours and their distances (km on the Earth), shape (node, k) each. A chosen node may have
+        one neighbour fewer: the last is then -1, at distance 0.
     """
     count, k = len(places.points), min(k, len(chosen))
     if k == 0:
@@ -161,7 +208,7 @@ def nearest_of(places: Places, chosen: Ints, k: int) -> tuple[Ints, Floats]:
 
 
 def _on_sphere(lat: Floats, lon: Floats) -> Floats:
-    """Unit vectors (place, 3) of angles in radians."""
+    """Return the unit vectors, shape (place, 3), of angles in radians."""
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
@@ -169,5 +216,5 @@ def _values(panel: xr.Dataset, name: str) -> Floats:
     values = np.asarray(panel[name].values, dtype=np.float64)
     if not np.isfinite(values).all():
         label = panel["node"].values[~np.isfinite(values)].tolist()
-        raise PanelError(f"`{name}`: missing at node {some(label)}; give it, or drop the node")
+        raise PanelError(f"`{name}`: missing at node {some(label)}; assign it, or drop the node")
     return values

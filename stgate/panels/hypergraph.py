@@ -1,19 +1,23 @@
-"""Hypergraphs over a panel's nodes: edges that join any number of them, from neighbours, clusters or a table."""
+"""Hypergraphs over a panel's nodes, whose edges connect any number of nodes: from neighbours, clusters or a table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.vq import kmeans2
 
 from stgate.errors import PanelError, RequestError
-from stgate.panels.geometry import Places, nearest
+from stgate.panels import pyg
+from stgate.panels.geometry import Places, coordinates, nearest
 from stgate.schema.panel import some
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -21,14 +25,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Hypergraph:
-    """Which node is in which hyperedge.
+    """A hypergraph, as a list of incidences: pairs of a node and a hyperedge that contains it.
 
     Attributes:
-        nodes: Labels, in the panel's order.
+        nodes: Labels of the nodes, in the panel's order.
         edges: Labels of the hyperedges.
-        node: (incidence,), positions in `nodes`.
-        edge: (incidence,), positions in `edges`.
-        weight: (hyperedge,), not negative.
+        node: Position in `nodes` of each incidence's node, shape (incidence,).
+        edge: Position in `edges` of each incidence's hyperedge, shape (incidence,).
+        weight: Weight of each hyperedge, not negative, shape (hyperedge,).
+        pos: Coordinates of the nodes, where known: longitude and latitude in degrees, or x, y, z; shape
+            (node, dimension).
     """
 
     nodes: tuple[Any, ...]
@@ -36,70 +42,125 @@ class Hypergraph:
     node: Ints
     edge: Ints
     weight: Floats
+    pos: Floats | None = None
+
+    @classmethod
+    def from_pyg(cls, data: Data) -> Self:
+        """A hypergraph from a `torch_geometric.data.Data`.
+
+        Args:
+            data: With `hyperedge_index` (2, incidence), nodes in the first row. The weights are its `hyperedge_weight`,
+                else ones; the labels its `node_names` and `hyperedge_names`, else 0 to n-1; `pos` is kept.
+
+        Raises:
+            RequestError: No `Data`, no hyperedges, weights that are negative or not one an edge, labels that are not
+                unique.
+        """
+        pairs = pyg.pairs_of(data, "hyperedge_index")
+        count = pyg.node_count(data, "hyperedge_index", pairs[0])
+        known = [len(data[n]) for n in ("hyperedge_names", "hyperedge_weight") if n in data and data[n] is not None]
+        edges = known[0] if known else int(pairs[1].max(initial=-1)) + 1
+        pyg.check_below("hyperedge_index", pairs[1], edges, "hyperedges")
+        labels = (pyg.names_of(data, "node_names", count), pyg.names_of(data, "hyperedge_names", edges))
+        weight = pyg.weights_of(data, ("hyperedge_weight",), edges)
+        return cls(*labels, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
+
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+        """Return a `torch_geometric.data.Data` with `hyperedge_index` (2, incidence), nodes in the first row.
+
+        It holds `hyperedge_weight`, `node_names` and `hyperedge_names` too, and `pos` where the coordinates are known.
+
+        Args:
+            pos: (node, dimension), coordinates of the nodes; those of the hypergraph when None.
+            dtype: Type of weights and coordinates: `float64`, from which `from_pyg` makes the same hypergraph again, or
+                `float32`, in which layers compute.
+
+        Raises:
+            RequestError: Coordinates of another number of nodes, or another type.
+        """
+        pairs, places = np.stack([self.node, self.edge]), self.pos if pos is None else pos
+        more = {"hyperedge_names": list(self.edges)}
+        return pyg.to_data("hyperedge_index", pairs, self.weight, self.nodes, places, dtype, **more)
 
     @property
     def isolated(self) -> list[Any]:
-        """The nodes that share no hyperedge with another: kept, for a layer to decide what they hear."""
+        """Nodes that share no hyperedge with another; they stay in the hypergraph."""
         shared = np.bincount(self.edge, minlength=len(self.edges))[self.edge] > 1
         linked = np.isin(np.arange(len(self.nodes)), self.node[shared])
         return [label for label, has in zip(self.nodes, linked, strict=True) if not has]
 
     def incidence(self) -> Floats:
-        """(node, hyperedge), 1 where the node is in it."""
+        """Return the incidence matrix, shape (node, hyperedge): 1 where the hyperedge contains the node."""
         dense = np.zeros((len(self.nodes), len(self.edges)))
         dense[self.node, self.edge] = 1.0
         return dense
 
 
 def knn_hypergraph(panel: xr.Dataset, k: int) -> Hypergraph:
-    """One hyperedge a node, of itself and its k nearest others.
+    """Make one hyperedge a node, which connects it with its k nearest others.
+
+    Args:
+        panel: A panel with coordinates of its nodes.
+        k: Number of neighbours of each node.
+
+    Returns:
+        The hypergraph; its hyperedges have the labels of the nodes.
 
     Raises:
-        PanelError: No coordinates.
-        RequestError: k is below 1 or not below the number of nodes.
+        PanelError: The nodes have no coordinates.
+        RequestError: `k` is below 1 or not below the number of nodes.
     """
     near, _ = nearest(Places.of(panel), k)
     count = len(near)
     members = np.concatenate([np.arange(count)[:, None], near], axis=1)
     nodes = tuple(panel["node"].values.tolist())
-    return Hypergraph(nodes, nodes, members.ravel(), np.repeat(np.arange(count), k + 1), np.ones(count))
+    return Hypergraph(
+        nodes, nodes, members.ravel(), np.repeat(np.arange(count), k + 1), np.ones(count), coordinates(panel)
+    )
 
 
 def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hypergraph:
-    """One hyperedge a region: k-means of the nodes' places, seeded.
+    """Make one hyperedge a region; regions are k-means clusters of the nodes' positions.
 
     Args:
-        panel: With coordinates on its nodes.
-        clusters: How many regions; one that k-means leaves empty is left out.
-        seed: Of the first centres (k-means++).
+        panel: A panel with coordinates of its nodes.
+        clusters: Number of regions; empty clusters are left out.
+        seed: Seed of the initial centres (k-means++).
+
+    Returns:
+        The hypergraph; its hyperedges are numbered from 0.
 
     Raises:
-        PanelError: No coordinates.
-        RequestError: Fewer than one region, or more than nodes.
+        PanelError: The nodes have no coordinates.
+        RequestError: `clusters` is below 1 or above the number of nodes.
     """
     places = Places.of(panel)
     points = places.points
     if not 1 <= clusters <= len(points):
-        raise RequestError(f"clusters {clusters}: {len(points)} nodes make 1 to {len(points)} regions")
+        raise RequestError(f"clusters {clusters}: {len(points)} nodes form 1 to {len(points)} regions")
     if places.period is not None:  # a ring is a circle to k-means
         turn = 2 * np.pi * points[:, 0] / places.period
         points = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     _, region = kmeans2(points, clusters, minit="++", missing="warn", rng=np.random.default_rng(seed))
     kept, edge = np.unique(region, return_inverse=True)
     nodes = tuple(panel["node"].values.tolist())
-    return Hypergraph(nodes, tuple(range(len(kept))), np.arange(len(nodes)), edge.astype(np.int64), np.ones(len(kept)))
+    members, weight = np.arange(len(nodes)), np.ones(len(kept))
+    return Hypergraph(nodes, tuple(range(len(kept))), members, edge.astype(np.int64), weight, coordinates(panel))
 
 
 def table_hypergraph(panel: xr.Dataset, table: pd.DataFrame) -> Hypergraph:
-    """From a table of memberships: the first column is the node's label, the second the hyperedge's.
+    """Make a hypergraph from a table of memberships.
 
     Args:
-        panel: Its nodes; rows of the table that name others are left out.
-        table: A node may stand in several hyperedges.
+        panel: A panel; rows of the table that name none of its nodes are left out.
+        table: The first column holds labels of nodes, the second labels of hyperedges. A node may belong to several.
+
+    Returns:
+        The hypergraph.
 
     Raises:
         PanelError: No row names a node of the panel.
-        RequestError: Fewer than two columns.
+        RequestError: The table has fewer than two columns.
     """
     if table.shape[1] < 2:
         raise RequestError(f"table: {table.shape[1]} columns; it needs node and hyperedge")
@@ -110,4 +171,7 @@ def table_hypergraph(panel: xr.Dataset, table: pd.DataFrame) -> Hypergraph:
     if not (where >= 0).any():
         raise PanelError(f"`node`: no row of the table is a node of the panel (it starts {some(table.iloc[:3, 0])})")
     edge, labels = pd.factorize(table.iloc[:, 1][where >= 0])
-    return Hypergraph(tuple(nodes), tuple(labels.tolist()), where[where >= 0], edge, np.ones(len(labels)))
+    weight = np.ones(len(labels))
+    return Hypergraph(
+        tuple(nodes), tuple(labels.tolist()), where[where >= 0], edge.astype(np.int64), weight, coordinates(panel)
+    )

@@ -1,8 +1,8 @@
-"""Simulated missingness, so that reconstruction can be scored: what is hidden is known, and how much of it is exact.
+"""Simulated missingness, so that reconstruction can be scored: the masked values are known, and their share is exact.
 
-Every pattern gives each entry a rank, and as many observed entries as the rate asks for are hidden by rank. So the rate
-is met to one entry, what was missing already counts for nothing, and with one seed a higher rate hides the same entries
-and more.
+Every pattern gives each entry a rank, and the observed entries of lowest rank are masked, as many as the rate asks for.
+So the rate is met to one entry, entries that were missing before do not count, and for one seed a higher rate masks the
+same entries and more.
 """
 
 from __future__ import annotations
@@ -34,37 +34,39 @@ def hide(
     start: str | float | None = None,
     strength: float = 2.0,
 ) -> tuple[xr.Dataset, xr.DataArray]:
-    """Hide a share of what is observed of a variable.
+    """Mask a share of a variable's observed entries.
 
-    | pattern | what is lost | of the four of air quality |
+    | pattern | masked entries | name among the four patterns of air quality |
     |---|---|---|
     | `point` | single entries, completely at random | random in space, random in time |
     | `block` | a node for a run of steps, one length a fault | random in space, block in time |
     | `spatial_block` | a neighbourhood at a single time | clustered in space, random in time |
     | `spatiotemporal_block` | a neighbourhood for a run of steps | clustered in space, block in time |
-    | `outage` | whole nodes, from `start` on or altogether | |
+    | `outage` | whole nodes, from `start` on or over all times | |
     | `value_dependent` | high values rather than low ones (not at random) | |
 
-    The last fault is cut short, and the last node of an outage falls silent later, so that the rate is exact.
+    The last fault is cut short, and the last node of an outage fails later, so that the rate is exact.
 
     Args:
-        panel: It is not changed.
-        name: The variable.
-        pattern: One of the table's.
-        rate: Share of the observed entries that is hidden; round(rate * observed) of them are.
-        seed: Of numpy's Generator.
-        length: Steps of a fault, or the least and the most, of which each fault draws its own.
-        neighbours: How many nearest others a neighbourhood has, by coordinates, or all that an edge of the panel joins
-            where it has no coordinates.
-        start: The time from which on nodes are out; the whole record when None.
-        strength: How much likelier a value is lost for each standard deviation that it is higher, as the exponent of e.
+        panel: The panel; it is not changed.
+        name: The variable's name.
+        pattern: Name of a pattern in the table.
+        rate: Share of the observed entries to mask, between 0 and 1; exactly round(rate * observed) are masked.
+        seed: Seed of the random numbers.
+        length: Length of a fault in steps, or a pair of the shortest and the longest length, between which each fault
+            draws its own.
+        neighbours: Number of nearest nodes in a neighbourhood. Where nodes have no coordinates, a neighbourhood is
+            formed by the panel's edges instead.
+        start: Time from which on nodes are out; None masks all times.
+        strength: Factor in the exponent: a value that is one standard deviation higher is exp(strength) times as likely
+            to be masked.
 
     Returns:
-        The panel with the entries missing, and the mask of them, True where hidden, over the variable's dims.
+        The panel with the masked entries missing, and the mask: True where masked, over the variable's dims.
 
     Raises:
-        PanelError: No such variable, nothing observed, or no coordinates for a neighbourhood.
-        RequestError: An unknown pattern, a rate that is no share or cannot be reached, another wrong option.
+        PanelError: The panel has no such variable, nothing is observed, or a neighbourhood has no coordinates.
+        RequestError: The pattern is unknown, the rate is not a share or cannot be reached, or another option is wrong.
 
     >>> import pandas as pd, stgate
     >>> days = pd.date_range("2020-01-01", periods=100)
@@ -79,14 +81,14 @@ def hide(
     if pattern not in PATTERNS:
         raise RequestError(f"pattern {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
     if not 0 <= rate <= 1:
-        raise RequestError(f"rate {rate:g}: a share, between 0 and 1")
+        raise RequestError(f"rate {rate:g}: must be a share, between 0 and 1")
     if seed < 0:
         raise RequestError(f"seed {seed}: must not be negative")
     variable = panel[name]
     values = variable.values.reshape(-1, *variable.shape[-2:])  # (member, time, node)
     observed = ~np.isnan(values)
     if not observed.any():
-        raise PanelError(f"`{name}`: nothing is observed, so nothing can be hidden")
+        raise PanelError(f"`{name}`: nothing is observed, so nothing can be masked")
     options = {
         "values": values,
         "length": _lengths(length, values.shape[1]) if "block" in pattern else (1, 1),
@@ -103,22 +105,22 @@ def hide(
 
 
 def _lowest(rank: Floats, observed: NDArray[np.bool_], rate: float, *, latest_first: bool) -> NDArray[np.bool_]:
-    """The observed entries of lowest rank, as many as the rate asks for; in a fault earlier steps come first."""
+    """Choose the observed entries of lowest rank, as many as the rate asks for; in a fault earlier steps come first."""
     count = round(rate * int(observed.sum()))
     rank = np.where(observed, rank, np.inf)
     possible = int(np.isfinite(rank).sum())
     if count > possible:
-        raise RequestError(f"rate {rate:g}: at most {possible / observed.sum():.4g} lies in what the pattern can hide")
+        raise RequestError(f"rate {rate:g}: the pattern can mask at most {possible / observed.sum():.4g}")
     ordered = np.moveaxis(
         rank[:, ::-1] if latest_first else rank, 1, -1
-    )  # (member, node, time): a fault's steps adjoin
+    )  # (member, node, time): the steps of a fault are adjacent
     chosen = np.zeros(ordered.size, bool)
     chosen[np.argsort(ordered, axis=None, kind="stable")[:count]] = True
     hidden = np.moveaxis(chosen.reshape(ordered.shape), -1, 1)
     return hidden[:, ::-1] if latest_first else hidden
 
 
-# Ranks: (member, time, node), lower is hidden sooner, infinite is never.
+# Each pattern returns ranks (member, time, node): lower ranks are masked first, infinite ones never.
 
 
 def _point(rng: np.random.Generator, shape: tuple[int, ...], options: dict[str, Any]) -> Floats:
@@ -147,10 +149,10 @@ def _outage(rng: np.random.Generator, shape: tuple[int, ...], options: dict[str,
 def _value_dependent(rng: np.random.Generator, shape: tuple[int, ...], options: dict[str, Any]) -> Floats:
     values, strength = options["values"].astype("float64"), options["strength"]
     if not np.isfinite(strength):
-        raise RequestError(f"strength {strength}: a finite number")
-    spread = np.nanstd(values)
+        raise RequestError(f"strength {strength}: must be a finite number")
+    deviation = np.nanstd(values)
     # The lowest of these are a sample without replacement, weighted by exp(strength * z) (Gumbel's trick).
-    lost: Floats = strength * (values - np.nanmean(values)) / (spread or 1.0) + rng.gumbel(size=shape)
+    lost: Floats = strength * (values - np.nanmean(values)) / (deviation or 1.0) + rng.gumbel(size=shape)
     return -lost
 
 
@@ -165,7 +167,7 @@ PATTERNS: dict[str, Callable[[np.random.Generator, tuple[int, ...], dict[str, An
 
 
 def _runs(rng: np.random.Generator, shape: tuple[int, ...], length: tuple[int, int]) -> Floats:
-    """Faults start at any step, also before the first; an entry has the lowest rank of those that cover it."""
+    """Rank entries by faults that start at any step, also before the first; an entry has its faults' lowest rank."""
     members, times, nodes = shape
     least, most = length
     fault = rng.random((members, times + most - 1, nodes))
@@ -181,7 +183,7 @@ def _runs(rng: np.random.Generator, shape: tuple[int, ...], length: tuple[int, i
 
 
 def _around(rank: Floats, near: list[NDArray[np.int64]]) -> Floats:
-    """A fault strikes its node and that node's neighbours."""
+    """Spread each fault from its node to that node's neighbours."""
     struck_by: list[list[int]] = [[] for _ in near]
     for centre, others in enumerate(near):
         for node in (centre, *others.tolist()):
@@ -202,14 +204,14 @@ def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64
 def _lengths(length: int | tuple[int, int], times: int) -> tuple[int, int]:
     least, most = (length, length) if isinstance(length, int | np.integer) else tuple(length)
     if not 1 <= least <= most:
-        raise RequestError(f"length {length}: at least 1 step, the least not above the most")
+        raise RequestError(f"length {length}: at least 1 step, and the shortest not above the longest")
     if most > times:
         raise RequestError(f"length {some([most])}: the panel has {times} steps")
     return int(least), int(most)
 
 
 def _row(panel: xr.Dataset, start: str | float | None) -> int:
-    """The first row at or after a time."""
+    """Return the first row at or after a time; 0 for None."""
     if start is None:
         return 0
     try:

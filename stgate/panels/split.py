@@ -24,18 +24,18 @@ class Split(NamedTuple):
 
 
 def split_panel(panel: xr.Dataset, split: Sequence[float | str]) -> Split:
-    """Where each part starts and ends.
+    """Split the time axis of a panel into training, validation, calibration and test, in this order.
 
     Args:
-        panel: Its time axis is split.
-        split: Four fractions (training, validation, calibration, test) that add up to 1, a zero leaving a part out; or
-            the three times at which validation, calibration and test start.
+        panel: The panel.
+        split: Four fractions (training, validation, calibration, test) that add up to 1, where 0 leaves a part out. Or
+            three times, at which validation, calibration and test start.
 
     Returns:
-        Row ranges; each part starts where the one before it ends.
+        Row ranges; each part starts where the part before it ends.
 
     Raises:
-        RequestError: Neither form, out of order, or a time outside the panel.
+        RequestError: The split has neither form, its times are out of order, or a time lies outside the panel.
 
     >>> import numpy as np, xarray as xr
     >>> split_panel(xr.Dataset(coords={"time": np.arange(10.0)}), [0.6, 0.2, 0.1, 0.1])
@@ -45,7 +45,9 @@ def split_panel(panel: xr.Dataset, split: Sequence[float | str]) -> Split:
     if len(split) == 4 and all(isinstance(s, int | float) for s in split):
         shares = [float(s) for s in split]
         if min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
-            raise RequestError(f"split {_shown(split)}: four fractions, the first above zero, add up to 1")
+            raise RequestError(
+                f"split {_shown(split)}: four fractions must add up to 1, and the first must be above zero"
+            )
         edges = [round(size * total) for total in np.cumsum(shares)]
         edges[-1] = size
     elif len(split) == 3:

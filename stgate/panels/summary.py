@@ -1,4 +1,4 @@
-"""A panel's portrait: what there is, what is missing, what looks suspicious, and what a model would refuse."""
+"""Summary of a panel: its size, missing values, and anything suspicious or that a forecaster would refuse."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from stgate.schema.panel import at, some, step_text
 
 Values = NDArray[np.floating]
 STUCK = 24
-"""Steps without any change from which on a sensor looks stuck."""
+"""Number of steps without any change from which on a sensor counts as stuck."""
 
 
-def portrait(panel: xr.Dataset) -> str:
-    """One screen: span, step, nodes, and for each variable its range, share missing, longest gap, and what is odd."""
+def summarize(panel: xr.Dataset) -> str:
+    """Describe a panel on one screen: time span, step and nodes; range, missing share and oddities of each variable."""
     times = panel["time"].values
     nodes = panel["node"].values.tolist()
     lines = [
@@ -25,10 +25,8 @@ def portrait(panel: xr.Dataset) -> str:
     if "member" in panel.dims:
         lines.append(f"member  {panel.sizes['member']}")
     if set(EDGES[:2]) <= set(panel.data_vars):
-        lines += _of_edges(panel, set(nodes))
-    lines.append(
-        f"{'variable':<16}{'units':<10}{'missing':>8}{'longest gap':>13}{'least':>10}{'median':>10}{'most':>10}"
-    )
+        lines += _edge_lines(panel, set(nodes))
+    lines.append(f"{'variable':<16}{'units':<10}{'missing':>8}{'longest gap':>13}{'min':>10}{'median':>10}{'max':>10}")
     for name, variable in panel.data_vars.items():
         if "time" not in variable.dims:
             continue
@@ -43,25 +41,28 @@ def portrait(panel: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _of_edges(panel: xr.Dataset, nodes: set[object]) -> list[str]:
+def _edge_lines(panel: xr.Dataset, nodes: set[object]) -> list[str]:
     ends = [panel[name].values.tolist() for name in EDGES[:2]]
     lines = [f"edge  {len(ends[0])} between nodes"]
     gone = [label for label in dict.fromkeys([*ends[0], *ends[1]]) if label not in nodes]
     if gone:
         lines.append(
-            f"  {some(gone)} is no node of the panel: a graph of it is refused; stgate.panels.select drops edges"
+            f"  {some(gone)} is no node of the panel, so the edges make no graph; stgate.panels.select drops them"
         )
-    alone = len(nodes - {label for labels in ends for label in labels})
-    return lines + [f"  {alone} nodes are in none"] * (alone > 0)
+    isolated = len(nodes - {label for labels in ends for label in labels})
+    return lines + [f"  nodes without an edge: {isolated}"] * (isolated > 0)
 
 
 def remarks(values: Values, times: NDArray[np.generic], nodes: list[object]) -> list[str]:
-    """What is odd about a variable, a line each.
+    """List what is odd about a variable.
 
     Args:
-        values: (member, time, node).
-        times: (time,).
-        nodes: Labels.
+        values: Values of the variable, shape (member, time, node).
+        times: Times, shape (time,).
+        nodes: Labels of the nodes.
+
+    Returns:
+        One line a remark.
     """
     missing = np.isnan(values)
     found = []
@@ -74,12 +75,14 @@ def remarks(values: Values, times: NDArray[np.generic], nodes: list[object]) -> 
     mark = _mark(seen)
     if mark is not None:
         found.append(
-            f"{mark:g} stands in {100 * (seen == mark).mean():.2g} % of the entries, far from all others: "
-            f"if it marks missing values, --missing {mark:g}"
+            f"{mark:g} is the value of {100 * (seen == mark).mean():.2g} % of the entries, far from all others: "
+            f"if it marks missing values, give --missing {mark:g}"
         )
     zeros = float((seen == 0).mean())
     if seen.min() == 0 and 0.01 <= zeros <= 0.5 and mark is None:
-        found.append(f"0 stands in {100 * zeros:.2g} % of the entries: if it marks missing values, --missing 0")
+        found.append(
+            f"0 is the value of {100 * zeros:.2g} % of the entries: if it marks missing values, give --missing 0"
+        )
     constant = [
         nodes[i]
         for i in range(values.shape[2])
@@ -97,19 +100,19 @@ def remarks(values: Values, times: NDArray[np.generic], nodes: list[object]) -> 
 
 
 def _mark(seen: Values) -> float | None:
-    """An extreme value that stands often and far away from the next: -999 and the like."""
+    """Find an extreme value that is frequent and far from all others, such as -999."""
     for extreme, others in ((seen.min(), seen[seen > seen.min()]), (seen.max(), seen[seen < seen.max()])):
         if not others.size or not 3 <= seen.size - others.size <= seen.size // 2:
             continue
-        spread = float(others.max() - others.min())
+        width = float(others.max() - others.min())
         gap = float(min(abs(extreme - others.min()), abs(extreme - others.max())))
-        if gap > 2 * spread:
+        if gap > 2 * width:
             return float(extreme)
     return None
 
 
 def _stuck(values: Values) -> tuple[int, int, int, int]:
-    """The longest run of one value: its length, member, first row and node."""
+    """Return the longest run of one value: its length, member, first row and node."""
     same = np.zeros(values.shape, bool)
     same[:, 1:] = values[:, 1:] == values[:, :-1]
     length = _run(same)
@@ -119,12 +122,12 @@ def _stuck(values: Values) -> tuple[int, int, int, int]:
 
 
 def _longest(missing: NDArray[np.bool_]) -> int:
-    """The longest run of missing steps at any node; (member, time, node)."""
+    """Return the longest run of missing steps at any node, for a mask of shape (member, time, node)."""
     return int(_run(missing).max())
 
 
 def _run(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """At each entry, for how many steps up to it the flag has been up: (member, time, node)."""
+    """Count, at each entry, the consecutive steps up to it at which the flag is set; shape (member, time, node)."""
     rows = np.arange(1, flags.shape[1] + 1)[None, :, None]
     down: NDArray[np.int64] = np.maximum.accumulate(np.where(flags, 0, rows), axis=1)
     return rows - down

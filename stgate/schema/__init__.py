@@ -1,4 +1,4 @@
-"""The panel, the spec of a fit and the forecast: the forms of data, and their checks."""
+"""Schemas and checks of the panel, of a fit's spec and of the forecast."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The forecast, what comes out: its schema and its check.
+"""The forecast, the package's output: its schema and its check.
 
 A forecast is an `xarray.Dataset` over `init_time`, `lead_time`, `node` (and `member` when the panel has it). A target
 `y` has `y` over `quantile`, `y_mean`, and `y_truth` where the verifying value is known.
@@ -14,30 +14,36 @@ import xarray as xr
 from stgate.errors import ForecastError, RequestError
 
 PARTS = {
-    "aleatoric": "standard deviation within the members: what more data would not take away",
-    "epistemic": "standard deviation of the members' means: what they disagree about",
+    "aleatoric": "standard deviation within the members: uncertainty that more data would not reduce",
+    "epistemic": "standard deviation of the members' means: their disagreement",
 }
-"""Parts of the spread of a forecast of several members, `<target>_<part>`, and what they are."""
+"""Parts of the standard deviation of a forecast of several members, `<target>_<part>`, and their descriptions."""
 
 
 def quantiles_of(levels: Sequence[float] | float) -> list[float]:
-    """The quantiles that bound central intervals of these levels, with the median, rounded to 6 decimals.
+    """Return the quantiles that bound the central intervals of some levels, with the median, rounded to 6 decimals.
 
-    >>> quantiles_of([0.5, 0.9])
-    [0.05, 0.25, 0.5, 0.75, 0.95]
+    Args:
+        levels: One level or several, each between 0 and 1: 0.9 is the interval from the 5 % to the 95 % quantile.
+
+    Returns:
+        Quantiles, ascending.
 
     Raises:
         RequestError: A level is not between 0 and 1.
+
+    >>> quantiles_of([0.5, 0.9])
+    [0.05, 0.25, 0.5, 0.75, 0.95]
     """
     levels = [levels] if isinstance(levels, int | float) else levels
     for level in levels:
         if not 1e-6 <= level <= 1 - 2e-6:
-            raise RequestError(f"level {level:g}: a central interval's level lies between 0 and 1, such as 0.9")
+            raise RequestError(f"level {level:g}: the level of a central interval lies between 0 and 1, such as 0.9")
     return sorted({round(q, 6) for level in levels for q in ((1 - level) / 2, (1 + level) / 2)} | {0.5})
 
 
 def levels_of(quantiles: Sequence[float]) -> list[float]:
-    """The central levels whose two bounds are both among the quantiles, ascending.
+    """Return the levels of the central intervals whose two bounds are among the quantiles, ascending.
 
     >>> levels_of([0.05, 0.25, 0.5, 0.75, 0.95])
     [0.5, 0.9]
@@ -47,23 +53,26 @@ def levels_of(quantiles: Sequence[float]) -> list[float]:
 
 
 def targets_of(forecast: xr.Dataset) -> list[str]:
-    """Names of the forecast quantities: the variables over `quantile`."""
+    """Return the names of the forecast targets: the variables over `quantile`."""
     return [str(name) for name, variable in forecast.data_vars.items() if "quantile" in variable.dims]
 
 
 def check_forecast(forecast: xr.Dataset) -> None:
-    """Check a forecast against the schema; silent when it holds.
+    """Check a forecast against the schema; do nothing when it holds.
+
+    Args:
+        forecast: The dataset to check.
 
     Raises:
-        ForecastError: With one line that names the variable and what is wrong.
+        ForecastError: The forecast breaks the schema; the message names the variable and the error.
     """
     if not isinstance(forecast, xr.Dataset):
         raise ForecastError(f"a forecast is an xarray.Dataset, got {type(forecast).__name__}")
     for dim in ("init_time", "lead_time", "node", "quantile"):
         if dim not in forecast.dims or dim not in forecast.coords:
             raise ForecastError(
-                f"`{dim}`: not among the forecast's dimensions; is this a panel (see `stgate backtest`), or was it "
-                f"selected without a list (isel({dim}=[0]) keeps it)?"
+                f"`{dim}`: not among the forecast's dimensions; is this a panel (`stgate backtest` makes a "
+                f"forecast of it), or was one value selected without a list (isel({dim}=[0]) keeps the dimension)?"
             )
     if "valid_time" not in forecast.coords:
         raise ForecastError("`valid_time`: missing; a forecast carries valid_time(init_time, lead_time)")
@@ -84,7 +93,7 @@ def check_forecast(forecast: xr.Dataset) -> None:
 
 
 def as_forecast(result: xr.Dataset) -> xr.Dataset:
-    """A reconstruction, over `time` and `node`, as a forecast of lead zero; a forecast as it is."""
+    """Turn a reconstruction, over `time` and `node`, into a forecast of lead time zero; return a forecast unchanged."""
     if not isinstance(result, xr.Dataset) or "time" not in result.dims or "quantile" not in result.dims:
         return result
     none = np.timedelta64(0, "ns") if result["time"].dtype.kind == "M" else 0.0
@@ -93,10 +102,18 @@ def as_forecast(result: xr.Dataset) -> xr.Dataset:
 
 
 def interval(forecast: xr.Dataset, name: str, level: float) -> tuple[xr.DataArray, xr.DataArray]:
-    """Lower and upper bound of the central interval of `level`.
+    """Return the lower and the upper bound of a central interval.
+
+    Args:
+        forecast: A forecast.
+        name: The target's name.
+        level: The interval's level, between 0 and 1.
+
+    Returns:
+        The two bounds, over the target's dims without `quantile`.
 
     Raises:
-        RequestError: The forecast does not hold these quantiles.
+        RequestError: The forecast does not hold the interval's quantiles.
     """
     held = levels_of(forecast["quantile"].values.tolist())
     if not any(abs(level - have) < 1e-6 for have in held):
@@ -108,10 +125,17 @@ def interval(forecast: xr.Dataset, name: str, level: float) -> tuple[xr.DataArra
 
 
 def median(forecast: xr.Dataset, name: str) -> xr.DataArray:
-    """The 0.5 quantile.
+    """Return the median, the 0.5 quantile.
+
+    Args:
+        forecast: A forecast.
+        name: The target's name.
+
+    Returns:
+        The median, over the target's dims without `quantile`.
 
     Raises:
-        ForecastError: The forecast does not hold it.
+        ForecastError: The forecast does not hold the median.
     """
     if not np.isclose(forecast["quantile"].values, 0.5, atol=1e-6).any():
         raise ForecastError("`quantile`: the forecast holds no median, the quantile 0.5")
@@ -119,7 +143,14 @@ def median(forecast: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def lead_unit(leads: np.ndarray) -> tuple[str, np.timedelta64]:
-    """The unit in which people read lead times (timedelta64): minutes up to two hours, days beyond five, else hours."""
+    """Choose a unit for lead times: minutes up to two hours, days beyond five days, else hours.
+
+    Args:
+        leads: Lead times as timedelta64, shape (lead,).
+
+    Returns:
+        The unit's name and its length.
+    """
     longest = np.max(leads)
     if longest <= np.timedelta64(2, "h") and np.min(leads) < np.timedelta64(1, "h"):
         return "minutes", np.timedelta64(1, "m")

@@ -1,8 +1,8 @@
-"""The panel, what goes in: its schema and its check.
+"""The panel, the package's input: its schema and its check.
 
-A panel is an `xarray.Dataset` over `time` and `node` (and optionally a leading `member`), float variables, NaN the one
-mark of a missing value. What a forecaster remembers of one is in `stgate.schema.spec`; the forecast is in
-`stgate.schema.forecast`.
+A panel is an `xarray.Dataset` over `time` and `node` (and optionally a leading `member`). Its variables are floats, and
+NaN is the only mark of a missing value. `stgate.schema.spec` is the part of a panel that a forecaster stores;
+`stgate.schema.forecast` is the output.
 """
 
 from __future__ import annotations
@@ -22,12 +22,23 @@ Step = np.timedelta64 | float
 
 
 def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
-    """`calendar` for datetime64 times, `model` for numbers."""
+    """Return `calendar` for datetime64 times and `model` for numbers."""
     return "calendar" if panel["time"].dtype.kind == "M" else "model"
 
 
 def time_step(panel: xr.Dataset) -> Step:
-    """The panel's step: a timedelta64 or a float; where times are uneven, their median or mean distance."""
+    """Return the panel's time step.
+
+    Args:
+        panel: A panel; where its times are uneven, the step is their median distance (calendar time) or their mean
+            distance (model time).
+
+    Returns:
+        A timedelta64 for calendar time, a float for model time.
+
+    Raises:
+        PanelError: The panel has a single time.
+    """
     times = panel["time"].values
     if times.size < 2:
         raise PanelError("`time`: a panel of a single time has no step; give at least two times")
@@ -38,45 +49,45 @@ def time_step(panel: xr.Dataset) -> Step:
 
 
 def step_number(panel: xr.Dataset) -> float:
-    """The panel's step in seconds (calendar time) or model time units."""
+    """Return the panel's time step in seconds (calendar time) or in model time units."""
     step = time_step(panel)
     return float(step / np.timedelta64(1, "s")) if isinstance(step, np.timedelta64) else float(step)
 
 
 def step_text(panel: xr.Dataset) -> str:
-    """The panel's step as people say it: `h`, `15min`, `0.05`."""
+    """Format the panel's time step as text: `h`, `15min`, `0.05`."""
     return number_text(step_number(panel), time_kind(panel), str(panel["time"].attrs.get("units", "")))
 
 
 def observed_mask(panel: xr.Dataset, name: str) -> xr.DataArray:
-    """True where `name` is observed (finite), with the variable's own dims."""
+    """Return True where the variable `name` is observed (not NaN), over the variable's own dims."""
     return panel[name].notnull()
 
 
 def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True) -> None:
-    """Check a panel against the schema; silent when it holds.
+    """Check a panel against the schema; do nothing when it holds.
 
     Args:
         panel: The dataset to check.
-        regular: Require evenly spaced times, as window models do.
-        values: Look for infinite values too, which loads a panel that is opened lazily.
+        regular: Require evenly spaced times. Forecasters on windows need them.
+        values: Look for infinite values too. This loads a panel that was opened lazily.
 
     Raises:
-        PanelError: With one line that names the variable, the place and the mend.
+        PanelError: The panel breaks the schema; the message names the variable, the place and the fix.
     """
     if not isinstance(panel, xr.Dataset):
-        raise PanelError(f"a panel is an xarray.Dataset, got {type(panel).__name__}; see stgate.to_panel")
+        raise PanelError(f"a panel is an xarray.Dataset, got {type(panel).__name__}; make one with stgate.to_panel")
     for dim in ("time", "node"):
         if dim not in panel.dims:
             raise PanelError(f"`{dim}`: the panel has no such dimension (it has {some(panel.dims)}); rename it")
         if dim not in panel.coords:
             raise PanelError(f"`{dim}`: the dimension has no coordinate; assign one with panel.assign_coords({dim}=…)")
         if panel.sizes[dim] == 0:
-            raise PanelError(f"`{dim}`: the panel is empty along it; select less narrowly")
+            raise PanelError(f"`{dim}`: the panel is empty along it; select more of it")
     labels = panel.indexes["node"]
     if not labels.is_unique:
         twice = labels[labels.duplicated()][0]
-        raise PanelError(f"`node`: the label {twice!r} stands twice; drop one with panel.drop_duplicates('node')")
+        raise PanelError(f"`node`: the label {twice!r} appears twice; drop one with panel.drop_duplicates('node')")
     check_time(panel, regular=regular)
     dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
     if not dynamic:
@@ -86,7 +97,11 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
 
 
 def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
-    """The part of `check_panel` that concerns the time axis.
+    """Check the time axis of a panel; do nothing when it holds.
+
+    Args:
+        panel: The dataset to check.
+        regular: Require evenly spaced times.
 
     Raises:
         PanelError: Times are missing, repeated, out of order or uneven.
@@ -95,7 +110,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     named = next((f"`{n}`" for n, v in panel.data_vars.items() if "time" in v.dims), "`time`")
     if times.dtype.kind not in "Mfiu":
         raise PanelError(
-            f"`time`: neither datetime64 nor a number but {times.dtype}; convert it with pandas.to_datetime"
+            f"`time`: holds {times.dtype}, which is neither datetime64 nor a number; convert it with pandas.to_datetime"
         )
     values = times.values
     if pd.isnull(values).any():
@@ -107,7 +122,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     if (gaps == zero).any():
         row = int(np.argmax(gaps == zero))
         raise PanelError(
-            f"{named}: the time {at(values[row])} stands twice, at rows {row} and {row + 1}; "
+            f"{named}: the time {at(values[row])} appears twice, at rows {row} and {row + 1}; "
             "keep one with panel.drop_duplicates('time')"
         )
     if (gaps < zero).any():
@@ -121,9 +136,9 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
         freq = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
         # Not panel.resample: it averages, moves the member dimension and gives node variables a time.
         grid = f"pandas.date_range('{at(values[0])}', '{at(values[-1])}', freq='{freq}')"
-        mend = f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
+        fix = f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
         if (gaps >= np.timedelta64(28, "D")).all() and (gaps <= np.timedelta64(31, "D")).all():
-            mend = "calendar months are no regular step: number them, and use that as model time"
+            fix = "calendar months have no fixed length: number them, and use the numbers as model time"
     else:
         step = np.median(gaps)
         # Float times carry round-off: compare with the even grid, to a thousandth of a step.
@@ -131,10 +146,10 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
         odd = np.abs(gaps - step) > 1e-3 * step
         if not odd.any():
             odd = np.abs(values[1:] - (values[0] + even * np.arange(1, values.size))) > 1e-3 * step
-        mend = "interpolate to an even grid with panel.interp(time=…)"
+        fix = "interpolate to an even grid with panel.interp(time=…)"
     if odd.any():
         row = int(np.argmax(odd)) + 1
-        raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {mend}")
+        raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {fix}")
 
 
 def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
@@ -142,7 +157,7 @@ def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
     wanted = ("member", "time", "node") if "member" in variable.dims else ("time", "node")
     if variable.dims != wanted:
         raise PanelError(
-            f"`{name}`: its dims are {tuple(map(str, variable.dims))}, a panel has {wanted}; "
+            f"`{name}`: its dims are {tuple(map(str, variable.dims))}, those of a panel are {wanted}; "
             "use panel.transpose(...) or drop the variable"
         )
     if variable.dtype.kind != "f":
@@ -166,15 +181,15 @@ def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
 
 
 def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = True) -> None:
-    """Refuse targets that are missing altogether, as a variable or at a node.
+    """Refuse targets that the panel lacks or that are never observed at a node.
 
     Args:
         panel: A panel.
-        targets: Names.
-        values: Look whether they are ever observed, which loads a panel that is opened lazily.
+        targets: Names of the targets.
+        values: Check that each node observes each target at least once. This loads a panel that was opened lazily.
 
     Raises:
-        PanelError: A target is no variable of the panel, or some node never observes it.
+        PanelError: A target is not a variable of the panel, or is never observed at some node.
     """
     for name in targets:
         if name not in panel.data_vars:
@@ -187,21 +202,26 @@ def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = T
 
 
 def check_seen(name: str, nodes: np.ndarray, seen: np.ndarray) -> None:
-    """Refuse a target that some node never observes.
+    """Refuse a target that is never observed at some node.
+
+    Args:
+        name: The target's name.
+        nodes: Labels of the nodes, shape (node,).
+        seen: True where the node observes the target at least once, shape (node,).
 
     Raises:
-        PanelError: Naming the nodes.
+        PanelError: Some node never observes the target; the message names it.
     """
     if not seen.all():
         silent = nodes[~seen].tolist()
         raise PanelError(
-            f"`{name}`: never observed at node {some(silent)}; leave out with `stgate data select`, or "
+            f"`{name}`: never observed at node {some(silent)}; leave the node out with `stgate data select`, or "
             f"stgate.panels.select(panel, without={silent[:3]!r})"
         )
 
 
 def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
-    """A time or label as people write it, without trailing zeros."""
+    """Format a time or label as text, without trailing zeros."""
     if isinstance(value, tuple):
         return ", ".join(map(at, value))
     if isinstance(value, np.datetime64 | pd.Timestamp):
@@ -213,27 +233,40 @@ def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
 
 
 def number_label(value: float) -> str:
-    """A coordinate as part of a node's label, with the digits it has."""
+    """Format a coordinate as part of a node's label, with up to 10 significant digits."""
     return f"{float(value):.10g}"
 
 
 def number_text(step: float, kind: str, units: str) -> str:
-    """A step in seconds or model time, as people say it."""
+    """Format a time step as text.
+
+    Args:
+        step: The step in seconds (calendar time) or in model time units.
+        kind: `calendar` or `model`.
+        units: Units of model time, which follow the number; not used for calendar time.
+
+    Returns:
+        The step, such as `15min` or `0.05 s`.
+    """
     if kind == "calendar":
         return str(pd.tseries.frequencies.to_offset(pd.Timedelta(seconds=step)).freqstr)
     return f"{step:g} {units}".strip()
 
 
 def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """The first and the last instant of a calendar time such as `2016-03`, `2016-03-01` or `2016-03-01T12`.
+    """Return the first and the last instant of a calendar time such as `2016-03`, `2016-03-01` or `2016-03-01T12`.
 
-    A time with an offset is taken to UTC, as in a panel.
+    Args:
+        text: The time, written year first. A time with an offset is converted to UTC.
+
+    Returns:
+        The first and the last instant, without a time zone; they are equal for a time with an offset.
 
     Raises:
-        ValueError: Not a time, or not written year first: 03/04/2020 is March to some and April to others.
+        ValueError: The text is not a time, or is not written year first: 03/04/2020 is March or April.
     """
     if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
-        raise ValueError("times are written year first, as in 2016-03-01T12:00")
+        raise ValueError("write times year first, such as 2016-03-01T12:00")
     stamp = pd.Timestamp(str(text))
     if stamp.tz is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
@@ -243,12 +276,20 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 
 def time_bounds(when: str | float, kind: str, step: float) -> tuple[Any, Any]:
-    """The first and the last instant that a time means: of a calendar as `parse_time` reads it, else a number.
+    """Return the first and the last instant of a time in text or numbers.
 
-    Model times are sums of steps and carry round-off: both bounds leave it room.
+    Model times are sums of steps and carry round-off, so their bounds lie a millionth of a step apart from them.
+
+    Args:
+        when: A calendar time, written year first (`2016-03` means the whole month), or a model time as a number.
+        kind: `calendar` or `model`.
+        step: The panel's time step, in model time units; not used for calendar time.
+
+    Returns:
+        The two bounds: datetime64 for calendar time, floats for model time.
 
     Raises:
-        ValueError: Not a time of that kind.
+        ValueError: The time is not of that kind.
     """
     if kind == "calendar":
         low, high = parse_time(when)
@@ -257,19 +298,33 @@ def time_bounds(when: str | float, kind: str, step: float) -> tuple[Any, Any]:
 
 
 def first_row(panel: xr.Dataset, when: str | float) -> int:
-    """The first row at or after a time; the number of rows if there is none.
+    """Return the first row at or after a time.
+
+    Args:
+        panel: A panel.
+        when: A calendar time, written year first (`2016-03` means its first instant), or a model time as a number.
+
+    Returns:
+        The row's number; the number of rows if all are earlier.
 
     Raises:
-        ValueError: Not a time of the panel's kind.
+        ValueError: The time is not of the panel's kind.
     """
     return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[0]))
 
 
 def last_row(panel: xr.Dataset, when: str | float) -> int:
-    """The last row at or before a time, of a date its last step; -1 if there is none.
+    """Return the last row at or before a time.
+
+    Args:
+        panel: A panel.
+        when: A calendar time, written year first (`2016-03` means its last instant), or a model time as a number.
+
+    Returns:
+        The row's number; -1 if all are later.
 
     Raises:
-        ValueError: Not a time of the panel's kind.
+        ValueError: The time is not of the panel's kind.
     """
     return int(np.searchsorted(panel["time"].values, _bounds(panel, when)[1], side="right")) - 1
 
@@ -279,7 +334,7 @@ def _bounds(panel: xr.Dataset, when: str | float) -> tuple[Any, Any]:
 
 
 def some(names: Iterable[Any], most: int = 4) -> str:
-    """Up to `most` names, then a count of the rest."""
+    """Format up to `most` names, then a count of the rest."""
     shown: Sequence[Any] = list(names)
     head = ", ".join(repr(str(n)) if isinstance(n, str) else str(n) for n in shown[:most])
     return head + (f" and {len(shown) - most} more" if len(shown) > most else "")

@@ -1,4 +1,4 @@
-"""What a forecaster remembers of a panel, and whether another panel fits it."""
+"""The description of a panel that a forecaster stores, and the check that another panel fits it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from stgate.schema.panel import Step, check_panel, number_text, some, step_numbe
 
 @dataclasses.dataclass(frozen=True)
 class PanelSpec:
-    """What a forecaster must know of a panel, as plain JSON-able values; it travels in the checkpoint.
+    """Description of the panel that a forecaster was fitted on, in plain JSON-able values; the checkpoint holds it.
 
     Attributes:
         targets: Variables that are forecast.
-        past_covariates: Variables known up to the forecast's origin.
-        future_covariates: Variables known ahead, over the horizon too.
-        static_covariates: Node coordinates or node variables.
         nodes: Node labels, in the order of the network's nodes.
-        step: One time step, in seconds for calendar time, in model time units otherwise.
+        step: One time step, in seconds for calendar time, in model time units for model time.
         time: `calendar` (datetime64) or `model` (float).
         window: Input length, in steps.
         horizon: Forecast length, in steps.
-        calendar: Names of the calendar features (see `stgate.panels.calendar`).
+        past_covariates: Covariates known up to the forecast's origin.
+        future_covariates: Covariates known ahead, over the horizon too.
+        static_covariates: Node coordinates or node variables, one number a node.
+        calendar: Names of the calendar features, such as `hour`, `weekday` or `hour/2`.
         units: Units of the targets, by name.
         boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
-        places: Node coordinates by which a field knows where a node is; the first of the static covariates. A panel
-            with other nodes then fits too. Empty for forecasters that know the nodes themselves.
-        lattice: Rows and columns, where the nodes are all cells of a lattice row by row, or None.
         time_units: Units of model time; empty for calendar time.
+        lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
+        places: Node coordinates, the first of the static covariates, by which a field locates a node. A panel with
+            other nodes then fits too. Empty for forecasters that know the nodes by their labels.
     """
 
     targets: tuple[str, ...]
@@ -54,7 +54,7 @@ class PanelSpec:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """All dynamic variables, in tensor order: targets, past covariates, future covariates."""
+        """All variables over time, in tensor order: targets, past covariates, future covariates."""
         return self.targets + self.past_covariates + self.future_covariates
 
     @property
@@ -63,26 +63,30 @@ class PanelSpec:
         return np.timedelta64(round(self.step * 1e6), "us") if self.time == "calendar" else self.step
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers; `PanelSpec.from_dict` reverses it."""
+        """Return plain lists, dicts, strings and numbers; `PanelSpec.from_dict` reverses it."""
         plain = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> PanelSpec:
-        """The spec that `to_dict` wrote."""
+        """Rebuild a spec from what `to_dict` returned."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
 
     def check(self, panel: xr.Dataset, *, values: bool = True, regular: bool = True) -> xr.Dataset:
-        """The panel with this spec's nodes in this spec's order; with its own where nodes are known by their places.
+        """Check that a panel fits the forecaster, and put its nodes in the forecaster's order.
 
         Args:
             panel: The panel.
-            values: As in `check_panel`.
-            regular: Require evenly spaced times, by the step that the forecaster was fitted on.
+            values: Look for infinite values too. This loads a panel that was opened lazily.
+            regular: Require evenly spaced times, at the step that the forecaster was fitted on.
+
+        Returns:
+            The panel with this spec's nodes in this spec's order. Where a field locates nodes by coordinates, the
+            panel's own nodes stay as they are.
 
         Raises:
-            PanelError: The panel lacks a variable, has other nodes or another step.
+            PanelError: The panel lacks a variable, or has other nodes, units or another time step.
         """
         check_panel(panel, values=values, regular=regular)
         check_places(panel, self.places)
@@ -91,18 +95,18 @@ class PanelSpec:
                 have = sorted(map(str, panel.data_vars))
                 raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
             if name in self.channels and "time" not in panel[name].dims:
-                raise PanelError(f"`{name}`: does not change in time; make it one of static_covariates")
+                raise PanelError(f"`{name}`: is not over time; make it one of static_covariates")
         for name in self.targets:
             unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
             if unit and fitted and unit != fitted:
                 raise PanelError(
-                    f"`{name}`: in {unit}, the forecaster was fitted on {fitted}; convert it, then set its units with "
+                    f"`{name}`: is in {unit}, the forecaster was fitted on {fitted}; convert it and set its units with "
                     f"panel[{name!r}].attrs['units'] = {fitted!r}"
                 )
         for name in self.static_covariates:
             if panel[name].dims != ("node",) or panel[name].dtype.kind not in "fiub":
                 raise PanelError(
-                    f"`{name}`: a static covariate holds one number a node, this one {panel[name].dtype} over "
+                    f"`{name}`: a static covariate holds one number a node, this one holds {panel[name].dtype} over "
                     f"({', '.join(map(str, panel[name].dims))}); leave it out"
                 )
         kind = time_kind(panel)
@@ -119,26 +123,32 @@ class PanelSpec:
         lacking = [n for n in self.nodes if n not in set(have_nodes)]
         extra = [n for n in have_nodes if n not in set(self.nodes)]
         if lacking or extra:
-            said = "; ".join(
+            differences = "; ".join(
                 f"{what} {some(names)}" for what, names in (("lacks", lacking), ("has unknown", extra)) if names
             )
             raise PanelError(
-                f"`node`: the panel's nodes are not those the forecaster was fitted on ({said}); "
+                f"`node`: the panel's nodes are not those the forecaster was fitted on ({differences}); "
                 "select them with panel.sel(node=[...]) or fit on this panel"
             )
         return panel if have_nodes == list(self.nodes) else panel.sel(node=list(self.nodes))
 
 
 def check_places(panel: xr.Dataset, names: Sequence[str]) -> None:
-    """Refuse a panel of which it is not known where each node is.
+    """Refuse a panel that lacks coordinates of its nodes.
+
+    Args:
+        panel: A panel.
+        names: Names of the coordinates that each node needs.
 
     Raises:
-        PanelError: A coordinate lacks, or is missing at a node.
+        PanelError: The panel lacks a coordinate, or it is missing at a node.
     """
     for name in names:
         if name not in panel:
-            raise PanelError(f"`{name}`: no coordinate of the nodes; assign it (a table: stgate data convert --coords)")
+            raise PanelError(
+                f"`{name}`: the nodes have no such coordinate; assign it (a table: stgate data convert --coords)"
+            )
         unknown = ~np.isfinite(np.asarray(panel[name].values, np.float64))
         if unknown.any():
             label = some(panel["node"].values[unknown].tolist())
-            raise PanelError(f"`{name}`: missing at node {label}; give it, or drop the node")
+            raise PanelError(f"`{name}`: missing at node {label}; assign it, or drop the node")

@@ -18,7 +18,7 @@ def test_a_masked_panel_holds_its_gaps_and_what_was_hidden(stgate_command, tmp_p
     code, printed, err = stgate_command("mask", saved, *given, "--out", out)
     before, after = stgate.open_panel(saved), stgate.open_panel(out)
     seen = int(before["y"].notnull().sum())
-    assert code == 0 and printed == f"y: hid {round(0.3 * seen):,} of {seen:,} observed entries\n"
+    assert code == 0 and printed == f"y: masked {round(0.3 * seen):,} of {seen:,} observed entries\n"
     assert err == f"wrote {out}\n"
     np.testing.assert_array_equal(after["y"].fillna(after["y_hidden"]), before["y"])
     assert after["y_hidden"].attrs["pattern"] == "block" and after["y_hidden"].attrs["units"] == "ug/m3"

@@ -13,7 +13,7 @@ import torch
 from helpers import environment, make_panel
 
 import stgate
-from stgate.models.checkpoint import write_checkpoint as _write
+from stgate.prediction.checkpoint import write_checkpoint as _write
 
 DATA = ("--data.targets", "[y]", "--data.window", "12", "--data.horizon", "6")
 DROPPING = ("--model", "GatedRNN", "--model.hidden", "16", "--model.dropout", "0.2", "--trainer.max_epochs", "6")

@@ -96,7 +96,7 @@ def test_every_card_says_where_its_data_come_from():
         assert {"title", "source", "licence", "citation", "reader", "split"} <= content.keys()
 
 
-def test_data_check_prints_a_portrait(stgate_command, tmp_path):
+def test_data_check_prints_a_summary(stgate_command, tmp_path):
     stgate.write(make_panel(), tmp_path / "panel.nc")
     code, out, _ = stgate_command("data", "check", tmp_path / "panel.nc")
     assert code == 0

@@ -64,11 +64,11 @@ def test_a_span_of_model_time(stgate_command, tmp_path):
     [
         (("--without", "11"), ("no '11'", "`node`")),
         (("--nodes", "7", "7"), ("7", "twice")),
-        (("--without", "7", "8", "9", "10"), ("none is left",)),
+        (("--without", "7", "8", "9", "10"), ("no node is left",)),
         (("--within", "lon", "1", "2"), ("--within lon", "lat")),
         (("--within", "without", "1", "2"), ("--within without", "lat")),
         (("--within", "kind", "1", "2"), ("`kind`", "text")),
-        (("--within", "time", "1", "2"), ("--within time", "no coordinate of the nodes")),
+        (("--within", "time", "1", "2"), ("--within time", "the nodes have no such coordinate")),
         (("--within", "lat", "1", "x"), ("--within lat 1 x", "two numbers")),
         (("--variables", "z"), ("--variables z", "known: y, u")),
         (("--from", "2021"), ("no time of the panel", "2020-01-03")),

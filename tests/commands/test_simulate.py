@@ -195,5 +195,5 @@ def test_exponents_are_printed_as_a_table_and_as_json_and_written(stgate_command
     told = json.loads(out)
     assert code == 0 and told["exponent"] == found["exponent"].values.tolist()
     code, out, _ = stgate_command(*run, "--exponents", 1)
-    assert code == 0 and "more --exponents would tell" in out
+    assert code == 0 and "give more --exponents" in out
     one_line(stgate_command("lyapunov", "sensor-network"), "sensor-network")

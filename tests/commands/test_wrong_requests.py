@@ -1,4 +1,4 @@
-"""Every wrong request is one clear line that names the thing and the mend, exit code 2, and nothing half-written."""
+"""Every wrong request is one clear line that names the thing and the fix, exit code 2, and nothing half-written."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def broken_panels():
     yield "a missing hour", hour, ("`y`", "row 6", "reindex", "freq='h'")
     yield "a time that goes back", whole.isel(time=[0, 2, 1, *range(3, 400)]), ("time goes back", "sortby")
     twice = xr.concat([whole.isel(time=slice(0, 5)), whole.isel(time=slice(4, 400))], "time")
-    yield "a time that stands twice", twice, ("2020-01-01T04:00", "stands twice", "drop_duplicates")
+    yield "a time that appears twice", twice, ("2020-01-01T04:00", "appears twice", "drop_duplicates")
     infinite = whole.copy(deep=True)
     infinite["y"][7, 1] = np.inf
     yield "an infinite value", infinite, ("`y`", "infinite", "2020-01-01T07:00", "node b", "where")

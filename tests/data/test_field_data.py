@@ -22,7 +22,7 @@ def steps_of(data):
 def test_an_epoch_holds_every_step_with_an_observation_once_and_its_context(context):
     panel = make_panel(steps=200, nodes=NODES)
     panel["y"][5] = np.nan
-    data = FieldData(panel, "y", context=context, batch_size=16)
+    data = FieldData(panel, targets="y", context=context, batch_size=16)
     start, stop = data.parts.train
     expected = set(range(max(start, data.spec.window - 1), stop)) - {5}
     steps = steps_of(data).tolist()
@@ -40,7 +40,10 @@ def test_a_store_larger_than_memory_gives_the_same_cases(context, tmp_path):
     panel = make_panel(steps=4000, nodes=NODES)
     stgate.write(panel, tmp_path / "p.zarr")
     options = {"context": context, "batch_size": 64, "covariates": ["u"]}
-    held, read = FieldData(panel, "y", **options), FieldData(tmp_path / "p.zarr", "y", **options, max_memory=0.15)
+    held, read = (
+        FieldData(panel, targets="y", **options),
+        FieldData(tmp_path / "p.zarr", targets="y", **options, max_memory=0.15),
+    )
     assert isinstance(read.series, StoredSeries)
 
     def values(data):
@@ -54,19 +57,19 @@ def test_a_store_larger_than_memory_gives_the_same_cases(context, tmp_path):
 
 def test_the_shuffle_comes_from_seed_and_epoch():
     panel = make_panel(steps=200, nodes=NODES)
-    one, two, other = (steps_of(FieldData(panel, "y", seed=s)).tolist() for s in (1, 1, 2))
+    one, two, other = (steps_of(FieldData(panel, targets="y", seed=s)).tolist() for s in (1, 1, 2))
     assert one == two and one != other
 
 
 def test_validation_may_take_fewer_origins():
     panel = make_panel(steps=200)
-    every, some = (len(FieldData(panel, "y", eval_every=k).val_dataloader().dataset) for k in (1, 5))
+    every, some = (len(FieldData(panel, targets="y", eval_every=k).val_dataloader().dataset) for k in (1, 5))
     assert some == -(-every // 5)
 
 
 def test_nodes_are_known_by_their_places():
     panel = make_panel(steps=100, nodes=NODES)
-    spec = FieldData(panel, "y").spec
+    spec = FieldData(panel, targets="y").spec
     assert spec.places == ("lat", "lon") and spec.static_covariates == ("lat", "lon")
     fewer = spec.check(panel.isel(node=[4, 1]))
     assert fewer["node"].values.tolist() == ["e", "b"]
@@ -77,20 +80,20 @@ def test_a_place_that_is_not_known_is_named():
     panel = make_panel(steps=100, nodes=NODES)
     panel["lat"][2] = np.nan
     with pytest.raises(PanelError, match="`lat`: missing at node 'c'"):
-        FieldData(panel, "y").setup()
-    spec = FieldData(make_panel(steps=100, nodes=NODES), "y").spec
+        FieldData(panel, targets="y").setup()
+    spec = FieldData(make_panel(steps=100, nodes=NODES), targets="y").spec
     with pytest.raises(PanelError, match="`lat`: missing at node 'c'"):
         spec.check(panel)
-    with pytest.raises(PanelError, match=r"`lat`: no coordinate of the nodes.*--coords"):
+    with pytest.raises(PanelError, match=r"`lat`: the nodes have no such coordinate.*--coords"):
         spec.check(panel.drop_vars("lat"))
 
 
 def test_a_target_that_a_forecast_would_hide_is_refused():
     panel = make_panel(steps=100, nodes=NODES)
     with pytest.raises(RequestError, match="`y_truth`: what a forecast of `y` calls its truth"):
-        FieldData(panel.assign(y_truth=panel["y"]), ["y", "y_truth"])
+        FieldData(panel.assign(y_truth=panel["y"]), targets=["y", "y_truth"])
 
 
 def test_a_forecaster_of_windows_takes_no_field_data():
     with pytest.raises(RequestError, match="GatedRNN forecasts from windows"):
-        GatedRNN().adopt(FieldData(make_panel(steps=100, nodes=NODES), "y"))
+        GatedRNN().adopt(FieldData(make_panel(steps=100, nodes=NODES), targets="y"))

@@ -42,7 +42,7 @@ def test_the_command_says_how_much_training_saw(stgate_command, tmp_path):
     stgate.write(forecast, tmp_path / "f.nc")
     code, out, err = stgate_command("evaluate", tmp_path / "f.nc")
     assert code == 0, err
-    assert "25 % of cases lie before training ended, 2020-01-01T03:00:00: errors to come are larger" in out
+    assert "25 % of observations lie before training ended, 2020-01-01T03:00:00: errors on new data are larger" in out
 
 
 def test_notes_that_differ_are_told_of_which_forecast_they_are(stgate_command, tmp_path):
@@ -221,7 +221,7 @@ def test_bootstrap_bounds_hold_each_score():
         xr.testing.assert_equal(bounded[key], plain[key])
         assert (bounded[f"{key}_low"] <= bounded[key]).all() and (bounded[key] <= bounded[f"{key}_high"]).all()
     assert not any(str(k).endswith("_low") for k in plain)
-    with pytest.raises(RequestError, match="cannot keep init_time apart"):
+    with pytest.raises(RequestError, match="cannot be split by init_time"):
         stgate.evaluate(forecast, by="init_time", bootstrap=10)
     for wrong in (-1, 1):
         with pytest.raises(RequestError, match=f"bootstrap {wrong}: at least 2"):
@@ -248,7 +248,7 @@ def test_skill_beyond_the_simulations_own_truth_is_flagged():
     assert "comment" not in stgate.evaluate(forecast)["vpt"].attrs
     assert "comment" not in stgate.evaluate(forecast.assign_attrs(valid_ground_truth_time=0.5))["vpt"].attrs
     flagged = stgate.evaluate(forecast.assign_attrs(valid_ground_truth_time=0.3))["vpt"]
-    assert flagged.attrs["comment"].startswith("longer than the 0.3 for which")
+    assert flagged.attrs["comment"].startswith("longer than 0.3, the time for which")
 
 
 def test_an_origin_that_was_not_observed_has_no_valid_prediction_time():

@@ -155,7 +155,7 @@ def test_an_origin_that_was_not_forecast_is_refused():
     forecast = make_forecast()
     for name in forecast.data_vars:
         forecast[name][0] = np.nan
-    with pytest.raises(ForecastError, match="all missing"):
+    with pytest.raises(ForecastError, match="all values are missing"):
         stgate.plot.hovmoeller(forecast, init=0)
 
 

@@ -64,11 +64,11 @@ def test_members_are_held_against_their_own_truth():
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda truth: truth.values, "needed; got ndarray"),
+        (lambda truth: truth.values, "node; got ndarray"),
         (lambda truth: truth.isel(node=0), r"got \('time',\)"),
         (lambda truth: truth.assign_coords(node=["c", "d"]), "no node in common"),
         (lambda truth: truth.assign_coords(time=truth["time"] + np.timedelta64(9000, "D")), "no time in common"),
-        (lambda truth: truth.assign_coords(time=np.arange(12.0)), "forecast's time is calendar time, .* model time"),
+        (lambda truth: truth.assign_coords(time=np.arange(12.0)), "forecast has calendar time, .* model time"),
         (lambda truth: truth.expand_dims(member=[0]), "no member in common"),
     ],
 )

@@ -21,7 +21,7 @@ def calibrated():
 
 
 def test_calibration_takes_every_origin_whatever_the_stride_of_evaluation():
-    every, sparse = (WindowData(make_panel(), "y", 6, 3, eval_every=k) for k in (1, 24))
+    every, sparse = (WindowData(make_panel(), targets="y", window=6, horizon=3, eval_every=k) for k in (1, 24))
     first, second = (sum(len(b["origin"]) for b in d.part_dataloader("calibration")) for d in (every, sparse))
     assert first == second > 24
     assert sum(len(b["origin"]) for b in sparse.val_dataloader()) < len(every._windows("validation")) / 10
@@ -39,7 +39,7 @@ def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more
 def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
     panel = make_panel(steps=900, missing=0.3)
     model, data = make_model(panel)
-    coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, scores=scores, edges=(1,), minimum=20)
+    coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, conformity_score=scores, edges=(1,), minimum=20)
     for level, share in coverage.items():
         # Each group rounds up by one case; bounds moved past the median stop there, and then cover more.
         assert level <= share + 1e-3 and (scores == "quantile" or share <= level + 0.04)
@@ -60,7 +60,7 @@ def test_nodes_of_unequal_noise_have_intervals_of_their_own():
     panel["y"][:, 2] += np.random.default_rng(0).normal(0, 20, 900)
     model, data = make_model(panel)
     for by, worst in (((), 0.09), (("node",), 0.07)):
-        stgate.calibrate(model, data, levels=[0.9], by=by, scores="residual")
+        stgate.calibrate(model, data, levels=[0.9], by=by, conformity_score="residual")
         hindcast = stgate.backtest(model, panel, start=str(panel["time"].values[data.parts.test[0]]), levels=[0.9])
         off = np.abs(stgate.evaluate(hindcast, by="node")["coverage_90"] - 0.9)
         assert (float(off.max()) < worst) == bool(by)
@@ -70,11 +70,11 @@ def test_clusters_of_nodes_by_a_coordinate_have_intervals_of_their_own():
     panel = make_panel(steps=900, missing=0.0).assign_coords(kind=("node", ["street", "park", "street"]))
     panel["y"][:, 1] += np.random.default_rng(0).normal(0, 20, 900)
     model, data = make_model(panel)
-    coverage = stgate.calibrate(model, data, levels=[0.9], by=["missing", "kind"], scores="residual")
-    factors = model.calibration["factors"][0, :, 0]  # (node, lead, target)
+    coverage = stgate.calibrate(model, data, levels=[0.9], by=["missing", "kind"], conformity_score="residual")
+    factors = model.calibration.quantiles[0, :, 0]  # (node, lead, target)
     assert (factors[0] == factors[2]).all() and (factors[1] > 2 * factors[0]).all()
     assert coverage[0.9] == pytest.approx(0.9, abs=0.01)
-    assert "per missingness group, per kind" in model.calibration["method"]
+    assert "per missingness group, per kind" in model.calibration.method
     assert np.isfinite(stgate.forecast(model, panel, levels=[0.9])["y"]).all()
     again = stgate.recalibrate(model, panel, levels=[0.9], by=["kind"])
     assert again.keys() == {0.9}
@@ -87,7 +87,7 @@ def test_clusters_of_nodes_by_a_coordinate_have_intervals_of_their_own():
 def test_groups_with_too_few_cases_are_reported():
     model, data = make_model(make_panel(steps=300, missing=0.1))
     stgate.calibrate(model, data, levels=[0.5, 0.9])
-    report = model.calibration["report"]
+    report = model.calibration.report
     small = "nodes observed 17 to 32 steps before: too few cases from level 0.5 on"
     assert any(line.startswith(small) for line in report)
     assert not any(line.startswith("nodes observed at the origin") for line in report)
@@ -95,7 +95,7 @@ def test_groups_with_too_few_cases_are_reported():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"by": ["missng"]}, "did you mean missing"), ({"scores": "scalled"}, "did you mean scaled")],
+    [({"by": ["missng"]}, "did you mean missing"), ({"conformity_score": "scalled"}, "did you mean scaled")],
 )
 def test_an_unknown_group_or_score_is_refused(options, message):
     model, data = make_model(make_panel(steps=160))
@@ -164,8 +164,8 @@ def test_a_span_of_any_panel_recalibrates_as_the_data_module_does():
         model, panel, start=str(panel["time"].values[start]), end=str(panel["time"].values[stop - 1]), levels=[0.5, 0.9]
     )
     assert first == second
-    torch.testing.assert_close(model.calibration["factors"], stored["factors"])
-    assert (model.calibration["start"], model.calibration["end"]) == (stored["start"], stored["end"])
+    torch.testing.assert_close(model.calibration.quantiles, stored.quantiles)
+    assert (model.calibration.start, model.calibration.end) == (stored.start, stored.end)
     with pytest.raises(RequestError, match="shorter than the 3 steps of a forecast"):
         stgate.recalibrate(model, panel, start="2020-01-10", end="2020-01-10T01")
 
@@ -175,16 +175,16 @@ def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of(
     model, data = make_model(panel)
     trainer().fit(model, data)
     times = panel["time"].values
-    assert model.seen == str(times[data.parts.validation[1] - 1])
+    assert model.predictor.seen == str(times[data.parts.validation[1] - 1])
     stgate.recalibrate(model, panel, levels=[0.5])
-    assert model.calibration["start"] == str(times[data.parts.calibration[0]])
+    assert model.calibration.start == str(times[data.parts.calibration[0]])
     hindcast = stgate.backtest(model, panel, start=str(times[300]), levels=[0.5])
-    assert hindcast.attrs["trained_until"] == model.seen
+    assert hindcast.attrs["trained_until"] == model.predictor.seen
     with pytest.warns(CalibrationWarning, match="what training has seen, until"):
         stgate.recalibrate(model, panel, start="2020-01-03", levels=[0.5])
     later = panel.assign_coords(time=panel["time"] + np.timedelta64(400, "h"))
     stgate.recalibrate(model, later, levels=[0.5])  # all of it is new
-    assert model.calibration["start"] == str(later["time"].values[6])
+    assert model.calibration.start == str(later["time"].values[6])
 
 
 def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
@@ -196,7 +196,7 @@ def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
     monkeypatch.setattr(_forecast, "over_time", lambda m, p, kept, *a, **o: (
         taken.append(sum(len(x["origin"]) for x in p) - kept), usual(m, p, kept, *a, **o))[1])  # fmt: skip
     for seen, expected in ((350, 10), (275, 22), (100, 40)):  # a window at least, four at most
-        model.seen = str(panel["time"].values[seen])
+        model.predictor.seen = str(panel["time"].values[seen])
         stgate.backtest(
             model, panel, start=str(panel["time"].values[300]), calibration="rolling", calibration_window=10
         )
@@ -206,10 +206,10 @@ def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
 def test_quantile_scores_of_a_level_do_not_depend_on_the_levels_beside_it():
     """Offsets may well fall with the level: it is intervals that are nested, not offsets."""
     model, data = make_model(make_panel(steps=900))
-    many = stgate.calibrate(model, data, levels=[0.1, 0.5, 0.9], scores="quantile", by=())
-    table = model.calibration["factors"]
-    one = stgate.calibrate(model, data, levels=[0.5], scores="quantile", by="missing", edges=())
-    torch.testing.assert_close(model.calibration["factors"][:, :, 0], table[:, :, 1])
+    many = stgate.calibrate(model, data, levels=[0.1, 0.5, 0.9], conformity_score="quantile", by=())
+    table = model.calibration.quantiles
+    one = stgate.calibrate(model, data, levels=[0.5], conformity_score="quantile", by="missing", edges=())
+    torch.testing.assert_close(model.calibration.quantiles[:, :, 0], table[:, :, 1])
     assert one[0.5] == pytest.approx(many[0.5], abs=0.05)
 
 
@@ -217,7 +217,7 @@ def test_levels_that_have_too_few_cases_are_reported():
     panel = make_panel(steps=400)
     model, _ = make_model(panel)
     stgate.recalibrate(model, panel, start="2020-01-16", end="2020-01-16T08")
-    assert any(line.startswith("levels ") and "left out" in line for line in model.calibration["report"])
+    assert any(line.startswith("levels ") and "left out" in line for line in model.calibration.report)
 
 
 def test_an_unknown_calibration_of_a_backtest_is_refused():
@@ -277,13 +277,13 @@ def test_a_level_beyond_what_the_cases_support_is_refused_and_by_default_left_ou
     assert model.calibration is None
     held = list(stgate.calibrate(model, data))
     assert 0.9 in held and 0.99 not in held
-    assert bool(torch.isfinite(model.calibration["factors"]).all())
+    assert bool(torch.isfinite(model.calibration.quantiles).all())
 
 
 def test_data_that_the_model_was_not_fitted_on_do_not_calibrate_it():
     model, _ = make_model(make_panel(steps=160))
     with pytest.raises(RequestError, match="not those that the forecaster was fitted on"):
-        stgate.calibrate(model, WindowData(make_panel(steps=160), "y", WINDOW + 1, HORIZON))
+        stgate.calibrate(model, WindowData(make_panel(steps=160), targets="y", window=WINDOW + 1, horizon=HORIZON))
 
 
 def test_forecasts_that_are_missing_drop_out_of_the_calibration():

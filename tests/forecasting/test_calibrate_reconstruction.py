@@ -54,7 +54,8 @@ def test_intervals_cover_the_stations_left_out_and_come_back_from_the_checkpoint
 def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full):
     model, seen = field
     data = field_data(
-        full.sel(node=list(FIELD_NODES[2:])), context=model.fitted_spec.window - 1 and model.fitted_spec.window
+        full.sel(node=list(FIELD_NODES[2:])),
+        context=model.predictor.fitted_spec.window - 1 and model.predictor.fitted_spec.window,
     )
     other = fitted(small_field(), data, epochs=3)
     folds = [(model, seen, full), (other, full.where(~full["node"].isin(FIELD_NODES[:2])), full)]
@@ -62,14 +63,14 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
     covered = stgate.cross_calibrate_reconstruction(whole, iter(folds), levels=LEVELS)
     inside, cases = np.zeros(2), 0
     for fold, shown, truth in folds:
-        fold.reconstruction_calibration = whole.reconstruction_calibration
+        fold.predictor.reconstruction_calibration = whole.predictor.reconstruction_calibration
         made = stgate.reconstruct(fold, shown, levels=LEVELS)
         known = truth["y"].sel(time=made["time"]).where(shown["y"].isnull()).transpose("time", "node").values
         count = (~np.isnan(known)).sum()
         inside += [coverage(made, known, level) * count for level in LEVELS]
         cases += count
     assert list(covered.values()) == pytest.approx(inside / cases, abs=0.003)
-    assert whole.reconstruction_calibration["start"] == str(made["time"].values[0])
+    assert whole.predictor.reconstruction_calibration.start == str(made["time"].values[0])
     with pytest.raises(RequestError, match="folds: there is none"):
         stgate.cross_calibrate_reconstruction(whole, [])
     wrong = fitted(small_field(), field_data(full, context=5), epochs=1)
@@ -84,7 +85,7 @@ def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(ful
     left_out = skewed.sel(node=list(FIELD_NODES[4:]))
     made = {}
     for scores in ("scaled", "distribution"):
-        covered = stgate.calibrate_reconstruction(model, left_out, levels=[0.9], scores=scores)
+        covered = stgate.calibrate_reconstruction(model, left_out, levels=[0.9], conformity_score=scores)
         made[scores] = stgate.reconstruct(model, left_out, levels=[0.9])
         assert coverage(made[scores], made[scores]["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.005)
     low, middle, high = (made["distribution"]["y"].isel(quantile=i) for i in range(3))
@@ -108,10 +109,10 @@ def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(f
     model = fitted(small_field(), data, epochs=1)
     gappy = full.where((full["time"].dt.hour < 12) | ~full["node"].isin(FIELD_NODES[:3]))
     stgate.calibrate_reconstruction(model, gappy, full, levels=[0.5])
-    stored = model.reconstruction_calibration
-    assert stored["edges"] == [2, 3]  # beyond its four steps the field sees nothing of a node
-    assert stored["factors"].shape == (3, 1, 1, 1, 1)
-    assert "per missingness group" in stored["method"]
+    stored = model.predictor.reconstruction_calibration
+    assert stored.edges == (2, 3)  # beyond its four steps the field sees nothing of a node
+    assert stored.quantiles.shape == (3, 1, 1, 1, 1)
+    assert "per missingness group" in stored.method
 
 
 def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
@@ -119,7 +120,7 @@ def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
     model = fitted(small_field(), data, epochs=1)
     stgate.calibrate_reconstruction(model, full.sel(node=list(FIELD_NODES[4:])), levels=[0.5])
     fitted(model, data, epochs=1)
-    assert model.reconstruction_calibration is None
+    assert model.predictor.reconstruction_calibration is None
 
 
 def test_wrong_requests_are_refused_by_name(field, full):
@@ -130,8 +131,8 @@ def test_wrong_requests_are_refused_by_name(field, full):
         stgate.calibrate_reconstruction(model, seen, full.rename(y="z"))
     with pytest.raises(RequestError, match="reconstructs nothing"):
         stgate.calibrate_reconstruction(GatedRNN(), seen)
-    with pytest.raises(RequestError, match="scores 'scald'"):
-        stgate.calibrate_reconstruction(model, seen, full, scores="scald")
+    with pytest.raises(RequestError, match="conformity_score 'scald'"):
+        stgate.calibrate_reconstruction(model, seen, full, conformity_score="scald")
 
 
 def test_the_command_calibrates_reconstructions(stgate_command, field, full, tmp_path):
@@ -144,7 +145,7 @@ def test_the_command_calibrates_reconstructions(stgate_command, field, full, tmp
     assert code == 0
     assert "split conformal of reconstructions" in out
     again = Forecaster.load_from_checkpoint(tmp_path / "new.ckpt")
-    assert again.reconstruction_calibration["levels"] == LEVELS
+    assert again.predictor.reconstruction_calibration.levels == tuple(LEVELS)
     told += ["--overwrite"]
     assert stgate_command(*told, "--reconstruction", "--by", "missing", "--truth", tmp_path / "full.nc")[0] == 0
     for wrong in (["--truth", tmp_path / "full.nc"], ["--reconstruction", "--by", "node"]):

@@ -36,7 +36,7 @@ def test_a_forecast_carries_units_node_coordinates_and_where_it_came_from():
     for name in ("lat", "lon"):
         np.testing.assert_array_equal(forecast[name], panel[name])
     assert forecast.attrs["model"] == "GatedRNN"
-    assert forecast.attrs["weights"] == model.fingerprint()
+    assert forecast.attrs["weights"] == model.predictor.fingerprint()
     assert forecast.attrs["calibration"] == "none"
 
 
@@ -154,7 +154,7 @@ def test_other_units_than_those_fitted_on_are_refused_and_none_at_all_pass():
         if passes:
             stgate.forecast(model, given, start=str(panel["time"].values[100]))
         else:
-            with pytest.raises(PanelError, match="`y`: in mg/m3, the forecaster was fitted on ug/m3; convert it"):
+            with pytest.raises(PanelError, match="`y`: is in mg/m3, the forecaster was fitted on ug/m3; convert it"):
                 stgate.forecast(model, given)
 
 
@@ -170,7 +170,7 @@ def test_a_checkpoints_path_forecasts_as_the_model_itself(tmp_path):
     panel = make_panel(steps=120)
     model, _ = make_model(panel)
     model.save(tmp_path / "m.ckpt")
-    assert stgate.forecast(tmp_path / "m.ckpt", panel).attrs["weights"] == model.fingerprint()
+    assert stgate.forecast(tmp_path / "m.ckpt", panel).attrs["weights"] == model.predictor.fingerprint()
     assert same(stgate.forecast(str(tmp_path / "m.ckpt"), panel), stgate.forecast(model, panel))
 
 

@@ -70,9 +70,9 @@ def test_each_member_is_the_network_that_its_start_alone_would_have_become(clip)
         for v in (True, False)
     )
     alone = built(Ensemble(members=3))
-    starts = {name: weight.detach().clone() for name, weight in alone.network.network.named_parameters()}
-    for name, weight in together.network.network.named_parameters():
-        other = looped.network.network.get_parameter(name)
+    starts = {name: weight.detach().clone() for name, weight in alone.predictor.network.network.named_parameters()}
+    for name, weight in together.predictor.network.network.named_parameters():
+        other = looped.predictor.network.network.get_parameter(name)
         torch.testing.assert_close(weight, other, atol=1e-6, rtol=1e-6)
         assert starts[name].shape == weight.shape
     single = Perceptron()
@@ -81,8 +81,10 @@ def test_each_member_is_the_network_that_its_start_alone_would_have_become(clip)
     machine = trainer(2, gradient_clip_val=clip, gradient_clip_algorithm="norm")
     L.seed_everything(0, verbose=False)
     machine.fit(single, make_data())
-    for name, weight in single.network.named_parameters():
-        torch.testing.assert_close(together.network.network.get_parameter(name)[0], weight, atol=2e-6, rtol=1e-5)
+    for name, weight in single.predictor.network.named_parameters():
+        torch.testing.assert_close(
+            together.predictor.network.network.get_parameter(name)[0], weight, atol=2e-6, rtol=1e-5
+        )
 
 
 def test_posteriors_without_spread_or_pull_to_the_prior_are_the_point_estimate():
@@ -99,9 +101,9 @@ def test_posteriors_without_spread_or_pull_to_the_prior_are_the_point_estimate()
 def test_the_objective_of_an_ensemble_is_minus_the_log_posterior_of_one_case_summed_over_members(prior):
     model, batch = built(Ensemble(members=3, prior=prior, prior_scale=0.5)), batch_of(make_data(), "train")
     seen = ~batch["target"].isnan()
-    members = model.members(batch)
+    members = model.predictor.members(batch)
     likelihood = torch.stack([-m[seen].mean() for m in members.log_prob(batch["target"].nan_to_num(0.0))])
-    weights = list(model.network.parameters())
+    weights = list(model.predictor.network.parameters())
     prior_density = sum(log_prior(prior, w, 0.5) for w in weights)
     start, stop = make_data().parts.train
     cases = int(make_panel(steps=160)["y"][start:stop].notnull().sum())
@@ -110,7 +112,7 @@ def test_the_objective_of_an_ensemble_is_minus_the_log_posterior_of_one_case_sum
 
 def test_the_divergence_is_that_of_torch_for_normal_priors():
     model = built(MeanField(members=2, prior_scale=0.7))
-    weights = dict(model.network.network.named_parameters())
+    weights = dict(model.predictor.network.network.named_parameters())
     expected = sum(
         kl_divergence(
             Normal(mean, 1e-4 + nn.functional.softplus(weights[name + "_posterior_rho"])), Normal(0.0, 0.7)
@@ -118,7 +120,7 @@ def test_the_divergence_is_that_of_torch_for_normal_priors():
         for name, mean in weights.items()
         if not name.endswith("_posterior_rho")
     )
-    torch.testing.assert_close(model.network.divergence(), expected, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(model.predictor.network.divergence(), expected, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("local", [False, True])
@@ -128,7 +130,7 @@ def test_every_mean_and_every_spread_gets_a_gradient(model, local):
     made = built(MeanField(members=2, kl_weight=0.0, local=local), model)
     made.train()
     made.training_step(batch_of(make_data(), "train"), 0).backward()
-    for name, weight in made.network.named_parameters():
+    for name, weight in made.predictor.network.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
         assert (weight.grad.flatten(1).abs().sum(1) > 0).all(), name
 
@@ -139,10 +141,10 @@ def test_locally_drawn_outputs_have_the_mean_and_spread_of_those_of_drawn_weight
     raws, noise = {}, {}
     for local in (False, True):
         model = built(MeanField(samples=2, initial_spread=0.1, local=local)).train()
-        inputs = model.scaler(batch)
-        drawn = torch.stack([model.network(inputs) for _ in range(300)]).flatten(0, 1)
+        inputs = model.predictor.scaler(batch)
+        drawn = torch.stack([model.predictor.network(inputs) for _ in range(300)]).flatten(0, 1)
         raws[local] = drawn.mean(0), drawn.std(0)
-        rho = model.network.network.get_parameter("layers.0.weight_posterior_rho")
+        rho = model.predictor.network.network.get_parameter("layers.0.weight_posterior_rho")
         gradients = [torch.autograd.grad(model.training_step(batch, 0), rho)[0] for _ in range(40)]
         noise[local] = torch.stack(gradients).std(0).mean()
     assert (raws[True][0] - raws[False][0]).abs().mean() < 0.1 * raws[False][1].mean()
@@ -199,7 +201,7 @@ def test_the_checkpoint_is_the_whole_model_with_its_inference(tmp_path, inferenc
         stgate.calibrate(model, make_data(), levels=[0.5, 0.8])
         model.save(tmp_path / "m.ckpt")
         loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
-        assert loaded.inference.config() == inference.config()
+        assert loaded.predictor.inference.config() == inference.config()
         panel = make_panel(steps=60, seed=5)
         one, two = (stgate.backtest(m, panel, levels=[0.5, 0.8]) for m in (model, loaded))
         assert same(one, two)
@@ -219,7 +221,7 @@ def test_a_fit_that_goes_on_is_the_fit_that_never_stopped(tmp_path):
     _, machine = fit(1)
     machine.save_checkpoint(tmp_path / "half.ckpt")
     again, _ = fit(3, tmp_path / "half.ckpt")
-    assert whole.fingerprint() == again.fingerprint()
+    assert whole.predictor.fingerprint() == again.predictor.fingerprint()
 
 
 @pytest.mark.parametrize("calibration", ["stored", "adaptive"])
@@ -244,7 +246,7 @@ def test_a_recurrent_forecaster_runs_its_members_in_a_loop_and_says_so():
 
 def test_same_seed_same_bits():
     for inference in (Ensemble(members=2, prior="normal"), MeanField(local=True)):
-        one, two = (fitted(inference, epochs=1).fingerprint() for _ in range(2))
+        one, two = (fitted(inference, epochs=1).predictor.fingerprint() for _ in range(2))
         assert one == two
 
 

@@ -121,8 +121,8 @@ def test_each_reader_is_a_command_that_exists(name, stgate_command):
     ("change", "message"),
     [
         ({"licence": None}, "`licence` is missing"),
-        ({"licens": "MIT"}, "`licens` is no entry of a card; did you mean licence"),
-        ({"name": "other"}, "its folder 'tiny'"),
+        ({"licens": "MIT"}, "`licens` is not an entry of a card; did you mean licence"),
+        ({"name": "other"}, "its folder is 'tiny'"),
         ({"files": [{"name": "../x", "url": "u", "sha256": None}]}, "a plain name"),
         ({"published": [{"figure": "1", "standing": "rumour"}]}, "its standing"),
     ],

@@ -52,7 +52,7 @@ def test_an_hdf5_file_that_only_a_pickle_could_tell_is_refused(tmp_path):
         group = file.create_group("df")
         group["axis0"] = np.void(pickle.dumps(["a"]))
         group["axis1"] = np.arange(3)
-    with pytest.raises(StoreError, match="which only a pickle tells"):
+    with pytest.raises(StoreError, match="its labels are pickled"):
         read_tables(tmp_path / "evil.h5", name="y")
 
 
@@ -95,7 +95,7 @@ def test_a_clock_that_shows_an_hour_twice_is_taken_to_utc(tmp_path):
     assert local.duplicated().any()
     frame = pd.DataFrame({"time": local, "a": np.arange(12.0), "b": np.arange(12.0)})
     frame.to_csv(tmp_path / "clock.csv", index=False)
-    with pytest.raises(PanelError, match="stands twice"):
+    with pytest.raises(PanelError, match="appears twice"):
         read_tables(tmp_path / "clock.csv", name="y")
     found = read_tables(tmp_path / "clock.csv", name="y", time_zone="Europe/Berlin")
     np.testing.assert_array_equal(found["time"], utc)
@@ -107,12 +107,12 @@ def test_a_clock_that_shows_an_hour_twice_is_taken_to_utc(tmp_path):
 @pytest.mark.parametrize(
     ("times", "zone", "message"),
     [
-        (["2016-10-30T01:00", "2016-10-30T02:00"], "Europe/Berlin", "shows twice.* 2016-10-30T02:00"),
-        (["2016-03-27T01:00", "2016-03-27T02:00"], "Europe/Berlin", "never shows 2016-03-27T02:00"),
+        (["2016-10-30T01:00", "2016-10-30T02:00"], "Europe/Berlin", "2016-10-30T02:00 occurs twice"),
+        (["2016-03-27T01:00", "2016-03-27T02:00"], "Europe/Berlin", "2016-03-27T02:00 does not exist"),
         (["2016-03-27T01:00", "2016-03-27T02:00"], "Europe/Berlinn", "time zone 'Europe/Berlinn': not known"),
         (["2016-03-27T01:00", "2016-03-27T02:00"], "../passwd", "not known"),
         (["2016-03-27T01:00Z", "2016-03-27T02:00Z"], "Europe/Berlin", "have an offset already"),
-        ([1.0, 2.0], "Europe/Berlin", "holds numbers, which are model time"),
+        ([1.0, 2.0], "Europe/Berlin", "holds numbers; model time has no zone"),
     ],
 )
 def test_a_clock_that_does_not_tell_is_named(tmp_path, times, zone, message):

@@ -57,7 +57,7 @@ def test_labels_that_differ_by_a_zero_are_two_nodes_and_plain_numbers_stay_numbe
         ("id,lat,lon\na,51,8\nb,n/b,8\n", r"`lat`: 'n/b' at node 'b'"),
         ("id,lat,lon\na,51,8\nb,,8\n", "`lat`: nan at node 'b'"),
         ("id,lat,lon\na,95,8\nb,51,8\n", r"`lat`: 95.* at node 'a'"),
-        ("id,lat,lon\na,51,8\nb,51,8\na,52,8\n", "'a' stands twice in the coordinates"),
+        ("id,lat,lon\na,51,8\nb,51,8\na,52,8\n", "'a' appears twice in the coordinates"),
         ("index,id,lat,lon\n0,a,51,8\n1,b,51,8\n", "read from 'index', which starts with"),
     ],
 )
@@ -141,7 +141,7 @@ def test_texts_that_mark_what_is_missing(tmp_path):
 
 
 def test_a_column_that_stands_twice_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="column 'a' stands twice"):
+    with pytest.raises(StoreError, match="column 'a' appears twice"):
         read_tables(written(tmp_path, WIDE.replace("a,b", "a,a")), name="y")
 
 
@@ -153,7 +153,7 @@ def test_a_name_that_no_file_could_hold_is_refused(tmp_path):
 def test_a_selection_takes_one_label_and_none_twice(tmp_path):
     panel = read_tables(written(tmp_path, WIDE), name="y")
     assert select(panel, "a")["node"].values.tolist() == ["a"]
-    with pytest.raises(PanelError, match="'a' is asked for twice"):
+    with pytest.raises(PanelError, match="'a' is named twice"):
         select(panel, ["a", "b", "a"])
 
 

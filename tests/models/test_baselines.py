@@ -96,7 +96,7 @@ def test_the_spread_of_persistence_is_that_of_changes_over_as_many_steps():
     model, data, _ = fit(Persistence(), panel)
     train = panel["y"].values[slice(*data.parts.train)].astype("float64")
     expected = [np.sqrt(np.nanmean((train[k:] - train[:-k]) ** 2)) for k in range(1, HORIZON + 1)]
-    np.testing.assert_allclose(model.built.spread[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(model.predictor.built.spread[:, 0], expected, rtol=1e-5)
 
 
 # Climatology
@@ -150,8 +150,8 @@ def every_case(model, data):
     """Features (case, feature) and standardised targets (case, lead, target) of all training windows, in float64."""
     features, targets = [], []
     for batch in data.part_dataloader("train"):
-        features.append(model._features(batch).flatten(0, 1))
-        target = (batch["target"] - model.scaler.target_center) / model.scaler.target_scale
+        features.append(model.predictor.features(batch).flatten(0, 1))
+        target = (batch["target"] - model.predictor.scaler.target_center) / model.predictor.scaler.target_scale
         targets.append(target.transpose(1, 2).flatten(0, 1))
     return torch.cat(features).double().numpy(), torch.cat(targets).double().numpy()
 
@@ -168,9 +168,9 @@ def test_ridge_solves_each_lead_on_its_observed_rows(training):
         rows, truth = x[seen], y[seen, lead, 0]
         gram = rows.T @ rows / len(rows) + 0.1 * np.eye(x.shape[1])
         weight = np.linalg.solve(gram, rows.T @ truth / len(rows))
-        np.testing.assert_allclose(model.built.weight[:, lead, 0], weight, atol=1e-5)
-        spread = np.sqrt(np.mean((truth - rows @ weight) ** 2)) * model.scaler.target_scale.item()
-        np.testing.assert_allclose(model.built.spread[lead, 0], spread, rtol=1e-4)
+        np.testing.assert_allclose(model.predictor.built.weight[:, lead, 0], weight, atol=1e-5)
+        spread = np.sqrt(np.mean((truth - rows @ weight) ** 2)) * model.predictor.scaler.target_scale.item()
+        np.testing.assert_allclose(model.predictor.built.spread[lead, 0], spread, rtol=1e-4)
 
 
 def test_ridge_recovers_a_panel_that_is_exactly_linear():
@@ -188,4 +188,4 @@ def test_ridge_recovers_a_panel_that_is_exactly_linear():
 @pytest.mark.parametrize("penalty", [0.0, -1.0])
 def test_a_penalty_of_zero_or_less_is_refused(penalty):
     with pytest.raises(RequestError, match="above zero"):
-        Ridge(penalty)
+        Ridge(penalty=penalty)

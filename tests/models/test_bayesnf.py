@@ -53,9 +53,9 @@ PUBLISHED = {"width": 8, "seasons": {"day": 4, "168": 4}, "interactions": [["tim
 def random_weights(model):
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in model.network.parameters():
+        for weight in model.predictor.network.parameters():
             weight.copy_(0.7 * torch.randn(weight.shape, generator=generator))
-    return {name: weight.detach() for name, weight in model.network.network.named_parameters()}
+    return {name: weight.detach() for name, weight in model.predictor.network.network.named_parameters()}
 
 
 def observed_rows(model, data):
@@ -120,18 +120,21 @@ def negative_binomial(mean, shape, y):
 
 
 def test_the_fourier_degree_is_one_number_or_named_by_coordinate():
-    features = [built(BayesNF(8, degree=degree)).network.network.features for degree in (3, {"time": 8, "lat": 0})]
+    features = [
+        built(BayesNF(width=8, degree=degree)).predictor.network.network.features
+        for degree in (3, {"time": 8, "lat": 0})
+    ]
     assert [[f.get_buffer(f"turns{kind}").shape[-1] for kind in (0, 1)] for f in features] == [[3, 6], [8, 5]]
     with pytest.raises(RequestError, match="degree 'tiem'"):
-        built(BayesNF(8, degree={"tiem": 3}))
+        built(BayesNF(width=8, degree={"tiem": 3}))
     with pytest.raises(RequestError, match="degree -1"):
-        BayesNF(8, degree={"time": -1})
+        BayesNF(width=8, degree={"time": -1})
 
 
 def test_bayesnf_starts_where_the_published_model_does():
     data = field_data()
     model = built(BayesNF(width=64), data)
-    weights = dict(model.network.network.named_parameters())
+    weights = dict(model.predictor.network.network.named_parameters())
     start, stop = data.parts.train
     spread = np.nanstd(data.panel["y"].values[start:stop])
     np.testing.assert_allclose(weights["constant"].detach(), np.log(spread / 2), rtol=1e-4)
@@ -146,8 +149,8 @@ def test_a_cglubnf_with_everything_off_is_a_bayesnf():
     off = {"graph": 0, "gate": False, "residual": "none", "activation": "shared", "varying": False}
     ours = built(CGLUBNF(width=16, inference=Ensemble(2), **off))
     theirs = built(BayesNF(width=16, inference=Ensemble(2)))
-    ours.network.load_state_dict(theirs.network.state_dict())
+    ours.predictor.network.load_state_dict(theirs.predictor.network.state_dict())
     batch = next(iter(field_data().part_dataloader("test")))
-    center, scale = ours.scaler.target_center, ours.scaler.target_scale
+    center, scale = ours.predictor.scaler.target_center, ours.predictor.scaler.target_scale
     expected = center + scale * theirs(batch).mean  # it speaks in units of the spread
     torch.testing.assert_close(ours(batch).mean, expected)

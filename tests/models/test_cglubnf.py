@@ -28,7 +28,7 @@ def test_gradients_reach_every_weight_and_missing_values_none(context, likelihoo
     model = built(small_field(inference=inference, residual="highway", knots=9, likelihood=likelihood), data).train()
     batch = next(iter(data.train_dataloader()))
     model.training_step(batch, 0).backward()
-    for name, weight in model.network.named_parameters():
+    for name, weight in model.predictor.network.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
         assert weight.grad.abs().sum() > 0, name
 
@@ -112,10 +112,10 @@ def test_a_field_without_coordinates_of_places_knows_them_by_what_lies_around(tm
 def test_coordinates_are_those_that_are_named():
     panel = field_panel().assign_coords(height=("node", np.arange(6.0)))
     data = field_data(panel, static_covariates=["height"], covariates=["u"])
-    height = built(small_field(coordinates=["height"]), data)._field
+    height = built(small_field(coordinates=["height"]), data).predictor.field
     assert height.graph.own.in_features == 1 and height.features.kinds == [1]
     seasons = {"seasons": {"day": 2}}
-    time = built(small_field(**seasons, coordinates=["time", "u"]), data)._field
+    time = built(small_field(**seasons, coordinates=["time", "u"]), data).predictor.field
     assert time.graph is None and time.features.kinds == [0, 2]
     yearly = built(small_field(**seasons, coordinates=["lat"]), data)
     made = stgate.reconstruct(yearly, panel)["y_mean"].transpose("time", "node").values
@@ -149,7 +149,7 @@ def test_bayesnf_comes_back_with_its_own_options_only(tmp_path):
     model = fitted(BayesNF(width=8, seasons={"day": 2, 50.0: 1}, inference=PointEstimate()))
     model.save(tmp_path / "b.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "b.ckpt")
-    assert type(again) is BayesNF and again.seasons == {"day": 2, "50.0": 1}
+    assert type(again) is BayesNF and again.predictor.seasons == {"day": 2, "50.0": 1}
     batch = next(iter(field_data().part_dataloader("test")))
     torch.testing.assert_close(again(batch).mean, model(batch).mean)
 
@@ -168,7 +168,7 @@ def test_gradients_of_members_are_clipped_each_apart_also_of_single_numbers():
     model = built(small_field(inference=Ensemble(2)), data).train()
     model.training_step(next(iter(data.train_dataloader())), 0).backward()
     model.configure_gradient_clipping(None, gradient_clip_val=1e-3)
-    norms = sum(weight.grad.reshape(2, -1).square().sum(1) for weight in model.network.parameters()).sqrt()
+    norms = sum(weight.grad.reshape(2, -1).square().sum(1) for weight in model.predictor.network.parameters()).sqrt()
     torch.testing.assert_close(norms, torch.full((2,), 1e-3), rtol=0.01, atol=0)
 
 
@@ -203,7 +203,7 @@ def test_a_panel_in_model_time_with_members_and_places_on_a_plane():
         "y": ("node", [0.0, 1, 0, 1]),
     }
     panel = xr.Dataset({"h": (("member", "time", "node"), values)}, coords)
-    data = FieldData(panel, "h", context=3, horizon=2)
+    data = FieldData(panel, targets="h", context=3, horizon=2)
     assert data.spec.places == ("x", "y")
     model = fitted(small_field(), data)
     made = stgate.reconstruct(model, panel)
@@ -247,7 +247,7 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
     panel = field_panel()
     model = fitted(small_field())
     whole = stgate.reconstruct(model, panel)
-    monkeypatch.setattr("stgate.models.cglubnf.ROWS", 50)
+    monkeypatch.setattr("stgate.prediction.field.ROWS", 50)
     torch.testing.assert_close(
         torch.tensor(stgate.reconstruct(model, panel)["y_mean"].values), torch.tensor(whole["y_mean"].values)
     )
@@ -261,8 +261,8 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
     [
         (lambda: CGLUBNF(graph=6, heads=4), RequestError, "graph 6: does not divide among 4 heads"),
         (lambda: CGLUBNF(width=24), RequestError, "width 24: .* a multiple of 16"),
-        (lambda: CGLUBNF(hide=["station"]), RequestError, "did you mean stations"),
-        (lambda: CGLUBNF(hide=[]), RequestError, "known: late, stations, entries"),
+        (lambda: CGLUBNF(context_masking=["station"]), RequestError, "did you mean stations"),
+        (lambda: CGLUBNF(context_masking=[]), RequestError, "known: late, stations, entries"),
         (lambda: CGLUBNF(width=0), RequestError, "width 0"),
         (lambda: CGLUBNF(depth="2"), RequestError, "depth '2': a whole number"),
         (lambda: built(CGLUBNF(residual="couple")), RequestError, "did you mean coupled"),
@@ -273,7 +273,7 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
         (lambda: field_data(context=2, horizon=2), RequestError, "context 2"),
         (lambda: field_data(field_panel().drop_vars(["lat", "lon"])).spec, PanelError, "has no coordinates"),
         (lambda: field_data(places=["lat", "height"]).spec, PanelError, "`height`"),
-        (lambda: CGLUBNF().adopt(WindowData(field_panel(), "y")), RequestError, "FieldData"),
+        (lambda: CGLUBNF().adopt(WindowData(field_panel(), targets="y")), RequestError, "FieldData"),
         (lambda: stgate.reconstruct(GatedRNN(), field_panel()), RequestError, "reconstructs nothing"),
     ],
 )

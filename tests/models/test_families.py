@@ -46,7 +46,7 @@ def test_a_forecaster_of_any_family_fits_is_calibrated_and_comes_back_from_its_c
     model = calibrated(panel, GatedRNN(hidden=8, likelihood=likelihood, inference=inference))
     model.save(tmp_path / "m.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
-    assert again.likelihood.config() == likelihood.config()
+    assert again.predictor.likelihood.config() == likelihood.config()
     hindcast = stgate.backtest(again, panel, levels=LEVELS)
     bounds = hindcast["y"].transpose(..., "quantile").values
     if likelihood.support != "real":

@@ -80,9 +80,9 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
         asked.append((horizon, list(patterns)))
         return hidden(past, horizon, patterns)
 
-    monkeypatch.setattr("stgate.models.cglubnf.hidden", spy)
+    monkeypatch.setattr("stgate.prediction.field.hidden", spy)
     data = field_data(context=4, horizon=2)
-    model = built(small_field(hide=["late"]), data)
+    model = built(small_field(context_masking=["late"]), data)
     batch = next(iter(data.train_dataloader()))
     model.training_forward(batch)
     assert not asked  # while it is evaluated, nothing is hidden
@@ -94,20 +94,20 @@ def test_a_field_can_be_taught_one_pattern_only():
     torch.manual_seed(0)
     gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"])[0])[..., 0]
     assert (gone == gone[:, :1]).all() and 0.3 < gone.float().mean() < 0.7
-    assert CGLUBNF(hide=["stations"]).hparams["hide"] == ["stations"]
+    assert CGLUBNF(context_masking=["stations"]).hparams["context_masking"] == ["stations"]
 
 
 def test_a_node_that_sees_nothing_of_its_own_is_seen_by_the_others():
     """Trained so, a field gives a node what it would if the node had never observed anything."""
     data = field_data(field_panel(missing=0), context=4, horizon=2)
-    model = built(small_field(hide=["own"]), data)
+    model = built(small_field(context_masking=["own"]), data)
     batch = next(iter(data.train_dataloader()))
     made = model.train().training_forward(batch).mean.reshape(len(batch["past"]), len(FIELD_NODES))
     model.eval()
     for node in range(len(FIELD_NODES)):
         nothing = batch | {"past": batch["past"].clone()}
         nothing["past"][:, :, node, 0] = torch.nan
-        expected = model.reconstruction(nothing).mean[:, 0, node, 0]
+        expected = model.predictor.reconstruction(nothing).mean[:, 0, node, 0]
         torch.testing.assert_close(made[:, node], expected)
 
 
@@ -130,7 +130,7 @@ def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
         near = torch.arange(1, 6).expand(6, 5)
         rows = torch.arange(len(batch["past"]) * 6)
         more = batch | {"past": 10 * batch["past"]}
-        half = [model._seen(b, 0, rows // 6, rows % 6, near).chunk(2, -1) for b in (batch, more)]
+        half = [model.predictor._seen(b, 0, rows // 6, rows % 6, near).chunk(2, -1) for b in (batch, more)]
         (few, there), (many, _) = half
         seen[log_context] = (many - few)[there == 1]
         assert torch.isfinite(few).all()
@@ -168,8 +168,8 @@ def test_a_field_that_is_fitted_anew_looks_at_its_places_anew():
     data = field_data(panel, context=3)
     model = built(small_field(), data)
     batch = next(iter(data.train_dataloader()))
-    before = model.neighbourhoods.of(batch["static"], batch["ever"])[0].static
+    before = model.predictor.neighbourhoods.of(batch["static"], batch["ever"])[0].static
     data = field_data(panel.where((panel["node"] != "a") | (panel["time"] < panel["time"][9])), context=3)
     data.setup("fit")
     model.prepare(data)
-    assert not torch.equal(before, model.neighbourhoods.of(batch["static"], batch["ever"])[0].static)
+    assert not torch.equal(before, model.predictor.neighbourhoods.of(batch["static"], batch["ever"])[0].static)

@@ -92,7 +92,7 @@ def test_what_the_trainer_and_what_save_writes_load_as_the_same_forecaster(fitte
     for name in ("trainer.ckpt", "saved.ckpt"):
         loaded = Forecaster.load_from_checkpoint(tmp_path / name)
         assert type(loaded) is GatedRNN
-        assert loaded.fingerprint() == model.fingerprint()
+        assert loaded.predictor.fingerprint() == model.predictor.fingerprint()
         assert loaded.spec == model.spec
         assert not loaded.training
         assert same_forecasts(model, loaded)
@@ -108,10 +108,10 @@ def test_a_checkpoint_holds_nothing_but_plain_containers_and_tensors(fitted, tmp
 
 @pytest.mark.parametrize("fill", ["last", "climatology"])
 def test_a_forecaster_loaded_from_its_checkpoint_fills_as_it_was_fitted(fill, tmp_path):
-    model, plain = built(GatedRNN(hidden=8, fill=fill)), built(GatedRNN(hidden=8))
+    model, plain = built(GatedRNN(hidden=8, imputation=fill)), built(GatedRNN(hidden=8))
     model.save(tmp_path / "m.ckpt")
     loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
-    assert loaded.fill == fill and loaded.fingerprint() == model.fingerprint()
+    assert loaded.predictor.imputation == fill and loaded.predictor.fingerprint() == model.predictor.fingerprint()
     panel = make_panel(steps=60, seed=5)
     assert stgate.backtest(loaded, panel).equals(stgate.backtest(model, panel))
     assert not stgate.backtest(plain, panel).equals(stgate.backtest(model, panel))  # the same weights, other inputs
@@ -124,7 +124,7 @@ def test_a_forecaster_loaded_from_its_checkpoint_fills_as_it_was_fitted(fill, tm
         lambda: Persistence(carry=True),
         lambda: Climatology(keys=["hour"]),
         Climatology,
-        lambda: Ridge(0.1, "last"),
+        lambda: Ridge(penalty=0.1, imputation="last"),
     ],
     ids=["persistence", "carry", "climatology by hour", "climatology", "ridge"],
 )
@@ -173,8 +173,8 @@ def test_a_checkpoint_from_a_stranger_runs_no_code(tmp_path):
 def test_options_can_be_others_than_in_the_fit_where_the_weights_fit(tmp_path):
     model = built()
     model.save(tmp_path / "m.ckpt")
-    again = GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", fill="last", optimizer=torch.optim.SGD)
-    assert again.hparams["fill"] == "last" and again.fingerprint() == model.fingerprint()
+    again = GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", imputation="last", optimizer=torch.optim.SGD)
+    assert again.hparams["imputation"] == "last" and again.predictor.fingerprint() == model.predictor.fingerprint()
     with pytest.raises(RequestError, match="hiden: no option of GatedRNN; did you mean hidden"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hiden=3)
     with pytest.raises(CheckpointError, match="weights do not fit hidden 5"):
@@ -227,7 +227,7 @@ def test_an_optimizer_made_by_a_partial_stays_out_of_the_checkpoint(tmp_path):
     machine.save_checkpoint(tmp_path / "trainer.ckpt")
     model.save(tmp_path / "saved.ckpt")
     for path in tmp_path.iterdir():
-        assert Forecaster.load_from_checkpoint(path).fingerprint() == model.fingerprint()
+        assert Forecaster.load_from_checkpoint(path).predictor.fingerprint() == model.predictor.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_an_optimizer_made_by_a_partial_stays_out_of_the_checkpoint(tmp_path):
 def test_numpy_scalars_as_options_still_make_a_loadable_checkpoint(make, tmp_path):
     model = built(make())
     model.save(tmp_path / "m.ckpt")
-    assert Forecaster.load_from_checkpoint(tmp_path / "m.ckpt").fingerprint() == model.fingerprint()
+    assert Forecaster.load_from_checkpoint(tmp_path / "m.ckpt").predictor.fingerprint() == model.predictor.fingerprint()
 
 
 def test_a_forecaster_that_has_seen_no_panel_says_so(tmp_path):
@@ -255,7 +255,7 @@ def test_the_same_seed_fits_the_same_weights():
         L.seed_everything(seed, verbose=False)
         model = GatedRNN(hidden=8, dropout=0.2)
         trainer().fit(model, make_data())
-        return model.fingerprint()
+        return model.predictor.fingerprint()
 
     assert weights(3) == weights(3) != weights(4)
 
@@ -276,8 +276,8 @@ def test_a_fit_resumed_at_an_epochs_end_ends_with_the_same_bits(tmp_path):
     whole = fit(7)
     interrupted = fit(7, **(keep | {"callbacks": [stop, *keep["callbacks"]]}))
     resumed = fit(99, ckpt_path=tmp_path / "last.ckpt", **keep)  # another global seed: the checkpoint's counts
-    assert interrupted.fingerprint() != whole.fingerprint()
-    assert resumed.fingerprint() == whole.fingerprint()
+    assert interrupted.predictor.fingerprint() != whole.predictor.fingerprint()
+    assert resumed.predictor.fingerprint() == whole.predictor.fingerprint()
 
 
 def test_a_new_fit_drops_the_calibration_of_the_old_weights():
@@ -345,7 +345,7 @@ def test_an_option_out_of_range_is_refused_before_the_fit(options):
 
 
 def test_validating_before_fitting_does_no_harm():
-    data = WindowData(make_panel(steps=200), "y", 6, 3, split=[0.6, 0.2, 0.1, 0.1])
+    data = WindowData(make_panel(steps=200), targets="y", window=6, horizon=3, split=[0.6, 0.2, 0.1, 0.1])
     model = GatedRNN(hidden=4)
     machine = trainer()
     machine.validate(model, data, verbose=False)

@@ -12,6 +12,7 @@ from stgate.distributions import Normal
 from stgate.errors import ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
+from stgate.models.training import masked_loss
 from stgate.nn import RollOut
 
 
@@ -65,7 +66,9 @@ def test_a_weighted_likelihood_is_for_training_only(ring):
     model = built(GatedRNN(hidden=8, rollout=RollOut(), likelihood=Normal(beta=1.0)), ring_data(ring)).train()
     target = torch.zeros(2, 3, 8, 1)
     blunt, sharp = (torch.distributions.Normal(target, scale) for scale in (0.2, 0.01))
-    losses = {stage: [float(model._step(target, stage, f)) for f in (blunt, sharp)] for stage in ("train", "val")}
+    losses = {
+        stage: [float(masked_loss(model, stage, f, target)) for f in (blunt, sharp)] for stage in ("train", "val")
+    }
     assert losses["train"][0] < losses["train"][1]
     assert losses["val"][0] > losses["val"][1]
     torch.testing.assert_close(losses["val"][1], -float(sharp.log_prob(target).mean()))
@@ -74,7 +77,7 @@ def test_a_weighted_likelihood_is_for_training_only(ring):
 def test_a_fit_whose_loss_is_not_finite_says_so(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut(unit="bilinear", scheme="rk4", substeps=4))
     model.adopt(ring_data(ring))
-    model.built.transition.tendency.weight.data.fill_(1e4)
+    model.predictor.built.transition.tendency.weight.data.fill_(1e4)
     with pytest.raises(TrainingError, match="the training loss is nan at step 0: lower the learning rate"):
         fit(model, ring_data(ring), epochs=1)
 
@@ -97,10 +100,10 @@ def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring
     hidden["past"][:, -1, 3] = torch.nan
     hidden["since"][:, -1, 3] = 1.0
     expected = model(cut(batch, 3)).mean[:, 0, 3]
-    network = model.built
-    inputs = model.scaler(hidden)
-    _, field, _, _ = network._taught(inputs, 0)
-    filled = field[:, 3] * model.scaler.target_scale + model.scaler.target_center
+    network = model.predictor.built
+    inputs = model.predictor.scaler(hidden)
+    _, field, _, _ = network._taught(inputs, 0, None)
+    filled = field[:, 3] * model.predictor.scaler.target_scale + model.predictor.scaler.target_center
     torch.testing.assert_close(filled, expected)
     assert torch.isfinite(model(hidden).mean).all()
 
@@ -122,8 +125,10 @@ def test_noise_disturbs_training_only(ring):
     batch = batch_of(ring_data(ring))
     torch.testing.assert_close(noisy.eval()(batch).mean, calm.eval()(batch).mean)
     assert not torch.allclose(noisy.training_forward(batch).mean, calm.training_forward(batch).mean)
-    spread = noisy.built.transition.change
-    expected = (ring["x"].diff("time") ** 2).isel(time=slice(0, 420)).mean() ** 0.5 / float(noisy.scaler.target_scale)
+    spread = noisy.predictor.built.transition.change
+    expected = (ring["x"].diff("time") ** 2).isel(time=slice(0, 420)).mean() ** 0.5 / float(
+        noisy.predictor.scaler.target_scale
+    )
     assert float(spread) == pytest.approx(float(expected), rel=1e-3)
 
 
@@ -131,8 +136,10 @@ def test_whitening_makes_what_a_patch_sees_uncorrelated(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut())
     data = ring_data(ring)
     model.adopt(data)
-    x = (data.series.values[:, : data.parts.train[1]] - model.scaler.target_center) / model.scaler.target_scale
-    seen = (model.built.patches.surround(x) @ model.built.transition.whiten).flatten(0, 2)
+    x = (
+        data.series.values[:, : data.parts.train[1]] - model.predictor.scaler.target_center
+    ) / model.predictor.scaler.target_scale
+    seen = (model.predictor.built.patches.surround(x) @ model.predictor.built.transition.whiten).flatten(0, 2)
     torch.testing.assert_close(seen.T @ seen / len(seen), torch.eye(5), atol=0.01, rtol=0.0)
 
 
@@ -148,11 +155,11 @@ def test_streams_carry_the_state_from_batch_to_batch(ring):
     with torch.no_grad():
         model.training_forward(first)
         carried = model.training_forward(second).mean
-        both = model.scaler({**first, **{n: torch.cat([first[n], second[n]], 1) for n in ("past", "since")}})
+        both = model.predictor.scaler({**first, **{n: torch.cat([first[n], second[n]], 1) for n in ("past", "since")}})
         both.calendar = torch.cat([both.calendar, both.calendar], 1)
-        model.built.carried = None
-        raw = model.built(both, 1, taught=3)
-        torch.testing.assert_close(carried, model.distribution(raw).mean)
+        model.predictor.built.carried = None
+        raw = model.predictor.built(both, 1, taught=3)
+        torch.testing.assert_close(carried, model.predictor.distribution(raw).mean)
         model.training_forward(first)
         alone = model.training_forward(first | {"origin": first["origin"] + 1}).mean
         torch.testing.assert_close(alone, model.training_forward(first | {"origin": first["origin"] + 9}).mean)
@@ -217,7 +224,7 @@ def test_a_lattice_is_forecast_by_square_patches():
     assert data.spec.lattice == (4, 6)
     model = GatedRNN(hidden=8, patch=2, halo=1, rollout=RollOut(unroll=2))
     fitted(model, data)
-    assert model.built.patches.count == 6 and model.built.patches.reach == 16
+    assert model.predictor.built.patches.count == 6 and model.predictor.built.patches.reach == 16
     assert stgate.forecast(model, panel).sizes["node"] == 24
 
 
@@ -270,7 +277,7 @@ def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
     model = GatedRNN(cell="none", halo=2, rollout=RollOut(unroll=2, unit="bilinear"))
     model.adopt(ring_data(ring))
     with torch.no_grad():
-        model.network.get_parameter("transition.tendency.weight").mul_(1e12)
+        model.predictor.network.get_parameter("transition.tendency.weight").mul_(1e12)
     with pytest.warns(ForecastWarning, match="left all bounds"):
         hindcast = stgate.backtest(model.eval(), ring, start=20.0, every=40)
     scores = stgate.evaluate(hindcast)

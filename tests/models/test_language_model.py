@@ -51,7 +51,7 @@ def test_adapters_learn_and_all_else_stays(folder):
     data = sepnet_data()
     model = STHSepNet(**SMALL, backbone=folder, optimizer=lambda w: torch.optim.Adam(w, lr=0.01))
     model.adopt(data)
-    language = model.built.temporal.backbone
+    language = model.predictor.built.temporal.backbone
     frozen = {name: weight.clone() for name, weight in language.named_parameters() if not weight.requires_grad}
     adapters = {name: weight.clone() for name, weight in language.named_parameters() if weight.requires_grad}
     assert len(adapters) == 2 * len(feed_forward(transformers.AutoModel.from_pretrained(folder)))
@@ -152,7 +152,7 @@ def test_a_folder_that_moved_is_named_once(folder, tmp_path):
     moved.save(tmp_path / "moved.ckpt")
     again = STHSepNet.load_from_checkpoint(tmp_path / "moved.ckpt")
     torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
-    assert again.fingerprint() == model.fingerprint()
+    assert again.predictor.fingerprint() == model.predictor.fingerprint()
 
 
 def test_a_prompt_that_is_too_long_is_refused(folder):

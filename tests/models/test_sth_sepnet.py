@@ -10,7 +10,8 @@ from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.models.sth_sepnet import static_neighbours
+from stgate.models.graphs import find_graph
+from stgate.nn.sepnet.neighbours import strongest
 
 
 @pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
@@ -28,21 +29,21 @@ def test_every_parameter_gets_a_gradient(fusion, soft):
 def test_a_branch_alone_is_what_the_gate_gets_of_it():
     data = sepnet_data()
     both, batch = built(STHSepNet(**SMALL_SEPNET), data), batch_of(data)
-    inputs = both.scaler(batch)
+    inputs = both.predictor.scaler(batch)
     for alone, method in (({"backbone": None}, "in_space"), ({"spatial": False}, "in_time")):
         model = built(STHSepNet(**SMALL_SEPNET, **alone), data)
         kept = {name: value for name, value in both.state_dict().items() if name in model.state_dict()}
         model.load_state_dict(kept)
-        graph = (both.edges(),) * (method == "in_space")
-        made = getattr(both.built, method)(inputs, *graph)
-        expected = both.distribution(made[0] if method == "in_space" else made)
+        graph = (both.predictor.edges(),) * (method == "in_space")
+        made = getattr(both.predictor.built, method)(inputs, *graph)
+        expected = both.predictor.distribution(made[0] if method == "in_space" else made)
         torch.testing.assert_close(model(batch).mean, expected.mean)
 
 
 def test_hyperedges_change_while_a_model_learns():
     data = sepnet_data()
     model = built(STHSepNet(**SMALL_SEPNET, optimizer=lambda w: torch.optim.Adam(w, lr=0.05)), data)
-    hypergraph = model.built.spatial.hypergraph
+    hypergraph = model.predictor.built.spatial.hypergraph
     before = hypergraph().matrix() > 0
     fit(model, data)
     assert ((hypergraph().matrix() > 0) != before).any()
@@ -56,8 +57,8 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
     model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, epochs=1)
     other = built(STHSepNet(**SMALL_SEPNET, fusion=fusion), two)
     of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
-    network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.network.state_dict().items()}
-    other.network.load_state_dict(network)  # its edges are of its own panel
+    network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.predictor.network.state_dict().items()}
+    other.predictor.network.load_state_dict(network)  # its edges are of its own panel
     made = other(batch_of(two)).mean
     torch.testing.assert_close(made, model(batch_of(one)).mean[:, :, order], atol=1e-4, rtol=1e-4)
 
@@ -71,15 +72,15 @@ def test_short_windows_and_a_lone_node_are_forecast(window):
 
 def test_the_panels_own_edges_come_before_its_nearest_nodes():
     panel = make_panel(nodes=SEPNET_NODES)
-    near = static_neighbours(panel, 3)
+    near = strongest(find_graph(panel, 3), 3)
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
     graph = stgate.panels.graph.Graph.of_matrix(SEPNET_NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
-    own = static_neighbours(graph.add_to(panel), 3)
+    own = strongest(find_graph(graph.add_to(panel), 3), 3)
     expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
     np.testing.assert_array_equal(own.matrix(), expected)
-    strongest = static_neighbours(graph.add_to(panel), 1).matrix()
-    np.testing.assert_array_equal(strongest, np.where(expected == expected.max(1, keepdims=True), expected, 0))
-    assert static_neighbours(panel.drop_vars(["lat", "lon"]), 3) is None
+    one = strongest(find_graph(graph.add_to(panel), 1), 1).matrix()
+    np.testing.assert_array_equal(one, np.where(expected == expected.max(1, keepdims=True), expected, 0))
+    assert find_graph(panel.drop_vars(["lat", "lon"]), 3) is None
 
 
 def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
@@ -120,9 +121,9 @@ def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
     """Else a fit could not be resumed without repeating what was never given."""
     data = sepnet_data(make_panel(nodes=SEPNET_NODES).assign_attrs(title="Speeds"))
     model = fitted(STHSepNet(**SMALL_SEPNET), data, epochs=1)
-    assert model.told == "Speeds." and model.hparams["description"] is None
+    assert model.predictor.description == "Speeds." and model.hparams["description"] is None
     model.save(tmp_path / "m.ckpt")
-    assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").told == "Speeds."
+    assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").predictor.description == "Speeds."
 
 
 def test_it_computes_in_mixed_precision():

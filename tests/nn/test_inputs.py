@@ -7,7 +7,7 @@ from helpers import make_panel
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models import GatedRNN
-from stgate.nn.imputation import FILLS, make_fill
+from stgate.nn.imputation import IMPUTATIONS, make_imputation
 from stgate.nn.inputs import Standardize
 
 BATCH, WINDOW, LEADS, NODES, TARGETS, CHANNELS, FUTURE, STATIC, CELLS = 4, 6, 3, 5, 2, 4, 1, 2, 3
@@ -33,14 +33,14 @@ def raw_batch(missing=0.4, seed=0):
     }
 
 
-def scaler(fill="zero"):
-    made = Standardize(CHANNELS, STATIC, NODES, TARGETS, make_fill(fill, CELLS, NODES, CHANNELS))
+def scaler(imputation="zero"):
+    made = Standardize(CHANNELS, STATIC, NODES, TARGETS, make_imputation(imputation, CELLS, NODES, CHANNELS))
     made.center.copy_(torch.tensor([10.0, 9.0, 8.0, 7.0]))
     made.scale.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     return made
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 @pytest.mark.parametrize("missing", [0.0, 0.4, 1.0])
 def test_nothing_that_leaves_is_nan_whatever_is_missing(missing, fill):
     inputs = scaler(fill)(raw_batch(missing))
@@ -58,7 +58,7 @@ def test_the_mask_is_one_where_observed_and_the_value_is_zero_elsewhere():
     assert (values[masks == 0] == 0).all()
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 def test_a_fill_changes_nothing_that_was_observed_and_no_mask(fill):
     filled, zero = scaler(fill)(raw_batch()), scaler()(raw_batch())
     for name in ("mask", "since", "static"):
@@ -86,19 +86,21 @@ def test_last_carries_the_newest_observation_on_and_into_the_future():
 
 def test_climatology_is_the_mean_of_the_cell_that_each_step_falls_in():
     batch, made = raw_batch(1.0), scaler("climatology")
-    made.fill.means.copy_(torch.arange(CELLS * NODES * CHANNELS).view(CELLS, NODES, CHANNELS))
+    made.imputation.means.copy_(torch.arange(CELLS * NODES * CHANNELS).view(CELLS, NODES, CHANNELS))
     inputs = made(batch)
     for b in range(BATCH):
         for step in range(WINDOW):
-            assert torch.equal(inputs.values[b, step], made.fill.means[batch["past_cell"][b, step]])
+            assert torch.equal(inputs.values[b, step], made.imputation.means[batch["past_cell"][b, step]])
         for lead in range(LEADS):
-            assert torch.equal(inputs.future[b, lead, :, 0], made.fill.means[batch["future_cell"][b, lead], :, -1])
+            assert torch.equal(
+                inputs.future[b, lead, :, 0], made.imputation.means[batch["future_cell"][b, lead], :, -1]
+            )
     assert torch.equal(inputs.last, inputs.values[:, -1, :, :TARGETS])
 
 
 def test_an_unknown_fill_is_refused_with_the_name_that_was_meant():
-    with pytest.raises(RequestError, match=r"fill 'climatolgy'.*climatology"):
-        GatedRNN(fill="climatolgy")
+    with pytest.raises(RequestError, match=r"imputation 'climatolgy'.*climatology"):
+        GatedRNN(imputation="climatolgy")
 
 
 def test_observed_values_are_standardised_channel_by_channel_the_future_by_the_last_channels():
@@ -120,7 +122,7 @@ def test_last_is_the_newest_observed_value_of_each_target(missing):
     assert torch.equal(inputs.last, expected)
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 def test_no_gradient_through_the_filling_is_nan(fill):
     batch = raw_batch()
     batch["past"].requires_grad_()
@@ -135,14 +137,14 @@ def test_scales_come_from_the_training_part_alone():
     panel = make_panel(steps=200)
     altered = panel.copy(deep=True)
     altered["y"][120:] = 1e6
-    first, second = (WindowData(p, "y", 6, 3).statistics() for p in (panel, altered))
+    first, second = (WindowData(p, targets="y", window=6, horizon=3).statistics() for p in (panel, altered))
     assert torch.equal(first.center, second.center) and torch.equal(first.scale, second.scale)
 
 
 def test_one_missing_static_value_does_not_erase_the_others():
     panel = make_panel(steps=200)
     panel["lat"].values[0] = float("nan")
-    data = WindowData(panel, "y", 6, 3, static_covariates=["lat"])
+    data = WindowData(panel, targets="y", window=6, horizon=3, static_covariates=["lat"])
     made, statistics = Standardize(1, 1, 3, 1), data.statistics()
     made.static_center.copy_(statistics.static_center)
     made.static_scale.copy_(statistics.static_scale)

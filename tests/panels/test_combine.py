@@ -60,7 +60,7 @@ def test_nodes_are_selected_by_label_and_box_with_the_edges_between_them():
     [
         ({"nodes": ["d"]}, "no 'd'"),
         ({"lats": (0, 1)}, "did you mean lat"),
-        ({"lat": (0, 1)}, "none is left"),
+        ({"lat": (0, 1)}, "no node is left"),
         ({"without": ["c", "d"]}, "no 'd'"),
     ],
 )

@@ -76,7 +76,7 @@ def test_stations_at_one_place_are_each_others_neighbours():
     panel = panel_of(["a", "b", "c", "d"], x=[0.0, 0.0, 0.0, 5.0], y=np.zeros(4))
     graph = knn_graph(panel, 2)
     assert all(s != t for s, t in edges(graph)) and np.bincount(graph.target).tolist() == [2, 2, 2, 2]
-    with pytest.raises(RequestError, match="stand at one place"):
+    with pytest.raises(RequestError, match="have the same position"):
         knn_graph(panel, 2, kernel="inverse")
 
 
@@ -183,7 +183,7 @@ def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p: knn_graph(p, 4), RequestError, "k 4: of 4 nodes each has 1 to 3"),
+        (lambda p: knn_graph(p, 4), RequestError, "k 4: each of 4 nodes has 1 to 3"),
         (lambda p: knn_graph(p, 1, kernel="gauss"), RequestError, "did you mean gaussian"),
         (lambda p: knn_graph(p, 1, sigma=0.0), RequestError, "sigma 0: must be positive"),
         (lambda p: radius_graph(p, -1.0), RequestError, "radius -1"),
@@ -194,7 +194,7 @@ def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
             PanelError,
             "missing at node 'Berlin'",
         ),
-        (lambda p: knn_graph(p.assign_coords(lat=p["lon"], lon=p["lat"]), 1), PanelError, "changed places"),
+        (lambda p: knn_graph(p.assign_coords(lat=p["lon"], lon=p["lat"]), 1), PanelError, "swapped with"),
         (lambda p: Graph.of_matrix(p["node"].values, np.ones((3, 3))), RequestError, "for 4 nodes"),
         (lambda p: Graph.of_matrix(np.ones((4, 4)), p["node"].values), RequestError, r"give \(nodes, matrix\)"),
         (

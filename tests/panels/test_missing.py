@@ -103,7 +103,7 @@ def test_an_outage_takes_whole_nodes_and_one_in_part():
     assert partial[-24:].all() and not partial[:-24].any()  # it falls silent later, for good
     later = hide(panel, "y", pattern="outage", rate=0.3, start="2020-01-02T06:00")[1].values
     assert not later[:30].any() and later.sum() == round(0.3 * 360)
-    with pytest.raises(RequestError, match=r"rate 0\.6: at most 0\.5 lies in what the pattern can hide"):
+    with pytest.raises(RequestError, match=r"rate 0\.6: the pattern can mask at most 0\.5"):
         hide(panel, "y", pattern="outage", rate=0.6, start="2020-01-02T06:00")
 
 
@@ -151,10 +151,10 @@ def test_high_values_are_lost_and_the_stronger_the_surer():
     ("options", "error", "message"),
     [
         ({"pattern": "blok"}, RequestError, "did you mean block"),
-        ({"rate": 1.2}, RequestError, r"rate 1\.2: a share"),
+        ({"rate": 1.2}, RequestError, r"rate 1\.2: must be a share"),
         ({"seed": -1}, RequestError, "seed -1"),
         ({"pattern": "block", "length": 0}, RequestError, "length 0"),
-        ({"pattern": "block", "length": (5, 3)}, RequestError, "the least not above the most"),
+        ({"pattern": "block", "length": (5, 3)}, RequestError, "the shortest not above the longest"),
         ({"pattern": "block", "length": 61}, RequestError, "the panel has 60 steps"),
         ({"pattern": "outage", "start": "2021"}, RequestError, "after the panel's last time"),
         ({"pattern": "outage", "start": "soon"}, RequestError, "not a time of this panel"),

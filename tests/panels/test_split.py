@@ -64,7 +64,7 @@ def test_model_times_as_people_write_them_name_their_own_step(step, rows):
     ("split", "word"),
     [
         ([0.6, 0.2, 0.1, 0.2], "add up to 1"),
-        ([0, 0.5, 0.25, 0.25], "first above zero"),
+        ([0, 0.5, 0.25, 0.25], "first must be above zero"),
         ([0.8, -0.1, 0.2, 0.1], "fractions"),
         ([0.6, 0.4], "four fractions"),
         ([], "four fractions"),

@@ -30,9 +30,9 @@ def test_a_cards_reader_makes_the_panel_that_it_describes(name, shared, stgate_c
             given.append(folder / word if list(folder.glob(word)) else folder / f"{word}.gz")
         else:
             given.append(word)
-    code, portrait, err = stgate_command(*given)
+    code, summary, err = stgate_command(*given)
     assert code == 0, err
     panel = stgate.open_panel(tmp_path / out)
     times, nodes, variable = SHAPES[name]
     assert panel.sizes["time"] == times and panel.sizes["node"] == nodes and variable in panel
-    assert f"node  {nodes}" in portrait
+    assert f"node  {nodes}" in summary

@@ -97,7 +97,7 @@ def test_infinite_bounds_do_not_cross():
     check_forecast(forecast)
 
 
-def test_quantiles_out_of_order_are_refused_with_the_mend():
+def test_quantiles_out_of_order_are_refused_with_the_fix():
     backwards = make_forecast().isel(quantile=slice(None, None, -1))
     refused(backwards, "`quantile`", "forecast.sortby('quantile')")
     check_forecast(backwards.sortby("quantile"))

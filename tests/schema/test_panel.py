@@ -33,14 +33,14 @@ BROKEN = {
     "missing hour": (lambda: whole().drop_isel(time=6), ("`y`", "2020-01-01T05:00 to 2020-01-01T07:00", "row 6")),
     "time twice": (
         lambda: whole().isel(time=[0, 1, 2, 2, 3]),
-        ("`y`", "2020-01-01T02:00 stands twice", "rows 2 and 3"),
+        ("`y`", "2020-01-01T02:00 appears twice", "rows 2 and 3"),
     ),
     "time back": (lambda: whole().isel(time=[0, 1, 3, 2, 4]), ("`y`", "back to 2020-01-01T02:00", "row 3")),
     "infinite": (lambda: with_value(np.inf), ("`u`", "infinite", "time 2020-01-01T05:00", "node b")),
     "minus infinite": (lambda: with_value(-np.inf), ("`u`", "infinite", "time 2020-01-01T05:00", "node b")),
     "text": (lambda: with_value("NW", "object"), ("`u`", "text ('NW')")),
     "counts": (lambda: with_value(3, "int64"), ("`u`", "int64")),
-    "node twice": (lambda: whole().isel(node=[0, 1, 1]), ("`node`", "'b' stands twice")),
+    "node twice": (lambda: whole().isel(node=[0, 1, 1]), ("`node`", "'b' appears twice")),
 }
 
 
@@ -50,32 +50,32 @@ def test_a_broken_panel_is_named_with_its_place(broken):
     says(refusal(PanelError, check_panel, make()), *words)
 
 
-def follow_the_mend(panel: xr.Dataset) -> xr.Dataset:
+def follow_the_fix(panel: xr.Dataset) -> xr.Dataset:
     """Run the code that the refusal's message gives."""
     message = refusal(PanelError, check_panel, panel)
     code = re.search(r"(panel[.\[].*?\))(?= to make|$)", message)
-    assert code, f"no mend in: {message}"
+    assert code, f"no fix in: {message}"
     name = re.match(r"`(\w+)`", message)[1]
-    mended = eval(code[1], {"panel": panel, "pandas": pd, "pd": pd, "numpy": np, "np": np})
-    return panel.assign({name: mended}) if isinstance(mended, xr.DataArray) else mended
+    fixed = eval(code[1], {"panel": panel, "pandas": pd, "pd": pd, "numpy": np, "np": np})
+    return panel.assign({name: fixed}) if isinstance(fixed, xr.DataArray) else fixed
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_the_mend_mends(broken):
-    check_panel(follow_the_mend(BROKEN[broken][0]()))
+def test_the_fix_fixes(broken):
+    check_panel(follow_the_fix(BROKEN[broken][0]()))
 
 
 @pytest.mark.parametrize("extra", ["members", "node variable"])
-def test_the_mend_of_a_gap_keeps_the_panel_as_it_is_elsewhere(extra):
+def test_the_fix_of_a_gap_keeps_the_panel_as_it_is_elsewhere(extra):
     panel = whole()
     if extra == "members":
         panel = xr.concat([panel, panel + 1], "member").transpose("member", "time", "node")
     else:
         panel = panel.assign(elevation=("node", [1.0, 2.0, 3.0]))
     gap = panel.drop_isel(time=6)
-    mended = follow_the_mend(gap)
-    check_panel(mended)
-    xr.testing.assert_equal(mended, gap.reindex(time=panel["time"]))
+    fixed = follow_the_fix(gap)
+    check_panel(fixed)
+    xr.testing.assert_equal(fixed, gap.reindex(time=panel["time"]))
 
 
 def test_a_whole_panel_passes_silently():
@@ -114,7 +114,7 @@ def test_a_time_that_is_none_is_named_with_its_row():
     says(refusal(PanelError, check_panel, whole().assign_coords(time=times)), "`time`", "row 4")
 
 
-def test_times_as_text_are_refused_with_the_mend():
+def test_times_as_text_are_refused_with_the_fix():
     text = whole()["time"].values.astype("str").astype(object)
     says(refusal(PanelError, check_panel, whole().assign_coords(time=text)), "`time`", "pandas.to_datetime")
 

@@ -16,7 +16,6 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls th
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
-import yaml  # noqa: E402
 from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
@@ -24,16 +23,18 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
-from stgate.commands.fit.messages import forecasters, tidy  # noqa: E402
+from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
+from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
 from stgate.commands.parser import said  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
-from stgate.models import checkpoint as ckpt  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
-from stgate.models.parts import FAMILIES  # noqa: E402
+from stgate.prediction import checkpoint as ckpt  # noqa: E402
+from stgate.prediction import registry  # noqa: E402
+from stgate.prediction.parts import FAMILIES  # noqa: E402
 from stgate.schema.forecast import quantiles_of  # noqa: E402
 
 for _name in models.__all__:  # a bare class name is known once its class is imported
@@ -45,7 +46,7 @@ COMMANDS = ("fit", "validate", "test", "predict")
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of Lightning's commands."""
     quiet()
-    prepared = _prepare(command, list(arguments))
+    prepared = prepare(command, list(arguments))
     argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice
     try:
         with warnings.catch_warnings():
@@ -78,7 +79,7 @@ class ForecasterCLI(LightningCLI):
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
         self.checkpoint = _checkpoint_of(command, arguments)
-        named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else _model_name(arguments)
+        named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else model_name(arguments)
         super().__init__(
             Forecaster,
             _data_class(named),
@@ -227,11 +228,7 @@ class ForecasterCLI(LightningCLI):
             self.trainer.save_checkpoint(best)
         start, stop = self.datamodule.parts.calibration
         if stop > start:
-            stored = ckpt.read_checkpoint(best)
-            model = Forecaster.load_from_checkpoint(best)
-            checked = calibrate(model, self.datamodule)
-            stored[ckpt.KEY]["calibration"] = model.calibration
-            ckpt.write_checkpoint(stored, best)
+            checked = calibrate(best, self.datamodule)
             print(
                 f"calibrated: {', '.join(f'{100 * p:g}' for p in checked)} % intervals, at each lead time",
                 file=sys.stderr,
@@ -243,7 +240,7 @@ class ForecasterCLI(LightningCLI):
     def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
         """Lightning's predict, its batches written as one forecast."""
         predictions: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
-        forecast = assemble(self.model, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
+        forecast = assemble(self.model.predictor, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
         said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
 
@@ -269,45 +266,8 @@ def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:
     return [last] if monitor is None else [ModelCheckpoint(out, "best", monitor=monitor, **shared), last]
 
 
-def _prepare(command: str, arguments: list[str]) -> list[str]:
-    """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
-    out, config, model = (_value(arguments, option) for option in ("--out", "--config", "--model"))
-    for option in ("--config", "-c"):
-        for index, argument in enumerate(arguments):
-            if argument == option and index + 1 < len(arguments):
-                arguments[index + 1] = str(store.config_path(arguments[index + 1]))
-            elif argument.startswith(f"{option}="):
-                arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
-    if model is not None and "." not in model and model not in forecasters():
-        raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
-    checkpoint = _value(arguments, "--ckpt_path")
-    if command != "fit" and checkpoint and not config and not _value(arguments, "--data.panel"):
-        beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
-        if beside.is_file():
-            arguments = ["--config", str(beside), *arguments]
-    if command == "predict" and not _value(arguments, "--out"):
-        arguments += ["--out", "null"]  # a run's config names the run's folder
-    asked = {a.split("=")[0] for a in arguments}
-    helped = {"-h", "--help", "--print_config"} & asked or any(a.endswith(".help") for a in asked)
-    if command == "fit" and not helped:
-        if out is None:
-            name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
-            out = str(Path("runs") / name)
-            arguments += ["--out", out]
-        if "--resume" in arguments:
-            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
-            if not last.is_file():
-                raise StoreError(
-                    f"--resume: {out} holds no last.ckpt, no epoch was complete; start it without --resume"
-                )
-            arguments = [*([] if config or model else ["--config", str(stored)]), *arguments]
-            if _value(arguments, "--ckpt_path") is None:
-                arguments += ["--ckpt_path", str(last)]
-    return arguments
-
-
 def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
-    path = _value(arguments, "--ckpt_path")
+    path = value_of(arguments, "--ckpt_path")
     if {"-h", "--help"} & set(arguments) or path is None:
         if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
             raise RequestError(f"{command}: which checkpoint? give --ckpt_path runs/…/best.ckpt")
@@ -315,47 +275,11 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
     return ckpt.read_checkpoint(path)
 
 
-def _model_name(arguments: Sequence[str]) -> str | None:
-    """The name of the forecaster that the arguments ask for, themselves or in a config."""
-    given, config = _value(arguments, "--model"), _value(arguments, "--config") or _value(arguments, "-c")
-    if given is None and config is not None and Path(config).is_file():
-        model = _read_config(config).get("model")
-        given = model.get("class_path") if isinstance(model, dict) else model
-    return given if isinstance(given, str) else None
-
-
-def _read_config(path: str) -> dict[str, Any]:
-    """What a config says.
-
-    Raises:
-        RequestError: It is no YAML, or no options by their names.
-    """
-    try:
-        said = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
-        where = "" if mark is None else f"line {mark.line + 1}: "
-        raise RequestError(f"--config {path}: {where}{why}; it is no YAML") from error
-    if not isinstance(said, dict):
-        raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
-    return said
-
-
 def _data_class(model: str | None) -> type[L.LightningDataModule]:
     """How a forecaster sees its panel; windows where it is not known."""
-    known = {kind.__name__: kind for kind in ckpt.subclasses(Forecaster)}
+    known = registry.holders()
     kind = known.get((model or "").rsplit(".", 1)[-1])
     return WindowData if kind is None else kind.data_class
-
-
-def _value(arguments: Sequence[str], option: str) -> str | None:
-    """The value of an option in raw arguments."""
-    for index, argument in enumerate(arguments):
-        if argument == option and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(f"{option}="):
-            return argument.split("=", 1)[1]
-    return None
 
 
 def _root(error: BaseException) -> BaseException:

@@ -10,9 +10,9 @@ from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
 from stgate.errors import did_you_mean
-from stgate.models import checkpoint as ckpt
-from stgate.models.forecaster import Forecaster
-from stgate.models.parts import FAMILIES
+from stgate.prediction.migrations import OPTIONS
+from stgate.prediction.parts import FAMILIES
+from stgate.prediction.registry import holders
 
 KEY = r'Parser key "([\w.]+)": '
 WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
@@ -93,12 +93,15 @@ def _subclasses(option: str) -> list[type[Configured]]:
 
 def forecasters() -> list[str]:
     """Names of the forecasters that are imported."""
-    return sorted(c.__name__ for c in ckpt.subclasses(Forecaster) if not inspect.isabstract(c))
+    return sorted(holders())
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     option = name if name.startswith("-") else f"--{name}"
     known = list(known)
+    owner, _, last = option.rpartition(".")
+    if last in OPTIONS and owner == "--model":
+        return f"{option}: {UNKNOWN}; its name is now {owner}.{OPTIONS[last]}"
     if option == "--data.window" and "--data.context" in known:
         return f"{option}: {UNKNOWN} of a field's; the steps that it sees are --data.context"
     return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
@@ -106,14 +109,14 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 def _model_options() -> dict[str, list[str]]:
     """Every option of the forecasters, with the forecasters that have it."""
-    return _owners(ckpt.subclasses(Forecaster))
+    return _owners(holders().values())
 
 
 def _owners(kinds: Iterable[type[object]]) -> dict[str, list[str]]:
     """Every option of these classes, with those that have it."""
     owners: dict[str, list[str]] = {}
     for kind in sorted(kinds, key=lambda c: c.__name__):
-        for option in () if inspect.isabstract(kind) else inspect.signature(kind).parameters:
+        for option in inspect.signature(kind).parameters:
             owners.setdefault(option, []).append(kind.__name__)
     return owners
 

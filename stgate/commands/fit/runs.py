@@ -15,7 +15,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from stgate.io import store
-from stgate.models.checkpoint import write_checkpoint
+from stgate.prediction.checkpoint import write_checkpoint
 
 
 class EpochLines(Callback):

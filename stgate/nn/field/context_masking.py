@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PATTERNS = ("late", "stations", "entries", "own")
-"""What training hides of the context, see `CGLUBNF`."""
+Pattern = Literal["late", "stations", "entries", "own"]
+"""Patterns of context masking: the last steps, whole stations, single entries, or a node's own record."""
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 
 
-def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tuple[Tensor, Tensor]:
+def hidden(past: Tensor, horizon: int, patterns: Sequence[Pattern] = PATTERNS) -> tuple[Tensor, Tensor]:
     """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns.
 
     The second one says (batch,) in which windows a node sees nothing of its own.

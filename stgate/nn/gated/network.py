@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError
+from stgate.nn.convolution import GraphConvolution
 from stgate.nn.direct import Direct
+from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.gated.fused import FusedTransition
 from stgate.nn.gated.recurrent import Memory, detached
@@ -40,9 +43,14 @@ class HybridNetwork(nn.Module):
         dropout: On the state.
         rollout: Options of a roll-out; None forecasts directly.
         alone: It is not one of several members, evaluated as one.
+        convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
+            mixes nodes along a given graph at each step, before the core, and is added to what enters it; None for
+            none. It needs patches of one node.
+        convolution_options: Options of that convolution, plain values.
 
     Raises:
-        RequestError: A roll-out with past covariates, or without anything to forecast from.
+        RequestError: A roll-out with past covariates, or without anything to forecast from; a convolution that cannot
+            be used, or that has no nodes to mix.
     """
 
     def __init__(
@@ -57,6 +65,8 @@ class HybridNetwork(nn.Module):
         dropout: float = 0.0,
         rollout: RollOut | None = None,
         alone: bool = True,
+        convolution: str | None = None,
+        convolution_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if rollout and spec.past_covariates:
@@ -71,6 +81,14 @@ class HybridNetwork(nn.Module):
         self.features = StepFeatures(spec, self.patches, forcing=core is None)
         informed = self.features.size > 0
         self.embed = nn.Sequential(nn.Linear(self.features.size, hidden), nn.GELU()) if informed else None
+        self.mixing = None
+        if convolution is not None:
+            if patch != 1 or not informed:
+                why = "patches have no edges between them; give patch 1" if informed else "no cell reads a node's state"
+                raise RequestError(f"convolution {convolution}: {why}")
+            self.mixing = GraphConvolution(convolution, hidden, convolution_options)
+        elif convolution_options:
+            raise RequestError("convolution_options: of no convolution; name one, or leave them out")
         self.core = None if core is None else core(hidden)
         self.dropout = nn.Dropout(dropout)
         self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
@@ -89,6 +107,7 @@ class HybridNetwork(nn.Module):
         *,
         taught: int = 0,
         draw: Draw | None = None,
+        graph: EdgeList | None = None,
     ) -> Tensor:
         """The first `leads` leads, in standardised units.
 
@@ -97,32 +116,40 @@ class HybridNetwork(nn.Module):
             leads: All of them when None.
             taught: Of a roll-out, put the one-step forecasts of so many last steps of the window before the leads.
             draw: Of a roll-out, what is fed back; the location when None.
+            graph: Edges of the given graph, where there is a convolution.
 
         Returns:
             (batch, lead, node, target, output), `taught` more of them.
         """
         leads = self.horizon if leads is None else leads
         if self.rollout is None:
-            state, _ = self._absorb(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static, last=True)
+            parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
+            state, _ = self._absorb(*parts, last=True, graph=graph)
             assert state is not None
             made: Tensor = self.direct(state.squeeze(1), inputs, leads)
             return made
-        outputs, field, context, memory = self._taught(inputs, taught)
+        outputs, field, context, memory = self._taught(inputs, taught, graph)
         if self.training and self.rollout.stateful and memory is not None:
             self.carried = detached(memory)
-        free = self._free(inputs, field, context, memory, draw)
+        free = self._free(inputs, field, context, memory, draw, graph)
         return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
 
-    def run(self, inputs: Inputs) -> Iterator[Tensor]:
+    def run(self, inputs: Inputs, graph: EdgeList | None = None) -> Iterator[Tensor]:
         """A roll-out's locations (batch, node, target), standardised, step after step without end.
 
         There is nothing to be known ahead: no future covariates, no calendar.
         """
-        _, field, context, memory = self._taught(inputs, 0)
-        return (raw[..., 0] for raw in self._free(inputs, field, context, memory))
+        _, field, context, memory = self._taught(inputs, 0, graph)
+        return (raw[..., 0] for raw in self._free(inputs, field, context, memory, None, graph))
 
     def _free(
-        self, inputs: Inputs, field: Tensor, context: Tensor | None, memory: Memory | None, draw: Draw | None = None
+        self,
+        inputs: Inputs,
+        field: Tensor,
+        context: Tensor | None,
+        memory: Memory | None,
+        draw: Draw | None,
+        graph: EdgeList | None,
     ) -> Iterator[Tensor]:
         """Raw outputs (batch, node, target, output), lead after lead, each fed back into the next."""
         fast = self.alone and not torch.is_grad_enabled()
@@ -138,27 +165,29 @@ class HybridNetwork(nn.Module):
                 values = torch.cat([field.unsqueeze(1), known], -1)
                 mask = torch.cat([torch.ones_like(field).unsqueeze(1), masks], -1)
                 calendar = _at(inputs.future_calendar, lead)
-                state, memory = self._absorb(values, mask, since, calendar, inputs.static, memory)
+                state, memory = self._absorb(values, mask, since, calendar, inputs.static, memory, graph=graph)
                 context = None if state is None else state[:, 0]
 
-    def _taught(self, inputs: Inputs, taught: int) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
+    def _taught(
+        self, inputs: Inputs, taught: int, graph: EdgeList | None
+    ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
         """Through the window: the last one-step forecasts, the last field, what is known of its step, the memory."""
         memory = self.carried if self.training else None
         observed = inputs.mask[..., : self.targets] > 0
         if bool(observed.all()):
             fields, outputs = inputs.values[..., : self.targets], []
             parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
-            context, memory = self._absorb(*parts, memory, last=not taught)
+            context, memory = self._absorb(*parts, memory, last=not taught, graph=graph)
             if taught:
                 first = fields.shape[1] - 1 - taught
                 before = None if context is None else context[:, first:-1]
                 made, rest = self.transition(fields[:, first:-1], before)
                 outputs.append(torch.cat([made.unsqueeze(-1), rest], -1))
             return outputs, fields[:, -1], None if context is None else context[:, -1], memory
-        return self._filled(inputs, observed, taught, memory)
+        return self._filled(inputs, observed, taught, memory, graph)
 
     def _filled(
-        self, inputs: Inputs, observed: Tensor, taught: int, memory: Memory | None
+        self, inputs: Inputs, observed: Tensor, taught: int, memory: Memory | None, graph: EdgeList | None
     ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
         """As `_taught`, one step after another: a missing entry is what the step before it forecasts."""
         outputs: list[Tensor] = []
@@ -171,7 +200,7 @@ class HybridNetwork(nn.Module):
             now = slice(step, step + 1)
             values = torch.cat([field.unsqueeze(1), inputs.values[:, now, :, self.targets :]], -1)
             parts = (values, inputs.mask[:, now], inputs.since[:, now], inputs.calendar[:, now], inputs.static)
-            state, memory = self._absorb(*parts, memory)
+            state, memory = self._absorb(*parts, memory, graph=graph)
             context = None if state is None else state[:, 0]
         return outputs[len(outputs) - taught :], field, context, memory
 
@@ -185,6 +214,7 @@ class HybridNetwork(nn.Module):
         memory: Memory | None = None,
         *,
         last: bool = False,
+        graph: EdgeList | None = None,
     ) -> tuple[Tensor | None, Memory | None]:
         """Steps (batch, time, node, …) -> the core's states (batch, time, patch, hidden), perhaps the last only."""
         if self.embed is None:
@@ -192,6 +222,10 @@ class HybridNetwork(nn.Module):
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
         states = self.embed(seen.transpose(1, 2).flatten(0, 1))  # (batch * patch, time, hidden)
+        if self.mixing is not None:
+            assert graph is not None
+            apart = states.unflatten(0, (batch, patches))
+            states = (apart + self.mixing(apart, graph, dim=1)).flatten(0, 1)
         if self.core is None:
             states = states[:, -1:] if last else states
         else:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from stgate.panels.graph import Graph
 
 DENSE = 700
 """Nodes up to which sums are products with a matrix: of 20 neighbours, on one core, the faster way at 500 nodes and the
@@ -60,9 +63,34 @@ class GivenGraph(nn.Module):
         self.register_buffer("index", torch.zeros(shape, dtype=torch.long))
         self.register_buffer("weight", torch.zeros(shape))
 
+    def fill(self, graph: Graph) -> None:
+        """Take the strongest edges of a graph that end in each node."""
+        near = strongest(graph, self.index.shape[1])
+        self.index.copy_(near.index)
+        self.weight.copy_(near.weight)
+
     def forward(self) -> Neighbours:
         """The graph."""
         return Neighbours(self.index, self.weight)
+
+
+def strongest(graph: Graph, count: int) -> Neighbours:
+    """Return the strongest edges that end in each node, without those of a node to itself.
+
+    Args:
+        graph: A directed, weighted graph.
+        count: Number of edges that are kept at each node; where there are fewer, weights are zero.
+    """
+    nodes = len(graph.nodes)
+    index, weight = np.zeros((nodes, count), np.int64), np.zeros((nodes, count), np.float32)
+    apart = graph.source != graph.target
+    source, target, strength = graph.source[apart], graph.target[apart], graph.weight[apart]
+    order = np.lexsort([-strength, target])
+    source, target, strength = source[order], target[order], strength[order]
+    rank = np.arange(len(target)) - np.searchsorted(target, target)
+    kept = rank < count
+    index[target[kept], rank[kept]], weight[target[kept], rank[kept]] = source[kept], strength[kept]
+    return Neighbours(torch.from_numpy(index), torch.from_numpy(weight))
 
 
 class Sums:

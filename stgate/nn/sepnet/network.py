@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.direct import Direct
+from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
@@ -57,7 +58,7 @@ class SepNetwork(nn.Module):
         both = temporal is not None and spatial is not None
         self.fuse = make_fusion(fusion, hidden, targets * outputs) if both else None
 
-    def forward(self, inputs: Inputs, graph: Neighbours | None, prompts: Sequence[str] = ()) -> Tensor:
+    def forward(self, inputs: Inputs, graph: Neighbours | EdgeList | None, prompts: Sequence[str] = ()) -> Tensor:
         """(batch, lead, node, target, output), in standardised units."""
         if self.spatial is None:
             return self.in_time(inputs, prompts)
@@ -75,7 +76,7 @@ class SepNetwork(nn.Module):
         location = self.level.unsqueeze(-1) + self.scale.unsqueeze(-1) * curve
         return torch.cat([location, rest.expand(*location.shape[:-1], -1)], -1)
 
-    def in_space(self, inputs: Inputs, graph: Neighbours | None) -> tuple[Tensor, Tensor]:
+    def in_space(self, inputs: Inputs, graph: Neighbours | EdgeList | None) -> tuple[Tensor, Tensor]:
         """What the spatial branch says, and the state of each node (batch, node, hidden)."""
         assert self.spatial is not None
         seen = self.features(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stgate.errors import RequestError
+from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.gated.network import HybridNetwork
 from stgate.nn.gated.recurrent import RecurrentStack
@@ -14,8 +15,6 @@ from stgate.nn.gates import GATES
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
 from stgate.schema.spec import PanelSpec
-
-torch.set_num_threads(1)  # for nets this small a second thread only costs
 
 BATCH, WINDOW, HORIZON, NODES, OUTPUTS = 3, 5, 4, 6, 2
 MODES = pytest.mark.parametrize("rollout", [False, True], ids=["direct", "roll-out"])
@@ -183,3 +182,40 @@ def test_a_halo_that_meets_itself_around_the_ring_is_refused(halo):
 def test_a_roll_out_with_past_covariates_is_refused_by_name():
     with pytest.raises(RequestError, match="`v` is a past covariate"):
         make_network(make_spec(past_covariates=("v",)), rollout=True)
+
+
+GIVEN = EdgeList(torch.tensor([[0, 4, 1, 2, 3, 5], [1, 1, 2, 3, 4, 0]]), torch.tensor([1.0, 1.0, 0.5, 2.0, 1.0, 1.0]))
+CONVOLVED = {"convolution": "torch_geometric.nn.TransformerConv", "convolution_options": {"heads": 2}}
+
+
+@MODES
+def test_a_convolution_mixes_nodes_before_the_core(rollout):
+    spec, inputs = make_spec(boundary="open"), make_inputs(make_spec())
+    network = make_network(spec, rollout=rollout, halo=1, **CONVOLVED)
+    raw = network(inputs, graph=GIVEN)
+    (raw * torch.randn_like(raw)).sum().backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+    heavier = EdgeList(GIVEN.index, GIVEN.weight * torch.tensor([3.0, 1, 1, 1, 1, 1]))
+    changed = (network(inputs, graph=heavier) - raw).abs().amax((0, 1, 3, 4)) > 1e-7
+    assert changed[1]  # where the edge ends
+    if not rollout:
+        assert changed.tolist() == [False, True, False, False, False, False]
+
+
+def test_a_free_run_goes_along_the_graph_too():
+    spec = make_spec(targets=("y",), future_covariates=(), static_covariates=(), calendar=())
+    network, inputs = make_network(spec, rollout=True, **CONVOLVED), make_inputs(spec)
+    run = network.run(inputs, GIVEN)
+    free = torch.stack([next(run) for _ in range(HORIZON)], 1)
+    torch.testing.assert_close(free, network(inputs, graph=GIVEN)[..., 0])
+
+
+def test_a_convolution_needs_nodes_to_mix():
+    with pytest.raises(RequestError, match="give patch 1"):
+        make_network(make_spec(), patch=2, **CONVOLVED)
+    with pytest.raises(RequestError, match="of no convolution"):
+        make_network(make_spec(), convolution_options={"heads": 2})
+    bare = make_spec(targets=("y",), future_covariates=(), static_covariates=(), calendar=())
+    with pytest.raises(RequestError, match="no cell reads"):
+        HybridNetwork(bare, OUTPUTS, None, hidden=8, rollout=RollOut(width=8), **CONVOLVED)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from stgate.errors import RequestError
+from stgate.nn.edges import EdgeList
 from stgate.nn.sepnet import neighbours
 from stgate.nn.sepnet.learned_graphs import AdaptiveGraph, AdaptiveHypergraph
 from stgate.nn.sepnet.mixing import HypergraphConvolution, MixProp, averages
@@ -170,3 +172,29 @@ def test_with_many_nodes_the_branch_is_the_same(monkeypatch):
     made = branch(x)
     monkeypatch.setattr(neighbours, "DENSE", 0)
     torch.testing.assert_close(branch(x), made)
+
+
+EDGES = EdgeList(torch.stack([torch.arange(9), torch.arange(9).roll(-1)]), torch.linspace(0.5, 1, 9).double())
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.parametrize("order", [0, 3])
+def test_a_convolution_carries_along_the_given_graph_in_the_place_of_mixprop(adaptive, order):
+    torch.manual_seed(7)
+    options = OPTIONS | {"adaptive": adaptive, "static": True, "order": order}
+    options |= {"convolution": "torch_geometric.nn.GATv2Conv", "convolution_options": {"heads": 2}}
+    branch, x = SpatialBranch(9, 3, **options).double(), torch.randn(2, 4, 9, 3, dtype=torch.float64)
+    assert all(layer.mix is None or layer.mix.out.in_features == 8 * (1 + 2 * 2) for layer in branch.layers)
+    made = branch(x, EDGES)
+    made.square().sum().backward()
+    for name, weight in branch.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+    assert made.shape == (2, 9, 8)
+    assert not torch.allclose(branch(x, EdgeList(EDGES.index.flip(0), EDGES.weight)), made)
+
+
+def test_a_convolution_needs_a_given_graph():
+    with pytest.raises(RequestError, match="carries along a given graph"):
+        SpatialBranch(9, 3, **OPTIONS, convolution="torch_geometric.nn.GCNConv")
+    with pytest.raises(RequestError, match="of no convolution"):
+        SpatialBranch(9, 3, **OPTIONS, convolution_options={"heads": 2})

@@ -1,0 +1,102 @@
+"""Arguments of a fit: packaged configs, the run's folder, and the run's own config on a resume."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stgate.commands.fit.messages import forecasters
+from stgate.errors import RequestError, StoreError, did_you_mean
+from stgate.io import store
+from stgate.prediction.migrations import migrate_config
+
+
+def prepare(command: str, arguments: list[str]) -> list[str]:
+    """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
+    out, config, model = (value_of(arguments, option) for option in ("--out", "--config", "--model"))
+    for option in ("--config", "-c"):
+        for index, argument in enumerate(arguments):
+            if argument == option and index + 1 < len(arguments):
+                arguments[index + 1] = str(store.config_path(arguments[index + 1]))
+            elif argument.startswith(f"{option}="):
+                arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
+    if model is not None and "." not in model and model not in forecasters():
+        raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
+    checkpoint = value_of(arguments, "--ckpt_path")
+    if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
+        beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
+        if beside.is_file():
+            arguments = ["--config", _of_today(beside), *arguments]
+    if command == "predict" and not value_of(arguments, "--out"):
+        arguments += ["--out", "null"]  # a run's config names the run's folder
+    asked = {a.split("=")[0] for a in arguments}
+    helped = {"-h", "--help", "--print_config"} & asked or any(a.endswith(".help") for a in asked)
+    if command == "fit" and not helped:
+        if out is None:
+            name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
+            out = str(Path("runs") / name)
+            arguments += ["--out", out]
+        if "--resume" in arguments:
+            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
+            if not last.is_file():
+                raise StoreError(
+                    f"--resume: {out} holds no last.ckpt, no epoch was complete; start it without --resume"
+                )
+            arguments = [*([] if config or model else ["--config", _of_today(stored)]), *arguments]
+            if value_of(arguments, "--ckpt_path") is None:
+                arguments += ["--ckpt_path", str(last)]
+    return arguments
+
+
+def model_name(arguments: Sequence[str]) -> str | None:
+    """The name of the forecaster that the arguments ask for, themselves or in a config."""
+    given, config = value_of(arguments, "--model"), value_of(arguments, "--config") or value_of(arguments, "-c")
+    if given is None and config is not None and Path(config).is_file():
+        model = _read_config(config).get("model")
+        given = model.get("class_path") if isinstance(model, dict) else model
+    return given if isinstance(given, str) else None
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    """What a config says.
+
+    Raises:
+        RequestError: It is no YAML, or no options by their names.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        raise RequestError(f"--config {path}: {where}{why}; it is no YAML") from error
+    if not isinstance(said, dict):
+        raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
+    return said
+
+
+def _of_today(path: Path) -> str:
+    """Return the path of a run's config with the names of today; a migrated one is kept until the command ends."""
+    held = _read_config(str(path))
+    migrated = migrate_config(held)
+    if migrated == held:
+        return str(path)
+    folder = tempfile.TemporaryDirectory(prefix="stgate-")
+    atexit.register(folder.cleanup)
+    copy = Path(folder.name) / "config.yaml"
+    copy.write_text(yaml.safe_dump(migrated, sort_keys=False), encoding="utf-8")
+    return str(copy)
+
+
+def value_of(arguments: Sequence[str], option: str) -> str | None:
+    """The value of an option in raw arguments."""
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{option}="):
+            return argument.split("=", 1)[1]
+    return None

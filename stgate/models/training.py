@@ -1,0 +1,107 @@
+"""The training step: a batch's way to the loss, and the scores that are logged on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.errors import TrainingError
+from stgate.inference.batch_loss import BatchLoss
+from stgate.inference.members import Members
+from stgate.metrics.torch.forms import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
+from stgate.schema.batch import Batch
+
+if TYPE_CHECKING:
+    from stgate.models.forecaster import Forecaster
+
+Stage = Literal["train", "val", "test"]
+
+
+def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
+    """Compute what a training step minimises.
+
+    Args:
+        forecaster: A forecaster in training mode.
+        batch: Windows in raw units.
+
+    Returns:
+        A scalar: the mean negative log-likelihood of the observed targets, and what the inference adds to it.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
+    predictor, pieces = forecaster.predictor, forecaster.training_pieces(batch)
+    network = predictor.built
+    if isinstance(network, Members) and not network.decided:
+        with network.probing():
+            forecaster.training_forward(pieces[0][0])
+    total = BatchLoss(network)
+    for turn in total.turns():
+        with turn:
+            for piece, share in pieces:
+                members = forecaster.training_forward(piece)
+                total.add(share * masked_loss(forecaster, "train", members, forecaster.training_target(piece)))
+    loss = total.mean()
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the training loss is {loss.item():g} at step {forecaster.global_step}: lower the learning rate, or clip "
+            "gradients (gradient_clip_val)"
+        )
+    return predictor.inference.objective(loss, network, predictor.n_observations)
+
+
+def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, target: Tensor) -> Tensor:
+    """Compute the mean loss over observed targets, and log it with the other scores of a stage.
+
+    Args:
+        forecaster: The forecaster that made the forecast.
+        stage: `train`, `val` or `test`.
+        forecast: A distribution of batch shape (member?, batch, lead, node, target).
+        target: (batch, lead, node, target), NaN where missing; it may have more leads than the forecast.
+
+    Returns:
+        A scalar: in training of the likelihood's loss, else of the negative log-likelihood.
+    """
+    predictor, leads = forecaster.predictor, forecast.batch_shape[-3]
+    trained = leads if stage == "train" else min(forecaster.training_leads(), leads)
+    target = target[:, :leads]  # each member's, where the forecast has an axis of them
+    observed = ~torch.isnan(target).expand_as(forecast.mean)
+    if stage != "train":  # a baseline may have no forecast where it has nothing to go by: not scored there
+        observed = observed & ~torch.isnan(forecast.mean)
+    # A missing target is imputed before the likelihood sees it: NaN * 0 is NaN, in gradients too.
+    complete = torch.where(observed, target, forecast.mean.detach())
+    # A weighted likelihood is for descending only: epochs and forecasters are compared by the likelihood itself.
+    losses = predictor.likelihood.loss(forecast, complete) if stage == "train" else -forecast.log_prob(complete)
+    losses, counted = losses[..., :trained, :, :], observed[..., :trained, :, :]
+    _log(forecaster, stage, "loss", losses.detach(), counted)
+    with torch.no_grad():
+        _log(forecaster, stage, "mae", target, forecast)
+        if stage != "train":
+            _log(forecaster, stage, "crps", target, forecast)
+            _log(forecaster, stage, "coverage_90", target, forecast)
+            spec = predictor.fitted_spec
+            if spec.time == "model":
+                _log(forecaster, stage, "vpt", target, forecast, predictor.scaler.node_scale, spec.step)
+    return torch.where(counted, losses, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def make_scores() -> nn.ModuleDict:
+    """Make the scores that are logged, by `<stage>_<name>`."""
+    scores = nn.ModuleDict()
+    for stage in ("train", "val", "test"):
+        made: dict[str, nn.Module] = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
+        if stage != "train":
+            made |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}
+        scores.update({f"{stage}_{name}": score for name, score in made.items()})
+    return scores
+
+
+def _log(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> None:  # noqa: ANN401 (what that score takes)
+    key = f"{stage}_{name}"
+    metric = forecaster.scores[key]
+    assert isinstance(metric, Mean)
+    metric.update(*given)
+    forecaster.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")

@@ -1,0 +1,170 @@
+"""Exchange of graphs with torch-geometric: arrays to a `torch_geometric.data.Data` and back.
+
+The only file of this room that knows torch, and it imports it where a function is called: `stgate.panels` stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stgate.errors import RequestError
+from stgate.schema.panel import some
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+DTYPES = ("float64", "float32")
+
+
+def to_data(
+    index: str,
+    pairs: Ints,
+    weight: Floats,
+    names: Sequence[Any],
+    pos: ArrayLike | None,
+    dtype: str,
+    **more: Sequence[Any],
+) -> Data:
+    """Return a `Data` of pairs of positions.
+
+    Args:
+        index: Name of the pairs, `edge_index` or `hyperedge_index`; the weights are named alike.
+        pairs: (2, pair).
+        weight: (edge,).
+        names: Labels of the nodes.
+        pos: (node, dimension), where the nodes are; None leaves it out.
+        dtype: Of weights and positions, `float64` or `float32`.
+        more: Further entries.
+
+    Raises:
+        RequestError: Another dtype, or positions of another number of nodes.
+    """
+    import torch
+    from torch_geometric.data import Data
+
+    if dtype not in DTYPES:
+        raise RequestError(f"dtype {dtype!r}: float64 (exact) or float32 (what layers compute in)")
+    kind = getattr(torch, dtype)
+    entries: dict[str, Any] = {index: torch.from_numpy(np.array(pairs, np.int64))}
+    entries[index.replace("index", "weight")] = torch.from_numpy(np.array(weight, np.float64)).to(kind)
+    if pos is not None:
+        places = _positions(pos, len(names))
+        entries["pos"] = torch.from_numpy(places).to(kind)
+    return Data(**entries, num_nodes=len(names), node_names=list(names), **more)
+
+
+def pairs_of(data: Data, index: str) -> Ints:
+    """Return the pairs (2, pair) of a `Data`, the first row checked to be positions of its nodes.
+
+    Raises:
+        RequestError: No `Data`, no such entry, or pairs that are none.
+    """
+    from torch_geometric.data import Data
+
+    if not isinstance(data, Data):
+        raise RequestError(f"data: a {type(data).__name__}; give a torch_geometric.data.Data of one kind of node")
+    pairs = _array(data, index)
+    if pairs is None:
+        held = ", ".join(map(str, data.keys())) or "nothing"
+        raise RequestError(f"data: has no {index} (it holds {held}); give it, (2, number of pairs)")
+    if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
+        raise RequestError(f"{index}: {pairs.dtype} of shape {pairs.shape}; give whole numbers, (2, number of pairs)")
+    return pairs.astype(np.int64)
+
+
+def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
+    """Return the weights (edge,) under the first of these names that the `Data` holds; ones where it holds none.
+
+    Raises:
+        RequestError: Not one number an edge, or one that is negative or not finite.
+    """
+    for name in names:
+        found = _array(data, name)
+        if found is None:
+            continue
+        if found.shape not in ((count,), (count, 1)):
+            raise RequestError(f"{name}: shape {found.shape}; give one weight for each of {count} edges, ({count},)")
+        weight = found.reshape(count).astype(np.float64)
+        if not np.isfinite(weight).all() or (weight < 0).any():
+            raise RequestError(f"{name}: a weight is finite and not negative")
+        return weight
+    return np.ones(count)
+
+
+def names_of(data: Data, name: str, count: int) -> tuple[Any, ...]:
+    """Return the labels under a name; 0 to n-1 where there are none.
+
+    Raises:
+        RequestError: Another number of labels, or one that stands twice.
+    """
+    if name not in data or data[name] is None:
+        return tuple(range(count))
+    found = data[name]
+    labels = found.tolist() if hasattr(found, "tolist") else list(found)
+    if len(labels) != count:
+        raise RequestError(f"{name}: {len(labels)} labels for {count}; give one each")
+    if len(set(labels)) != count:
+        twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
+        raise RequestError(f"{name}: {some(twice)} stands twice; labels are unique")
+    return tuple(labels)
+
+
+def node_count(data: Data, index: str, first: Ints) -> int:
+    """Return the number of nodes of a `Data`: its `num_nodes`, else what it holds of each node tells.
+
+    Args:
+        data: Where it holds nothing of each node, the highest position that a pair names is its last node.
+        index: Name of the pairs, for the message.
+        first: Positions of nodes, checked to lie among them.
+
+    Raises:
+        RequestError: A pair names a node beyond the last.
+    """
+    if "num_nodes" not in data and "node_names" in data:
+        count = len(data["node_names"])
+    else:
+        known = data.num_nodes  # torch-geometric warns where it has to guess
+        count = int(first.max(initial=-1)) + 1 if known is None else int(known)
+    check_below(index, first, count, "nodes")
+    return count
+
+
+def check_below(index: str, positions: Ints, count: int, what: str) -> None:
+    """Refuse positions that are negative or not below a count.
+
+    Raises:
+        RequestError: Naming the first of them.
+    """
+    beyond = positions[(positions < 0) | (positions >= count)]
+    if len(beyond):
+        raise RequestError(f"{index}: names number {beyond[0]} of {count} {what}; give 0 to {count - 1}")
+
+
+def positions_of(data: Data, count: int) -> Floats | None:
+    """Return `pos` (node, dimension), or None.
+
+    Raises:
+        RequestError: Another number of nodes.
+    """
+    found = _array(data, "pos")
+    return None if found is None else _positions(found, count)
+
+
+def _array(data: Data, name: str) -> NDArray[Any] | None:
+    if name not in data or data[name] is None:
+        return None
+    found = data[name]
+    return np.asarray(found.detach().cpu() if hasattr(found, "detach") else found)
+
+
+def _positions(pos: ArrayLike, count: int) -> Floats:
+    places = np.array(pos, np.float64)
+    if places.ndim != 2 or len(places) != count:
+        raise RequestError(f"pos: shape {places.shape} for {count} nodes; give ({count}, dimensions)")
+    return places

@@ -1,0 +1,21 @@
+"""What forecasts: plain torch modules that are loaded from a checkpoint and need no Lightning."""
+
+from typing import TYPE_CHECKING
+
+from stgate._lazy import attach
+
+if TYPE_CHECKING:
+    from stgate.prediction.intervals import Calibration
+    from stgate.prediction.predictor import Predictor
+    from stgate.prediction.registry import load
+
+__all__ = ["Calibration", "Predictor", "load"]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Calibration": "stgate.prediction.intervals",
+        "Predictor": "stgate.prediction.predictor",
+        "load": "stgate.prediction.registry",
+    },
+)

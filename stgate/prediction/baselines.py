@@ -1,0 +1,163 @@
+"""Predictors of the baselines: tables that are fitted in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Normal
+
+from stgate.errors import RequestError
+from stgate.nn.imputation import Imputation
+from stgate.panels.calendar import CELLS, calendar_groups, cell_keys
+from stgate.prediction.predictor import Predictor
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+
+class BaselinePredictor(Predictor):
+    """A predictor that is fitted in closed form; where it has nothing to go by its forecast is missing."""
+
+    always_forecasts: ClassVar[bool] = False
+
+    def table(self, name: str) -> Tensor:
+        """Return a table that was fitted, by its name."""
+        return self.built.get_buffer(name)
+
+
+class PersistencePredictor(BaselinePredictor):
+    """The value at the origin, for all leads.
+
+    Args:
+        carry: Where the value at the origin is missing, carry the last one of the window forward.
+    """
+
+    def __init__(self, *, carry: bool = False) -> None:
+        super().__init__()
+        self.carry = carry
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build a table of standard deviations: (lead, target)."""
+        return Table({"spread": torch.ones(spec.horizon, len(spec.targets))})
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch; NaN where there is no value to persist."""
+        spread = self.table("spread")
+        targets = spread.shape[-1]
+        past = batch["past"][..., :targets]
+        last = past[:, -1]
+        if self.carry:
+            inputs = self.scaler(batch)
+            seen = inputs.mask[..., :targets].amax(1) > 0
+            carried = inputs.last * self.scaler.target_scale + self.scaler.target_center
+            last = torch.where(torch.isnan(last), torch.where(seen, carried, torch.nan), last)
+        location = last.unsqueeze(1).expand(-1, spread.shape[0], -1, -1)
+        return Normal(location, spread[:, None].expand_as(location), validate_args=False)
+
+
+class ClimatologyPredictor(BaselinePredictor):
+    """The median of the training part by cell of the calendar, node by node.
+
+    Args:
+        keys: Calendar keys whose combinations are the cells: `month`, `hour`, `weekday`; None takes month and hour for
+            steps below a day, month for longer ones, and no cells for model time.
+
+    Raises:
+        RequestError: A key is unknown.
+    """
+
+    def __init__(self, *, keys: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.keys = None if keys is None else tuple(keys)
+        calendar_groups(np.zeros(0, "datetime64[s]"), self.keys or ())  # an unknown key is refused now
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build tables of medians and standard deviations: (cell, node, target)."""
+        if self.keys and spec.time == "model":
+            raise RequestError(f"keys {list(self.keys)}: the panel has model time, which has no calendar")
+        cells = int(np.prod([CELLS[key] for key in self._keys(spec)]))
+        shape = (cells, len(spec.nodes), len(spec.targets))
+        return Table({"median": torch.zeros(shape), "spread": torch.ones(shape)})
+
+    def _keys(self, spec: PanelSpec) -> tuple[str, ...]:
+        return cell_keys(spec.step, spec.time) if self.keys is None else self.keys
+
+    def cells(self, time: Tensor) -> Tensor:
+        """Return the calendar cell of each time, of the shape of `time`."""
+        seconds = time.long() if self.fitted_spec.time == "calendar" else torch.zeros_like(time, dtype=torch.int64)
+        times = seconds.cpu().numpy().astype("datetime64[s]")
+        groups = calendar_groups(times.reshape(-1), self._keys(self.fitted_spec)).reshape(times.shape)
+        return torch.from_numpy(groups).to(time.device)
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch."""
+        cells = self.cells(batch["time"][:, -self.fitted_spec.horizon :])
+        median, spread = self.table("median"), self.table("spread")
+        return Normal(median[cells], spread[cells], validate_args=False)
+
+
+class RidgePredictor(BaselinePredictor):
+    """Ridge regression on the standardised window, one set of weights for all nodes, one column a lead.
+
+    Args:
+        penalty: Added to the diagonal of the features' mean cross-product; features have about unit variance.
+        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
+
+    Raises:
+        RequestError: The penalty is not above zero.
+    """
+
+    def __init__(self, *, penalty: float = 1e-3, imputation: Imputation = "zero") -> None:
+        super().__init__(imputation=imputation)
+        if penalty <= 0:
+            raise RequestError(f"penalty {penalty:g}: must be above zero")
+        self.penalty = penalty
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build tables of weights (feature, lead, target) and standard deviations (lead, target)."""
+        targets, calendar = len(spec.targets), 2 * len(spec.calendar)
+        inputs = spec.window * (2 * len(spec.channels) + targets)
+        size = (
+            1
+            + inputs
+            + targets
+            + calendar * 2
+            + len(spec.static_covariates)
+            + 2 * len(spec.future_covariates) * spec.horizon
+        )
+        shape = (spec.horizon, targets)
+        return Table({"weight": torch.zeros(size, *shape), "spread": torch.ones(shape)})
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the regression reads, (batch, node, feature)."""
+        inputs = self.scaler(batch)
+        size, _, nodes, _ = inputs.values.shape
+        targets = inputs.since.shape[-1]
+        target, seen = inputs.values[..., :targets], inputs.mask[..., :targets]
+        mean = (target * seen).sum(2) / seen.sum(2).clamp(min=1)  # (batch, window, target)
+        calendar = torch.cat([inputs.calendar[:, -1], inputs.future_calendar[:, -1]], -1)
+        shared = torch.cat([mean.flatten(1), calendar, mean.new_ones(size, 1)], -1)
+        own = [inputs.values, inputs.mask, inputs.future]
+        columns = [x.transpose(1, 2).flatten(2) for x in own] + [inputs.since[:, -1]]
+        columns += [shared[:, None].expand(-1, nodes, -1), inputs.static.expand(size, -1, -1)]
+        return torch.cat(columns, -1)
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch."""
+        weight = self.table("weight")
+        location = torch.einsum("bnf,flt->blnt", self.features(batch), weight)
+        location = location * self.scaler.target_scale + self.scaler.target_center
+        spread = self.table("spread")
+        return Normal(location, spread[:, None].expand_as(location), validate_args=False)
+
+
+class Table(nn.Module):
+    """Named buffers, fitted in closed form."""
+
+    def __init__(self, buffers: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, value in buffers.items():
+            self.register_buffer(name, value)

@@ -1,0 +1,123 @@
+"""Checkpoint files: read without running code from them, migrated to today's format, written in one step."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stgate._version import __version__
+from stgate.errors import CheckpointError, StoreError
+from stgate.io import store
+from stgate.prediction.migrations import FORMAT, migrate
+from stgate.prediction.predictor import Predictor
+from stgate.schema.spec import PanelSpec
+
+KEY = "stgate"
+"""Entry of a Lightning checkpoint that holds ours: format, class, version, and what `Predictor.to_plain` returns."""
+PREFIX = "predictor."
+"""Beginning of the weights' names: the LightningModule holds the predictor under it."""
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint of any format without running code from it (`weights_only=True`).
+
+    Args:
+        path: The file.
+
+    Returns:
+        The checkpoint in today's format.
+
+    Raises:
+        StoreError: There is no such file.
+        CheckpointError: The file is not a checkpoint of stgate, carries a pickled object, or is of a later format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: no such checkpoint")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it carries a pickled object or is no checkpoint; fit it again"
+        ) from error
+    except Exception as error:  # torch answers a file of another kind with whatever its unpickler stumbles over
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: not a checkpoint ({reason[:80]})") from error
+    ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
+    if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
+    try:
+        migrate(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checkpoint
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint in one step: never half of it."""
+    with store.atomic(Path(path)) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def section_of(predictor: Predictor) -> dict[str, Any]:
+    """Return the entry `KEY` of a checkpoint of this predictor."""
+    return {"format": FORMAT, "class": predictor.name, "version": __version__, **predictor.to_plain()}
+
+
+def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, changed: dict[str, Any]) -> None:
+    """Give a new predictor the spec, calibration and weights of a checkpoint.
+
+    Args:
+        predictor: A predictor made with the checkpoint's options.
+        checkpoint: A checkpoint in today's format.
+        path: The file, for the message.
+        changed: Options that differ from the checkpoint's, for the message.
+
+    Raises:
+        CheckpointError: The weights do not fit.
+    """
+    predictor.name = checkpoint[KEY]["class"]
+    predictor.restore(checkpoint[KEY])
+    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+    try:
+        predictor.load_state_dict(weights)
+    except RuntimeError as error:
+        given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
+        raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}") from error
+
+
+def write_calibrated(
+    predictor: Predictor, source: str | os.PathLike[str], path: str | os.PathLike[str], *, resumable: bool = True
+) -> None:
+    """Write a checkpoint anew with the calibrations that its predictor has now.
+
+    Args:
+        predictor: A predictor that was loaded from the file.
+        source: The file.
+        path: Where to write; it may be the file itself.
+        resumable: Keep what a trainer needs to go on with the fit.
+    """
+    checkpoint = read_checkpoint(source)
+    calibrations = {name: value for name, value in predictor.to_plain().items() if name.endswith("calibration")}
+    checkpoint[KEY] |= calibrations
+    needed = ("state_dict", "hyper_parameters", "pytorch-lightning_version", KEY)
+    write_checkpoint(checkpoint if resumable else {k: v for k, v in checkpoint.items() if k in needed}, path)
+
+
+def difference(fitted: PanelSpec, data: PanelSpec) -> str:
+    """Describe the first entry in which a fitted spec and the data's differ, as an error message."""
+    old, new = fitted.to_dict(), data.to_dict()
+    key = next(k for k in old if old[k] != new[k])
+    return (
+        f"{key}: the checkpoint was fitted with {_short(old[key])}, the data have {_short(new[key])}; make them agree"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,273 @@
+"""Predictors of the neural fields: a value at any time and place, from coordinates and what was observed near by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.errors import RequestError, check_counts, did_you_mean
+from stgate.inference.base import Inference
+from stgate.inference.ensemble import Ensemble
+from stgate.nn.field.context_masking import Pattern, hidden
+from stgate.nn.field.network import FieldInputs, FieldNetwork, Ground, with_latest
+from stgate.nn.gates import GateName
+from stgate.prediction.intervals import Calibration
+from stgate.prediction.neighbourhoods import Neighbourhoods
+from stgate.prediction.predictor import Predictor
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+SEASONS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 30.4375 * 86_400, "year": 365.25 * 86_400}
+"""Periods by name, in seconds; month and year are means over leap years."""
+ROWS = 2**15
+"""Rows that are evaluated at once outside of training."""
+
+
+Activation = Literal["shared", "layer", "channel", "fixed"]
+
+
+class FieldPredictor(Predictor):
+    """A field: a value at any time and place, from Fourier features, a graph encoder and channel gated learning units.
+
+    Args:
+        **options: Options of `CGLUBNF`.
+
+    Raises:
+        RequestError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        depth: int = 2,
+        seasons: Mapping[str, int] | None = None,
+        degree: int | Mapping[str, int] = 5,
+        interactions: Sequence[Sequence[str]] = (),
+        activation: Activation = "layer",
+        gate: bool = True,
+        residual: GateName = "coupled",
+        graph: int = 16,
+        neighbours: int = 5,
+        heads: int = 4,
+        coordinates: Sequence[str] | None = None,
+        knots: int = 0,
+        path: int = 8,
+        context_masking: Sequence[Pattern] = ("late", "stations", "entries"),
+        log_context: bool = False,
+        varying: bool = True,
+        standardized: bool = True,
+        likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
+    ) -> None:
+        likelihood = likelihood or Normal(min_scale=0.01, link="exp")
+        super().__init__(likelihood=likelihood, inference=inference or Ensemble(members=8, prior="logistic"))
+        check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
+        check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
+        if graph % heads:
+            raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
+        if width % (4 * heads):
+            raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
+        self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
+        self.degree = dict(degree) if isinstance(degree, Mapping) else degree
+        for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
+            check_counts(degree=(value, 0))
+        self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
+        self.context_masking, self.coordinates = (
+            list(context_masking),
+            None if coordinates is None else list(coordinates),
+        )
+        patterns: list[str] = [*self.context_masking] or [""]
+        for pattern in patterns:
+            if pattern not in get_args(Pattern):
+                raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(Pattern))}")
+        self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
+        self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
+        self.varying, self.log_context = varying, log_context
+        if log_context and self.likelihood.support == "real":
+            kind = type(self.likelihood).__name__
+            raise RequestError(f"log_context: likelihood {kind} takes values below zero; leave it out")
+        self.standardized = standardized
+        self.reconstruction_calibration: Calibration | None = None
+
+    # Building
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build a `stgate.nn.field.network.FieldNetwork`."""
+        known = ["time", *spec.static_covariates, *spec.future_covariates]
+        for name in self.coordinates or ():
+            _check_coordinate("coordinates", name, known)
+        names = [known[i] for i in self._kept(known)]
+        pairs = []
+        for pair in self.interactions:
+            for name in pair:
+                _check_coordinate("interactions", name, names)
+            pairs.append(tuple(names.index(name) for name in pair))
+        outputs = self.likelihood.parameters * len(spec.targets)
+        seen = 2 * (spec.window + 1) * len(spec.targets) if spec.window > 1 else 0
+        features: dict[str, Any] = {"degrees": self._degrees(names), "interactions": pairs}
+        features |= {"seasons": self._seasons(spec), "times": names.count("time")}
+        static = len(self._kept(spec.static_covariates))
+        return FieldNetwork(
+            features,
+            static=static,
+            covariates=len(self._kept(spec.future_covariates)),
+            seen=seen,
+            edge=2 + len(self._kept(spec.places)),
+            outputs=outputs,
+            varying=outputs if self.varying else len(spec.targets),
+            **self.options | ({} if static else {"graph": 0}),
+        )
+
+    def _kept(self, names: Sequence[str]) -> list[int]:
+        """Return the positions of the coordinates that are features."""
+        return [i for i, name in enumerate(names) if self.coordinates is None or name in self.coordinates]
+
+    def _degrees(self, names: Sequence[str]) -> list[int]:
+        if not isinstance(self.degree, dict):
+            return [self.degree] * len(names)
+        for name in self.degree:
+            _check_coordinate("degree", name, names)
+        return [self.degree.get(name, 5) for name in names]
+
+    def _seasons(self, spec: PanelSpec) -> list[tuple[float, int]]:
+        """Periods in steps, and how many harmonics of each."""
+        if self.seasons is None:
+            if spec.time == "model":
+                return []
+            steps = [SEASONS[name] / spec.step for name in ("day", "week", "year")]
+            return [(period, min(4, int(period / 2))) for period in steps if period >= 2]
+        found = []
+        for name, count in self.seasons.items():
+            try:
+                period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
+            except ValueError as error:
+                raise RequestError(f"seasons {name!r}: a number of steps, or one of {', '.join(SEASONS)}") from error
+            found.append((period, count))
+        return found
+
+    def configure(self, spec: PanelSpec) -> None:
+        """Take the spec, and build the scaler, the network and the geometry of the stations; once only."""
+        if self.network is None:
+            super().configure(spec)
+            self.ground = Ground(len(spec.nodes), len(spec.static_covariates))
+            kept = self._kept(spec.static_covariates)
+            self.neighbourhoods = Neighbourhoods(self.ground, spec.places, self.neighbours, kept)
+
+    @property
+    def field(self) -> FieldNetwork:
+        """The network, also where it stands for several members."""
+        return self.part(FieldNetwork)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        stored = self.reconstruction_calibration
+        return {**super().to_plain(), "reconstruction_calibration": stored and stored.to_plain()}
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """Take what `to_plain` returned, and build the network that the weights belong to."""
+        super().restore(plain)
+        stored = plain["reconstruction_calibration"]
+        self.reconstruction_calibration = None if stored is None else Calibration.from_plain(stored)
+
+    # Evaluating
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
+        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        window = self.fitted_spec.window
+        leads = range(1, batch["time"].shape[1] - window + 1)
+        return self.distribution(torch.cat([self._at(batch, lead) for lead in leads], -4))
+
+    def reconstruction(self, batch: Batch) -> Distribution:
+        """Reconstruct the last step of each window at all nodes: (batch, 1, node, target)."""
+        return self.inference.predictive(self.distribution(self._at(batch, 0)))
+
+    def _at(self, batch: Batch, lead: int) -> Tensor:
+        """Return raw outputs (member?, batch, 1, node, target, parameter), `lead` steps after the window."""
+        size, nodes = len(batch["time"]), len(batch["static"])
+        pieces = torch.split(torch.arange(size * nodes, device=self.device), ROWS)
+        raw = torch.cat([self.built(self._inputs(batch, lead, rows)) for rows in pieces], -2)
+        made: Tensor = self._unflattened(raw).unflatten(-3, (size, 1, nodes))  # type: ignore[no-untyped-call]
+        return made
+
+    def observed_entries(self, batch: Batch) -> Distribution:
+        """Evaluate each observed entry of the windows' last step, (member?, entry, 1, 1, target)."""
+        raw = self.built(self._inputs(batch, 0, self.entries_of(batch)))
+        return self.distribution(self._unflattened(raw).unsqueeze(-3).unsqueeze(-3))
+
+    def _unflattened(self, raw: Tensor) -> Tensor:
+        """(…, row, output) -> (…, row, target, parameter): locations of all targets come first."""
+        shape = (self.likelihood.parameters, len(self.fitted_spec.targets))
+        made: Tensor = raw.unflatten(-1, shape).transpose(-1, -2)  # type: ignore[no-untyped-call]
+        return made
+
+    def now(self, batch: Batch) -> Tensor:
+        """Return the targets at the last step of each window, (batch, node, target), NaN where missing."""
+        now: Tensor = batch["past"][:, -1, :, : len(self.fitted_spec.targets)]
+        return now
+
+    def entries_of(self, batch: Batch) -> Tensor:
+        """Return the positions in (batch, node), flattened, that observe a target at the last step."""
+        return torch.nonzero((~torch.isnan(self.now(batch))).any(-1).flatten()).squeeze(-1)
+
+    def _inputs(self, batch: Batch, lead: int, rows: Tensor) -> FieldInputs:
+        """Return the network's inputs at rows of (batch, node), `lead` steps after the window."""
+        spec, ground = self.fitted_spec, self.ground
+        nodes, first = len(batch["static"]), len(spec.channels) - len(spec.future_covariates)
+        which, place = rows // nodes, rows % nodes
+        steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
+        given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
+        given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
+        given = given[..., self._kept(spec.future_covariates)]
+        sites, stations, among = self.neighbourhoods.of(batch["static"], batch["ever"])
+        elapsed = (steps / ground.length).to(given).unsqueeze(-1)
+        seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]
+        return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
+
+    def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
+        """Return the context of each row: what its place and the places near it, (place, neighbour), observed."""
+        targets = len(self.fitted_spec.targets)
+        past, center = (x / self.scaler.target_scale for x in (batch["past"][..., :targets], self.scaler.target_center))
+        past = torch.log1p(8 * past) - torch.log1p(8 * center) if self.log_context else past - center
+        past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
+        own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
+        if self.training:
+            past, own = hidden(past, self.fitted_spec.horizon, self.context_masking)
+        among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
+        values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
+        values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)
+        values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
+        values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
+        return with_latest(values.view(*values.shape[:-1], -1, targets))
+
+
+def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise RequestError(f"{option} {name!r}: {did_you_mean(name, names)}")
+
+
+def bayesnf(*, inference: Inference | None = None, width: int = 256, **options: Any) -> FieldPredictor:  # noqa: ANN401
+    """Make the predictor of a `BayesNF`: a field without graph, gates and residuals, in the targets' own units.
+
+    Args:
+        inference: The way from weights to distributions; an ensemble of sixteen members when None.
+        width: Width of the hidden layers.
+        **options: `depth`, `seasons`, `degree`, `interactions` and `likelihood`, as in `FieldPredictor`.
+    """
+    return FieldPredictor(
+        width=width,
+        activation="shared",
+        gate=False,
+        residual="none",
+        graph=0,
+        heads=1,
+        varying=False,
+        standardized=False,
+        inference=inference or Ensemble(members=16, prior="logistic"),
+        **options,
+    )

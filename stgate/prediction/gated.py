@@ -1,0 +1,296 @@
+"""Predictors of the gated hybrids: direct forecasts, or roll-outs with a state and sampled trajectories."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.data.windows import hash_seed
+from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.mixture import Mixture
+from stgate.errors import RequestError, check_counts, check_number
+from stgate.inference.base import Inference, PointEstimate
+from stgate.nn.edges import EdgeList, GivenEdges
+from stgate.nn.gated.network import HybridNetwork
+from stgate.nn.gated.recurrent import RecurrentStack
+from stgate.nn.gated.rollout import RollOut
+from stgate.nn.gated.transformer import TransformerStack
+from stgate.nn.gates import GateName
+from stgate.nn.imputation import Imputation
+from stgate.nn.inputs import Inputs
+from stgate.prediction.parts import check_part
+from stgate.prediction.predictor import Predictor
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+Cell = Literal["gru", "lstm", "rhn", "none"]
+Norm = Literal["pre", "post"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentCore:
+    """Options of a recurrent core: cells, each joined to its input by a gate, and attention over their last states.
+
+    Attributes:
+        layers: Number of recurrent layers.
+        cell: `gru`, `lstm`, `rhn` or `none`.
+        gate: Name of the gate that joins each cell's and each attention's output to its input.
+        attention: Number of attention heads over the last states; 0 for no attention.
+        span: Number of steps that the attention sees.
+        gated_heads: Multiply the heads' output by a sigmoid of the state.
+        depth: Number of highway layers in a step of the cell `rhn`.
+        free_carry: Give the cell `rhn` a carry gate of its own.
+    """
+
+    layers: int
+    cell: Cell
+    gate: GateName
+    attention: int
+    span: int
+    gated_heads: bool
+    depth: int
+    free_carry: bool
+
+    def __post_init__(self) -> None:
+        check_counts(layers=(self.layers, 1), attention=(self.attention, 0), span=(self.span, 1), depth=(self.depth, 1))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a core at all: without a cell and attention a step knows the field alone."""
+        return self.cell != "none" or self.attention > 0
+
+    def make(self, channels: int) -> nn.Module:
+        """Build the layers for so many channels."""
+        return RecurrentStack(
+            channels,
+            self.layers,
+            cell=self.cell,
+            gate=self.gate,
+            heads=self.attention,
+            span=self.span,
+            gated_heads=self.gated_heads,
+            depth=self.depth,
+            free_carry=self.free_carry,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerCore:
+    """Options of a causal transformer core.
+
+    Attributes:
+        layers: Number of blocks of attention and a feed-forward layer.
+        heads: Number of heads of each attention.
+        span: Number of steps that an attention sees.
+        norm: `pre` or `post`: where the norm stands.
+        gate: Name of the gate in the place of each residual.
+        recurrence: Carry a state across segments of `span` steps.
+        gated_heads: Multiply the heads' output by a sigmoid of the state.
+    """
+
+    layers: int
+    heads: int
+    span: int
+    norm: Norm
+    gate: GateName
+    recurrence: bool
+    gated_heads: bool
+
+    remembers = True
+
+    def __post_init__(self) -> None:
+        check_counts(layers=(self.layers, 1))
+
+    def make(self, channels: int) -> nn.Module:
+        """Build the blocks for so many channels."""
+        return TransformerStack(
+            channels,
+            self.layers,
+            heads=self.heads,
+            span=self.span,
+            norm=self.norm,
+            gate=self.gate,
+            recurrent=self.recurrence,
+            gated_heads=self.gated_heads,
+        )
+
+
+class GatedPredictor(Predictor):
+    """A network shared by all patches of nodes, which forecasts all leads at once or step by step.
+
+    Args:
+        core: Options of the core, recurrent or a transformer.
+        hidden: State size.
+        patch: Number of nodes along each direction that one local model forecasts together.
+        halo: Number of nodes that it sees beyond either edge of its patch.
+        dropout: Share of the state dropped in training.
+        rollout: Options of a roll-out; None forecasts all leads at once.
+        spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
+            core; None for no mixing.
+        spatial_options: Options of that convolution, plain values.
+        likelihood: The family of distributions of the forecast; Normal when None.
+        inference: The way from weights to distributions; PointEstimate when None.
+        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
+
+    Raises:
+        RequestError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        core: RecurrentCore | TransformerCore,
+        *,
+        hidden: int,
+        patch: int,
+        halo: int,
+        dropout: float,
+        rollout: RollOut | None,
+        likelihood: Likelihood | None,
+        inference: Inference | None,
+        imputation: Imputation,
+        spatial: str | None = None,
+        spatial_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        check_part("rollout", rollout)
+        check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
+        check_number("dropout", dropout)
+        if not 0 <= dropout < 1:
+            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
+        if rollout and rollout.stateful and not isinstance(self.inference, PointEstimate):
+            raise RequestError("rollout.stateful: carries the state of one set of weights; use inference PointEstimate")
+        if rollout and rollout.stateful and not core.remembers:
+            raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
+        self.core, self.rollout = core, rollout
+        self.hidden, self.patch, self.halo, self.dropout = hidden, patch, halo, dropout
+        self.spatial, self.spatial_options = spatial, spatial_options
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build a `stgate.nn.gated.network.HybridNetwork`."""
+        if self.rollout:
+            longest, warm_up = max(self.rollout.leads(spec.horizon)), self.rollout.warm_up
+            if longest > spec.horizon:
+                raise RequestError(f"rollout.unroll {longest}: beyond the horizon of {spec.horizon}; give at most that")
+            if warm_up >= spec.window:
+                raise RequestError(f"rollout.warm_up {warm_up}: leaves nothing of the window of {spec.window}")
+        return HybridNetwork(
+            spec,
+            self.likelihood.parameters,
+            self.core.make if self.core.remembers else None,
+            hidden=self.hidden,
+            patch=self.patch,
+            halo=self.halo,
+            dropout=self.dropout,
+            rollout=self.rollout,
+            alone=isinstance(self.inference, PointEstimate),
+            convolution=self.spatial,
+            convolution_options=self.spatial_options,
+        )
+
+    def configure(self, spec: PanelSpec) -> None:
+        """Take the spec, and build the scaler, the network and room for the panel's graph; once only."""
+        if self.network is None:
+            super().configure(spec)
+            self.edges = GivenEdges() if self.spatial else None
+
+    @property
+    def graph(self) -> EdgeList | None:
+        """The edges of the panel's graph, where nodes are mixed along it."""
+        return self.edges() if self.edges is not None else None
+
+    @property
+    def hybrid(self) -> HybridNetwork:
+        """The network, also where it stands for several members."""
+        return self.part(HybridNetwork)
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
+        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        raw: Tensor = self.built(self.scaler(batch), *options, graph=self.graph)
+        return self.distribution(raw)
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch; a roll-out with samples gives the mixture of the forecasts along each trajectory."""
+        if not self.rollout or not self.rollout.samples:
+            return super().forward(batch)
+        count, inputs = self.rollout.samples, self.scaler(batch)
+        members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
+        center, scale = self.scaler.target_center, self.scaler.target_scale
+        # Levels drawn beforehand: the same for all members, in whichever way these are evaluated.
+        generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, *batch["origin"][0].tolist()))
+        shape = (self.fitted_spec.horizon, count * len(batch["origin"]), *batch["target"].shape[2:])
+        levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device)
+
+        def draw(raw: Tensor, lead: int) -> Tensor:
+            return (self.likelihood(raw, center, scale).icdf(levels[lead]) - center) / scale
+
+        raw = self.built(Inputs(**members), draw=draw, graph=self.graph)
+        size = len(batch["origin"])
+        raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
+        return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
+
+    def single_trajectory(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch; a roll-out feeds back its location rather than samples."""
+        return super().forward(batch)
+
+    def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
+        """Roll out freely from the end of a batch's window, in the targets' units.
+
+        Args:
+            batch: Windows in raw units.
+            steps: Number of steps.
+            piece: Number of steps that are given out at once.
+
+        Yields:
+            The first step of a piece, and its values (batch, step, node, target).
+        """
+        network = self.built
+        assert isinstance(network, HybridNetwork)
+        made: list[Tensor] = []
+        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch), self.graph), steps), 1):
+            made.append(location * self.scaler.target_scale + self.scaler.target_center)
+            if len(made) == piece or step == steps:
+                yield step - len(made), torch.stack(made, 1)
+                made = []
+
+
+class Trajectories(Mixture):
+    """A mixture of the forecasts along several trajectories.
+
+    More data would not reduce what they disagree about: it has no epistemic part.
+    """
+
+
+def gated_rnn(**options: Any) -> GatedPredictor:  # noqa: ANN401
+    """Make the predictor of a `GatedRNN`.
+
+    Args:
+        **options: Options of `RecurrentCore` and of `GatedPredictor`.
+    """
+    return _with_core(RecurrentCore, options)
+
+
+def gated_transformer(**options: Any) -> GatedPredictor:  # noqa: ANN401
+    """Make the predictor of a `GatedTransformer`.
+
+    Args:
+        **options: Options of `TransformerCore` and of `GatedPredictor`.
+    """
+    return _with_core(TransformerCore, options)
+
+
+def _with_core(kind: type[RecurrentCore] | type[TransformerCore], options: dict[str, Any]) -> GatedPredictor:
+    own = {field.name for field in dataclasses.fields(kind)} & options.keys()
+    rest = {name: value for name, value in options.items() if name not in own}
+    return GatedPredictor(kind(**{name: options[name] for name in own}), **rest)
+
+
+def _repeated(value: Tensor, count: int) -> Tensor:
+    """(batch, …) -> (count * batch, …)."""
+    return value.repeat(count, *[1] * (value.dim() - 1))

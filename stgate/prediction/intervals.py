@@ -1,0 +1,160 @@
+"""Quantiles that a forecaster gives out: those of its own distribution, or calibrated ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from stgate.calibration.groups import missing_groups
+from stgate.errors import RequestError
+from stgate.schema.forecast import levels_of
+
+ConformityScore = Literal["scaled", "residual", "quantile", "distribution"]
+"""|y - median| / standard deviation, |y - median|, how far y lies outside the forecast's own interval, or how far its
+level in the forecast's distribution is from a half, |F(y) - 1/2|."""
+CONFORMITY_SCORES: tuple[ConformityScore, ...] = get_args(ConformityScore)
+TAIL = 1e-6
+"""Level beyond which no interval of a `distribution` calibration reaches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Conformal quantiles, fitted once and stored in the checkpoint.
+
+    Attributes:
+        method: A description of what was calibrated apart.
+        conformity_score: `scaled`, `residual`, `quantile` or `distribution`.
+        levels: Central-interval levels, ascending.
+        edges: Steps since observed at which a further missingness group begins; none for a single group.
+        quantiles: (missingness group, node or 1, level, lead, target), calibrated quantiles of the conformity score.
+        n_observations: (lead, target), number of observed values that were scored.
+        report: Lines on levels and groups that had too few values to stand by themselves.
+        start: The first time of the calibration span.
+        end: The last time of the calibration span.
+    """
+
+    method: str
+    conformity_score: ConformityScore
+    levels: tuple[float, ...]
+    edges: tuple[int, ...]
+    quantiles: Tensor
+    n_observations: Tensor
+    report: tuple[str, ...]
+    start: str
+    end: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain containers and tensors, as a checkpoint holds them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Self:
+        """Build a calibration from what `to_plain` returned."""
+        options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**options)
+
+    def of_level(self, level: float, since: Tensor) -> Tensor:
+        """Return the calibrated quantiles of one level.
+
+        Args:
+            level: A central-interval level.
+            since: (batch, node), steps since each node was observed, at the origin.
+
+        Returns:
+            (batch, lead, node, target).
+
+        Raises:
+            RequestError: The calibration does not hold this level.
+        """
+        near = [i for i, have in enumerate(self.levels) if abs(have - level) < 1e-6]
+        if not near:
+            held = ", ".join(f"{h:g}" for h in self.levels)
+            raise RequestError(f"level {level:g}: not calibrated; this checkpoint holds {held}")
+        table = self.quantiles[:, :, near[0]]  # (missingness group, node or 1, lead, target)
+        group = torch.from_numpy(missing_groups(since.cpu().numpy(), self.edges))  # (batch, node)
+        node = torch.arange(group.shape[1]) if table.shape[1] > 1 else torch.zeros(group.shape[1], dtype=torch.int64)
+        return table[group, node].transpose(1, 2)
+
+
+def own_interval(forecast: Distribution, level: float) -> tuple[Tensor, Tensor]:
+    """Return the bounds of the forecast's own central interval, each of the distribution's batch shape."""
+    lower, upper = (forecast.icdf(torch.tensor(q)) for q in ((1 - level) / 2, (1 + level) / 2))
+    return lower, upper
+
+
+def median_of(forecast: Distribution) -> Tensor:
+    """Return the 0.5 quantile, of the distribution's batch shape."""
+    return forecast.icdf(torch.tensor(0.5))
+
+
+def conformity_scores(forecast: Distribution, truth: Tensor, kind: ConformityScore, levels: Sequence[float]) -> Tensor:
+    """Compute conformity scores, large where the truth is far off.
+
+    Args:
+        forecast: A distribution of batch shape (batch, lead, node, target).
+        truth: (batch, lead, node, target), NaN where missing.
+        kind: One of `CONFORMITY_SCORES`.
+        levels: Central-interval levels; `quantile` has scores of its own for each, the others one for all.
+
+    Returns:
+        (level or 1, batch, lead, node, target), NaN where the truth is missing.
+
+    References:
+        Romano, Patterson, Candès (2019), Conformalized quantile regression. NeurIPS.
+        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction. PNAS 118. doi:10.1073/pnas.2107794118
+    """
+    if kind == "distribution":
+        known = ~torch.isnan(truth)
+        level = forecast.cdf(torch.where(known, truth, forecast.mean))
+        return torch.where(known, (level - 0.5).abs(), torch.nan).unsqueeze(0)
+    if kind == "quantile":
+        own = [own_interval(forecast, level) for level in levels]
+        return torch.stack([torch.maximum(lower - truth, truth - upper) for lower, upper in own])
+    error = (truth - median_of(forecast)).abs()
+    return (error / forecast.stddev if kind == "scaled" else error).unsqueeze(0)
+
+
+def quantiles_of_forecast(
+    forecast: Distribution, calibration: Calibration | None, since: Tensor, quantiles: Sequence[float]
+) -> Tensor:
+    """Compute the quantiles of a forecast.
+
+    Args:
+        forecast: A distribution of batch shape (batch, lead, node, target).
+        calibration: The stored calibration; None for the forecast's own quantiles.
+        since: (batch, node), steps since each node was observed, at the origin.
+        quantiles: Quantile levels, ascending, 0.5 among them.
+
+    Returns:
+        (batch, lead, node, target, quantile), ascending.
+
+    Raises:
+        RequestError: The calibration does not hold a level.
+    """
+    if calibration is None:
+        return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1)
+    kind = calibration.conformity_score
+    middle = median_of(forecast)
+    columns: dict[float, Tensor] = {0.5: middle}
+    for level in levels_of(quantiles):
+        half = calibration.of_level(level, since).to(middle)
+        if kind == "quantile":
+            lower, upper = own_interval(forecast, level)
+            lower, upper = torch.minimum(lower - half, middle), torch.maximum(upper + half, middle)
+        elif kind == "distribution":
+            reach = half.clamp(max=0.5 - TAIL)
+            lower, upper = (
+                torch.where(torch.isinf(half), sign * half, forecast.icdf(0.5 + sign * reach)) for sign in (-1, 1)
+            )
+        else:
+            half = half * forecast.stddev if kind == "scaled" else half
+            lower, upper = middle - half, middle + half
+        columns[round((1 - level) / 2, 6)], columns[round((1 + level) / 2, 6)] = lower, upper
+    made = torch.stack([columns[round(q, 6)] for q in quantiles], -1)
+    return made.sort(-1).values if kind == "quantile" else made

@@ -1,0 +1,82 @@
+"""Migrations of checkpoints and configs: each step carries one format to the next, and none is ever taken away.
+
+Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
+Format 2: weights below `predictor.`, options by the names of the field, calibrations as `Calibration` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stgate.errors import CheckpointError
+
+FORMAT = 2
+"""The format that is written today."""
+
+
+def migrate(checkpoint: dict[str, Any]) -> None:
+    """Bring a checkpoint to today's format, in place.
+
+    Args:
+        checkpoint: A checkpoint as a file holds it, with the entry `stgate`.
+
+    Raises:
+        CheckpointError: The format is later than today's.
+    """
+    ours = checkpoint["stgate"]
+    found = ours.get("format", 1)
+    if found > FORMAT:
+        raise CheckpointError(f"checkpoint format {found}: this version reads up to {FORMAT}; install a newer stgate")
+    for number in range(found, FORMAT):
+        STEPS[number](checkpoint)
+        checkpoint["stgate"]["format"] = number + 1
+
+
+OPTIONS = {"fill": "imputation", "hide": "context_masking"}
+"""Options of forecasters by their names in format 1, and since."""
+ROOMS = {"stgate.nn.": "stgate.distributions."}
+"""Modules of the parts that a config names by a path, in format 1 and since; roll-outs stayed where they were."""
+
+
+def _from_1(checkpoint: dict[str, Any]) -> None:
+    ours, options = checkpoint["stgate"], checkpoint["hyper_parameters"]
+    weights = {name.replace("scaler.fill.", "scaler.imputation."): w for name, w in checkpoint["state_dict"].items()}
+    checkpoint["state_dict"] = {f"predictor.{name}": weight for name, weight in weights.items()}
+    checkpoint["hyper_parameters"] = {OPTIONS.get(name, name): value for name, value in options.items()}
+    ours["n_observations"] = ours.pop("cases")
+    for name in ("calibration", "reconstruction_calibration"):
+        if ours.get(name) is not None:
+            ours[name] = _calibration_from_1(ours[name])
+    if "told" in ours:
+        ours["description"] = ours.pop("told")
+    if ours["class"] in ("CGLUBNF", "BayesNF"):
+        ours.setdefault("reconstruction_calibration", None)
+
+
+def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
+    names = {"scores": "conformity_score", "factors": "quantiles", "cases": "n_observations"}
+    return {names.get(name, name): value for name, value in old.items()}
+
+
+STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}
+"""The step from each format to the next."""
+
+
+def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's config with the names of today, where a run of an earlier version wrote it.
+
+    Args:
+        config: What `config.yaml` holds.
+    """
+    model = config.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
+        return config
+    options: dict[str, Any] = model["init_args"]
+    options = {OPTIONS.get(name, name): value for name, value in options.items()}
+    part = options.get("likelihood")
+    if isinstance(part, dict) and isinstance(part.get("class_path"), str):
+        for old, new in ROOMS.items():
+            if part["class_path"].startswith(old):
+                options["likelihood"] = {**part, "class_path": new + part["class_path"].removeprefix(old)}
+    return {**config, "model": {**model, "init_args": options}}

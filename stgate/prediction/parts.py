@@ -1,0 +1,43 @@
+"""Options of forecasters that are objects, of which a checkpoint holds the class name and plain options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stgate._configured import Configured
+from stgate.distributions.likelihoods import Likelihood
+from stgate.errors import RequestError
+from stgate.inference.base import Inference
+from stgate.nn.gated.rollout import RollOut
+
+FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference, "rollout": RollOut}
+"""Families of parts by the name of the option."""
+
+
+def check_part(name: str, part: object) -> None:
+    """Refuse an object that is not a part of its family; a roll-out may be None.
+
+    Args:
+        name: The name of the option.
+        part: The option's value.
+
+    Raises:
+        RequestError: The object is of another kind.
+    """
+    family = FAMILIES[name]
+    if not isinstance(part, family) and not (part is None and family is RollOut):
+        example = list(family.kinds())[-1]
+        raise RequestError(
+            f"{name} {part!r}: not one; give an object such as {family.__module__.split('.')[1]}.{example}()"
+        )
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with their parts as plain containers."""
+    return {name: value.config() if isinstance(value, Configured) else value for name, value in options.items()}
+
+
+def options_of(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return options with their parts built, from what a checkpoint holds."""
+    kept = {name: value for name, value in plain.items() if not name.startswith("_")}
+    return kept | {name: family.from_config(kept[name]) for name, family in FAMILIES.items() if kept.get(name)}

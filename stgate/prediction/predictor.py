@@ -1,0 +1,243 @@
+"""What forecasts: a network, its scaler, likelihood, inference, calibration and spec, as one plain torch module."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.mixture import Mixture
+from stgate.errors import CheckpointError
+from stgate.inference.base import Inference, PointEstimate
+from stgate.nn.imputation import Imputation, check_imputation, make_imputation
+from stgate.nn.inputs import Standardize
+from stgate.panels.calendar import CELLS, cell_keys
+from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
+from stgate.prediction.parts import check_part
+from stgate.schema.batch import Batch
+from stgate.schema.forecast import PARTS
+from stgate.schema.spec import PanelSpec
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class Prediction(TypedDict):
+    """Numbers that a forecast dataset is made of, one batch of windows.
+
+    Attributes:
+        quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
+        mean: (batch, lead, node, target).
+        median: (batch, lead, node, target).
+        stddev: (batch, lead, node, target), the standard deviation of the predictor's own distribution.
+        truth: (batch, lead, node, target), NaN where unknown.
+        since: (batch, node), steps since any target was observed, at the origin.
+        origin: (batch, 2), the member and the row of the last input step.
+        aleatoric: (batch, lead, node, target), of several members: the part of the standard deviation that more data
+            would not reduce.
+        epistemic: (batch, lead, node, target), of several members: the part by which they disagree.
+    """
+
+    quantiles: Tensor
+    mean: Tensor
+    median: NotRequired[Tensor]
+    stddev: NotRequired[Tensor]
+    truth: Tensor
+    since: Tensor
+    origin: Tensor
+    aleatoric: NotRequired[Tensor]
+    epistemic: NotRequired[Tensor]
+
+
+class Predictor(nn.Module, ABC):
+    """A network with all that a forecast needs of the fit; it needs torch, and Lightning only to be trained.
+
+    The network is built once the panel's spec is known: from the data when it is fitted, from the checkpoint when it is
+    loaded.
+
+    Args:
+        likelihood: The family of distributions that the network's outputs are parameters of; Normal when None.
+        inference: The way from weights to distributions; PointEstimate, a single set of weights, when None.
+        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
+    """
+
+    always_forecasts: ClassVar[bool] = True
+    """Whether a forecast that is not finite is a fault; a baseline may have nothing to go by."""
+
+    def __init__(
+        self,
+        *,
+        likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
+        imputation: Imputation = "zero",
+    ) -> None:
+        super().__init__()
+        check_imputation(imputation)
+        self.likelihood, self.inference = likelihood or Normal(), inference or PointEstimate()
+        check_part("likelihood", self.likelihood)
+        check_part("inference", self.inference)
+        self.imputation = imputation
+        self.name = type(self).__name__
+        self.spec: PanelSpec | None = None
+        self.network: nn.Module | None = None
+        self.calibration: Calibration | None = None
+        self.seed: int | None = None
+        self.n_observations = 1
+        self.seen: str | None = None
+
+    # Building
+
+    @abstractmethod
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
+
+    def configure(self, spec: PanelSpec) -> None:
+        """Take the spec, and build the scaler and the network; once only."""
+        if self.network is not None:
+            return
+        self.spec = spec
+        channels, nodes = len(spec.channels), len(spec.nodes)
+        cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        imputation = make_imputation(self.imputation, cells, nodes, channels)
+        self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
+        self.network = self.inference.wrap(lambda: self.build(spec))
+
+    @property
+    def built(self) -> nn.Module:
+        """The network.
+
+        Raises:
+            CheckpointError: The forecaster has not seen a panel yet.
+        """
+        if self.network is None:
+            raise CheckpointError(f"{self.name} is not fitted: fit it, or load a checkpoint")
+        return self.network
+
+    @property
+    def fitted_spec(self) -> PanelSpec:
+        """The spec of the panel that the predictor was fitted on.
+
+        Raises:
+            CheckpointError: The forecaster has not seen a panel yet.
+        """
+        if self.spec is None:
+            raise CheckpointError(f"{self.name} is not fitted: fit it, or load a checkpoint")
+        return self.spec
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the scales lie on, and the weights with them."""
+        return self.scaler.center.device
+
+    def part(self, kind: type[Part]) -> Part:
+        """Find a module of a kind inside the network, which may stand for several members."""
+        return next(module for module in self.built.modules() if isinstance(module, kind))
+
+    # Forecasting
+
+    def forward(self, batch: Batch) -> Distribution:
+        """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
+        return self.inference.predictive(self.members(batch))
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
+        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        raw: Tensor = self.built(self.scaler(batch), *options)
+        return self.distribution(raw)
+
+    def distribution(self, raw: Tensor) -> Distribution:
+        """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""
+        made: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        return made
+
+    def predict(self, batch: Batch, quantiles: Sequence[float]) -> Prediction:
+        """Forecast a raw batch without gradients, as the numbers that a forecast dataset is made of.
+
+        Args:
+            batch: Windows in raw units.
+            quantiles: Quantile levels, ascending, 0.5 among them.
+
+        Raises:
+            RequestError: The calibration does not hold a level.
+        """
+        with torch.no_grad():
+            forecast = self(batch)
+            since = batch["since"][:, -1].amin(-1)
+            quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles)
+            made = Prediction(
+                quantiles=quantile.clamp(min=self.likelihood.lowest),
+                mean=forecast.mean,
+                median=median_of(forecast),
+                stddev=forecast.stddev,
+                truth=batch["target"],
+                since=since,
+                origin=batch["origin"],
+            )
+            return cast(Prediction, {**made, **deviations(forecast)}) if type(forecast) is Mixture else made
+
+    # The checkpoint
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        return {
+            "spec": self.fitted_spec.to_dict(),
+            "calibration": self.calibration and self.calibration.to_plain(),
+            "seed": self.seed,
+            "n_observations": self.n_observations,
+            "seen": self.seen,
+        }
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """Take what `to_plain` returned, and build the network that the weights belong to."""
+        stored = plain["calibration"]
+        self.calibration = None if stored is None else Calibration.from_plain(stored)
+        self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
+        self.configure(PanelSpec.from_dict(plain["spec"]))
+
+    def fingerprint(self) -> str:
+        """Return twelve hexadecimal digits of the SHA-256 of the weights and their names."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+class WindowPredictor(Predictor):
+    """A predictor whose network reads standardised windows and is built by a function.
+
+    Args:
+        build: Makes the network of a panel.
+        **options: `likelihood`, `inference` and `imputation`, as in `Predictor`.
+    """
+
+    def __init__(self, build: Callable[[PanelSpec], nn.Module], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(**options)
+        self._build = build
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build the network by the function that was given."""
+        return self._build(spec)
+
+
+@contextlib.contextmanager
+def evaluation_mode(predictor: Predictor) -> Iterator[None]:
+    """Evaluate without gradients; the caller's mode comes back."""
+    was_training = predictor.training
+    predictor.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        predictor.train(was_training)
+
+
+def deviations(forecast: Mixture) -> dict[str, Tensor]:
+    """Return the two parts of a mixture's standard deviation by name, each of its batch shape."""
+    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS}

@@ -1,0 +1,137 @@
+"""Predictors by the name of their forecaster, so that a checkpoint is loaded without Lightning."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from stgate.errors import CheckpointError, RequestError, did_you_mean
+from stgate.prediction.checkpoint import KEY, read_checkpoint, restore
+from stgate.prediction.parts import options_of
+from stgate.prediction.predictor import Predictor
+
+PREDICTORS = {
+    "BayesNF": "stgate.prediction.field.bayesnf",
+    "CGLUBNF": "stgate.prediction.field.FieldPredictor",
+    "Climatology": "stgate.prediction.baselines.ClimatologyPredictor",
+    "GatedRNN": "stgate.prediction.gated.gated_rnn",
+    "GatedTransformer": "stgate.prediction.gated.gated_transformer",
+    "Persistence": "stgate.prediction.baselines.PersistencePredictor",
+    "Ridge": "stgate.prediction.baselines.RidgePredictor",
+    "STHSepNet": "stgate.prediction.sepnet.SepNetPredictor",
+}
+"""Makers of the predictors of `stgate.models`, by the forecaster's name; each takes the forecaster's options."""
+
+
+@runtime_checkable
+class Holder(Protocol):
+    """An object that holds a predictor, such as a forecaster of `stgate.models`."""
+
+    predictor: Predictor
+
+
+Model = Predictor | Holder | str | os.PathLike[str]
+"""A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
+
+_HOLDERS: dict[str, type[Any]] = {}
+
+
+def register(name: str, holder: type[Any]) -> None:
+    """Remember a forecaster's class, so that its checkpoints can be loaded as long as it is imported."""
+    _HOLDERS[name] = holder
+
+
+def make_predictor(name: str, options: Mapping[str, Any]) -> Predictor:
+    """Make the predictor of a forecaster of `stgate.models`, or of an imported subclass of `Forecaster`.
+
+    Args:
+        name: The name of the forecaster's class.
+        options: The forecaster's options, without optimizer and scheduler.
+
+    Raises:
+        CheckpointError: No class of this name is known; nothing is imported from what a file says.
+    """
+    if name in PREDICTORS:
+        module, _, maker = PREDICTORS[name].rpartition(".")
+        made: Predictor = getattr(importlib.import_module(module), maker)(**options)
+    else:
+        made = holder(name)(**options).predictor
+    made.name = name
+    return made
+
+
+def holder(name: str) -> type[Any]:
+    """Find the class of an imported forecaster by its name.
+
+    Raises:
+        CheckpointError: No class of this name is imported; nothing is imported from what a file says.
+    """
+    if name not in _HOLDERS:
+        raise CheckpointError(f"model {name!r}: no such class is imported; {did_you_mean(name, known_names())}")
+    return _HOLDERS[name]
+
+
+def holders() -> dict[str, type[Any]]:
+    """Return the classes of the forecasters that are imported, by name; abstract bases are left out."""
+    return {name: kind for name, kind in _HOLDERS.items() if not inspect.isabstract(kind)}
+
+
+def known_names() -> list[str]:
+    """Return the names of all forecasters that a checkpoint can be loaded of now."""
+    return sorted({*PREDICTORS, *_HOLDERS})
+
+
+def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **changed: Any) -> Predictor:  # noqa: ANN401
+    """Load what forecasts from a checkpoint, of whichever forecaster it is; no code in the file is run.
+
+    Args:
+        path: The file.
+        device: Where the weights go.
+        **changed: Options that are to differ from those of the fit, such as the folder of a language model that moved.
+
+    Returns:
+        A fitted predictor in evaluation mode, which `stgate.forecast`, `backtest`, `reconstruct`, `free_run` and
+        `calibrate` take. To train it further, use `load_from_checkpoint` of its class in `stgate.models`.
+
+    Raises:
+        StoreError: There is no such file.
+        CheckpointError: The file is not a forecaster's checkpoint, its class is not imported, or changed options do not
+            fit the weights.
+        RequestError: There is no such option.
+    """
+    checkpoint = read_checkpoint(path)
+    options = options_of(checkpoint["hyper_parameters"])
+    check_options(checkpoint[KEY]["class"], options, changed)
+    predictor = make_predictor(checkpoint[KEY]["class"], options | changed)
+    restore(predictor, checkpoint, path, changed)
+    return predictor.to(device).eval()
+
+
+def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> None:
+    """Refuse changes of options that a forecaster does not have.
+
+    Raises:
+        RequestError: There is no such option.
+    """
+    known = list(options)
+    for option in changed:
+        if option not in known:
+            raise RequestError(f"{option}: no option of {name}; {did_you_mean(option, known)}")
+
+
+def predictor_of(model: Model) -> Predictor:
+    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself."""
+    if isinstance(model, Predictor):
+        return model
+    return load(model) if isinstance(model, str | os.PathLike) else model.predictor
+
+
+def signature_of(name: str) -> inspect.Signature:
+    """Return the signature of the maker of a predictor."""
+    module, _, maker = PREDICTORS[name].rpartition(".")
+    return inspect.signature(getattr(importlib.import_module(module), maker))

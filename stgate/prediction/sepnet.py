@@ -1,0 +1,213 @@
+"""Predictor of STH-SepNet: what forecasts, the given graph and the description for a language model included."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stgate.distributions.likelihoods import Likelihood
+from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
+from stgate.inference.base import Inference
+from stgate.nn.edges import GivenEdges
+from stgate.nn.imputation import Imputation
+from stgate.nn.inputs import Inputs
+from stgate.nn.sepnet.language_model import LanguageModel
+from stgate.nn.sepnet.neighbours import GivenGraph
+from stgate.nn.sepnet.network import SepNetwork
+from stgate.nn.sepnet.prompts import prompts
+from stgate.nn.sepnet.temporal import pooled
+from stgate.prediction.predictor import Predictor
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+GraphKind = Literal["both", "adaptive", "static", "none"]
+Fusion = Literal["adaptive", "attention", "lstm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialOptions:
+    """Options of the spatial branch, by the names of `stgate.nn.sepnet.spatial.SpatialBranch`."""
+
+    hops: int
+    neighbours: int
+    order: int
+    soft: bool
+    size: int
+    adaptive: bool
+    static: bool
+    kernel: int
+    dropout: float
+    convolution: str | None
+    convolution_options: dict[str, Any] | None
+
+    def layers_for(self, window: int) -> int:
+        """Return the number of layers that it takes to make one step of a window."""
+        layers, steps = 1, self.kernel
+        while steps < window:
+            layers, steps = layers + 1, steps * self.kernel
+        return layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalOptions:
+    """Options of the temporal branch, by the names of `stgate.nn.sepnet.temporal.TemporalBranch`."""
+
+    width: int
+    layers: int | None
+    heads: int
+    patch: int
+    stride: int
+    prototypes: int
+    dropout: float
+    backbone: str
+    rank: int
+
+
+class SepNetPredictor(Predictor):
+    """A temporal branch that reads the mean over nodes, a spatial branch that mixes nodes, and a gate that fuses them.
+
+    Args:
+        **options: Options of `STHSepNet`.
+
+    Raises:
+        RequestError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 32,
+        layers: int | None = None,
+        kernel: int = 3,
+        hops: int = 2,
+        graph: GraphKind = "both",
+        neighbours: int = 20,
+        order: int = 3,
+        soft: bool = True,
+        embedding: int = 16,
+        spatial: bool | str = True,
+        spatial_options: dict[str, Any] | None = None,
+        backbone: str | None = "transformer",
+        width: int = 32,
+        depth: int | None = None,
+        lora: int = 4,
+        description: str | None = None,
+        heads: int = 4,
+        patch: int = 4,
+        stride: int = 2,
+        prototypes: int = 64,
+        fusion: Fusion = "adaptive",
+        dropout: float = 0.1,
+        likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
+        imputation: Imputation = "zero",
+    ) -> None:
+        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
+        check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
+        check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
+        check_counts(layers=(1 if layers is None else layers, 1), depth=(1 if depth is None else depth, 1))
+        if order == 1:
+            raise RequestError("order 1: an edge of one node joins nothing; give 2 or more, or 0 for no hypergraph")
+        if graph not in get_args(GraphKind):
+            raise RequestError(f"graph {graph!r}: {did_you_mean(graph, get_args(GraphKind))}")
+        if width % heads:
+            raise RequestError(f"width {width}: does not divide among {heads} heads; give a multiple")
+        if not 0 <= dropout < 1:
+            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
+        if backbone is None and not spatial:
+            raise RequestError("backbone: neither branch is left; name one, or let spatial be true")
+        self.hidden, self.layers, self.graph, self.fusion = hidden, layers, graph, fusion
+        self.backbone, self.neighbours = backbone, neighbours
+        self.spatial = self.temporal = None
+        self.edges: GivenGraph | GivenEdges
+        if spatial:
+            self.spatial = SpatialOptions(
+                hops=hops,
+                neighbours=neighbours,
+                order=order,
+                soft=soft,
+                size=embedding,
+                adaptive=graph in ("both", "adaptive"),
+                static=graph in ("both", "static"),
+                kernel=kernel,
+                dropout=dropout,
+                convolution=spatial if isinstance(spatial, str) else None,
+                convolution_options=spatial_options,
+            )
+        if backbone:
+            self.temporal = TemporalOptions(
+                width=width,
+                layers=depth,
+                heads=heads,
+                patch=patch,
+                stride=stride,
+                prototypes=prototypes,
+                dropout=dropout,
+                backbone=backbone,
+                rank=lora,
+            )
+        self.description = description or ""
+
+    def build(self, spec: PanelSpec) -> nn.Module:
+        """Build a `stgate.nn.sepnet.network.SepNetwork`."""
+        spatial = None
+        if self.spatial is not None:
+            layers = self.layers or self.spatial.layers_for(spec.window)
+            spatial = {**asdict(self.spatial), "layers": layers}
+        return SepNetwork(
+            spec,
+            self.likelihood.parameters,
+            temporal=None if self.temporal is None else asdict(self.temporal),
+            spatial=spatial,
+            fusion=self.fusion,
+            hidden=self.hidden,
+        )
+
+    def configure(self, spec: PanelSpec) -> None:
+        """Take the spec, and build the scaler, the network and room for the given graph; once only."""
+        if self.network is None:
+            super().configure(spec)
+            convolved = self.spatial is not None and self.spatial.convolution is not None
+            self.edges = GivenEdges() if convolved else GivenGraph(len(spec.nodes), self.neighbours)
+
+    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
+        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        graph = self.edges() if self.graph in ("both", "static") else None
+        inputs = self.scaler(batch)
+        raw: Tensor = self.built(inputs, graph, self._prompts(inputs))
+        return self.distribution(raw)
+
+    def _prompts(self, inputs: Inputs) -> list[str]:
+        """Return the description of each window for a language model; none for another backbone."""
+        if self.backbone in (None, "transformer"):
+            return []
+        spec = self.fitted_spec
+        names = [f"{name} [{spec.units[name]}]" if spec.units.get(name) else name for name in spec.targets]
+        mean = pooled(inputs)[..., : len(names)] * self.scaler.target_scale + self.scaler.target_center
+        return prompts(mean, names, self.description, spec.horizon)
+
+    @property
+    def language_model(self) -> LanguageModel | None:
+        """The language model of the temporal branch, if it has one."""
+        return next((part for part in self.built.modules() if isinstance(part, LanguageModel)), None)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        model = self.language_model
+        return {**super().to_plain(), "description": self.description, "language": model and model.fingerprint()}
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """Take what `to_plain` returned, and build the network that the weights belong to.
+
+        Raises:
+            CheckpointError: The language model of this name is not that of the fit.
+        """
+        self.description = plain["description"]
+        super().restore(plain)
+        model = self.language_model
+        if model and model.fingerprint() != plain["language"]:
+            raise CheckpointError(f"backbone {self.backbone!r}: not the language model of the fit; put that one there")

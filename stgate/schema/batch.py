@@ -1,0 +1,40 @@
+"""A batch of windows: what a data module serves and a forecaster reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Batch(TypedDict):
+    """Windows of a panel as tensors, in raw units, NaN where a value is missing.
+
+    Attributes:
+        past: (batch, window, node, channel), channels as in `PanelSpec.channels`.
+        since: (batch, window, node, target), steps since the target was last observed, 0 where it is observed.
+        past_calendar: (batch, window, feature), calendar features.
+        past_cell: (batch, window), the calendar cell of each step.
+        future: (batch, lead, node, future covariate).
+        future_calendar: (batch, lead, feature).
+        future_cell: (batch, lead).
+        time: (batch, window + lead), seconds since 1970, or model time.
+        static: (node, static), static covariates; the same for all windows.
+        ever: (node,), true where a node observes any target at any time of the panel; the same for all windows.
+        target: (batch, lead, node, target), the values to be forecast.
+        origin: (batch, 2), the member and the row of the last input step.
+    """
+
+    past: Tensor
+    since: Tensor
+    past_calendar: Tensor
+    past_cell: Tensor
+    future: Tensor
+    future_calendar: Tensor
+    future_cell: Tensor
+    time: Tensor
+    static: Tensor
+    ever: Tensor
+    target: Tensor
+    origin: Tensor

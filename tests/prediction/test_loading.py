@@ -1,0 +1,107 @@
+"""What forecasts is loaded without Lightning; formats are migrated, and later ones refused."""
+
+import inspect
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stgate
+from stgate.errors import CheckpointError
+from stgate.models import Forecaster
+from stgate.prediction import registry
+from stgate.prediction.checkpoint import KEY, read_checkpoint, write_calibrated
+from stgate.prediction.migrations import FORMAT
+
+FORMAT1 = Path(__file__).parents[1] / "checkpoints" / "format1"
+
+
+@pytest.mark.parametrize("verb", ["forecast", "backtest", "reconstruct"])
+def test_the_verbs_of_a_checkpoint_need_no_lightning(verb):
+    name = "cglubnf" if verb == "reconstruct" else "gated_rnn"
+    code = (
+        "import sys, stgate\n"
+        f"stgate.{verb}({str(FORMAT1 / f'{name}.ckpt')!r}, {str(FORMAT1 / 'panel.nc')!r}, levels=[0.5])\n"
+        "print(sorted({'lightning', 'torchmetrics', 'torch_geometric'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_calibrating_a_checkpoint_needs_no_lightning_and_keeps_what_a_resume_needs(tmp_path):
+    path = shutil.copy(FORMAT1 / "run_gated_rnn" / "last.ckpt", tmp_path / "last.ckpt")
+    code = (
+        "import sys, stgate\n"
+        f"print(stgate.recalibrate({str(path)!r}, {str(FORMAT1 / 'panel.nc')!r}, levels=[0.5]))\n"
+        "assert 'lightning' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    held = read_checkpoint(path)
+    assert held[KEY]["calibration"]["levels"] == [0.5]
+    assert "optimizer_states" in held
+    write_calibrated(stgate.load(path), path, tmp_path / "small.ckpt", resumable=False)
+    assert "optimizer_states" not in read_checkpoint(tmp_path / "small.ckpt")
+
+
+def test_a_predictor_and_its_forecaster_forecast_the_same():
+    with_lightning = Forecaster.load_from_checkpoint(FORMAT1 / "sth_sepnet.ckpt")
+    predictor = stgate.load(FORMAT1 / "sth_sepnet.ckpt")
+    assert predictor.fingerprint() == with_lightning.predictor.fingerprint()
+    one, two = (stgate.forecast(m, FORMAT1 / "panel.nc", levels=[0.5, 0.8]) for m in (predictor, with_lightning))
+    assert one.drop_attrs().identical(two.drop_attrs())
+    assert one.attrs["model"] == two.attrs["model"] == "STHSepNet"
+
+
+@pytest.mark.parametrize("name", registry.PREDICTORS)
+def test_a_predictor_has_the_defaults_of_its_forecaster(name):
+    """An option that has come since a checkpoint was written takes its default, in both ways of loading."""
+    forecaster = getattr(stgate.models, name)
+    options = inspect.signature(forecaster).parameters
+    made = registry.make_predictor(
+        name, {k: p.default for k, p in options.items() if k not in ("optimizer", "lr_scheduler")}
+    )
+    assert type(made) is type(forecaster().predictor)
+    maker = registry.PREDICTORS[name].rpartition(".")[2]
+    signature = registry.signature_of(name).parameters
+    for option, parameter in signature.items():
+        if option in options and parameter.default is not parameter.empty:
+            assert parameter.default == options[option].default, f"{maker}: {option}"
+
+
+def test_a_checkpoint_says_its_format_and_a_later_one_is_refused(tmp_path):
+    model = Forecaster.load_from_checkpoint(FORMAT1 / "persistence.ckpt")
+    model.save(tmp_path / "new.ckpt")
+    held = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    assert held[KEY]["format"] == FORMAT
+    held[KEY]["format"] = FORMAT + 1
+    torch.save(held, tmp_path / "later.ckpt")
+    with pytest.raises(CheckpointError, match=r"later.ckpt: checkpoint format 3: .*install a newer stgate"):
+        stgate.load(tmp_path / "later.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("run", ["run_gated_rnn", "run_cglubnf"])
+def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_path, monkeypatch):
+    shutil.copytree(FORMAT1 / run, tmp_path / "run")
+    panel = stgate.open_panel(FORMAT1 / "panel.nc")
+    panel["y"].attrs["units"], panel["u"].attrs["units"] = "ug/m3", "1"
+    stgate.write(panel, tmp_path / "panel.nc")
+    monkeypatch.chdir(tmp_path)
+    before = read_checkpoint("run/last.ckpt")
+    code, _, error = stgate_command("fit", "--out", "run", "--resume", "--trainer.max_epochs", 3)
+    assert code == 0, error
+    after = read_checkpoint("run/last.ckpt")
+    assert (before["epoch"], after["epoch"]) == (1, 2)
+    assert after["hyper_parameters"].keys() >= before["hyper_parameters"].keys()
+    code, _, error = stgate_command("test", "--ckpt_path", "run/best.ckpt")
+    assert code == 0, error
+    assert np.isfinite(stgate.forecast("run/best.ckpt", "panel.nc")["y_mean"]).any()
+
+
+def test_a_renamed_option_is_told_by_its_new_name(stgate_command):
+    code, _, error = stgate_command("fit", "--model", "GatedRNN", "--model.fill", "last", "--data.panel", "x.nc")
+    assert code == 2 and "--model.imputation" in error
