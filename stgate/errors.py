@@ -18,8 +18,8 @@ class StgateError(Exception):
     exit_code = 2
 
 
-class RequestError(StgateError):
-    """An option, a name or a combination of them is wrong."""
+class RequestError(StgateError, ValueError):
+    """An option, a name or a combination of them is wrong; also a `ValueError`, as Python calls a wrong argument."""
 
 
 class PanelError(StgateError):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stgate.errors import RequestError
+
 
 def rank(count: ArrayLike, level: ArrayLike) -> NDArray[np.int64]:
     """Which order statistic of `count` scores covers a new one with probability `level`: ceil((count + 1) level).
@@ -44,7 +46,7 @@ def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArra
         The scores' shape without `axis`.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        RequestError: The level is not between 0 and 1.
 
     References:
         Vovk, Gammerman, Shafer (2005), Algorithmic learning in a random world.
@@ -75,7 +77,7 @@ def _quantiles(scores: ArrayLike, levels: Sequence[float], axis: int) -> NDArray
     """(level, ...), from one sort."""
     for level in levels:
         if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
+            raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
     ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
     counts = (~np.isnan(ordered)).sum(0)
     padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])

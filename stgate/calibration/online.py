@@ -13,6 +13,7 @@ from scipy.special import ndtri
 
 from stgate.calibration.groups import EDGES, missing_groups
 from stgate.calibration.recent import LOOKBACK, RecentScores
+from stgate.errors import RequestError, StoreError, check_counts
 
 SHORTER = 5
 """How many times shorter the second window of adaptive intervals is."""
@@ -57,7 +58,7 @@ class OnlineConformal:
         initial: (level, lead) factors while hardly anything is known; those of a normal distribution when None.
 
     Raises:
-        ValueError: Levels that do not ascend within (0, 1), or another option out of range.
+        RequestError: Levels that do not ascend within (0, 1), or another option out of range.
 
     References:
         Gibbs and Candès (2021), Adaptive conformal inference under distribution shift. NeurIPS.
@@ -80,13 +81,10 @@ class OnlineConformal:
         self.levels = np.atleast_1d(np.asarray(levels, "float64"))
         inside = (self.levels > 0) & (self.levels < 1)
         if not inside.all() or (np.diff(self.levels) <= 0).any():
-            raise ValueError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
-        counts = {"leads": leads, "cells": cells, "window": window, "minimum": minimum, "refresh": refresh}
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} {value}: at least 1")
+            raise RequestError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
+        check_counts(leads=(leads, 1), cells=(cells, 1), window=(window, 1), minimum=(minimum, 1), refresh=(refresh, 1))
         if not 0 <= rate < 1:
-            raise ValueError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
+            raise RequestError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
         self.window, self.rate, self.edges, self.minimum, self.refresh = window, rate, tuple(edges), minimum, refresh
         kept, groups, count = LOOKBACK * window, len(self.edges) + 1, len(self.levels)
         normal = np.repeat(ndtri((1 + self.levels) / 2)[:, None], leads, axis=1)
@@ -113,11 +111,11 @@ class OnlineConformal:
             (level, lead, cell), finite, non-decreasing in the level.
 
         Raises:
-            ValueError: Not one number of steps, at least 0, a cell.
+            RequestError: Not one number of steps, at least 0, a cell.
         """
         since = np.asarray(since)
         if since.shape != self.groups.shape[1:] or not (since >= 0).all():
-            raise ValueError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
+            raise RequestError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
         if self.count % self.refresh == 0:
             newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
             for recent in self.windows:
@@ -144,13 +142,15 @@ class OnlineConformal:
             scores: (cell,), |truth - median| / scale; NaN where the truth is missing.
 
         Raises:
-            ValueError: A forecast that has not been issued, or scores that are none.
+            RequestError: A forecast that has not been issued, or scores that are none.
         """
         if not 0 <= number < self.count:
-            raise ValueError(f"forecast {number}: not issued yet; issue comes before learn, {self.count} were")
+            raise RequestError(f"forecast {number}: not issued yet; issue comes before learn, {self.count} were")
         known = np.asarray(scores, "float64")
         if known.shape != self.groups.shape[1:] or (known < 0).any() or np.isinf(known).any():
-            raise ValueError(f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN")
+            raise RequestError(
+                f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN"
+            )
         place = number % len(self.scores)
         if self.issued[place] != number:
             return
@@ -196,8 +196,6 @@ class OnlineConformal:
         Raises:
             StoreError: No such file, or not a state.
         """
-        from stgate.errors import StoreError
-
         if not Path(path).is_file():
             raise StoreError(f"{path}: no such file")
         try:

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Values
 
 
@@ -128,10 +129,10 @@ def _pooled(values: Values) -> NDArray[np.float64]:
     """All values that are not missing.
 
     Raises:
-        ValueError: There are none.
+        RequestError: There are none.
     """
     flat: NDArray[np.float64] = np.asarray(values, "float64").ravel()
     flat = flat[~np.isnan(flat)]
     if flat.size == 0:
-        raise ValueError("no value is observed; there is no climate to compare")
+        raise RequestError("values: no value is observed, so there is no climate to compare; give at least one")
     return flat

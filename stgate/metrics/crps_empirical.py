@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
@@ -43,7 +44,7 @@ def crps(
         One score a forecast, or over `by`, in the target's units; smaller is better.
 
     Raises:
-        ValueError: A fair score of one member.
+        RequestError: A fair score of one member.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
@@ -54,7 +55,7 @@ def crps(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
     if fair and count < 2:
-        raise ValueError("crps: one member has no fair score; give more, or fair=False")
+        raise RequestError("crps: one member has no fair score; give at least two, or fair=False")
     scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
     return average(scores, by, weights)
 
@@ -121,18 +122,22 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
     """The levels of a forecast's quantiles: those given, or a DataArray's own.
 
     Raises:
-        ValueError: None are given for an array, or not as many as it has, or not ascending between 0 and 1.
+        RequestError: None are given for an array, or not as many as it has, or not ascending between 0 and 1.
     """
     if isinstance(forecast, xr.DataArray):
         levels = np.asarray(forecast["quantile"].values, "float64")
     elif quantiles is None:
-        raise ValueError("quantiles: an array does not say which levels its last axis holds; give them")
+        raise RequestError(
+            "quantiles: an array does not say which levels its last axis holds; give them, such as [0.1, 0.5, 0.9]"
+        )
     else:
         levels = np.asarray(quantiles, "float64")
         if levels.shape != np.shape(forecast)[-1:]:
-            raise ValueError(f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}")
+            raise RequestError(
+                f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}; give one for each entry"
+            )
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
-        raise ValueError("quantiles: levels ascend between 0 and 1")
+        raise RequestError(f"quantiles {levels.tolist()}: must ascend, between 0 and 1")
     return levels
 
 

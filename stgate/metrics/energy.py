@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -39,7 +40,7 @@ def energy_score(
         One score a forecast, or over `by`; NaN where all of its quantities are missing.
 
     Raises:
-        ValueError: A fair score of one member.
+        RequestError: A fair score of one member.
 
     References:
         Gneiting et al. (2008), Assessing probabilistic forecasts of multivariate quantities.
@@ -47,7 +48,7 @@ def energy_score(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
     if fair and count < 2:
-        raise ValueError("energy_score: one member has no fair score; give more, or fair=False")
+        raise RequestError("energy_score: one member has no fair score; give at least two, or fair=False")
 
     def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
         return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)

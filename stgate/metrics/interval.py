@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -61,7 +62,7 @@ def interval_score(
         One score a forecast, or over `by`, in the target's units; smaller is better; NaN where the truth is missing.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        RequestError: The level is not between 0 and 1.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
@@ -70,7 +71,7 @@ def interval_score(
     array([22.])
     """
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
     below, above = (lower - observation).clip(0), (observation - upper).clip(0)
     penalty = 2 / (1 - level)
     score: Values = upper - lower + penalty * (below + above)

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.arrays import applied
 from stgate.metrics.crps_empirical import levels_of_axis
 from stgate.metrics.reduce import Groups, Values, Weights, average
@@ -30,7 +31,7 @@ def pinball(
         One score a forecast, or over `by`, in the target's units.
 
     Raises:
-        ValueError: q is not between 0 and 1.
+        RequestError: q is not between 0 and 1.
 
     References:
         Koenker and Bassett (1978), Regression quantiles. doi:10.2307/1913643
@@ -39,7 +40,7 @@ def pinball(
     array([1.8, 0.1])
     """
     if not 0 < quantile < 1:
-        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+        raise RequestError(f"quantile {quantile}: must lie between 0 and 1, such as 0.9")
     miss: Any = observation - forecast
     loss: Any = np.maximum(quantile * miss, (quantile - 1) * miss)
     return average(cast(Values, loss), by, weights)
@@ -67,14 +68,14 @@ def weighted_interval_score(
         One score a forecast, or over `by`, in the target's units; it tends to the CRPS as the intervals grow many.
 
     Raises:
-        ValueError: No median, or a quantile without its opposite.
+        RequestError: No median, or a quantile without its opposite.
 
     References:
         Bracher et al. (2021), Evaluating epidemic forecasts in an interval format. doi:10.1371/journal.pcbi.1008618
     """
     levels = levels_of_axis(forecast, quantiles)
     if len(levels) % 2 == 0 or not np.allclose(levels + levels[::-1], 1, atol=1e-6):
-        raise ValueError("weighted_interval_score: needs the median and both bounds of each central interval")
+        raise RequestError(f"quantiles {levels.tolist()}: give the median and both bounds of each central interval")
 
     def score(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
         miss = y[..., None] - q  # Σ α/2 IS is twice the sum of the pinball losses of its bounds, halved

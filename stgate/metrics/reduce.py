@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from stgate.errors import RequestError
+
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
 """What a mean keeps apart: names of dims of a DataArray, axes of an array."""
@@ -32,7 +34,7 @@ def average(values: Values, by: Groups | None = (), weights: Weights = None) -> 
         Over `by`.
 
     Raises:
-        ValueError: No such dim, or a weight that is negative or missing.
+        RequestError: No such dim, or a weight that is negative or missing.
 
     >>> float(average(np.array([1.0, np.nan, 3.0])))
     2.0
@@ -50,12 +52,14 @@ def average(values: Values, by: Groups | None = (), weights: Weights = None) -> 
 def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, Values]:
     """Weighted sums of the values that are not NaN, and of their weights, over all dims but `by`; see `average`."""
     if weights is not None and not bool(np.all(np.asarray(weights) >= 0)):
-        raise ValueError("weights: at least one is negative or missing; give zero to leave an entry out")
+        raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
     kept: list[Any] = [by] if isinstance(by, str | int) else list(by)
     if isinstance(values, xr.DataArray):
         for name in kept:
             if name not in values.dims:
-                raise ValueError(f"by {name!r}: no dim of the values, which have {', '.join(map(str, values.dims))}")
+                raise RequestError(
+                    f"by {name!r}: not a dim of the values; choose among {', '.join(map(str, values.dims))}"
+                )
         dims = [d for d in values.dims if d not in kept]
         seen = values.notnull()
         weight = xr.where(seen, 1.0 if weights is None else weights, 0.0)  # type: ignore[no-untyped-call]
@@ -112,18 +116,18 @@ def bootstrap(
         Lower and upper bound, over `by`.
 
     Raises:
-        ValueError: `dim` is among `by`, or a block is longer than the data.
+        RequestError: `dim` is among `by`, or a block is longer than the data.
 
     References:
         Künsch (1989), The jackknife and the bootstrap for general stationary observations. doi:10.1214/aos/1176347265
     """
     kept = [by] if isinstance(by, str) else list(by)
     if dim in kept:
-        raise ValueError(f"by {dim!r}: its entries are what is drawn; keep others apart")
+        raise RequestError(f"by {dim!r}: the bootstrap draws from this dim, so it cannot be kept; leave it out")
     count = values.sizes[dim]
     block = max(round(count ** (1 / 3)), 1) if block is None else block
     if not 1 <= block <= count:
-        raise ValueError(f"block {block}: between 1 and the {count} entries of {dim}")
+        raise RequestError(f"block {block}: must be between 1 and {count}, the number of entries of {dim}")
     total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))

@@ -249,12 +249,13 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
             raise RequestError(f"initial: the panel has {some(sorted(sizes))} nodes, the system {system.sites}")
         states = system.gather(fields)
     else:
+        wrong = RequestError("initial: neither an array of numbers nor a panel")
+        if np.iscomplexobj(initial):
+            raise wrong
         try:
-            if np.iscomplexobj(initial):
-                raise TypeError
             states = np.atleast_2d(np.asarray(initial, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise RequestError("initial: neither an array of numbers nor a panel") from error
+            raise wrong from error
         if states.ndim != 2 or states.shape[1] != system.dimension or not len(states):
             raise RequestError(
                 f"initial: shape {states.shape}; one state of {system.name} has {system.dimension} values"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stgate.calibration import OnlineConformal, conformal_quantile
-from stgate.errors import StoreError
+from stgate.errors import RequestError, StoreError
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]
 
@@ -158,20 +158,20 @@ def test_the_first_factors_are_a_normals_unless_others_are_given():
     ],
 )
 def test_an_option_out_of_range_is_refused(options, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(RequestError, match=said):
         OnlineConformal(**{"levels": [0.5], "leads": 1, "cells": 2, **options})
 
 
 def test_what_is_no_score_and_what_was_never_issued_are_refused():
     online = OnlineConformal([0.5], 1, 2)
-    with pytest.raises(ValueError, match="forecast 0: not issued yet"):
+    with pytest.raises(RequestError, match="forecast 0: not issued yet"):
         online.learn(0, 0, [1.0, 1.0])
     online.issue([0, 0])
     for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0]):
-        with pytest.raises(ValueError, match="scores: one finite number"):
+        with pytest.raises(RequestError, match="scores: one finite number"):
             online.learn(0, 0, scores)
     for since in ([0], [np.nan, 0], [-1, 0]):
-        with pytest.raises(ValueError, match="since"):
+        with pytest.raises(RequestError, match="since"):
             online.issue(since)
 
 

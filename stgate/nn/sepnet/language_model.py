@@ -144,6 +144,8 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
         options = {"use_safetensors": True, "dtype": torch.float32}  # safetensors hold numbers, never code
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **here)
         model = transformers.AutoModel.from_pretrained(name, **options, **cut, **here)
+    except RequestError:
+        raise
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error
