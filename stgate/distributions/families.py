@@ -98,12 +98,12 @@ class NegativeBinomial(Distribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "mean": constraints.positive,
-        "shape": constraints.positive,
+        "dispersion": constraints.positive,
     }
     support = constraints.nonnegative_integer
 
-    def __init__(self, mean: Tensor, shape: Tensor, validate_args: bool | None = None) -> None:
-        self._mean, self.shape = broadcast_all(mean, shape)
+    def __init__(self, mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
+        self._mean, self.dispersion = broadcast_all(mean, dispersion)
         super().__init__(self._mean.shape, validate_args=validate_args)
 
     @property
@@ -114,19 +114,19 @@ class NegativeBinomial(Distribution):
     @property
     def variance(self) -> Tensor:
         """Of the batch shape."""
-        return self._mean + self.shape * self._mean.square()
+        return self._mean + self.dispersion * self._mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The logarithm of a count's probability; in double precision inside, where large terms cancel."""
-        k, mean, shape = (x.double() for x in broadcast_all(value, self._mean, self.shape))
-        r = 1 / shape
+        k, mean, dispersion = (x.double() for x in broadcast_all(value, self._mean, self.dispersion))
+        r = 1 / dispersion
         made = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
-        made = made - r * torch.log1p(mean * shape) + k * (torch.log(mean) - torch.log(mean + r))
+        made = made - r * torch.log1p(mean * dispersion) + k * (torch.log(mean) - torch.log(mean + r))
         return made.to(self._mean.dtype)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of at most this many."""
-        r = 1 / self.shape.double()
+        r = 1 / self.dispersion.double()
         made = _by_scipy(_counts_up_to, value, r, r / (r + self._mean.double()))
         return made.to(self._mean.dtype)
 
@@ -140,7 +140,7 @@ class NegativeBinomial(Distribution):
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Draws: Poisson, of means drawn from a gamma distribution."""
         with torch.no_grad():
-            r = 1 / self.shape
+            r = 1 / self.dispersion
             means = torch.distributions.Gamma(r, r / self._mean, validate_args=False).sample(torch.Size(sample_shape))
             return torch.poisson(means)
 
@@ -156,13 +156,15 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "count_mean": constraints.positive,
-        "shape": constraints.positive,
+        "dispersion": constraints.positive,
         "inflation": constraints.unit_interval,
     }
 
-    def __init__(self, count_mean: Tensor, shape: Tensor, inflation: Tensor, validate_args: bool | None = None) -> None:
-        self.count_mean, shape, self.inflation = broadcast_all(count_mean, shape, inflation)
-        super().__init__(self.count_mean, shape, validate_args=False)
+    def __init__(
+        self, count_mean: Tensor, dispersion: Tensor, inflation: Tensor, validate_args: bool | None = None
+    ) -> None:
+        self.count_mean, dispersion, self.inflation = broadcast_all(count_mean, dispersion, inflation)
+        super().__init__(self.count_mean, dispersion, validate_args=False)
 
     @property
     def mean(self) -> Tensor:

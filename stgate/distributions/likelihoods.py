@@ -195,8 +195,10 @@ class ZeroInflatedNegativeBinomial(Likelihood):
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
         """See `Likelihood`."""
-        mean, shape = _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST
-        return distributions.ZeroInflatedNegativeBinomial(mean, shape, torch.sigmoid(raw[..., 2]), validate_args=False)
+        mean, dispersion = _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST
+        return distributions.ZeroInflatedNegativeBinomial(
+            mean, dispersion, torch.sigmoid(raw[..., 2]), validate_args=False
+        )
 
 
 class Quantiles(Likelihood):

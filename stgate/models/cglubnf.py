@@ -21,8 +21,8 @@ from stgate.inference.ensemble import Ensemble
 from stgate.models import checkpoint as ckpt
 from stgate.models.forecaster import Forecaster
 from stgate.models.neighbourhoods import Neighbourhoods
-from stgate.nn.field.context_masking import PATTERNS, hidden
-from stgate.nn.field.network import FieldInputs, FieldNetwork, Ground, with_latest
+from stgate.nn.field.context_masking import PATTERNS, mask_context
+from stgate.nn.field.network import FieldGeometry, FieldInputs, FieldNetwork, with_latest
 from stgate.panels.geometry import nearest
 from stgate.schema.spec import PanelSpec
 
@@ -211,7 +211,7 @@ class CGLUBNF(Forecaster):
         super().configure_model()
         if self.spec is not None and not hasattr(self, "ground"):
             spec = self.spec
-            self.ground = Ground(len(spec.nodes), len(spec.static_covariates))
+            self.ground = FieldGeometry(len(spec.nodes), len(spec.static_covariates))
             kept = self._kept(spec.static_covariates)
             self.neighbourhoods = Neighbourhoods(self.ground, spec.places, self.neighbours, kept)
 
@@ -358,7 +358,7 @@ class CGLUBNF(Forecaster):
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
         own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
         if self.training:
-            past, own = hidden(past, self.fitted_spec.horizon, self.hide)
+            past, own = mask_context(past, self.fitted_spec.horizon, self.hide)
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
         values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)

@@ -30,7 +30,7 @@ from stgate.models.intervals import median_of, quantiles_with
 from stgate.models.memory import keep_what_is_freed
 from stgate.models.parts import FAMILIES, check_part
 from stgate.models.schedule import one_cycle
-from stgate.nn.imputation import Climatology, check_fill, make_fill
+from stgate.nn.imputation import Climatology, check_imputation, make_imputation
 from stgate.nn.inputs import Standardize
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.schema.forecast import PARTS, quantiles_of
@@ -64,7 +64,7 @@ class Forecaster(L.LightningModule, ABC):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        check_fill(fill)
+        check_imputation(fill)
         self.likelihood, self.inference, self.fill = likelihood or Normal(), inference or PointEstimate(), fill
         options = inspect.signature(type(self)).parameters
         given = {name: getattr(self, name) for name in FAMILIES if name in options}
@@ -195,7 +195,7 @@ class Forecaster(L.LightningModule, ABC):
         spec = self.spec
         channels, nodes = len(spec.channels), len(spec.nodes)
         cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
-        fill = make_fill(self.fill, cells, nodes, channels)
+        fill = make_imputation(self.fill, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), fill)
         self.network = self.inference.wrap(lambda: self.build(spec))
 

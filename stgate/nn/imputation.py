@@ -67,27 +67,27 @@ class Climatology(nn.Module):
         return torch.where(torch.isnan(values), means[cell], values)
 
 
-FILLS = ("zero", "last", "climatology")
+IMPUTATIONS = ("zero", "last", "climatology")
 """Fills by their name in configs."""
 
 
-def make_fill(name: str, cells: int, nodes: int, channels: int) -> nn.Module:
+def make_imputation(name: str, cells: int, nodes: int, channels: int) -> nn.Module:
     """A fill by name.
 
     Raises:
         RequestError: No fill of this name.
     """
-    check_fill(name)
+    check_imputation(name)
     if name == "climatology":
         return Climatology(cells, nodes, channels)
     return Last() if name == "last" else Zero()
 
 
-def check_fill(name: str) -> None:
+def check_imputation(name: str) -> None:
     """Refuse a name that no fill has.
 
     Raises:
         RequestError: No fill of this name.
     """
-    if name not in FILLS:
-        raise RequestError(f"fill {name!r}: {did_you_mean(name, FILLS)}")
+    if name not in IMPUTATIONS:
+        raise RequestError(f"fill {name!r}: {did_you_mean(name, IMPUTATIONS)}")

@@ -7,7 +7,7 @@ from conftest import make_panel
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 from stgate.models import GatedRNN
-from stgate.nn.imputation import FILLS, make_fill
+from stgate.nn.imputation import IMPUTATIONS, make_imputation
 from stgate.nn.inputs import Standardize
 
 BATCH, WINDOW, LEADS, NODES, TARGETS, CHANNELS, FUTURE, STATIC, CELLS = 4, 6, 3, 5, 2, 4, 1, 2, 3
@@ -34,13 +34,13 @@ def raw_batch(missing=0.4, seed=0):
 
 
 def scaler(fill="zero"):
-    made = Standardize(CHANNELS, STATIC, NODES, TARGETS, make_fill(fill, CELLS, NODES, CHANNELS))
+    made = Standardize(CHANNELS, STATIC, NODES, TARGETS, make_imputation(fill, CELLS, NODES, CHANNELS))
     made.center.copy_(torch.tensor([10.0, 9.0, 8.0, 7.0]))
     made.scale.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     return made
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 @pytest.mark.parametrize("missing", [0.0, 0.4, 1.0])
 def test_nothing_that_leaves_is_nan_whatever_is_missing(missing, fill):
     inputs = scaler(fill)(raw_batch(missing))
@@ -58,7 +58,7 @@ def test_the_mask_is_one_where_observed_and_the_value_is_zero_elsewhere():
     assert (values[masks == 0] == 0).all()
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 def test_a_fill_changes_nothing_that_was_observed_and_no_mask(fill):
     filled, zero = scaler(fill)(raw_batch()), scaler()(raw_batch())
     for name in ("mask", "since", "static"):
@@ -120,7 +120,7 @@ def test_last_is_the_newest_observed_value_of_each_target(missing):
     assert torch.equal(inputs.last, expected)
 
 
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", IMPUTATIONS)
 def test_no_gradient_through_the_filling_is_nan(fill):
     batch = raw_batch()
     batch["past"].requires_grad_()

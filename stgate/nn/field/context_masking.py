@@ -12,7 +12,7 @@ PATTERNS = ("late", "stations", "entries", "own")
 """What training hides of the context, see `CGLUBNF`."""
 
 
-def hidden(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tuple[Tensor, Tensor]:
+def mask_context(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tuple[Tensor, Tensor]:
     """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns.
 
     The second one says (batch,) in which windows a node sees nothing of its own.
