@@ -18,7 +18,10 @@ from stgate.errors import RequestError, check_number, did_you_mean
 from stgate.schema.forecast import quantiles_of
 
 LEAST = 1e-6
-"""Of what must be above zero."""
+"""Lower bound of numbers that must be above zero."""
+
+LinkName = Literal["softplus", "exp"]
+"""Names of the link functions of a scale."""
 
 
 class Likelihood(Configured, ABC):
@@ -90,7 +93,7 @@ class Normal(Likelihood):
 
     parameters = 2
 
-    def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: str = "softplus") -> None:
+    def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
         _check_min_scale(min_scale)
         if not 0 <= beta <= 1:
             raise RequestError(f"beta {beta:g}: between 0 and 1")
@@ -235,7 +238,8 @@ class Quantiles(Likelihood):
         return forecast.pinball(truth)
 
 
-LINKS: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
+LINKS: dict[LinkName, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
+"""Functions from raw outputs to positive numbers, by their names in configs."""
 
 
 def _positive(location: Tensor, center: Tensor, scale: Tensor) -> Tensor:

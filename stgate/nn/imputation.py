@@ -6,6 +6,8 @@ observed as it was. A network sees the mask beside it.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -67,8 +69,9 @@ class Climatology(nn.Module):
         return torch.where(torch.isnan(values), means[cell], values)
 
 
-IMPUTATIONS = ("zero", "last", "climatology")
-"""Fills by their name in configs."""
+ImputationName = Literal["zero", "last", "climatology"]
+"""Names of the imputations in configs."""
+IMPUTATIONS: tuple[ImputationName, ...] = get_args(ImputationName)
 
 
 def make_imputation(name: str, cells: int, nodes: int, channels: int) -> nn.Module:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,8 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 2**23
 """Bytes in a chunk of output."""
-DTYPES = ("float32", "float64")
+DTypeName = Literal["float32", "float64"]
+DTYPES: tuple[DTypeName, ...] = get_args(DTypeName)
 
 
 class RunOptions(TypedDict, total=False):
@@ -56,7 +57,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     spinup: float | None
     initial: ArrayLike | xr.Dataset | None
-    dtype: str
+    dtype: DTypeName
     verify: bool
     force: bool
     workers: int | None

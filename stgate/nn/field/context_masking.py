@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PATTERNS = ("late", "stations", "entries", "own")
-"""What training hides of the context, see `CGLUBNF`."""
+MaskPattern = Literal["late", "stations", "entries", "own"]
+"""Patterns of context masking: latest lags of all stations, whole stations, single entries, the place's own values."""
+PATTERNS: tuple[MaskPattern, ...] = get_args(MaskPattern)
 
 
 def mask_context(past: Tensor, horizon: int, patterns: Sequence[str] = PATTERNS) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from stgate.nn.field.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
+from stgate.nn.field.cglu import ActivationName, ChannelGatedUnit, MixedActivation, UnitLinear
 from stgate.nn.field.fourier import TIME, FieldFeatures
 from stgate.nn.field.graph_attention import GraphAttention
+from stgate.nn.gates import GateName
 
 
 @dataclasses.dataclass
@@ -116,9 +117,9 @@ class FieldNetwork(nn.Module):
         varying: int,
         width: int,
         depth: int,
-        activation: str,
+        activation: ActivationName,
         gate: bool,
-        residual: str,
+        residual: GateName,
         graph: int,
         heads: int,
         path: tuple[int, int] = (0, 0),
