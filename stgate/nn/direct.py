@@ -43,8 +43,8 @@ class Direct(nn.Module):
         # A linear read-out of each lead's own, beside the shared one: short leads need detail that long ones blur.
         own = self.by_lead(state).view(batch, patches, self.horizon, self.targets, self.outputs + 1)
         raw = raw + own[:, :, :leads].transpose(1, 2)
-        location, rest, openness = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
+        location, rest, gate = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
         last = self.patches.fold(inputs.last)[:, None, :, :, None]
-        made = torch.cat([last + openness * (location - last), rest], -1)
+        made = torch.cat([last + gate * (location - last), rest], -1)
         whole = self.patches.unfold(made.flatten(-2))
         return whole.reshape(*whole.shape[:-1], -1, self.outputs)

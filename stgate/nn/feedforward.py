@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +11,21 @@ from torch.nn.functional import gelu, silu
 
 from stgate.errors import RequestError, did_you_mean
 
+UnitName = Literal["bilinear", "glu", "geglu", "swiglu"]
+"""Names of the gated linear units."""
+
 
 def _itself(x: Tensor) -> Tensor:
     return x
 
 
-UNITS: dict[str, Callable[[Tensor], Tensor]] = {
+UNITS: dict[UnitName, Callable[[Tensor], Tensor]] = {
     "bilinear": _itself,
     "glu": torch.sigmoid,
     "geglu": gelu,
     "swiglu": silu,
 }
-"""What the second of the two maps goes through, by the name of the unit."""
+"""Activation of the second of the two linear maps, by the name of the unit."""
 
 
 class GatedFeedForward(nn.Module):
@@ -43,12 +47,12 @@ class GatedFeedForward(nn.Module):
         Shazeer (2020), GLU variants improve transformer. arXiv:2002.05202.
     """
 
-    def __init__(self, channels: int, unit: str = "swiglu", width: int | None = None) -> None:
+    def __init__(self, channels: int, unit: UnitName = "swiglu", width: int | None = None) -> None:
         super().__init__()
         if unit not in UNITS:
             raise RequestError(f"unit {unit!r}: {did_you_mean(unit, UNITS)}")
         width = width or channels
-        self.unit = unit
+        self.unit: UnitName = unit
         self.hidden = nn.Linear(channels, 2 * width)
         self.mix = nn.Linear(width, channels)
         nn.init.normal_(self.mix.weight, std=0.3 / width**0.5)

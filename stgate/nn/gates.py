@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
 
+GateName = Literal["none", "additive", "learned_rate", "coupled", "highway", "gated_unit", "bilinear"]
+"""Names of the gates in configs."""
+
 
 class Replace(nn.Module):
     """No gate at all: the update alone, nothing skips it."""
@@ -147,10 +150,7 @@ class Bilinear(nn.Module):
         return skip + update * factor
 
 
-GateName = Literal["none", "additive", "learned_rate", "coupled", "highway", "gated_unit", "bilinear"]
-"""Names of the gates in configs."""
-
-GATES: dict[str, type[nn.Module]] = {
+GATES: dict[GateName, type[nn.Module]] = {
     "none": Replace,
     "additive": Additive,
     "learned_rate": LearnedRate,
@@ -159,7 +159,7 @@ GATES: dict[str, type[nn.Module]] = {
     "gated_unit": GatedUnit,
     "bilinear": Bilinear,
 }
-"""Gates by their name in configs."""
+"""Classes of the gates by their names in configs."""
 
 
 def make_gate(name: str, channels: int) -> nn.Module:

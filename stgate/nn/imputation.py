@@ -69,12 +69,12 @@ class Climatology(nn.Module):
         return torch.where(torch.isnan(values), means[cell], values)
 
 
-Imputation = Literal["zero", "last", "climatology"]
-"""Imputations by their name in configs."""
-IMPUTATIONS: tuple[Imputation, ...] = get_args(Imputation)
+ImputationName = Literal["zero", "last", "climatology"]
+"""Names of the imputations in configs."""
+IMPUTATIONS: tuple[ImputationName, ...] = get_args(ImputationName)
 
 
-def make_imputation(name: Imputation, cells: int, nodes: int, channels: int) -> nn.Module:
+def make_imputation(name: ImputationName, cells: int, nodes: int, channels: int) -> nn.Module:
     """A fill by name.
 
     Raises:

@@ -15,6 +15,8 @@ from stgate.simulate.registry import build
 from stgate.simulate.run import simulate
 from stgate.simulate.system import Array
 from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
+from stgate.simulate.systems.lorenz96_scales import ScaleName
+from stgate.simulate.systems.lorenz96_two_scale import Coupling, PresetName
 from stgate.simulate.systems.ordinary import OrdinarySystem
 from stgate.simulate.systems.sensor_network import SensorNetwork
 
@@ -46,15 +48,15 @@ def lorenz96(*, nodes: int = 40, forcing: float | Sequence[float] = 8.0, **run: 
 
 def lorenz96_two_scale(
     *,
-    preset: str | None = None,
+    preset: PresetName | None = None,
     nodes: int | None = None,
     fast: int | None = None,
     forcing: float | Sequence[float] | None = None,
     h: float | None = None,
     b: float | None = None,
     c: float | None = None,
-    coupling: str | None = None,
-    scales: Sequence[str] = ("x",),
+    coupling: Coupling | None = None,
+    scales: Sequence[ScaleName] = ("x",),
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Simulate Lorenz-96 with two scales: slow sites X, each with J fast ones Y.
@@ -112,7 +114,7 @@ def lorenz96_three_scale(
     c: float = 10.0,
     d: float = 10.0,
     e: float = 10.0,
-    scales: Sequence[str] = ("x",),
+    scales: Sequence[ScaleName] = ("x",),
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Simulate Lorenz-96 with three scales: slow sites X, fast ones Y in each, still faster ones Z in each of those.

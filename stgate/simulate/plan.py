@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,8 @@ Progress = Callable[[int, int], None]
 
 CHUNK = 2**23
 """Bytes in a chunk of output."""
-DTYPES = ("float32", "float64")
+DTypeName = Literal["float32", "float64"]
+DTYPES: tuple[DTypeName, ...] = get_args(DTypeName)
 
 
 class RunOptions(TypedDict, total=False):
@@ -56,7 +57,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     spinup: float | None
     initial: ArrayLike | xr.Dataset | None
-    dtype: str
+    dtype: DTypeName
     verify: bool
     force: bool
     workers: int | None
@@ -249,12 +250,13 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
             raise RequestError(f"initial: the panel has {some(sorted(sizes))} nodes, the system {system.sites}")
         states = system.gather(fields)
     else:
+        wrong = RequestError("initial: neither an array of numbers nor a panel")
+        if np.iscomplexobj(initial):
+            raise wrong
         try:
-            if np.iscomplexobj(initial):
-                raise TypeError
             states = np.atleast_2d(np.asarray(initial, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise RequestError("initial: neither an array of numbers nor a panel") from error
+            raise wrong from error
         if states.ndim != 2 or states.shape[1] != system.dimension or not len(states):
             raise RequestError(
                 f"initial: shape {states.shape}; one state of {system.name} has {system.dimension} values"

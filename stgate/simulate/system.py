@@ -229,12 +229,13 @@ def whole(name: str, value: object) -> int:
     Raises:
         RequestError: It is none.
     """
+    wrong = RequestError(f"{name} {value!r}: must be a whole number")
+    if isinstance(value, bool | np.bool_):
+        raise wrong
     try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
-        raise RequestError(f"{name} {value!r}: must be a whole number") from error
+        raise wrong from error
 
 
 def number(name: str, value: object) -> float:
@@ -245,12 +246,13 @@ def number(name: str, value: object) -> float:
     """
     if isinstance(value, np.float32 | np.float16):
         return float(str(value))  # the number that was written, not its neighbour in float64
+    wrong = RequestError(f"{name} {value!r}: must be a number")
+    if isinstance(value, str | bool | np.bool_):
+        raise wrong
     try:
-        if isinstance(value, str | bool | np.bool_):
-            raise TypeError
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise RequestError(f"{name} {value!r}: must be a number") from error
+        raise wrong from error
 
 
 def positive(**counts: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,11 @@ from torch.nn.functional import linear, softplus
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.field.factored import Factored
-from stgate.nn.gates import GATES, make_gate
+from stgate.nn.gates import GATES, GateName, make_gate
 
-ACTIVATIONS = ("shared", "layer", "channel", "fixed")
-"""Which units share the learned share of ELU in the activation: all, those of a layer, none; or it is a half."""
+ActivationName = Literal["shared", "layer", "channel", "fixed"]
+"""Sharing of the activation's learned weight of ELU: one in all, one a layer, one a channel, or fixed at a half."""
+ACTIVATIONS: tuple[ActivationName, ...] = get_args(ActivationName)
 
 
 class MixedActivation(nn.Module):
@@ -123,7 +124,7 @@ class ChannelGatedUnit(nn.Module):
         The unit is reconstructed from the abstract of CGLU-BNF, see `stgate.models.CGLUBNF`.
     """
 
-    def __init__(self, inputs: int, width: int, activation: str, *, gate: bool, residual: str) -> None:
+    def __init__(self, inputs: int, width: int, activation: ActivationName, *, gate: bool, residual: GateName) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise RequestError(f"activation {activation!r}: {did_you_mean(activation, ACTIVATIONS)}")

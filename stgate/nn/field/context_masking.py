@@ -9,12 +9,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Pattern = Literal["late", "stations", "entries", "own"]
-"""Patterns of context masking: the last steps, whole stations, single entries, or a node's own record."""
-PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+MaskPattern = Literal["late", "stations", "entries", "own"]
+"""Patterns of context masking: latest lags of all stations, whole stations, single entries, the place's own values."""
+PATTERNS: tuple[MaskPattern, ...] = get_args(MaskPattern)
 
 
-def hidden(past: Tensor, horizon: int, patterns: Sequence[Pattern] = PATTERNS) -> tuple[Tensor, Tensor]:
+def mask_context(past: Tensor, horizon: int, patterns: Sequence[MaskPattern] = PATTERNS) -> tuple[Tensor, Tensor]:
     """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns.
 
     The second one says (batch,) in which windows a node sees nothing of its own.

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from stgate.nn.field.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
+from stgate.nn.field.cglu import ActivationName, ChannelGatedUnit, MixedActivation, UnitLinear
 from stgate.nn.field.fourier import TIME, FieldFeatures
 from stgate.nn.field.graph_attention import GraphAttention
+from stgate.nn.gates import GateName
 
 
 @dataclasses.dataclass
-class Sites:
+class Neighbourhood:
     """Places and the stations near by.
 
     Attributes:
@@ -52,13 +53,13 @@ class FieldInputs:
     which: Tensor
     place: Tensor
     covariates: Tensor
-    sites: Sites
-    stations: Sites
+    sites: Neighbourhood
+    stations: Neighbourhood
     seen: Tensor
     seen_edges: Tensor
 
 
-class Ground(nn.Module):
+class FieldGeometry(nn.Module):
     """Where a field was fitted: its stations, and how coordinates are scaled.
 
     Args:
@@ -101,7 +102,7 @@ class FieldNetwork(nn.Module):
         residual: See `ChannelGatedUnit`.
         graph: Size of the embedding of a place; 0 for no graph encoder.
         heads: Of attention.
-        path: Knots of a learned path in time and its size, see `Path`; no knots for none.
+        path: Knots of a learned path in time and its size, see `TemporalEmbedding`; no knots for none.
     """
 
     def __init__(
@@ -116,15 +117,15 @@ class FieldNetwork(nn.Module):
         varying: int,
         width: int,
         depth: int,
-        activation: str,
+        activation: ActivationName,
         gate: bool,
-        residual: str,
+        residual: GateName,
         graph: int,
         heads: int,
         path: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.path = Path(*path) if path[0] else None
+        self.path = TemporalEmbedding(*path) if path[0] else None
         self.graph = StationEncoder(static, graph, edge, heads) if graph else None
         self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
         more = (path[1] if path[0] else 0, graph, width // 4 if seen else 0)
@@ -156,7 +157,7 @@ class FieldNetwork(nn.Module):
         return made
 
 
-class Path(nn.Module):
+class TemporalEmbedding(nn.Module):
     """Learned values at knots in time, straight between them: what each time of the training part had for itself.
 
     Beyond the training part it is zero. So that this means that nothing is known, training makes it zero at random.
@@ -202,13 +203,13 @@ class StationEncoder(nn.Module):
         self.second = GraphAttention(outputs, outputs, edge, heads)
         self.own = nn.Linear(static, outputs)
 
-    def forward(self, sites: Sites, stations: Sites) -> Tensor:
+    def forward(self, sites: Neighbourhood, stations: Neighbourhood) -> Tensor:
         """(place, outputs)."""
         around = self._once(stations, stations)
         made = around if sites is stations else self._once(sites, stations)
         return elu(made + self.second(made, around[sites.near], sites.edges))
 
-    def _once(self, sites: Sites, stations: Sites) -> Tensor:
+    def _once(self, sites: Neighbourhood, stations: Neighbourhood) -> Tensor:
         near = stations.static[sites.near]
         return elu(self.own(sites.static) + self.first(sites.static, near, sites.edges))
 

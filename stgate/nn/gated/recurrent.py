@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.attention import CausalAttention
 from stgate.nn.gated.cells import RecurrentHighway
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 
-CELLS = ("gru", "lstm", "rhn", "none")
-"""Gated recurrent unit, long short-term memory, recurrent highway network; `none` passes its input on."""
+CellName = Literal["gru", "lstm", "rhn", "none"]
+"""Names of the cells: gated recurrent unit, long short-term memory, recurrent highway network; `none` for no cell."""
+CELLS: tuple[CellName, ...] = get_args(CellName)
 
 Memory = list[tuple[Tensor, ...]]
 """What a stack of layers carries from one stretch of steps to the next, a tuple a part."""
@@ -39,8 +42,8 @@ class RecurrentStack(nn.Module):
         channels: int,
         layers: int = 1,
         *,
-        cell: str = "gru",
-        gate: str = "coupled",
+        cell: CellName = "gru",
+        gate: GateName = "coupled",
         heads: int = 0,
         span: int = 16,
         gated_heads: bool = False,

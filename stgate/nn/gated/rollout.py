@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from stgate._configured import Configured
 from stgate.errors import RequestError, check_counts, check_number
+from stgate.nn.feedforward import UnitName
+from stgate.nn.gated.transition import SchemeName
+from stgate.nn.gates import GateName
 
 
 class RollOut(Configured):
@@ -53,9 +56,9 @@ class RollOut(Configured):
         samples: int = 0,
         width: int = 64,
         blocks: int = 1,
-        unit: str = "swiglu",
-        gate: str = "additive",
-        scheme: str = "euler",
+        unit: UnitName = "swiglu",
+        gate: GateName = "additive",
+        scheme: SchemeName = "euler",
         substeps: int = 1,
         conservative: bool = False,
     ) -> None:

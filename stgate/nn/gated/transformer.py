@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -9,9 +11,11 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.nn.attention import CausalAttention
 from stgate.nn.feedforward import GatedFeedForward
 from stgate.nn.gated.recurrent import Memory
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 
-NORMS = ("pre", "post")
+NormName = Literal["pre", "post"]
+"""Position of the layer norm: before or after attention and the feed-forward layer."""
+NORMS: tuple[NormName, ...] = get_args(NormName)
 
 
 class Block(nn.Module):
@@ -24,7 +28,7 @@ class Block(nn.Module):
         Parisotto et al. (2020), Stabilizing transformers for reinforcement learning. ICML (gates for residuals).
     """
 
-    def __init__(self, channels: int, heads: int, span: int, gated_heads: bool, norm: str, gate: str) -> None:
+    def __init__(self, channels: int, heads: int, span: int, gated_heads: bool, norm: NormName, gate: GateName) -> None:
         super().__init__()
         self.norm = norm
         self.attention = CausalAttention(channels, heads, span, gated=gated_heads)
@@ -75,8 +79,8 @@ class TransformerStack(nn.Module):
         *,
         heads: int = 4,
         span: int = 16,
-        norm: str = "pre",
-        gate: str = "additive",
+        norm: NormName = "pre",
+        gate: GateName = "additive",
         recurrent: bool = False,
         gated_heads: bool = False,
     ) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.nn.feedforward import GatedFeedForward
+from stgate.nn.feedforward import GatedFeedForward, UnitName
 from stgate.nn.gated.exponential import Coefficients, ExponentialScheme
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 from stgate.nn.patches import Patches
 
-SCHEMES = ("euler", "midpoint", "rk4", "exponential")
-"""Explicit Runge-Kutta schemes of order 1, 2 and 4, and one of order 4 that carries a learned linear operator."""
+SchemeName = Literal["euler", "midpoint", "rk4", "exponential"]
+"""Names of the schemes in time: Runge-Kutta of order 1, 2 and 4, and exponential of order 4 for a linear operator."""
+SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 
 
 class Transition(nn.Module):
@@ -60,9 +63,9 @@ class Transition(nn.Module):
         *,
         width: int = 32,
         blocks: int = 1,
-        unit: str = "swiglu",
-        gate: str = "additive",
-        scheme: str = "euler",
+        unit: UnitName = "swiglu",
+        gate: GateName = "additive",
+        scheme: SchemeName = "euler",
         substeps: int = 1,
         conservative: bool = False,
     ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.sepnet.mixing import lerp
 
-KINDS = ("adaptive", "attention", "lstm")
-"""Fusions by their names in configs."""
+FusionName = Literal["adaptive", "attention", "lstm"]
+"""Names of the fusions in configs."""
+KINDS: tuple[FusionName, ...] = get_args(FusionName)
 
 
 class AdaptiveGate(nn.Module):

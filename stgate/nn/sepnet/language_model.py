@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError
-from stgate.nn.sepnet.prefix_cache import Readings, is_causal
+from stgate.nn.sepnet.prefix_cache import PrefixCache, is_causal
 
 SAMPLE = 256
 """Numbers of a weight by which a language model is told from others."""
@@ -51,7 +51,7 @@ class LanguageModel(nn.Module):
             peft.inject_adapter_in_model(adapters, self.model)
         self.width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._tokens: dict[str, list[int]] = {}
-        self._readings = None if rank or not is_causal(self.model, self.width) else Readings(self.model)
+        self._prefixes = None if rank or not is_causal(self.model, self.width) else PrefixCache(self.model)
         self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
 
@@ -72,7 +72,7 @@ class LanguageModel(nn.Module):
         return digest.hexdigest()[:12]
 
     @property
-    def words(self) -> Tensor:
+    def vocabulary(self) -> Tensor:
         """(word, width), the embeddings of all words."""
         made: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
         return made
@@ -92,8 +92,8 @@ class LanguageModel(nn.Module):
         seen = torch.cat([there, there.new_ones(len(tokens), count)], 1)
         position = (seen.cumsum(1) - 1).clamp(min=0)
         options: dict[str, Any] = {"inputs_embeds": torch.cat([words, tokens], 1), "use_cache": False}
-        if self._readings is not None:
-            options = {"inputs_embeds": tokens, **self._readings.of(prompts, words, there)}
+        if self._prefixes is not None:
+            options = {"inputs_embeds": tokens, **self._prefixes.options(prompts, words, there)}
             position = position[:, -count:]
         made: Tensor = self.model(**options, attention_mask=seen, position_ids=position).last_hidden_state
         return made[:, -count:]
@@ -109,8 +109,8 @@ class LanguageModel(nn.Module):
         pad = self.tokenizer.pad_token_id or 0
         ids = [[pad] * (longest - len(self._tokens[text])) + self._tokens[text] for text in prompts]
         there = [[0] * (longest - len(self._tokens[text])) + [1] * len(self._tokens[text]) for text in prompts]
-        at = self.words.device
-        return self.words[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
+        at = self.vocabulary.device
+        return self.vocabulary[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
 
 
 def feed_forward(model: nn.Module) -> list[str]:
@@ -144,6 +144,8 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
         options = {"use_safetensors": True, "dtype": torch.float32}  # safetensors hold numbers, never code
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **here)
         model = transformers.AutoModel.from_pretrained(name, **options, **cut, **here)
+    except RequestError:
+        raise
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error

@@ -28,7 +28,7 @@ class Neighbours:
     index: Tensor
     weight: Tensor
 
-    def heard(self) -> Tensor:
+    def outgoing(self) -> Tensor:
         """How much of each node is heard by all, (node,)."""
         made = self.weight.new_zeros(len(self.index))
         return made.scatter_add(0, self.index.flatten(), self.weight.flatten())

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 NUMBERS = 2**27
 """Keys and values that are kept, half a gigabyte of them."""
 
-Read = list[tuple[Tensor, Tensor]]
+PrefixStates = list[tuple[Tensor, Tensor]]
 """Keys and values (head, token, size) of each layer."""
 
 
-class Readings:
+class PrefixCache:
     """Keys and values of prompts, for models in which a token knows nothing of those after it.
 
     They are those without dropout, in training too.
@@ -27,12 +27,12 @@ class Readings:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.kept: dict[str, Read] = {}
+        self.kept: dict[str, PrefixStates] = {}
         self.numbers = 0
         names = inspect.signature(type(model).forward).parameters
         self.name = "cache" if "cache" in names else "past_key_values"  # as older releases call it
 
-    def of(self, texts: Sequence[str], tokens: Tensor, there: Tensor) -> dict[str, Any]:
+    def options(self, texts: Sequence[str], tokens: Tensor, there: Tensor) -> dict[str, Any]:
         """Options of the model by which it goes on from prompts (text, token, width), padded before their beginning."""
         from transformers import DynamicCache
 

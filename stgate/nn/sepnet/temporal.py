@@ -105,7 +105,7 @@ class Statistics(nn.Module):
         return made.unsqueeze(1)
 
 
-class Words(nn.Module):
+class LearnedPrototypes(nn.Module):
     """Prototypes that are learned, for a backbone that knows no words."""
 
     def __init__(self, count: int, width: int) -> None:
@@ -117,7 +117,7 @@ class Words(nn.Module):
         return self.words
 
 
-class Condensed(nn.Module):
+class VocabularyPrototypes(nn.Module):
     """Prototypes that are learned mixtures of all words of a language model."""
 
     def __init__(self, words: int, count: int) -> None:
@@ -170,12 +170,12 @@ class TemporalBranch(nn.Module):
         self.statistics: Statistics | None = None
         self.backbone: SmallTransformer | LanguageModel
         if backbone == "transformer":
-            self.prototypes: nn.Module = Words(prototypes, width)
+            self.prototypes: nn.Module = LearnedPrototypes(prototypes, width)
             self.statistics = Statistics(spec.window, targets, width)
             self.backbone = SmallTransformer(width, layers or 2, heads, self.patching.count + 1, dropout)
         else:
             self.backbone = LanguageModel(backbone, layers, rank)
-            self.prototypes = Condensed(len(self.backbone.words), prototypes)
+            self.prototypes = VocabularyPrototypes(len(self.backbone.vocabulary), prototypes)
         word = self.backbone.width
         self.reprogram = Reprogramming(width, word, heads, width // heads, dropout)
         self.out = nn.Linear(self.patching.count * word, spec.horizon * targets * outputs)
@@ -185,7 +185,7 @@ class TemporalBranch(nn.Module):
         series = pooled(inputs)
         patches, count = self.patching(torch.cat([series, inputs.calendar], -1)), self.patching.count
         if isinstance(self.backbone, LanguageModel):
-            words = self.reprogram(patches, self.prototypes(self.backbone.words))
+            words = self.reprogram(patches, self.prototypes(self.backbone.vocabulary))
             read = self.backbone(prompts, words)
         else:
             assert self.statistics is not None

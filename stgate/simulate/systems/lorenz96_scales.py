@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from stgate.simulate.system import (
 )
 from stgate.simulate.systems.lorenz96 import peak, site_forcing
 
+ScaleName = Literal["x", "y", "z"]
+"""Names of the scales, from slow to fast."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScalesSystem(System):
@@ -37,7 +40,7 @@ class ScalesSystem(System):
     h: float = 1.0
     b: float = 10.0
     c: float = 10.0
-    scales: tuple[str, ...] = ("x",)
+    scales: tuple[ScaleName, ...] = ("x",)
 
     integrator: ClassVar[str] = "RK4"
     defaults: ClassVar[Defaults] = Defaults(duration=20.0, step=0.001, every=50, spinup=10.0)

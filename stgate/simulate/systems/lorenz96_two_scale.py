@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.systems.lorenz96_scales import ScalesSystem
 
-COUPLINGS = ("sum", "mean")
-PRESETS: dict[str, dict[str, Any]] = {
+Coupling = Literal["sum", "mean"]
+"""Convention of the coupling: the drag on a slow site is by the sum or by the mean of its fast sites."""
+PresetName = Literal["lorenz1996", "wilks2005", "arnold2013", "schneider2017"]
+COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
+PRESETS: dict[PresetName, dict[str, Any]] = {
     "lorenz1996": {"nodes": 36, "fast": 10, "forcing": 10.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
     "wilks2005": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
     "arnold2013": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 4.0, "coupling": "sum"},
@@ -50,10 +53,10 @@ class Lorenz96TwoScale(ScalesSystem):
         Schneider, T., Lan, S., Stuart, A., Teixeira, J. (2017), Geophys. Res. Lett. 44, doi:10.1002/2017GL076101.
     """
 
-    coupling: str = "sum"
+    coupling: Coupling = "sum"
 
     @classmethod
-    def of(cls, *, preset: str = "wilks2005", **parameters: Any) -> Self:  # noqa: ANN401
+    def of(cls, *, preset: PresetName = "wilks2005", **parameters: Any) -> Self:  # noqa: ANN401
         """The system of a preset; what else is given wins over it.
 
         Raises:
