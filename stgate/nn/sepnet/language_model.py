@@ -66,7 +66,7 @@ class LanguageModel(nn.Module):
         return self
 
     def fingerprint(self) -> str:
-        """Compute an identifier of the model: 12 hexadecimal digits of a SHA-256 over a sample of its frozen weights."""
+        """Compute an identifier of the model: 12 hexadecimal digits of a SHA-256 over samples of frozen weights."""
         digest = hashlib.sha256()
         for name, weight in self.model.named_parameters():
             if not weight.requires_grad:
