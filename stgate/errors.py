@@ -1,4 +1,4 @@
-"""One family of exceptions. Each message is one line that names the thing, the place and the mend."""
+"""One family of exceptions. Each message is one line that names the thing, the place and the fix."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numbers import Integral, Real
 
 
 class StgateError(Exception):
-    """Base of all errors that a user can mend; the command prints it as one line.
+    """Base of all errors that a user can fix; the command prints it as one line.
 
     Attributes:
-        exit_code: What the `stgate` command exits with: 2, the request was wrong; 1, the work failed.
+        exit_code: Exit code of the `stgate` command: 2 if the request was wrong, 1 if the work failed.
     """
 
     exit_code = 2
@@ -75,18 +75,21 @@ class ForecastWarning(StgateWarning):
 
 
 class CalibrationWarning(StgateWarning):
-    """Intervals will be calibrated, but may not cover what comes."""
+    """Intervals will be calibrated, but may not cover future observations."""
 
 
 class InferenceWarning(StgateWarning):
-    """Weights will be inferred, but in another way than was asked for."""
+    """Weights will be inferred, but not in the way that was asked for."""
 
 
 def check_counts(**counts: tuple[object, int]) -> None:
-    """Refuse options that are no whole numbers, or below the least that each may be.
+    """Refuse options that are not whole numbers, or are below their least value.
+
+    Args:
+        **counts: Pairs of a value and its least allowed value, by the name of the option.
 
     Raises:
-        RequestError: Naming the option.
+        RequestError: An option is wrong; the message names it.
     """
     for name, (value, least) in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
@@ -96,17 +99,28 @@ def check_counts(**counts: tuple[object, int]) -> None:
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse an option that is no finite number.
+    """Refuse an option that is not a finite number.
+
+    Args:
+        name: Name of the option.
+        value: Value of the option.
 
     Raises:
-        RequestError: Naming the option.
+        RequestError: The value is not a finite number; the message names the option.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise RequestError(f"{name} {value!r}: a number")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question, or the list of all of them.
+    """Suggest the nearest known name, or list all of them.
+
+    Args:
+        name: Name that was given.
+        known: Names that exist.
+
+    Returns:
+        A question with the nearest name, or the list of names if none is near.
 
     >>> did_you_mean("GatedRN", ["GatedRNN", "Ridge"])
     'did you mean GatedRNN?'
