@@ -29,18 +29,17 @@ UNITS: dict[UnitName, Callable[[Tensor], Tensor]] = {
 
 
 class GatedFeedForward(nn.Module):
-    """C (A x * act(B x)), the product taken channel by channel; it starts small.
+    """Gated linear unit C (A x * act(B x)), with a product channel by channel; its output is small at first.
 
-    With the unit `bilinear`, which has no act, the layer is exactly quadratic in x: what the tendency of a quadratic
-    system is made of.
+    The unit `bilinear` has no activation. Its layer is exactly quadratic in x, like the tendency of a quadratic system.
 
     Args:
-        channels: Size of x.
-        unit: `bilinear`, `glu`, `geglu` or `swiglu`.
-        width: Hidden units; as many as channels when None.
+        channels: Number of channels of x.
+        unit: Activation of the gate: `bilinear` (none), `glu` (sigmoid), `geglu` (GELU) or `swiglu` (SiLU).
+        width: Number of hidden units; as many as channels when None.
 
     Raises:
-        RequestError: No unit of this name.
+        RequestError: There is no unit of this name.
 
     References:
         Dauphin et al. (2017), Language modeling with gated convolutional networks. ICML.
@@ -59,7 +58,7 @@ class GatedFeedForward(nn.Module):
         nn.init.zeros_(self.mix.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., channel) -> (..., channel)."""
+        """Map (..., channel) to (..., channel)."""
         value, gate = self.hidden(x).chunk(2, -1)
         made: Tensor = self.mix(value * UNITS[self.unit](gate))
         return made
