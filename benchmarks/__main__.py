@@ -1,9 +1,9 @@
 """The command of the benchmarks.
 
-    python -m benchmarks list
-    python -m benchmarks run NAME [--quick] [--out FOLDER] [--data FOLDER] [--work FOLDER] [--seeds N] [-- OPTION ...]
-    python -m benchmarks run NAME --help
-    python -m benchmarks index
+python -m benchmarks list
+python -m benchmarks run NAME [--quick] [--out FOLDER] [--data FOLDER] [--work FOLDER] [--seeds N] [-- OPTION ...]
+python -m benchmarks run NAME --help
+python -m benchmarks index
 """
 
 from __future__ import annotations
@@ -117,14 +117,18 @@ def _seeds(entry: Entry, asked: int | None) -> tuple[int, ...]:
     if isinstance(entry.seeds, int):
         return tuple(range(entry.seeds if asked is None else asked))
     if asked is not None:
-        raise BenchmarkError(f"{entry.name} takes no --seeds; its seeds are {', '.join(map(str, entry.seeds)) or 'none'}")
+        raise BenchmarkError(
+            f"{entry.name} takes no --seeds; its seeds are {', '.join(map(str, entry.seeds)) or 'none'}"
+        )
     return entry.seeds
 
 
 def _help(entry: Entry, function: Any, shared: argparse.ArgumentParser) -> str:
     own = own_parser(function, entry.name)
     doc = inspect.getdoc(inspect.getmodule(function)) or ""
-    text = f"{entry.name}: {entry.claim}\n\ncost: {entry.cost}\n--quick: {entry.quick}\n\n{doc}\n\n{shared.format_help()}"
+    text = (
+        f"{entry.name}: {entry.claim}\n\ncost: {entry.cost}\n--quick: {entry.quick}\n\n{doc}\n\n{shared.format_help()}"
+    )
     return text + (f"\nafter --, {own.format_help()}" if own._actions else "")
 
 

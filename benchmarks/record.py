@@ -109,7 +109,9 @@ def markdown(found: Findings, record: dict[str, Any]) -> str:
     """Return the table with its heading, the command, and a last line on where it comes from."""
     computer, version = record["machine"], record["versions"]
     commit = f"commit {record['commit'] or 'unknown'}{' with changes' if record['dirty'] else ''}"
-    packages = ", ".join(f"{name} {version[name]}" for name in ("stgate", "python", "torch", "numpy") if name in version)
+    packages = ", ".join(
+        f"{name} {version[name]}" for name in ("stgate", "python", "torch", "numpy") if name in version
+    )
     seeds = ", ".join(map(str, record["seeds"])) or "none"
     earlier = record.get("scores_of_earlier_runs")
     foot = (
