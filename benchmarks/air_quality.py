@@ -1,9 +1,10 @@
 """PM2.5 of Beijing, 24 hours in, 24 hours ahead: gated forecasters beside persistence, climatology and ridge.
 
-The data set beijing_air holds the twelve station files PRSA_Data_*.csv[.gz] and stations.csv (see its card). The packaged config `air-quality-gated-rnn` is fitted as it is, with past covariates and the calendar; with other cells and
+The data set beijing_air holds the twelve station files PRSA_Data_*.csv[.gz] and stations.csv (see its card). The
+packaged config `air-quality-gated-rnn` is fitted as it is, with past covariates and the calendar; with other cells and
 attention, or a transformer, in its place, one seed each; so is `air-quality-field`, which sees PM2.5 only and can fill
-gaps too. Validation is 2014-11-01 to 2015-02-28, calibration the year
-2015-03-01 to 2016-02-29, test the valid times 2016-03-01 to 2017-02-28.
+gaps too. Validation is 2014-11-01 to 2015-02-28, calibration the year 2015-03-01 to 2016-02-29, test the valid times
+2016-03-01 to 2017-02-28.
 All choices were made on the validation part. Runs that are already in the working folder are not fitted again.
 """
 

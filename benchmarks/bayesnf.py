@@ -170,6 +170,7 @@ def run(options: Options, *, python: Path | None = None):
     """Compare with the package.
 
     Args:
+        options: Options of all benchmarks.
         python: Interpreter of an environment with the package bayesnf.
     """
     if python is None:

@@ -17,7 +17,6 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 
 import stgate
@@ -167,6 +166,7 @@ def run(
     """Fit each forecaster, print and compare or keep what it gives.
 
     Args:
+        options: Options of all benchmarks.
         check: JSON of earlier hashes of the same machine; any difference exits with 1.
         save: Folder for checkpoints, panels and forecasts.
         only: Names of the forecasters to fit.

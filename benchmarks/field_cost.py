@@ -129,6 +129,7 @@ def run(options: Options, *, python: Path | None = None):
     """Time both in turns.
 
     Args:
+        options: Options of all benchmarks.
         python: Interpreter of an environment with the package bayesnf.
     """
     if python is None:

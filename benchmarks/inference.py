@@ -108,12 +108,13 @@ def steps(rounds):
     seeds=(0,),
 )
 def run(options: Options):
-    figures = {"steps": steps(3 if options.quick else 30), "quantiles": quantiles(10**4 if options.quick else 10**6)}
+    count = 10**4 if options.quick else 10**6
+    figures = {"steps": steps(3 if options.quick else 30), "quantiles": quantiles(count)}
     lines = table(
         ["network", "loop, ms", "ratio", "apart"],
         ([n, f"{1000 * f['loop']:.1f}", f"{f['ratio']:.2f}", f"{f['apart']:.1e}"] for n, f in figures["steps"].items()),
     )
-    lines += ["", "One quantile of 1,000,000 mixtures of 16 normals, two threads:", ""]
+    lines += ["", f"One quantile of {count:,} mixtures of 16 normals, two threads:", ""]
     lines += table(
         ["level", "wall seconds", "distribution function at the quantile, less the level, at most"],
         ([level, f"{f['seconds']:.2f}", f"{f['miss']:.1e}"] for level, f in figures["quantiles"].items()),
