@@ -15,7 +15,7 @@ from benchmarks.registry import benchmark
 
 @benchmark(
     "beijing",
-    claim="PM2.5 of Beijing, 10 and 50 % hidden: one field fills gaps best by every score and forecasts 3 to 14 days best",
+    claim="PM2.5 of Beijing, 10 and 50 % hidden: one field fills gaps best and forecasts 3 to 14 days ahead best",
     cost="a day; data beijing_air",
     quick="interpolation alone, one pattern",
     seeds=3,

@@ -120,7 +120,7 @@ def training_steps(rounds, nodes=40, batch=64, window=24, hidden=64):
 
 @benchmark(
     "chaos_speed",
-    claim="a roll-out takes twice its matrix products' CPU time at most; a step of the LSTM 1.25, of the RHN 4 nn.LSTMs",
+    claim="a roll-out costs at most twice its matrix products; a step of the LSTM 1.25, of the RHN 4 times nn.LSTM's",
     cost="10 minutes",
     quick="one round of a roll-out of 100 steps",
     seeds=(1, 3),

@@ -57,7 +57,7 @@ def field_of_years(task):
 
 
 def field_with_context(task):
-    """Forecast from what the other stations observed on this day and the one before; where a station lies is not known."""
+    """Estimate a station from what the others observed on this day and the one before, without its coordinates."""
 
     def make(panel, members=2):
         model = CGLUBNF(

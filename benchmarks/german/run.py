@@ -2,7 +2,8 @@
 
     python -m benchmarks run german_pm10 [--work FOLDER] [-- --validate --python PYTHON]
 
-The data set german_pm10 holds pm10_daily.csv.gz and stations.csv. Two tasks, each without and with what was observed elsewhere:
+The data set german_pm10 holds pm10_daily.csv.gz and stations.csv. Two tasks, each without and with what was
+observed elsewhere:
 
 * every 7th station by name is held out: knowing coordinates only, and seeing what the others observed;
 * 2008 and 2009 are held out: knowing coordinates only, and 1 and 3 days ahead from what was observed so far.
