@@ -273,7 +273,9 @@ def run(options: Options, *, runs: list[str] | None = None):
                 results.once(key, make=partial(held_out, make, build, epochs, options.data, seed))
     made = dict(results)
     lines, reused = tables(made), results.reused(len(made))
-    return Findings("Coverage of intervals", lines, made, NOTE, missed(made), reused=reused, text=text_of(made))
+    used = tuple(sorted({int(key.rpartition("/")[2]) for key in made}))
+    bars, text = missed(made), text_of(made)
+    return Findings("Coverage of intervals", lines, made, NOTE, bars, seeds=used, reused=reused, text=text)
 
 
 def missed(results):

@@ -4,10 +4,10 @@
 
 The data set chickenpox holds hungary_chickenpox_raw.csv, chickenpox.8.test.csv and BayesNF's predictions of it
 (bnf-*.pred.csv.gz). The 208 test rows are the year 2014 of HEVES, SZABOLCS, VESZPREM and ZALA; all else is trained on.
-One configuration was chosen with `--validate`, which hides the year 2013 of four other counties, named before the first run, and then of
-three further groups in turn, and knows nothing of 2014. The test rows were looked at five times, each time with a
-configuration that was chosen on validation alone: MAE 12.80, 12.67, 12.66, 12.69 and, recorded, 12.71 (the fifth since
-fields see the latest value too). Counties stand at their centroids, recalled to a twentieth of a degree.
+One configuration was chosen with `--validate`, which hides the year 2013 of four other counties, named before the first
+run, and then of three further groups in turn, and knows nothing of 2014. The test rows were looked at five times, each
+time with a configuration that was chosen on validation alone: MAE 12.80, 12.67, 12.66, 12.69 and, recorded, 12.71 (the
+fifth since fields see the latest value too). Counties stand at their centroids, recalled to a twentieth of a degree.
 """
 
 import time

@@ -2,17 +2,17 @@
 
     python -m benchmarks run german_pm10 [--work FOLDER] [-- --validate --python PYTHON]
 
-The data set german_pm10 holds pm10_daily.csv.gz and stations.csv. Two tasks, each without and with what was
-observed elsewhere:
+The data set german_pm10 holds pm10_daily.csv.gz and stations.csv. Two tasks, each without and with what was observed
+elsewhere:
 
 * every 7th station by name is held out: knowing coordinates only, and seeing what the others observed;
 * 2008 and 2009 are held out: knowing coordinates only, and 1 and 3 days ahead from what was observed so far.
 
-Fields are calibrated on stations, or on years, that are left out of training for it: at new stations by four fits
-that lack a fourth of the others each, else on the years before. With `--validate`, what all was chosen on: every 7th of
-the other stations in their place, and 2006 and 2007, without what comes later. PYTHON has the package `bayesnf`
-(../bayesnf.py), which with our BayesNF gets the wall time that CGLUBNF took. Scores in the working folder
-are not made again.
+Fields are calibrated on stations, or on years, that are left out of training for it: at new stations by four fits that
+lack a fourth of the others each, else on the years before. With `--validate`, what all was chosen on: every 7th of the
+other stations in their place, and 2006 and 2007, without what comes later. PYTHON has the package `bayesnf`
+(../bayesnf.py), which with our BayesNF gets the wall time that CGLUBNF took. Scores in the working folder are not made
+again.
 
 The test rows of new stations, coordinates only, were looked at twice: first with intervals by levels of the fields'
 distribution (interval score 70.2), which validation had not been asked about; it prefers scaled ones. Of the figures

@@ -1,8 +1,8 @@
 """Influenza in 49 states, and wind at 12 stations: python -m benchmarks run flu_wind [-- --validate].
 
 The data sets are us_flu and irish_wind. Influenza: the first 50 % of the weeks train, the last 30 % are asked, 20 weeks
-in, RMSE 3, 5, 10 and 15 weeks ahead; the files have no dates, so weeks are counted from an arbitrary first one. Wind: 1961
-to 1970 train, 1971 to 1978 are asked, one day ahead. Rivals are those of ../real_data.py, on the same rows. With
+in, RMSE 3, 5, 10 and 15 weeks ahead; the files have no dates, so weeks are counted from an arbitrary first one. Wind:
+1961 to 1970 train, 1971 to 1978 are asked, one day ahead. Rivals are those of ../real_data.py, on the same rows. With
 `--validate`, what all was chosen on: the 20 % of the weeks between; 1968 to 1970, without these years in training.
 Scores are means over seeds; those in the working folder are not made again.
 """

@@ -91,7 +91,7 @@ class FourHours:
 
 @benchmark(
     "four_hours",
-    claim="48 steps in and 48 ahead: STH-SepNet below persistence, average, DLinear, GRU and STID, level with MTGNN-type",
+    claim="48 steps in and 48 ahead: STH-SepNet below persistence, average, DLinear, GRU, STID; level with MTGNN-type",
     cost="hours; data los_loop",
     quick="one epoch of one seed of STH-SepNet and DLinear",
     seeds=3,

@@ -2,9 +2,9 @@
 
     python -m benchmarks run los_loop [--seeds 3] [--work FOLDER] [-- --validate]
 
-The data set los_loop holds los_speed.csv.gz and los_adj.csv (see datasets/los_loop/card.yaml). Errors are means over all
-steps up to the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all is chosen on: the last tenth of the
-training part. Scores in the working folder are not made again.
+The data set los_loop holds los_speed.csv.gz and los_adj.csv (see datasets/los_loop/card.yaml). Errors are means over
+all steps up to the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all is chosen on: the last
+tenth of the training part. Scores in the working folder are not made again.
 """
 
 import numpy as np
