@@ -1,4 +1,4 @@
-"""What an epoch of a Bayesian neural field costs, beside the package `bayesnf` on the same core.
+"""Cost of an epoch of a Bayesian neural field, beside the package `bayesnf` on the same core.
 
     python -m benchmarks run field_cost -- --python PYTHON
 

@@ -24,7 +24,7 @@ def data_folder() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every benchmark is asked.
+    """Options that every benchmark takes.
 
     Attributes:
         data: Folder of the real data sets, one folder each.
@@ -59,7 +59,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What a benchmark has found.
+    """Results of a run, before they are written.
 
     Attributes:
         title: Heading of the table.
