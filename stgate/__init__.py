@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from stgate.data.field_data import FieldData
     from stgate.data.window_data import WindowData
+    from stgate.errors import RequestError, StgateError
     from stgate.evaluation import plot
     from stgate.evaluation._evaluate import evaluate
     from stgate.forecasting._calibrate import calibrate, recalibrate
@@ -58,8 +59,10 @@ __all__ = [
     "GatedTransformer",
     "PanelSpec",
     "Persistence",
+    "RequestError",
     "Ridge",
     "STHSepNet",
+    "StgateError",
     "WindowData",
     "__version__",
     "backtest",
@@ -108,8 +111,10 @@ __getattr__, __dir__ = attach(
         "GatedTransformer": "stgate.models.gated_transformer",
         "PanelSpec": "stgate.schema.spec",
         "Persistence": "stgate.models.baselines",
+        "RequestError": "stgate.errors",
         "Ridge": "stgate.models.baselines",
         "STHSepNet": "stgate.models.sth_sepnet",
+        "StgateError": "stgate.errors",
         "WindowData": "stgate.data.window_data",
         "backtest": "stgate.forecasting._forecast",
         "calibrate": "stgate.forecasting._calibrate",

@@ -18,8 +18,8 @@ class StgateError(Exception):
     exit_code = 2
 
 
-class RequestError(StgateError):
-    """Raised when an option, a name or a combination of options is wrong."""
+class RequestError(StgateError, ValueError):
+    """Raised when an option, a name or a combination of options is wrong; also a `ValueError`."""
 
 
 class PanelError(StgateError):

@@ -1,4 +1,4 @@
-"""Calibration: how intervals are made honest. Arrays in, arrays out."""
+"""Calibration of prediction intervals by conformal prediction: arrays in, arrays out."""
 
 from stgate.calibration.conformal import conformal_quantile, split_conformal
 from stgate.calibration.groups import grouped_conformal, missing_groups

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stgate.errors import RequestError
+
 
 def rank(count: ArrayLike, level: ArrayLike) -> NDArray[np.int64]:
-    """Which order statistic of `count` scores covers a new one with probability `level`: ceil((count + 1) level).
+    """Rank of the order statistic that covers a new score with probability `level`: ceil((count + 1) level).
+
+    Args:
+        count: Number of scores, any shape.
+        level: Coverage wanted, in (0, 1), broadcast against the counts.
+
+    Returns:
+        Ranks, counted from 1; above `count` where there are too few scores.
 
     >>> rank([99, 9], [0.9, 0.95]).tolist()
     [90, 10]
@@ -21,7 +30,10 @@ def rank(count: ArrayLike, level: ArrayLike) -> NDArray[np.int64]:
 
 
 def needed(level: float) -> int:
-    """How many cases the finite-sample quantile of a level needs: the least n with ceil((n + 1) level) <= n.
+    """Number of scores that a finite conformal quantile needs: the least n with ceil((n + 1) level) <= n.
+
+    Args:
+        level: Coverage wanted, in (0, 1).
 
     >>> needed(0.9), needed(0.95)
     (9, 19)
@@ -30,21 +42,21 @@ def needed(level: float) -> int:
 
 
 def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArray[np.float64]:
-    """The finite-sample conformal quantile of scores.
+    """Finite-sample conformal quantile of conformity scores.
 
-    The ceil((n + 1) level)-th smallest of the n scores that are not NaN: if the next score is exchangeable with them,
-    it lies at or below with probability at least `level`. Infinite where n is too small for that.
+    The quantile is the ceil((n + 1) level)-th smallest of the n scores that are not NaN. If the next score is
+    exchangeable with them, it is at most this quantile with probability at least `level`.
 
     Args:
-        scores: Conformity scores; NaN is left out.
+        scores: Conformity scores of any shape; NaN is left out.
         level: Coverage wanted, in (0, 1).
-        axis: Along which the scores lie.
+        axis: Axis along which the quantile is taken.
 
     Returns:
-        The scores' shape without `axis`.
+        Quantiles of the scores' shape without `axis`; infinite where there are too few scores.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        RequestError: The level is not between 0 and 1.
 
     References:
         Vovk, Gammerman, Shafer (2005), Algorithmic learning in a random world.
@@ -59,23 +71,26 @@ def conformal_quantile(scores: ArrayLike, level: float, axis: int = 0) -> NDArra
 
 
 def split_conformal(scores: ArrayLike, levels: Sequence[float]) -> NDArray[np.float64]:
-    """Half-widths, in units of the forecast's own scale, for several levels.
+    """Half-widths of central intervals in units of the forecast's scale, by split conformal prediction.
 
     Args:
-        scores: |truth - median| / scale on the calibration part, (case, ...), NaN where the truth is missing.
-        levels: Central-interval levels, ascending.
+        scores: Conformity scores |truth - median| / scale, (case, ...), NaN where the truth is missing.
+        levels: Levels of the central intervals, ascending in (0, 1).
 
     Returns:
-        (level, ...), non-decreasing in the level; infinite where there are too few cases.
+        (level, ...) half-widths, non-decreasing in the level; infinite where there are too few cases.
+
+    Raises:
+        RequestError: A level is not between 0 and 1.
     """
     return _quantiles(scores, levels, 0)
 
 
 def _quantiles(scores: ArrayLike, levels: Sequence[float], axis: int) -> NDArray[np.float64]:
-    """(level, ...), from one sort."""
+    """Conformal quantiles of several levels from one sort: (level, ...)."""
     for level in levels:
         if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
+            raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
     ordered = np.sort(np.moveaxis(np.asarray(scores, "float64"), axis, 0), axis=0)  # NaN sorts last
     counts = (~np.isnan(ordered)).sum(0)
     padded = np.concatenate([ordered, np.full((1, *ordered.shape[1:]), np.inf)])

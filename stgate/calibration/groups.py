@@ -1,4 +1,4 @@
-"""Groups of cases whose intervals are calibrated apart, and what a group too small for it takes instead."""
+"""Mondrian groups of cases, calibrated apart, with fallback to wider groups where a group is too small."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from stgate.calibration.conformal import conformal_quantile, needed, split_conformal
 
 EDGES = (1, 2, 3, 5, 9, 17, 33)
-"""Steps since a node was last observed, at the origin, from which on a further group begins."""
+"""First steps of the missingness groups: steps since a node was last observed, counted at the origin."""
 
 
 def missing_groups(since: ArrayLike, edges: Sequence[int] = EDGES) -> NDArray[np.int64]:
-    """The group of each node by how long ago it was last observed: 0 where it is observed at the origin.
+    """Missingness group of each node, by the steps since it was last observed; 0 if it is observed at the origin.
 
     Args:
-        since: Steps since observed, any shape.
-        edges: From which step on a further group begins.
+        since: Steps since last observed, any shape.
+        edges: First step of each further group, ascending.
+
+    Returns:
+        Numbers of groups, of the same shape.
 
     >>> missing_groups([0, 1, 3, 4, 500]).tolist()
     [0, 1, 3, 3, 7]
@@ -27,7 +30,10 @@ def missing_groups(since: ArrayLike, edges: Sequence[int] = EDGES) -> NDArray[np
 
 
 def missing_names(edges: Sequence[int] = EDGES) -> list[str]:
-    """What the groups of `missing_groups` are called.
+    """Names of the groups of `missing_groups`.
+
+    Args:
+        edges: First step of each further group, ascending.
 
     >>> missing_names((1, 2, 4))[1:]
     ['observed 1 step before', 'observed 2 to 3 steps before', 'observed 4 steps or longer before']
@@ -46,28 +52,29 @@ def missing_names(edges: Sequence[int] = EDGES) -> list[str]:
 def grouped_conformal(
     scores: ArrayLike, group: ArrayLike, chain: Sequence[ArrayLike], levels: Sequence[float], minimum: int = 50
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Conformal quantiles group by group (Mondrian); a group that is too small takes those of a wider one.
+    """Conformal quantiles of Mondrian groups; a group that is too small takes those of a wider group.
 
     Args:
-        scores: (level, case, ...), NaN where the truth is missing; all further axes apart from one another. The first
-            axis has one entry where the scores are those of every level.
-        group: (case,), the narrow group that each case is in.
-        chain: Ever wider groups: each (narrow group,), which wider group a narrow one lies in. All cases together are
-            the widest, and need not be given.
-        levels: Ascending.
-        minimum: Cases that a group needs to stand by itself, beside what its level needs.
+        scores: Conformity scores, (level, case, ...), NaN where the truth is missing. The first axis has one entry if
+            all levels share the scores. Entries of further axes are calibrated apart.
+        group: (case,), number of each case's group.
+        chain: Wider groups to fall back to, from narrow to wide. Each entry, (group,), gives the wider group that
+            holds a group. All cases together are the widest group and are not listed.
+        levels: Levels of the central intervals, ascending in (0, 1).
+        minimum: Least number of cases that a group needs to use its own quantiles. It also needs as many as a finite
+            quantile of the level takes.
 
     Returns:
-        Factors (narrow group, level, ...), infinite where even all cases are too few, and non-decreasing in the level
-        where all levels share their scores: where each has its own it is their intervals that are nested, not these;
-        and where each comes from, (narrow group, level, ...): 0 from itself, k from the k-th of the chain, len(chain) +
-        1 from all cases.
+        quantiles: (group, level, ...), infinite if all cases together are too few. They are non-decreasing in the level
+            only if all levels share their scores.
+        source: (group, level, ...), the group that was used: 0 for the group itself, k for the k-th wider group,
+            len(chain) + 1 for all cases.
 
     References:
         Vovk, Lindsay, Nouretdinov, Gammerman (2003), Mondrian confidence machine.
 
-    >>> factors, source = grouped_conformal([[1.0, 2.0, 3.0, 4.0, 9.0]], [0, 0, 0, 0, 1], [], [0.5], minimum=3)
-    >>> factors.ravel().tolist(), source.ravel().tolist()
+    >>> quantiles, source = grouped_conformal([[1.0, 2.0, 3.0, 4.0, 9.0]], [0, 0, 0, 0, 1], [], [0.5], minimum=3)
+    >>> quantiles.ravel().tolist(), source.ravel().tolist()
     ([3.0, 3.0], [0, 1])
     """
     narrow = np.asarray(group)
@@ -75,9 +82,9 @@ def grouped_conformal(
     count = len(np.asarray(chain[0])) if chain else int(narrow.max()) + 1
     kinds = [np.arange(count), *(np.asarray(wider) for wider in chain)]
     least = np.array([max(minimum, needed(level)) for level in levels]).reshape(-1, *[1] * (given.ndim - 2))
-    everything = _quantiles(given, levels)
-    factors = np.repeat(everything[None], count, axis=0)
-    source = np.full(factors.shape, len(kinds), "int64")
+    overall = _quantiles(given, levels)
+    quantiles = np.repeat(overall[None], count, axis=0)
+    source = np.full(quantiles.shape, len(kinds), "int64")
     for kind in range(len(kinds) - 1, -1, -1):  # from wide to narrow: the narrowest that is large enough stays
         of_case = kinds[kind][narrow]
         for wider in np.unique(of_case):
@@ -85,14 +92,14 @@ def grouped_conformal(
             mine = given if chosen.all() else given[:, chosen]
             enough = (~np.isnan(mine)).sum(1) >= least  # (level, ...)
             if enough.any():
-                quantiles = everything if chosen.all() else _quantiles(mine, levels)
-                factors[inside] = np.where(enough, quantiles, factors[inside])
+                own = overall if chosen.all() else _quantiles(mine, levels)
+                quantiles[inside] = np.where(enough, own, quantiles[inside])
                 source[inside] = np.where(enough, kind, source[inside])
-    return np.maximum.accumulate(factors, axis=1) if len(given) == 1 else factors, source
+    return np.maximum.accumulate(quantiles, axis=1) if len(given) == 1 else quantiles, source
 
 
 def _quantiles(scores: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
-    """(level, ...), of scores (level or 1, case, ...)."""
+    """Conformal quantiles, (level, ...), of scores (level or 1, case, ...)."""
     if len(scores) == 1:
         return split_conformal(scores[0], levels)
     return np.stack([conformal_quantile(own, level) for own, level in zip(scores, levels, strict=True)])

@@ -1,4 +1,4 @@
-"""Conformal intervals for forecasts that arrive over time, their truth with a delay."""
+"""Online conformal intervals for forecasts made one after another, whose truth arrives with a delay."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from scipy.special import ndtri
 
 from stgate.calibration.groups import EDGES, missing_groups
 from stgate.calibration.recent import LOOKBACK, RecentScores
+from stgate.errors import RequestError, StoreError, check_counts
 
 SHORTER = 5
-"""How many times shorter the second window of adaptive intervals is."""
+"""Ratio of the two windows of adaptive intervals."""
 LEAK = 0.004
-"""Share by which an adapted level goes back to the nominal one with each truth: what a shift has taught is forgotten,
-else intervals would be too wide for as long as they were too narrow."""
+"""Share by which an adapted level returns to the nominal one with each truth. It forgets a shift that is over: without
+it, intervals would stay too wide for as long as they were too narrow."""
 MEMORY = 0.98
-"""Factor by which the losses that windows are chosen by fade with each truth."""
+"""Decay, with each truth, of the losses by which the windows are weighted."""
 STATE = ("levels", "window", "rate", "edges", "minimum", "refresh", "initial", "scores", "groups", "issued")
 ADAPTED = ("given", "missed", "losses", "count")
 
@@ -28,36 +29,37 @@ ADAPTED = ("given", "missed", "losses", "count")
 class OnlineConformal:
     """Rolling and adaptive conformal prediction, for each lead time and missingness group apart.
 
-    The factors of a new forecast are conformal quantiles of the scores of the last `window` origins whose truth is
-    known by then; see `RecentScores`.
+    Half-widths of a new forecast's intervals are conformal quantiles of the scores of the last `window` origins whose
+    truth is known. They are in units of the forecast's scale.
 
-    With a `rate` they adapt. The level that is asked for moves after each miss and each hit, for observed and
-    unobserved nodes apart, so that coverage comes back to the nominal one whatever the data do. And there is a second
-    window, a fifth as long: the two factors are averaged by how small their quantile losses were of late, so that
-    after a shift scores from before it do not count for long. No interval is infinite.
+    With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, for observed and
+    unobserved nodes apart, so that coverage returns to the nominal level. A second window is a fifth as long. The
+    quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores from
+    before a shift soon count for little. No interval is infinite.
 
-    Calls go in order of time: `learn` what has become known, then `issue` a forecast.
+    Calls go in order of time: `update` with the scores that became known, then `predict`.
 
     >>> online = OnlineConformal([0.5, 0.9], leads=1, cells=2)
-    >>> median, spread = np.array([3.0, 5.0]), np.array([1.0, 2.0])      # of each node, by any forecaster
-    >>> factors = online.issue(since=[0, 0])                             # (level, lead, cell)
-    >>> lower, upper = median - factors[1, 0] * spread, median + factors[1, 0] * spread
+    >>> median, scale = np.array([3.0, 5.0]), np.array([1.0, 2.0])       # of each node, by any forecaster
+    >>> widths = online.predict(since=[0, 0])                              # (level, lead, cell)
+    >>> lower, upper = median - widths[1, 0] * scale, median + widths[1, 0] * scale
     >>> truth = np.array([3.5, np.nan])                                  # a step later
-    >>> online.learn(0, lead=0, scores=np.abs(truth - median) / spread)
+    >>> online.update(0, lead=0, scores=np.abs(truth - median) / scale)
 
     Args:
-        levels: Nominal coverages, ascending.
-        leads: Lead times of a forecast.
-        cells: Nodes (times members) of a forecast.
-        window: Origins whose scores count.
-        rate: Step of the adaptation, γ, in units of 1 - level; 0 for plain rolling intervals.
-        edges: Of the missingness groups; see `missing_groups`.
-        minimum: Scores that a group needs; with fewer it takes those of all unobserved ones, then of all.
-        refresh: Origins between two sorts of the scores.
-        initial: (level, lead) factors while hardly anything is known; those of a normal distribution when None.
+        levels: Nominal coverages, ascending in (0, 1).
+        leads: Number of lead times of a forecast.
+        cells: Number of nodes of a forecast, times its members.
+        window: Number of origins whose scores count.
+        rate: Step size γ of the adaptation, in units of 1 - level; 0 for plain rolling intervals.
+        edges: First step of each missingness group after the first, in steps since a node was last observed, ascending.
+        minimum: Least number of scores of a group. A group with fewer takes the scores of all unobserved cells, then
+            those of all cells.
+        refresh: Number of origins between two sorts of the scores.
+        initial: Half-widths to use while there are no scores, (level, lead); those of a normal distribution when None.
 
     Raises:
-        ValueError: Levels that do not ascend within (0, 1), or another option out of range.
+        RequestError: The levels do not ascend within (0, 1), or another option is out of range.
 
     References:
         Gibbs and Candès (2021), Adaptive conformal inference under distribution shift. NeurIPS.
@@ -80,44 +82,41 @@ class OnlineConformal:
         self.levels = np.atleast_1d(np.asarray(levels, "float64"))
         inside = (self.levels > 0) & (self.levels < 1)
         if not inside.all() or (np.diff(self.levels) <= 0).any():
-            raise ValueError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
-        counts = {"leads": leads, "cells": cells, "window": window, "minimum": minimum, "refresh": refresh}
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} {value}: at least 1")
+            raise RequestError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
+        check_counts(leads=(leads, 1), cells=(cells, 1), window=(window, 1), minimum=(minimum, 1), refresh=(refresh, 1))
         if not 0 <= rate < 1:
-            raise ValueError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
+            raise RequestError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
         self.window, self.rate, self.edges, self.minimum, self.refresh = window, rate, tuple(edges), minimum, refresh
         kept, groups, count = LOOKBACK * window, len(self.edges) + 1, len(self.levels)
         normal = np.repeat(ndtri((1 + self.levels) / 2)[:, None], leads, axis=1)
         self.initial = normal if initial is None else np.asarray(initial, "float64")
         self.scores = np.full((kept, leads, cells), np.nan, "float32")
         self.groups = np.zeros((kept, cells), "int8")
-        self.issued = np.full(kept, -1)  # which origin each place of the ring holds
+        self.issued = np.full(kept, -1)  # the origin that each place of the ring holds
         lengths = (window, max(window // SHORTER, 1)) if rate > 0 else (window,)
         self.windows = [RecentScores(length, groups, cells, minimum) for length in lengths]
         sides = (count, leads, 2)  # observed at the origin, or not
         self.missed = np.broadcast_to(1 - self.levels[:, None, None], sides).copy()  # α of each
-        self.losses = np.zeros((1 + len(lengths), *sides))  # of what was issued, and of what each window would have
+        self.losses = np.zeros((1 + len(lengths), *sides))  # of the intervals given, and of those of each window
         remembered = min(kept, leads + 1) if rate > 0 else 0
         self.given = np.full((remembered, 1 + len(lengths), count, leads, cells), np.nan, "float32")
         self.count = 0
 
-    def issue(self, since: ArrayLike) -> NDArray[np.float64]:
-        """The factors of the next forecast.
+    def predict(self, since: ArrayLike) -> NDArray[np.float64]:
+        """Predict the half-widths of the next forecast's intervals, in units of its scale.
 
         Args:
-            since: (cell,), steps since each was observed, at the origin.
+            since: Steps since each cell was last observed, counted at the origin, (cell,).
 
         Returns:
-            (level, lead, cell), finite, non-decreasing in the level.
+            (level, lead, cell) half-widths, finite, non-decreasing in the level.
 
         Raises:
-            ValueError: Not one number of steps, at least 0, a cell.
+            RequestError: `since` is not one number of steps, at least 0, for each cell.
         """
         since = np.asarray(since)
         if since.shape != self.groups.shape[1:] or not (since >= 0).all():
-            raise ValueError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
+            raise RequestError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
         if self.count % self.refresh == 0:
             newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
             for recent in self.windows:
@@ -125,32 +124,37 @@ class OnlineConformal:
         group = missing_groups(since, self.edges)
         side = np.minimum(group, 1)
         wanted = 1 - self.missed[..., np.minimum(np.arange(len(self.edges) + 1), 1)]  # (level, lead, group)
-        tables = [(recent.factors(self.levels, wanted, self.initial), recent.scale) for recent in self.windows]
+        tables = [(recent.quantiles(self.levels, wanted, self.initial), recent.scale) for recent in self.windows]
         each = np.stack([table[..., group] * scale for table, scale in tables])  # (window, level, lead, cell)
-        factors: NDArray[np.float64] = np.maximum.accumulate((each * self._weights()[..., side]).sum(0), axis=0)
+        widths: NDArray[np.float64] = np.maximum.accumulate((each * self._weights()[..., side]).sum(0), axis=0)
         place = self.count % len(self.scores)
         self.scores[place], self.groups[place], self.issued[place] = np.nan, group, self.count
         if self.rate > 0:
-            self.given[self.count % len(self.given)] = np.stack([factors, *each])
+            self.given[self.count % len(self.given)] = np.stack([widths, *each])
         self.count += 1
-        return factors
+        return widths
 
-    def learn(self, number: int, lead: int, scores: ArrayLike) -> None:
-        """Take the scores of one lead of an earlier forecast, now that its truth is known.
+    def update(self, number: int, lead: int, scores: ArrayLike) -> None:
+        """Update with the scores of one lead of an earlier forecast, once its truth is known.
 
         Args:
-            number: Of the forecast, counted from 0 in the order of `issue`; one that is out of the window is ignored.
-            lead: Index of the lead.
-            scores: (cell,), |truth - median| / scale; NaN where the truth is missing.
+            number: Number of the forecast, counted from 0 in the order of calls of `predict`. Forecasts that are out
+                of the window are ignored.
+            lead: Index of the lead time.
+            scores: Conformity scores |truth - median| / scale, (cell,); NaN where the truth is missing.
 
         Raises:
-            ValueError: A forecast that has not been issued, or scores that are none.
+            RequestError: The forecast has not been predicted yet, or a score is negative or infinite.
         """
         if not 0 <= number < self.count:
-            raise ValueError(f"forecast {number}: not issued yet; issue comes before learn, {self.count} were")
+            raise RequestError(
+                f"forecast {number}: not predicted yet; call predict before update ({self.count} predicted so far)"
+            )
         known = np.asarray(scores, "float64")
         if known.shape != self.groups.shape[1:] or (known < 0).any() or np.isinf(known).any():
-            raise ValueError(f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN")
+            raise RequestError(
+                f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN"
+            )
         place = number % len(self.scores)
         if self.issued[place] != number:
             return
@@ -170,7 +174,7 @@ class OnlineConformal:
         self.missed[:, lead] += LEAK * (nominal[:, None] - self.missed[:, lead])
 
     def _weights(self) -> NDArray[np.float64]:
-        """Of each window: (window, level, lead, side)."""
+        """Weights of the windows, (window, level, lead, side)."""
         issued, each = self.losses[0], self.losses[1:]
         relative = each / np.where(issued > 0, issued, 1.0)
         odds = np.exp((relative.min(0) - relative) / (1 - MEMORY))
@@ -178,7 +182,11 @@ class OnlineConformal:
         return weights
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as a small .npz, whole or not at all."""
+        """Write the state as a small .npz, whole or not at all.
+
+        Args:
+            path: File to write; an existing one is replaced.
+        """
         from stgate.io.store import atomic
 
         state = {name: np.asarray(getattr(self, name)) for name in (*STATE, *ADAPTED)}
@@ -191,13 +199,14 @@ class OnlineConformal:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> OnlineConformal:
-        """The state that `save` wrote; nothing in it is run.
+        """Load a state that `save` wrote; no code in the file is run.
+
+        Args:
+            path: File that `save` wrote.
 
         Raises:
-            StoreError: No such file, or not a state.
+            StoreError: The file does not exist or holds no state.
         """
-        from stgate.errors import StoreError
-
         if not Path(path).is_file():
             raise StoreError(f"{path}: no such file")
         try:

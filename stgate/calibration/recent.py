@@ -1,4 +1,4 @@
-"""The scores of the last so many origins, sorted for each missingness group."""
+"""Conformity scores of the most recent origins, sorted within each missingness group."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 from stgate.calibration.conformal import rank
 
 LOOKBACK = 4
-"""Windows that a group to which few cases belong may look back, for as many as all cells have in one."""
+"""Number of windows that a small group may look back, to gather as many scores as all cells have in one."""
 
 
 class RecentScores:
-    """Conformal quantiles of recent scores, in units of each cell's mean score: a noisy one has wider intervals.
+    """Conformal quantiles of recent scores, in units of each cell's mean score: noisy cells get wider intervals.
 
     Args:
-        window: Origins whose scores count.
-        groups: Missingness groups, of which the first is of what was observed.
-        cells: Nodes (times members) of a forecast.
-        minimum: Scores that a group needs; with fewer it takes those of all unobserved ones, then of all.
+        window: Number of origins whose scores count.
+        groups: Number of missingness groups; the first one holds the cells observed at the origin.
+        cells: Number of nodes of a forecast, times its members.
+        minimum: Least number of scores of a group. A group with fewer takes the scores of all unobserved cells, then
+            those of all cells.
     """
 
     def __init__(self, window: int, groups: int, cells: int, minimum: int) -> None:
@@ -28,12 +29,12 @@ class RecentScores:
         self.ordered: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = [none] * groups
 
     def sort(self, scores: NDArray[np.float32], groups: NDArray[np.int8], newest: NDArray[np.int64]) -> None:
-        """Sort what is recent; a group that is too small takes the scores of a wider one.
+        """Sort the recent scores; a group that is too small takes the scores of a wider group.
 
         Args:
-            scores: (place, lead, cell), NaN where the truth is missing or not yet known.
-            groups: (place, cell).
-            newest: Places, from the newest origin to the oldest.
+            scores: Conformity scores, (place, lead, cell), NaN where the truth is missing or not yet known.
+            groups: Missingness groups, (place, cell).
+            newest: Places of the origins in the first axis, from the newest to the oldest.
         """
         newest = newest[: LOOKBACK * self.window]
         group = groups[newest]
@@ -45,14 +46,17 @@ class RecentScores:
             chain = [mine, unobserved, everyone] if number else [mine, everyone]
             self.ordered[number] = next((o for o in chain if o[1].min() >= self.minimum), everyone)
 
-    def factors(self, levels: ArrayLike, wanted: NDArray[np.float64], initial: ArrayLike) -> NDArray[np.float64]:
-        """Quantiles, in units of `scale`: (level, lead, group).
+    def quantiles(self, levels: ArrayLike, wanted: NDArray[np.float64], initial: ArrayLike) -> NDArray[np.float64]:
+        """Conformal quantiles in units of `scale`.
 
         Args:
-            levels: Nominal levels.
-            wanted: (level, lead, group), the levels of the quantiles. Beyond the largest score a factor grows
-                exponentially with the level that lacks.
-            initial: (level, lead), where hardly anything is known.
+            levels: Nominal levels, (level,).
+            wanted: Levels of the quantiles after adaptation, (level, lead, group). Beyond the largest score a quantile
+                grows exponentially with the missing part of the level.
+            initial: Quantiles to use while there are no scores, (level, lead).
+
+        Returns:
+            (level, lead, group) quantiles, non-decreasing in the level.
         """
         table = np.empty(wanted.shape)
         tail = 1 - np.asarray(levels)[:, None]
@@ -61,15 +65,15 @@ class RecentScores:
                 table[..., group] = initial
                 continue
             wished = rank(count, wanted[..., group])  # (level, lead)
-            factor = np.take_along_axis(ordered, np.minimum(wished, count).T - 1, axis=1).T
+            quantile = np.take_along_axis(ordered, np.minimum(wished, count).T - 1, axis=1).T
             lacking = np.maximum(wanted[..., group] - count / (count + 1), 0)
-            table[..., group] = factor * np.exp(np.where(wished > count, lacking / tail, 0.0))
+            table[..., group] = quantile * np.exp(np.where(wished > count, lacking / tail, 0.0))
         return np.maximum.accumulate(table, axis=0)
 
     def _sorted(
         self, scores: NDArray[np.float32], newest: NDArray[np.int64], chosen: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The newest scores of a group, (lead, case), ascending and NaN last, and how many there are at each lead."""
+        """Sort the newest scores of a group: (lead, case), ascending and NaN last; also count them at each lead."""
         enough = self.window * scores.shape[2]
         origins = int(np.searchsorted(np.cumsum(chosen.sum(1)), enough)) + 1
         recent = scores[newest[:origins]] / self.scale
@@ -78,10 +82,10 @@ class RecentScores:
         return ordered, (~np.isnan(ordered)).sum(1)
 
     def _measure(self, recent: NDArray[np.float32]) -> None:
-        """Set the scale to the mean score of each cell against that of all."""
+        """Set the scale to each cell's mean score relative to the mean of all cells."""
         count = (~np.isnan(recent)).sum((0, 1))
         total = np.nansum(recent, axis=(0, 1), dtype="float64")
         overall = total.sum() / max(count.sum(), 1)
-        few = 2 * recent.shape[1]  # as much trust in the mean of all as in so many scores
+        few = 2 * recent.shape[1]  # the overall mean weighs as much as this many scores
         known = overall > 0
         self.scale = ((total / overall + few) / (count + few) if known else np.ones(len(count))).astype("float32")

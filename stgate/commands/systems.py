@@ -12,7 +12,7 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.registry import SYSTEMS, build
 from stgate.simulate.system import System
 
-NUMBERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "int | None": int, "str": str}
+NUMBERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "int | None": int}
 
 
 def system_of(command: str, arguments: Sequence[str], names: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -55,9 +55,9 @@ def add_parameters(parser: Parser, kind: type[System]) -> list[str]:
         default = "" if field.default is None else f" (default {_shown(field.default)})"
         about: dict[str, Any] = {"help": text[field.name].rstrip(".") + default, "dest": field.name}
         if "tuple" in annotation:
-            group.add_argument(option, nargs="+", type=str if "str" in annotation else float, metavar="V", **about)
+            group.add_argument(option, nargs="+", type=float if "float" in annotation else str, metavar="V", **about)
         else:
-            group.add_argument(option, type=NUMBERS[annotation], **about)
+            group.add_argument(option, type=NUMBERS.get(annotation, str), **about)
         names.append(field.name)
     return names
 

@@ -1,6 +1,6 @@
-"""Distributions that torch lacks, or lacks the quantiles of. Quantiles and levels carry no gradients; densities do.
+"""Distributions that torch lacks, or whose quantiles it lacks. Densities carry gradients, quantiles and levels do not.
 
-Each can stand in a `stgate.distributions.Mixture`: it is made again from what `arg_constraints` and `fixed` name.
+Each can be a component of `stgate.distributions.Mixture`, which rebuilds it from its `arg_constraints` and `fixed`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from stgate.metrics.torch.distributions import crps_of, inside
 
 
 class StudentT(torch.distributions.StudentT):
-    """torch's, with its distribution function and its inverse (by scipy)."""
+    """Student t distribution of torch, with its distribution function and quantiles (by scipy)."""
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Probability of at most this value."""
+        """Probability of a value at or below this one."""
         return _by_scipy(scipy.special.stdtr, self.df, (value - self.loc) / self.scale)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile of a level, a scalar or of the batch shape."""
+        """Quantile of a level, which is a scalar or of the batch shape."""
         if value.dim() == 0 and float(value) == 0.5:
             return self.loc
         return self.loc + self.scale * _by_scipy(scipy.special.stdtrit, self.df, value)
 
 
 class ShiftedLogNormal(Distribution):
-    """Values that are log-normal once a shift is added.
+    """Shifted log-normal distribution: value + shift is log-normal.
 
     Args:
-        loc: Mean of the logarithm of the shifted value.
-        scale: Its standard deviation.
-        shift: What is added, so that values lie above -shift.
+        loc: Mean of log(value + shift).
+        scale: Standard deviation of log(value + shift), above zero.
+        shift: Number added before the logarithm; all values lie above -shift.
+        validate_args: Check the parameters, as torch does; None takes torch's default.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
@@ -56,149 +57,154 @@ class ShiftedLogNormal(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Of the batch shape."""
+        """Mean, of the batch shape."""
         made: Tensor = self._shifted.mean
         return made - self.shift
 
     @property
     def variance(self) -> Tensor:
-        """Of the batch shape."""
+        """Variance, of the batch shape."""
         made: Tensor = self._shifted.variance
         return made
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of the density."""
+        """Logarithm of the density."""
         made: Tensor = self._shifted.log_prob(value + self.shift)  # type: ignore[no-untyped-call]
         return made
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Probability of at most this value."""
+        """Probability of a value at or below this one."""
         shifted = (value + self.shift).clamp(min=torch.finfo(self.loc.dtype).tiny)
         made: Tensor = self._shifted.cdf(shifted)  # type: ignore[no-untyped-call]
         return made
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile of a level, a scalar or of the batch shape."""
+        """Quantile of a level, which is a scalar or of the batch shape."""
         made: Tensor = self._shifted.icdf(value)  # type: ignore[no-untyped-call]
         return made - self.shift
 
     def rsample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draws."""
+        """Draw samples, (*sample_shape, *batch_shape)."""
         made: Tensor = self._shifted.rsample(torch.Size(sample_shape))
         return made - self.shift
 
 
 class NegativeBinomial(Distribution):
-    """Counts of a mean, and of variance mean + shape mean².
+    """Negative binomial distribution of counts, with variance mean + dispersion mean².
 
     Args:
-        mean: Above zero.
-        shape: Above zero; towards zero the counts are Poisson.
+        mean: Mean count, above zero.
+        dispersion: Dispersion, above zero; towards zero the counts become Poisson.
+        validate_args: Check the parameters, as torch does; None takes torch's default.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "mean": constraints.positive,
-        "shape": constraints.positive,
+        "dispersion": constraints.positive,
     }
     support = constraints.nonnegative_integer
 
-    def __init__(self, mean: Tensor, shape: Tensor, validate_args: bool | None = None) -> None:
-        self._mean, self.shape = broadcast_all(mean, shape)
+    def __init__(self, mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
+        self._mean, self.dispersion = broadcast_all(mean, dispersion)
         super().__init__(self._mean.shape, validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:
-        """Of the batch shape."""
+        """Mean, of the batch shape."""
         return self._mean
 
     @property
     def variance(self) -> Tensor:
-        """Of the batch shape."""
-        return self._mean + self.shape * self._mean.square()
+        """Variance, of the batch shape."""
+        return self._mean + self.dispersion * self._mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of a count's probability; in double precision inside, where large terms cancel."""
-        k, mean, shape = (x.double() for x in broadcast_all(value, self._mean, self.shape))
-        r = 1 / shape
+        """Logarithm of a count's probability; in double precision inside, where large terms cancel."""
+        k, mean, dispersion = (x.double() for x in broadcast_all(value, self._mean, self.dispersion))
+        r = 1 / dispersion
         made = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
-        made = made - r * torch.log1p(mean * shape) + k * (torch.log(mean) - torch.log(mean + r))
+        made = made - r * torch.log1p(mean * dispersion) + k * (torch.log(mean) - torch.log(mean + r))
         return made.to(self._mean.dtype)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Probability of at most this many."""
-        r = 1 / self.shape.double()
+        """Probability of a count at or below this one."""
+        r = 1 / self.dispersion.double()
         made = _by_scipy(_counts_up_to, value, r, r / (r + self._mean.double()))
         return made.to(self._mean.dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The smallest count that reaches a level, a scalar or of the batch shape."""
+        """Smallest count whose cumulative probability reaches a level, which is a scalar or of the batch shape."""
         high = (self.mean + 10 * self.stddev + 10).ceil()
         while bool((short := self.cdf(high) < value).any()):
             high = torch.where(short, 2 * high, high)
         return least_count(self.cdf, value, torch.full_like(high, -1.0), high)
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draws: Poisson, of means drawn from a gamma distribution."""
+        """Draw samples: Poisson counts whose means are drawn from a gamma distribution."""
         with torch.no_grad():
-            r = 1 / self.shape
+            r = 1 / self.dispersion
             means = torch.distributions.Gamma(r, r / self._mean, validate_args=False).sample(torch.Size(sample_shape))
             return torch.poisson(means)
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    """Zero with a probability of its own, else a `NegativeBinomial`.
+    """Zero-inflated negative binomial: an extra zero with probability `inflation`, else a negative binomial count.
 
     Args:
-        count_mean: Mean of the counts that are not zero by inflation.
-        shape: Theirs.
-        inflation: Probability of such a zero, in (0, 1).
+        count_mean: Mean of the negative binomial counts, above zero.
+        dispersion: Dispersion of the negative binomial counts, above zero.
+        inflation: Probability of an extra zero, in (0, 1).
+        validate_args: Check the parameters, as torch does; None takes torch's default.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
         "count_mean": constraints.positive,
-        "shape": constraints.positive,
+        "dispersion": constraints.positive,
         "inflation": constraints.unit_interval,
     }
 
-    def __init__(self, count_mean: Tensor, shape: Tensor, inflation: Tensor, validate_args: bool | None = None) -> None:
-        self.count_mean, shape, self.inflation = broadcast_all(count_mean, shape, inflation)
-        super().__init__(self.count_mean, shape, validate_args=False)
+    def __init__(
+        self, count_mean: Tensor, dispersion: Tensor, inflation: Tensor, validate_args: bool | None = None
+    ) -> None:
+        self.count_mean, dispersion, self.inflation = broadcast_all(count_mean, dispersion, inflation)
+        super().__init__(self.count_mean, dispersion, validate_args=False)
 
     @property
     def mean(self) -> Tensor:
-        """Of the batch shape."""
+        """Mean, of the batch shape."""
         return (1 - self.inflation) * self.count_mean
 
     @property
     def variance(self) -> Tensor:
-        """Of the batch shape."""
+        """Variance, of the batch shape."""
         return (1 - self.inflation) * (super().variance + self.inflation * self.count_mean.square())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of a count's probability."""
+        """Logarithm of a count's probability."""
         counted = torch.log1p(-self.inflation) + super().log_prob(value)
         return torch.where(value == 0, torch.logaddexp(self.inflation.log(), counted), counted)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Probability of at most this many."""
+        """Probability of a count at or below this one."""
         return torch.where(value < 0, 0.0, self.inflation + (1 - self.inflation) * super().cdf(value))
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draws."""
+        """Draw samples, (*sample_shape, *batch_shape)."""
         counts = super().sample(sample_shape)
         with torch.no_grad():
             return torch.where(torch.rand_like(counts) < self.inflation, 0.0, counts)
 
 
 class QuantileFunction(Distribution):
-    """Given by some of its quantiles: evenly spread between them, with exponential tails beyond.
+    """Distribution given by some of its quantiles: uniform between them, with exponential tails beyond.
 
-    Densities are continuous where a tail begins.
+    The density is continuous where a tail begins.
 
     Args:
-        knots: (..., quantile), ascending.
-        unit: (...), the spread that the pinball loss is measured in.
-        levels: Of the knots, ascending.
+        knots: Quantiles, (..., quantile), ascending.
+        unit: Unit of the pinball loss, (...), such as the standard deviation of the training data.
+        levels: Levels of the quantiles, ascending in (0, 1).
+        validate_args: Not used; the parameters are not checked.
 
     References:
         Park, Robinson, Aubet et al. (2022), Learning quantile functions without quantile crossing for
@@ -219,18 +225,18 @@ class QuantileFunction(Distribution):
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """Options that are no tensors."""
+        """Options that are not tensors."""
         return {"levels": self.levels}
 
     @property
     def _tails(self) -> tuple[Tensor, Tensor]:
-        """Mean lengths of the two tails: with them the density goes on evenly."""
+        """Mean lengths of the two tails, which keep the density continuous."""
         gaps, rises = self.knots.diff(dim=-1), self._at.diff()
         return self._at[0] * gaps[..., 0] / rises[0], (1 - self._at[-1]) * gaps[..., -1] / rises[-1]
 
     @property
     def mean(self) -> Tensor:
-        """Of the batch shape."""
+        """Mean, of the batch shape."""
         low, high = self._tails
         inner = (self._at.diff() * (self.knots[..., 1:] + self.knots[..., :-1]) / 2).sum(-1)
         outer = self._at[0] * (self.knots[..., 0] - low) + (1 - self._at[-1]) * (self.knots[..., -1] + high)
@@ -238,7 +244,7 @@ class QuantileFunction(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of the batch shape."""
+        """Variance, of the batch shape."""
         low, high = self._tails
         knots = self.knots - self.mean.unsqueeze(-1)
         left, right = knots[..., :-1], knots[..., 1:]
@@ -247,7 +253,7 @@ class QuantileFunction(Distribution):
         return inner + below + (1 - self._at[-1]) * ((knots[..., -1] + high).square() + high.square())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of the density."""
+        """Logarithm of the density."""
         low, high = self._tails
         segment = self._segment(value).clamp(1, len(self.levels) - 1)
         gap = _pick(self.knots.diff(dim=-1), segment - 1)
@@ -258,7 +264,7 @@ class QuantileFunction(Distribution):
         return torch.where(value > self.knots[..., -1], above, made)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """Probability of at most this value."""
+        """Probability of a value at or below this one."""
         low, high = self._tails
         step = self._segment(value).clamp(1, len(self.levels) - 1)
         left, right = _pick(self.knots, step - 1), _pick(self.knots, step)
@@ -269,7 +275,7 @@ class QuantileFunction(Distribution):
         return torch.where(value > self.knots[..., -1], above, made)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile of a level, a scalar or of the batch shape."""
+        """Quantile of a level, which is a scalar or of the batch shape."""
         low, high = self._tails
         level = value.to(self.knots).expand(self.batch_shape).contiguous()
         step = torch.searchsorted(self._at, level).clamp(1, len(self.levels) - 1)
@@ -281,7 +287,7 @@ class QuantileFunction(Distribution):
         return torch.where(level > self._at[-1], above, made)
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draws."""
+        """Draw samples, (*sample_shape, *batch_shape)."""
         with torch.no_grad():
             shape = (*sample_shape, *self.batch_shape)
             levels = torch.rand(shape, dtype=self.knots.dtype, device=self.knots.device)
@@ -289,7 +295,7 @@ class QuantileFunction(Distribution):
             return QuantileFunction(knots, self.unit, self.levels).icdf(levels)
 
     def pinball(self, value: Tensor) -> Tensor:
-        """Twice the mean pinball loss of the knots, in units of `unit`: near the CRPS where there are many."""
+        """Twice the mean pinball loss of the knots, in units of `unit`; near the CRPS if there are many knots."""
         miss = (value.unsqueeze(-1) - self.knots) / self.unit.unsqueeze(-1)
         return 2 * torch.maximum(self._at * miss, (self._at - 1) * miss).mean(-1)
 
@@ -300,18 +306,21 @@ class QuantileFunction(Distribution):
 
 
 def _pick(values: Tensor, index: Tensor) -> Tensor:
-    """Along the last axis one value each, (...)."""
+    """Pick one entry of the last axis for each index, (...)."""
     return values.expand(*index.shape, values.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The smallest whole number at which a distribution function reaches a level, by bisection.
+    """Smallest whole number at which a distribution function reaches a level, by bisection.
 
     Args:
         cdf: The distribution function.
-        level: A scalar, or of the shape of the bounds.
-        low: Below it everywhere.
-        high: It, or above it.
+        level: Level in (0, 1), a scalar or of the shape of the bounds.
+        low: Whole numbers below the result.
+        high: Whole numbers at or above the result.
+
+    Returns:
+        Whole numbers, of the shape of the bounds.
     """
     while bool((high - low > 1).any()):
         middle = torch.floor((low + high) / 2)
@@ -321,7 +330,16 @@ def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, hig
 
 
 def count_inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
-    """Whether counts lie within the central interval of a level: by the levels of the count and of the one below."""
+    """Test that counts lie within the central interval of a level.
+
+    Args:
+        forecast: Distribution of counts, of any batch shape.
+        observation: Counts of that shape, without NaN.
+        level: Nominal coverage, in (0, 1).
+
+    Returns:
+        Flags of that shape, from the cumulative probabilities of the count and of the next smaller one.
+    """
     return (forecast.cdf(observation) >= (1 - level) / 2) & (forecast.cdf(observation - 1) < (1 + level) / 2)
 
 
@@ -344,12 +362,12 @@ def _(forecast: ShiftedLogNormal, observation: Tensor) -> Tensor:
 
 
 def _counts_up_to(value: np.ndarray, r: np.ndarray, success: np.ndarray) -> np.ndarray:
-    """P(X ≤ value) of X ~ NB(r, success): a regularised incomplete beta function."""
+    """Compute P(X ≤ value) for X ~ NB(r, success), a regularised incomplete beta function."""
     made = scipy.special.betainc(r, np.maximum(np.floor(value), 0) + 1, success)
     return np.where(value < 0, 0.0, made)
 
 
 def _by_scipy(function: Callable[..., Any], *given: Tensor) -> Tensor:
-    """A function of arrays, on the tensors' device and in their precision."""
+    """Apply a function of arrays to tensors; the result has their device and precision."""
     made = function(*(x.detach().cpu().double().numpy() for x in given))
     return torch.as_tensor(np.asarray(made)).to(given[0])

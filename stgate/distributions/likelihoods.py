@@ -1,4 +1,4 @@
-"""Likelihoods: what a network's raw outputs mean as a distribution in the target's own units."""
+"""Likelihoods: families of distributions, made from a network's raw outputs in the target's own units."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from stgate.errors import RequestError, check_number, did_you_mean
 from stgate.schema.forecast import quantiles_of
 
 LEAST = 1e-6
-"""Of what must be above zero."""
+"""Lower bound of numbers that must be above zero."""
+
+LinkName = Literal["softplus", "exp"]
+"""Names of the link functions of a scale."""
 
 
 class Likelihood(Configured, ABC):
-    """A family of distributions; it has options but no weights.
+    """Family of distributions of the targets; it has options but no weights.
 
     Attributes:
-        parameters: Raw network outputs a target needs; the first one is the location, in standardised units.
-        support: Values that it gives a density to: `real`, `positive`, or `count` (0, 1, 2, …).
+        parameters: Number of network outputs for each target; the first one is the location, in standardised units.
+        support: Values that have a density: `real`, `positive`, or `count` (0, 1, 2, …).
     """
 
     parameters: int
@@ -34,37 +37,45 @@ class Likelihood(Configured, ABC):
 
     @abstractmethod
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """The distribution in own units.
+        """Make the distribution of the targets in their own units.
 
         Args:
-            raw: (..., target, parameter), in standardised units.
-            center: (target,), added after scaling.
-            scale: (target,), multiplies.
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
 
         Returns:
             A distribution of batch shape (..., target).
         """
 
     def loss(self, forecast: Distribution, truth: Tensor) -> Tensor:
-        """What training minimises, entry by entry: the negative log-likelihood unless a family says otherwise."""
+        """Loss of each entry that training minimises: the negative log-likelihood unless a family defines another.
+
+        Args:
+            forecast: Distribution of batch shape (...).
+            truth: Truth, (...), without NaN.
+
+        Returns:
+            Losses, (...).
+        """
         made: Tensor = -forecast.log_prob(truth)
         return made
 
     @property
     def lowest(self) -> float:
-        """The bound below which it gives no density, nor any interval."""
+        """Bound below which no value has a density and no interval reaches."""
         return -math.inf if self.support == "real" else 0.0
 
     def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
-        """Refuse targets with values to which this family gives no density; here counts that are none.
+        """Refuse targets with values to which this family gives no density.
 
         Args:
-            targets: Their names.
-            least: (target,), the smallest observed value of each.
-            whole: (target,), whether all are whole numbers.
+            targets: Names of the targets.
+            least: Smallest observed value of each target, (target,).
+            whole: Flags of the targets whose values are all whole numbers, (target,).
 
         Raises:
-            RequestError: Naming the target.
+            RequestError: A target has such values; the message names it.
         """
         kind = type(self).__name__
         for name, low, counted in zip(targets, least.tolist(), whole.tolist(), strict=True):
@@ -74,14 +85,14 @@ class Likelihood(Configured, ABC):
 
 
 class Normal(Likelihood):
-    """Normal(loc, scale), both in units of the training data's spread.
+    """Normal distribution, its location and scale in units of the training data's standard deviation.
 
     Args:
-        min_scale: Lower bound of the standardised scale, which is min_scale + softplus(raw), or + exp(raw).
-        beta: In training, weigh each entry's negative log-likelihood by its variance to this power: 0 is the likelihood
-            itself, 1 gives the location the gradients of the squared error, so that it also learns where the spread is
-            large.
-        link: `softplus` or `exp`.
+        min_scale: Lower bound of the standardised scale, above zero; the scale is min_scale + link(raw).
+        beta: Power of the variance by which training weighs each entry's negative log-likelihood, from 0 to 1. 0 is the
+            plain likelihood. 1 gives the location the gradients of the squared error, so that it also learns where the
+            variance is large.
+        link: Function from the network's output to the scale, `softplus` or `exp`.
 
     References:
         Seitzer et al. (2022), On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural
@@ -90,7 +101,7 @@ class Normal(Likelihood):
 
     parameters = 2
 
-    def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: str = "softplus") -> None:
+    def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
         _check_min_scale(min_scale)
         if not 0 <= beta <= 1:
             raise RequestError(f"beta {beta:g}: between 0 and 1")
@@ -99,21 +110,38 @@ class Normal(Likelihood):
         self.min_scale, self.beta, self.link = min_scale, beta, link
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
-        spread = self.min_scale + LINKS[self.link](raw[..., 1])
-        return torch.distributions.Normal(center + scale * raw[..., 0], scale * spread, validate_args=False)
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
+        standardised = self.min_scale + LINKS[self.link](raw[..., 1])
+        return torch.distributions.Normal(center + scale * raw[..., 0], scale * standardised, validate_args=False)
 
     def loss(self, forecast: Distribution, truth: Tensor) -> Tensor:
-        """See `Likelihood`."""
+        """Loss of each entry that training minimises: negative log-likelihood times the variance to the power of beta.
+
+        Args:
+            forecast: Distribution of batch shape (...).
+            truth: Truth, (...), without NaN.
+
+        Returns:
+            Losses, (...).
+        """
         losses = super().loss(forecast, truth)
         return losses if self.beta == 0 else losses * forecast.variance.detach() ** self.beta
 
 
 class StudentT(Likelihood):
-    """Student's t with location, scale and degrees of freedom (above two) from the network: for outliers.
+    """Student t distribution, robust to outliers; location, scale and degrees of freedom (above 2) are learned.
 
     Args:
-        min_scale: Lower bound of the standardised scale.
+        min_scale: Lower bound of the standardised scale, above zero; the scale is min_scale + softplus(raw).
     """
 
     parameters = 3
@@ -123,22 +151,31 @@ class StudentT(Likelihood):
         self.min_scale = min_scale
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
-        spread = self.min_scale + softplus(raw[..., 1])
-        df = 2.01 + 10 * softplus(raw[..., 2])  # to begin with about 9
-        return distributions.StudentT(df, center + scale * raw[..., 0], scale * spread, validate_args=False)
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
+        standardised = self.min_scale + softplus(raw[..., 1])
+        df = 2.01 + 10 * softplus(raw[..., 2])  # about 9 at the start of training
+        return distributions.StudentT(df, center + scale * raw[..., 0], scale * standardised, validate_args=False)
 
 
 class LogNormal(Likelihood):
-    """Log-normal, for positive quantities whose spread grows with them, such as concentrations.
+    """Log-normal distribution, for positive quantities whose errors grow with them, such as concentrations.
 
-    Its median is softplus of the location, in units of the training data's spread: where it is well above zero the
-    location is the median.
+    The median is softplus of the location, in units of the training data's standard deviation. It is nearly the
+    location itself where that is well above zero.
 
     Args:
-        min_scale: Lower bound of the standard deviation of the logarithm, which is min_scale + softplus(raw).
-        shift: Added before the logarithm, in the target's own units: above zero it lets values be zero, and small ones
-            matter less. Intervals begin at zero all the same.
+        min_scale: Lower bound of the standard deviation of the logarithm, above zero; it is min_scale + softplus(raw).
+        shift: Number added before the logarithm, zero or above, in the target's own units. Above zero it allows values
+            of zero and gives small values less weight. Intervals still begin at zero.
     """
 
     parameters = 2
@@ -152,26 +189,45 @@ class LogNormal(Likelihood):
         self.min_scale, self.shift = min_scale, shift
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
         loc = (_positive(raw[..., 0], center, scale) + self.shift).log()
-        spread = self.min_scale + softplus(raw[..., 1])
+        deviation = self.min_scale + softplus(raw[..., 1])
         if self.shift:
-            return distributions.ShiftedLogNormal(loc, spread, torch.full_like(loc, self.shift), validate_args=False)
-        return torch.distributions.LogNormal(loc, spread, validate_args=False)
+            return distributions.ShiftedLogNormal(loc, deviation, torch.full_like(loc, self.shift), validate_args=False)
+        return torch.distributions.LogNormal(loc, deviation, validate_args=False)
 
     def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
-        """See `Likelihood`."""
+        """Refuse targets with values to which this family gives no density.
+
+        Args:
+            targets: Names of the targets.
+            least: Smallest observed value of each target, (target,).
+            whole: Flags of the targets whose values are all whole numbers, (target,).
+
+        Raises:
+            RequestError: A target has such values; the message names it.
+        """
         for name, low in zip(targets, least.tolist(), strict=True):
             if low < 0 or (low == 0 and not self.shift):
-                mend = " only; a shift (in its own units) lets them be zero" if low == 0 else ""
-                said = "those above zero" if not self.shift else "those of zero or above"
-                raise RequestError(f"likelihood LogNormal: `{name}` has values of {low:g}; it takes {said}{mend}")
+                fix = " only; a shift (in its own units) allows zero" if low == 0 else ""
+                allowed = "values above zero" if not self.shift else "values of zero or above"
+                raise RequestError(f"likelihood LogNormal: `{name}` has values of {low:g}; it takes {allowed}{fix}")
 
 
 class NegativeBinomial(Likelihood):
-    """Negative binomial, for counts: variance = mean + shape mean².
+    """Negative binomial distribution of counts, with variance mean + dispersion mean².
 
-    The mean is softplus of the location, in units of the training data's spread; the shape is softplus(raw).
+    The mean is softplus of the location, in units of the training data's standard deviation. The dispersion is
+    softplus(raw).
 
     References:
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
@@ -181,31 +237,55 @@ class NegativeBinomial(Likelihood):
     support = "count"
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
         return distributions.NegativeBinomial(
             _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST, validate_args=False
         )
 
 
 class ZeroInflatedNegativeBinomial(Likelihood):
-    """As `NegativeBinomial`, with further zeros of probability sigmoid(raw)."""
+    """Zero-inflated negative binomial distribution of counts: an extra zero with probability sigmoid(raw).
+
+    The other counts are negative binomial, with variance mean + dispersion mean². Their mean is softplus of the
+    location, in units of the training data's standard deviation. The dispersion is softplus(raw).
+    """
 
     parameters = 3
     support = "count"
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
-        mean, shape = _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST
-        return distributions.ZeroInflatedNegativeBinomial(mean, shape, torch.sigmoid(raw[..., 2]), validate_args=False)
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
+        mean, dispersion = _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST
+        return distributions.ZeroInflatedNegativeBinomial(
+            mean, dispersion, torch.sigmoid(raw[..., 2]), validate_args=False
+        )
 
 
 class Quantiles(Likelihood):
     """Quantiles of any distribution, fitted by the pinball loss; they do not cross.
 
-    Between them the density is even, beyond them it falls off exponentially.
+    The density is uniform between two quantiles and falls off exponentially beyond the outermost ones.
 
     Args:
-        levels: Central-interval levels whose bounds are fitted, with the median.
+        levels: Levels in (0, 1) of the central intervals whose bounds are fitted, beside the median; at least one.
 
     References:
         Koenker, Bassett (1978), Regression quantiles. Econometrica 46. doi:10.2307/1913643
@@ -218,7 +298,16 @@ class Quantiles(Likelihood):
             raise RequestError("levels: give at least one, such as 0.9")
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
-        """See `Likelihood`."""
+        """Make the distribution of the targets in their own units.
+
+        Args:
+            raw: Outputs of the network, (..., target, parameter), in standardised units.
+            center: Centres of the targets, (target,), added after scaling.
+            scale: Scales of the targets, (target,), by which standardised values are multiplied.
+
+        Returns:
+            A distribution of batch shape (..., target).
+        """
         levels = quantiles_of(self.levels)
         half = len(levels) // 2
         gaps = softplus(raw[..., 1:]) / half + 1e-4
@@ -228,16 +317,25 @@ class Quantiles(Likelihood):
         return distributions.QuantileFunction(knots, scale, levels)
 
     def loss(self, forecast: Distribution, truth: Tensor) -> Tensor:
-        """Twice the mean pinball loss, in units of the training data's spread."""
+        """Loss of each entry that training minimises: twice the mean pinball loss, in standardised units.
+
+        Args:
+            forecast: Distribution of batch shape (...).
+            truth: Truth, (...), without NaN.
+
+        Returns:
+            Losses, (...).
+        """
         assert isinstance(forecast, distributions.QuantileFunction)
         return forecast.pinball(truth)
 
 
-LINKS: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
+LINKS: dict[LinkName, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
+"""Functions from raw outputs to positive numbers, by their names in configs."""
 
 
 def _positive(location: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-    """A smooth positive function (softplus) of a location whose zero is that of the target, in its own units."""
+    """Map a location to a positive number in the target's own units, by softplus from the target's own zero."""
     return scale * (softplus(location + center / scale) + LEAST)
 
 

@@ -1,4 +1,4 @@
-"""What several members predict together: the equal-weight mixture of their distributions."""
+"""Equal-weight mixture of the distributions that several members predict."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stgate.distributions.families import count_inside, least_count
 from stgate.metrics.torch.distributions import crps_of, inside
 
 CHUNK = 2**14
-"""Mixtures whose quantile is sought at once: with some tens of members they stay in the processor's cache."""
+"""Number of mixtures whose quantiles are solved at once; with some tens of members they fit the processor's cache."""
 TOLERANCE = 1e-6
-"""Of the distribution function at a quantile; rounding in float32 is a tenth of it."""
+"""Tolerance of the distribution function at a quantile; rounding in float32 is a tenth of it."""
 
 
 class Mixture(Distribution):
-    """An equal-weight mixture over the first axis of its components.
+    """Equal-weight mixture over the first axis of its components.
 
-    Its quantiles are exact: the mean of the members' quantiles is another distribution, with much too narrow intervals
-    where members disagree.
+    Its quantiles are exact. The mean of the members' quantiles would be another distribution, whose intervals are much
+    too narrow where members disagree.
 
     Args:
         components: Distributions of batch shape (member, ...) with a distribution function and quantiles.
@@ -39,40 +39,40 @@ class Mixture(Distribution):
 
     @property
     def members(self) -> int:
-        """How many there are."""
+        """Number of members."""
         return self.components.batch_shape[0]
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the members' means."""
+        """Mean of the members' means."""
         return self.components.mean.mean(0)
 
     @property
     def aleatoric_variance(self) -> Tensor:
-        """The mean of the members' variances: what more data would not take away."""
+        """Mean of the members' variances, which more data would not reduce."""
         return self.components.variance.mean(0)
 
     @property
     def epistemic_variance(self) -> Tensor:
-        """The variance of the members' means: what they disagree about."""
+        """Variance of the members' means, due to their disagreement."""
         return self.components.mean.var(0, unbiased=False)
 
     @property
     def variance(self) -> Tensor:
-        """Both parts together."""
+        """Sum of the aleatoric and the epistemic variance."""
         return self.aleatoric_variance + self.epistemic_variance
 
     def cdf(self, value: Tensor) -> Tensor:
-        """The mean of the members' distribution functions."""
+        """Mean of the members' distribution functions."""
         return self.components.cdf(value.expand(self.batch_shape)).mean(0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The logarithm of the mean of the members' densities."""
+        """Logarithm of the mean of the members' densities."""
         each = self.components.log_prob(value.expand(self.batch_shape))
         return torch.logsumexp(each, 0) - math.log(self.members)
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draws, each from a member chosen at random."""
+        """Draw samples, each from a member chosen at random: (*sample_shape, *batch_shape)."""
         with torch.no_grad():
             drawn = self.components.sample(torch.Size(sample_shape))  # (*sample, member, ...)
             axis = len(sample_shape)
@@ -81,14 +81,14 @@ class Mixture(Distribution):
             return drawn.gather(axis, chosen).squeeze(axis)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile of a level, by Chandrupatla's method within the bracket that the members' own quantiles give.
+        """Quantile of a level, by Chandrupatla's method between the least and the largest quantile of the members.
 
         Args:
-            value: The level in (0, 1), a scalar or of the batch shape.
+            value: Level in (0, 1), a scalar or of the batch shape.
 
         Returns:
-            Of the batch shape; the distribution function there is the level to 1e-5. Of counts, the smallest one that
-            reaches the level.
+            Quantiles of the batch shape, at which the distribution function equals the level to 1e-5. For counts, the
+            smallest count that reaches the level.
 
         References:
             Chandrupatla (1997), A new hybrid quadratic/bisection algorithm. doi:10.1016/S0965-9978(96)00051-8
@@ -108,7 +108,7 @@ class Mixture(Distribution):
 
 
 def _solve(components: Distribution, level: Tensor) -> Tensor:
-    """The quantile of each mixture of (member, mixture), of a level or of levels of their own."""
+    """Solve for the quantile of each mixture, (member, mixture), at one level or at a level for each mixture."""
     level = level.to(components.mean)
     own = components.icdf(level.expand(components.batch_shape) if level.dim() else level)
     low, high = own.amin(0), own.amax(0)
@@ -116,8 +116,8 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
     sought = torch.arange(len(found), device=found.device)
     # The first guess is the quantile of a normal of the same mean and variance.
     mean = components.mean.mean(0)
-    spread = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
-    guess = (mean + torch.special.ndtri(level) * spread - low) / (high - low)
+    deviation = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
+    guess = (mean + torch.special.ndtri(level) * deviation - low) / (high - low)
     t = torch.nan_to_num(guess, nan=0.5).clamp(0.02, 0.98)
     x1, x2 = low, high
     f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
@@ -142,7 +142,7 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
 
 
 def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
-    """Where between x1 and x2 to look next: inverse quadratic interpolation where it is safe, else the middle."""
+    """Next position between x1 and x2: by inverse quadratic interpolation where it is safe, else the middle."""
     xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
     safe = (phi.square() < xi) & ((1 - phi).square() < 1 - xi)
     quadratic = f1 / (f1 - f2) * f3 / (f3 - f2) + (x3 - x1) / (x2 - x1) * f1 / (f1 - f3) * f2 / (f2 - f3)
@@ -151,7 +151,7 @@ def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: T
 
 @inside.register
 def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
-    """By the level of the observation: no quantile has to be sought."""
+    """Compare the cumulative probability of the observation with the level, which needs no quantile."""
     if _counts(forecast.components):
         return count_inside(forecast, observation, level)
     return (forecast.cdf(observation) - 0.5).abs() <= level / 2
@@ -159,7 +159,7 @@ def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
 
 @crps_of.register
 def _(forecast: Mixture, observation: Tensor) -> Tensor:
-    """In closed form for normals, see `stgate.metrics.crps_normal_mixture`; else from quantiles."""
+    """CRPS of a mixture: a closed form for normal components, else from quantiles."""
     components = forecast.components
     if not isinstance(components, Normal):
         distribution: Callable[[Distribution, Tensor], Tensor] = crps_of.dispatch(Distribution)
@@ -174,7 +174,7 @@ def _(forecast: Mixture, observation: Tensor) -> Tensor:
 
 
 def _expected_absolute(loc: Tensor, scale: Tensor) -> Tensor:
-    """E|X| of X ~ N(loc, scale²)."""
+    """Compute E|X| for X ~ N(loc, scale²)."""
     z = loc / scale
     return loc * torch.erf(z * math.sqrt(0.5)) + scale * math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
 
@@ -184,7 +184,7 @@ def _part(flat: Distribution, part: slice | Tensor) -> Distribution:
 
 
 def _made_of(components: Distribution, change: Callable[[Tensor], Tensor]) -> Distribution:
-    """The same family with its parameters changed."""
+    """Make the same family with changed parameters."""
     parameters: dict[str, Any] = {name: change(getattr(components, name)) for name in components.arg_constraints}
     return type(components)(**parameters, **getattr(components, "fixed", {}), validate_args=False)
 

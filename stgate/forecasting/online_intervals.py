@@ -70,8 +70,8 @@ def over_time(
             for before in range(max(now - -(-leads // every), 0), now):
                 # Known by now, but not yet at the origin before.
                 for lead in range((now - 1 - before) * every, min((now - before) * every, leads)):
-                    online.learn(before, lead, scores[before, lead])
-            factors = online.issue(since[now])  # (level, lead, cell)
+                    online.update(before, lead, scores[before, lead])
+            factors = online.predict(since[now])  # (level, lead, cell)
             place = now - (origins - kept)
             if place >= 0:
                 made = factors * flat(spread, target)[now]

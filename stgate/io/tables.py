@@ -112,6 +112,8 @@ def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int |
             return _csv(path, dialect or Dialect(), label)
     except LookupError as error:
         raise RequestError(f"encoding {(dialect or Dialect()).encoding!r}: not known; write it as latin-1") from error
+    except RequestError:
+        raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
         hint = "; give its --encoding, such as latin-1" if isinstance(error, UnicodeDecodeError) else ""

@@ -85,7 +85,7 @@ def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Seri
     offset = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
     aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
     if offset is not None and aware and not offset.all():
-        raise ValueError("some times have an offset, others have none")
+        raise RequestError("time: some times have an offset, others have none; write all of them the same way")
     parsed: pd.Series = pd.to_datetime(given, format=time_format or "ISO8601", utc=aware)
     return parsed
 

@@ -1,4 +1,4 @@
-"""Scores of arrays and DataArrays: one a forecast, NaN where the truth is missing, or a mean of what was observed."""
+"""Scores of arrays and DataArrays: one score a forecast, NaN where the truth is missing, or means over observations."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One name for arrays and DataArrays: a function of arrays, applied to either."""
+"""Helper that applies a function of arrays to arrays and DataArrays alike."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import xarray as xr
 
 
 def applied(function: Callable[..., Any], *arguments: Any, core: dict[int, str] | None = None) -> Any:  # noqa: ANN401 (as given)
-    """The function of arguments broadcast by name where there is a DataArray among them, else of float64 arrays.
+    """Apply a function of arrays; DataArrays are broadcast by the names of their dims.
 
     Args:
-        function: Takes arrays; an axis of its own is the last one.
-        arguments: Arrays, numbers or DataArrays.
-        core: Which arguments have an axis of their own, and its name.
+        function: Function of float64 arrays. An axis that is not broadcast comes last.
+        *arguments: Arrays, numbers or DataArrays.
+        core: Name of the axis that is not broadcast, by the position of the argument that has it.
+
+    Returns:
+        A DataArray if any argument is one, else an array.
     """
     core = core or {}
     if not any(isinstance(a, xr.DataArray) for a in arguments):

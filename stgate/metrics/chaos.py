@@ -7,17 +7,17 @@ import xarray as xr
 
 
 def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
-    """Root mean square over nodes of the error in units of each node's spread.
+    """Normalised root mean square error over nodes, each in units of its standard deviation.
 
     sqrt(mean_i ((y_i - ŷ_i) / σ_i)²): 1 for the climatological mean, √2 for an unrelated trajectory.
 
     Args:
-        observation: Over `node` and anything else.
-        forecast: The same dims.
+        observation: Truth over `node` and any other dims.
+        forecast: Forecast over the same dims.
         sigma: (node,), standard deviation of the training data.
 
     Returns:
-        Without `node`; NaN where all nodes are missing.
+        One error for each entry of the other dims; NaN where all nodes are missing.
 
     References:
         Vlachas et al. (2020), Backpropagation algorithms and reservoir computing. doi:10.1016/j.neunet.2020.02.016
@@ -29,20 +29,20 @@ def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray
 def valid_prediction_time(
     observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray, *, threshold: float = 0.5
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """The lead time up to which the NRMSE stays below a threshold.
+    """Valid prediction time: the lead time up to which the NRMSE stays below a threshold.
 
     Definitions differ by a factor of two: this is the last lead before NRMSE first reaches `threshold`, with the
     per-node sigma of the training data. A forecast that never does is censored: its value is a lower bound.
 
     Args:
-        observation: Over `lead_time`, `node` and anything else.
-        forecast: The same dims.
-        sigma: (node,).
-        threshold: 0.5 in most of the literature.
+        observation: Truth over `lead_time`, `node` and any other dims.
+        forecast: Forecast over the same dims.
+        sigma: (node,), standard deviation of the training data.
+        threshold: NRMSE at which a forecast is no longer valid; 0.5 in most of the literature.
 
     Returns:
         The time, in the units of `lead_time` (0 where the first lead misses, NaN where it was not observed), and
-        whether it is censored; both without `lead_time` and `node`.
+        a flag that it is censored; both without `lead_time` and `node`.
     """
     errors = nrmse(observation, forecast, sigma).transpose(..., "lead_time")
     missing = errors.isnull()

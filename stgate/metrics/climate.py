@@ -1,18 +1,18 @@
-"""Does a free run have the climate of the truth? Spectra, histograms and correlation in space.
+"""Climate of an autoregressive rollout against that of the truth: spectra, histograms, correlation in space.
 
-An error of zero is not to be had from finite runs: print beside each score its floor, that of the same system started
-elsewhere.
+Finite runs never score zero. Print a floor beside each score: that of the same system from another initial state.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Values
 
 
@@ -22,10 +22,10 @@ def power_spectrum(
     """Power spectral density in time by Welch's method: half-overlapping Hann windows, each without its mean.
 
     Args:
-        values: Over `time`, `node` and perhaps `member`; of an array, time is the first axis. Segments with a gap are
-            left out.
-        step: Time between values.
-        segment: Values in a segment; all of them where there are fewer.
+        values: Values over `time`, `node` and perhaps `member`; the first axis of an array is time. Segments with a
+            gap are left out.
+        step: Time between two values.
+        segment: Number of values in a segment; a shorter series is one segment.
 
     Returns:
         Frequencies (segment // 2 + 1,), and density averaged over segments, nodes and members; NaN where no segment is
@@ -53,9 +53,18 @@ def power_spectrum(
 
 
 def spectrum_error(observation: Values, forecast: Values, *, step: float = 1.0, segment: int = 256) -> float:
-    """Mean distance of two power spectra over all frequencies but zero, in decibels; see `power_spectrum`.
+    """Mean distance of two power spectra over all frequencies but zero, in decibels.
 
     mean_f |10 log10(S_forecast(f) / S_observation(f))|
+
+    Args:
+        observation: Truth over `time`, `node` and perhaps `member`; the first axis of an array is time.
+        forecast: Forecast over the same dims; the numbers of times may differ.
+        step: Time between two values.
+        segment: Number of values in a segment of Welch's method; a shorter series is one segment.
+
+    Returns:
+        The distance in dB; 0 is best.
     """
     (_, truth), (_, ours) = (power_spectrum(v, step=step, segment=segment) for v in (observation, forecast))
     with np.errstate(divide="ignore"):
@@ -66,6 +75,17 @@ def histogram_distance(observation: Values, forecast: Values, *, bins: int = 50)
     """Hellinger distance of two marginal distributions: 0 where they are the same, 1 where they do not overlap.
 
     √(1 - Σ √(p q)) of histograms over the range of both, all nodes and times pooled, missing values left out.
+
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast, any shape.
+        bins: Number of bins of the histograms.
+
+    Returns:
+        The distance, from 0 to 1.
+
+    Raises:
+        RequestError: No value is observed.
 
     References:
         Mikhaeil, Monfared, Durstewitz (2022), On the difficulty of learning chaotic dynamics with RNNs. NeurIPS.
@@ -81,6 +101,16 @@ def wasserstein_distance(observation: Values, forecast: Values) -> float:
 
     All nodes and times are pooled, missing values left out.
 
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast, any shape.
+
+    Returns:
+        The distance; 0 is best.
+
+    Raises:
+        RequestError: No value is observed.
+
     References:
         Villani (2009), Optimal transport. doi:10.1007/978-3-540-71050-9
     """
@@ -88,16 +118,20 @@ def wasserstein_distance(observation: Values, forecast: Values) -> float:
     return float(stats.wasserstein_distance(truth, _pooled(forecast)) / truth.std())
 
 
-def correlation_length(values: Values, *, spacing: float = 1.0, boundary: str = "periodic") -> float:
-    """The distance at which the correlation between nodes first falls below 1/e, by linear interpolation.
+def correlation_length(
+    values: Values, *, spacing: float = 1.0, boundary: Literal["periodic", "open"] = "periodic"
+) -> float:
+    """Correlation length: the distance at which correlation between nodes first falls below 1/e.
+
+    Distances between nodes are interpolated linearly.
 
     Args:
-        values: Over `time` and `node`, nodes in a row; of an array, time is the first axis and node the last.
-        spacing: Distance of neighbours.
-        boundary: `periodic` for a ring, `open` for a row.
+        values: Values over `time` and `node`, nodes in a row; time is the first axis of an array, node the last.
+        spacing: Distance between neighbouring nodes.
+        boundary: `periodic` for a ring of nodes, `open` for a row.
 
     Returns:
-        In units of the spacing; NaN where the correlation stays above 1/e.
+        The length, in units of the spacing; NaN where the correlation stays above 1/e.
     """
     named = values.transpose("time", ..., "node").values if isinstance(values, xr.DataArray) else np.asarray(values)
     anomalies = named - np.nanmean(named, axis=0)
@@ -119,19 +153,19 @@ def correlation_length(values: Values, *, spacing: float = 1.0, boundary: str = 
 
 
 def _series(values: Values) -> NDArray[np.float64]:
-    """(series, time)."""
+    """Arrange values as (series, time)."""
     array: Any = values.transpose("time", ...).values if isinstance(values, xr.DataArray) else np.asarray(values)
     return np.asarray(array, "float64").reshape(len(array), -1).T
 
 
 def _pooled(values: Values) -> NDArray[np.float64]:
-    """All values that are not missing.
+    """Pool all values that are not missing.
 
     Raises:
-        ValueError: There are none.
+        RequestError: No value is observed.
     """
     flat: NDArray[np.float64] = np.asarray(values, "float64").ravel()
     flat = flat[~np.isnan(flat)]
     if flat.size == 0:
-        raise ValueError("no value is observed; there is no climate to compare")
+        raise RequestError("values: no value is observed, so there is no climate to compare; give at least one")
     return flat

@@ -26,9 +26,9 @@ def crps_normal(
     Args:
         observation: y, any shape; NaN gives NaN.
         loc: μ, broadcast against y.
-        scale: σ > 0.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        scale: σ > 0, broadcast against y.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, or over `by`, in the target's units.
@@ -64,13 +64,13 @@ def crps_student_t(
     Args:
         observation: y, any shape; NaN gives NaN.
         df: ν, broadcast against y; at 1 and below the score is infinite.
-        loc: Location.
-        scale: Scale > 0, not the standard deviation.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        loc: Location parameter, broadcast against y.
+        scale: Scale parameter > 0, which is not the standard deviation.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        As `crps_normal`.
+        One score a forecast, or over `by`, in the target's units; smaller is better.
 
     References:
         Jordan, Krüger, Lerch (2019), Evaluating probabilistic forecasts with scoringRules. doi:10.18637/jss.v090.i12
@@ -104,13 +104,13 @@ def crps_lognormal(
 
     Args:
         observation: y, any shape; NaN gives NaN.
-        loc: μ, of the logarithm.
-        scale: σ > 0, of the logarithm.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        loc: μ, mean of the logarithm, broadcast against y.
+        scale: σ > 0, standard deviation of the logarithm, broadcast against y.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        As `crps_normal`.
+        One score a forecast, or over `by`, in the target's units; smaller is better.
 
     References:
         Baran and Lerch (2015), Log-normal distribution based ensemble model output statistics. doi:10.1002/qj.2521
@@ -142,15 +142,15 @@ def crps_normal_mixture(
 
     Args:
         observation: y, any shape; NaN gives NaN.
-        loc: μ, components along the last axis of an array or `dim` of a DataArray.
-        scale: σ > 0, likewise.
-        probability: w, likewise, adding up to 1; equal ones when None.
-        dim: The dim of the components of a DataArray.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        loc: μ of each component, along the last axis of an array or `dim` of a DataArray.
+        scale: σ > 0 of each component, along the same axis.
+        probability: w of each component, along the same axis, adding up to 1; None weighs all alike.
+        dim: Name of the dim of a DataArray that holds the components.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        As `crps_normal`.
+        One score a forecast, or over `by`, in the target's units; smaller is better.
 
     References:
         Grimit et al. (2006), The continuous ranked probability score for circular variables. doi:10.1256/qj.05.235
@@ -178,6 +178,6 @@ def _mixture(
 
 
 def _expected_absolute(loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """E|X| of X ~ N(loc, scale²)."""
+    """Compute E|X| for X ~ N(loc, scale²)."""
     z = loc / scale
     return np.asarray(loc * (2 * ndtr(z) - 1) + 2 * scale * norm.pdf(z))

@@ -1,4 +1,4 @@
-"""The continuous ranked probability score of an ensemble, and from quantiles."""
+"""Continuous ranked probability score (CRPS) of an ensemble, and from quantiles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
@@ -25,25 +26,25 @@ def crps(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """CRPS of an ensemble: how far its distribution function is from the step at the observation.
+    """CRPS of an ensemble: the distance of its distribution function from the step at the observation.
 
     mean_i |x_i - y| - ½ mean_ij |x_i - x_j|, in O(M log M). With `fair`, the second mean is over pairs of different
-    members: the score that an infinite ensemble would get, on average. The other, `fair=False`, is that of the M
-    members as they are; it is 1/M of their spread too high, and rewards ensembles that are too narrow.
+    members; on average this is the score of an infinite ensemble. With `fair=False` it is over all M² pairs; the score
+    is then too high by 1/M of the members' mean difference, and favours ensembles that are too narrow.
 
     Args:
         observation: y, any shape; NaN gives NaN.
         forecast: Members, the last axis of an array or `dim` of a DataArray; a missing one gives NaN.
-        fair: See above.
-        dim: The dim of a DataArray along which the members lie.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        fair: Average over pairs of different members, which needs at least two members.
+        dim: Name of the dim of a DataArray that holds the members.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.
 
     Raises:
-        ValueError: A fair score of one member.
+        RequestError: A fair score is asked for with one member.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
@@ -54,7 +55,7 @@ def crps(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
     if fair and count < 2:
-        raise ValueError("crps: one member has no fair score; give more, or fair=False")
+        raise RequestError("crps: one member has no fair score; give at least two, or fair=False")
     scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
     return average(scores, by, weights)
 
@@ -72,9 +73,9 @@ def _ensemble(observation: NDArray[np.float64], members: NDArray[np.float64], fa
         part = slice(first, first + rows)
         apart = flat[part] - truth[part]
         apart.sort(axis=-1)
-        spread = apart @ ranks
+        dispersion = apart @ ranks
         np.abs(apart, out=apart)
-        scores[part] = apart @ each - spread
+        scores[part] = apart @ each - dispersion
     return scores.reshape(shape)
 
 
@@ -86,17 +87,17 @@ def crps_quantiles(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """CRPS from quantiles: twice the pinball loss, integrated over the level.
+    """CRPS from quantiles: twice the pinball loss, integrated over the levels.
 
     Each quantile stands for the levels nearer to it than to the others, the outermost ones up to 0 and 1. With few
     quantiles this is coarse: compare it only between forecasts of the same quantiles.
 
     Args:
-        observation: (...).
-        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`.
-        quantiles: Levels of the last axis; a DataArray carries its own.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        observation: Truth, (...).
+        forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
+        quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, in the target's units; NaN where the truth is missing.
@@ -118,25 +119,36 @@ def crps_quantiles(
 
 
 def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[float] | None) -> NDArray[np.float64]:
-    """The levels of a forecast's quantiles: those given, or a DataArray's own.
+    """Find the levels of a forecast's quantiles.
+
+    Args:
+        forecast: Quantiles, (..., quantile), an array or a DataArray.
+        quantiles: Levels of the last axis of an array; not used for a DataArray, which carries them.
+
+    Returns:
+        (quantile,) levels, ascending.
 
     Raises:
-        ValueError: None are given for an array, or not as many as it has, or not ascending between 0 and 1.
+        RequestError: The levels of an array are missing, of another number, or not ascending between 0 and 1.
     """
     if isinstance(forecast, xr.DataArray):
         levels = np.asarray(forecast["quantile"].values, "float64")
     elif quantiles is None:
-        raise ValueError("quantiles: an array does not say which levels its last axis holds; give them")
+        raise RequestError(
+            "quantiles: an array does not say which levels its last axis holds; give them, such as [0.1, 0.5, 0.9]"
+        )
     else:
         levels = np.asarray(quantiles, "float64")
         if levels.shape != np.shape(forecast)[-1:]:
-            raise ValueError(f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}")
+            raise RequestError(
+                f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}; give one for each entry"
+            )
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
-        raise ValueError("quantiles: levels ascend between 0 and 1")
+        raise RequestError(f"quantiles {levels.tolist()}: must ascend, between 0 and 1")
     return levels
 
 
 def _cells(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of [0, 1] each level stands for."""
+    """Width of the part of [0, 1] that each level stands for."""
     edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
     return np.diff(edges)

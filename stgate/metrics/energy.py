@@ -1,4 +1,4 @@
-"""The energy score: the CRPS of several quantities at once."""
+"""Energy score: the CRPS of several quantities at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -23,23 +24,23 @@ def energy_score(
 ) -> Values:
     """Energy score of an ensemble of vectors: mean_i ‖x_i - y‖ - ½ mean_ij ‖x_i - x_j‖.
 
-    A quantity whose truth or one of whose members is missing is left out of the norms: such a score is over fewer
-    quantities, so compare forecasts on the same truth.
+    Quantities whose truth or any member is missing are left out of the norms. Such a score covers fewer quantities, so
+    compare forecasts on the same truth.
 
     Args:
-        observation: (..., quantity), or a DataArray over `over`.
-        forecast: (..., member, quantity), or a DataArray over `dim` and `over`.
-        fair: The second mean over pairs of different members; see `crps`.
-        dim: The dim of a DataArray along which the members lie.
-        over: The dim of a DataArray that holds the vectors' quantities.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        observation: Truth, (..., quantity), or a DataArray over `over`.
+        forecast: Members, (..., member, quantity), or a DataArray over `dim` and `over`.
+        fair: Take the second mean over pairs of different members, which needs at least two members.
+        dim: Name of the dim of a DataArray that holds the members.
+        over: Name of the dim of a DataArray that holds the vectors' quantities.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, or over `by`; NaN where all of its quantities are missing.
 
     Raises:
-        ValueError: A fair score of one member.
+        RequestError: A fair score is asked for with one member.
 
     References:
         Gneiting et al. (2008), Assessing probabilistic forecasts of multivariate quantities.
@@ -47,7 +48,7 @@ def energy_score(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
     if fair and count < 2:
-        raise ValueError("energy_score: one member has no fair score; give more, or fair=False")
+        raise RequestError("energy_score: one member has no fair score; give at least two, or fair=False")
 
     def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
         return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)

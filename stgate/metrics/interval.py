@@ -7,15 +7,26 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
+from stgate.errors import RequestError
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
 def coverage(
     observation: Values, lower: Values, upper: Values, *, by: Groups | None = None, weights: Weights = None
 ) -> Values:
-    """1 where the observation lies within [lower, upper], 0 where not, NaN where it or a bound is missing.
+    """Indicator of coverage: 1 where lower <= observation <= upper, else 0; NaN where one of the three is missing.
 
-    A plain comparison would count a missing observation as a miss. The mean is the coverage: `by=()` gives it over all.
+    A plain comparison would count a missing observation as a miss. The mean is the coverage: `by=()` averages over all.
+
+    Args:
+        observation: Truth, any shape.
+        lower: Lower bound of the interval, broadcast against the truth.
+        upper: Upper bound of the interval, broadcast against the truth.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        One value a forecast, or the share of observations covered, over `by`.
 
     >>> coverage(np.array([1.0, 5.0, np.nan]), np.zeros(3), np.full(3, 2.0))
     array([ 1.,  0., nan])
@@ -29,7 +40,17 @@ def coverage(
 def interval_width(
     observation: Values, lower: Values, upper: Values, *, by: Groups | None = None, weights: Weights = None
 ) -> Values:
-    """The width where there is an observation, NaN elsewhere: over the cases that coverage counts.
+    """Width of the interval where there is an observation, NaN elsewhere: the cases that coverage counts.
+
+    Args:
+        observation: Truth, any shape; its missing values leave cases out.
+        lower: Lower bound of the interval, broadcast against the truth.
+        upper: Upper bound of the interval, broadcast against the truth.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        One width a forecast, or the mean width over `by`, in the target's units.
 
     >>> interval_width(np.array([1.0, np.nan]), np.zeros(2), np.full(2, 2.0))
     array([ 2., nan])
@@ -47,21 +68,21 @@ def interval_score(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """The interval (Winkler) score of a central interval: width plus 2 / (1 - level) times the miss.
+    """Interval (Winkler) score of a central interval: width plus 2 / (1 - level) times the miss.
 
     Args:
         observation: Truth, any shape.
         lower: The (1 - level) / 2 quantile.
         upper: The (1 + level) / 2 quantile.
         level: The interval's nominal coverage, in (0, 1).
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better; NaN where the truth is missing.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        RequestError: The level is not between 0 and 1.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules. doi:10.1198/016214506000001437
@@ -70,7 +91,7 @@ def interval_score(
     array([22.])
     """
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
     below, above = (lower - observation).clip(0), (observation - upper).clip(0)
     penalty = 2 / (1 - level)
     score: Values = upper - lower + penalty * (below + above)

@@ -1,4 +1,4 @@
-"""The logarithmic score: minus the logarithm of the density at the observation."""
+"""Logarithmic score: minus the logarithm of the density at the observation."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def log_score_normal(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """-log φ((y - μ) / σ) + log σ.
+    """Logarithmic score of a normal distribution, -log φ((y - μ) / σ) + log σ.
 
     Args:
         observation: y, any shape; NaN gives NaN.
         loc: μ, broadcast against y.
-        scale: σ > 0.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        scale: σ > 0, broadcast against y.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        One score a forecast, or over `by`, in nats; smaller is better. It depends on the target's units.
+        One score a forecast, or over `by`, in nats; smaller is better. It changes with the target's units.
 
     References:
         Good (1952), Rational decisions. doi:10.1111/j.2517-6161.1952.tb00104.x
@@ -53,7 +53,19 @@ def log_score_student_t(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """Of a Student t distribution with `df` degrees of freedom; see `log_score_normal`."""
+    """Logarithmic score of a Student t distribution.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        df: Degrees of freedom > 0, broadcast against y.
+        loc: Location parameter, broadcast against y.
+        scale: Scale parameter > 0, which is not the standard deviation.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        One score a forecast, or over `by`, in nats; smaller is better.
+    """
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, freedom, location, width = given
@@ -71,7 +83,18 @@ def log_score_lognormal(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """Of a log-normal distribution, log y ~ N(loc, scale²); infinite where y <= 0. See `log_score_normal`."""
+    """Logarithmic score of a log-normal distribution, log y ~ N(loc, scale²); infinite where y <= 0.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        loc: Mean of the logarithm, broadcast against y.
+        scale: Standard deviation > 0 of the logarithm, broadcast against y.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        One score a forecast, or over `by`, in nats; smaller is better.
+    """
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, location, width = given
@@ -90,7 +113,19 @@ def log_score_normal_mixture(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """Of an equal-weight mixture of normal distributions, its components as in `crps_normal_mixture`."""
+    """Logarithmic score of an equal-weight mixture of normal distributions.
+
+    Args:
+        observation: y, any shape; NaN gives NaN.
+        loc: μ of each component, along the last axis of an array or `dim` of a DataArray.
+        scale: σ > 0 of each component, along the same axis.
+        dim: Name of the dim of a DataArray that holds the components.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        One score a forecast, or over `by`, in nats; smaller is better.
+    """
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, location, width = given

@@ -11,7 +11,14 @@ from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
 def absolute_error(observation: Values, forecast: Values) -> Values:
-    """|observation - forecast|, elementwise; NaN where either is missing.
+    """Absolute error |observation - forecast|, elementwise; NaN where either is missing.
+
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+
+    Returns:
+        Errors of the same shape, in the target's units.
 
     >>> absolute_error(np.array([1.0, np.nan]), np.array([3.0, 1.0]))
     array([ 2., nan])
@@ -20,21 +27,29 @@ def absolute_error(observation: Values, forecast: Values) -> Values:
 
 
 def squared_error(observation: Values, forecast: Values) -> Values:
-    """(observation - forecast)², elementwise; NaN where either is missing."""
+    """Squared error (observation - forecast)², elementwise; NaN where either is missing.
+
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+
+    Returns:
+        Errors of the same shape, in the target's units squared.
+    """
     return (observation - forecast) ** 2
 
 
 def mae(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
-    """Mean absolute error over the pairs of which neither end is missing.
+    """Mean absolute error over pairs in which neither value is missing.
 
     Args:
-        observation: Truth.
-        forecast: Of the same shape; the median is the best there is.
-        by: As in `average`.
-        weights: As in `average`, such as `latitude_weights`.
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape; the median has the smallest expected error.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the errors, such as `latitude_weights`, broadcast against them; None weighs all alike.
 
     Returns:
-        Over `by`, in the target's units.
+        Mean errors over `by`, in the target's units.
 
     >>> float(mae(np.array([1.0, np.nan, 3.0]), np.zeros(3)))
     2.0
@@ -43,29 +58,49 @@ def mae(observation: Values, forecast: Values, *, by: Groups = (), weights: Weig
 
 
 def rmse(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
-    """Root of the mean squared error; the mean is the best forecast there is. See `mae`."""
+    """Root mean squared error over pairs in which neither value is missing.
+
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape; the mean has the smallest expected squared error.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        Errors over `by`, in the target's units.
+    """
     return average(squared_error(observation, forecast), by, weights) ** 0.5
 
 
 def bias(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
-    """Mean of forecast - observation: above zero where the forecast is too high. See `mae`."""
+    """Mean of forecast - observation, above zero where the forecast is too high.
+
+    Args:
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+
+    Returns:
+        Mean differences over `by`, in the target's units.
+    """
     return average(forecast - observation, by, weights)
 
 
 def mape(
     observation: Values, forecast: Values, *, zero: float = 0.0, by: Groups = (), weights: Weights = None
 ) -> Values:
-    """Mean of |error| / |observation|, as a share; observations at or near zero are left out.
+    """Mean absolute percentage error |error| / |observation|, as a share; observations near zero are left out.
 
     Args:
-        observation: Truth.
-        forecast: Of the same shape.
-        zero: Observations with |y| <= zero drop out: their error is no share of anything.
-        by: As in `average`.
-        weights: As in `average`.
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+        zero: Observations with |y| at or below this drop out, as their relative error is not defined.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        Over `by`: 0.1 is ten percent.
+        Shares over `by`: 0.1 is ten percent.
 
     >>> float(mape(np.array([0.0, 2.0, 4.0]), np.array([5.0, 1.0, 4.0])))
     0.25
@@ -77,17 +112,18 @@ def mape(
 
 
 def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (), weights: Weights = None) -> Values:
-    """Mean absolute error in units of the seasonal naive forecast's on the training data.
+    """Mean absolute scaled error: in units of the seasonal naive forecast's error on the training data.
 
     Args:
-        observation: Truth.
-        forecast: Of the same shape.
-        scale: From `naive_scale`; broadcast against the others. A node whose scale is zero drops out.
-        by: As in `average`.
-        weights: As in `average`.
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+        scale: Mean absolute error of the naive forecast, from `naive_scale`; broadcast against the others. A node
+            whose scale is zero drops out.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        Over `by`: below 1 where the forecast is better than the naive one was.
+        Errors over `by`: below 1 where the forecast is better than the naive one was.
 
     References:
         Hyndman and Koehler (2006), Another look at measures of forecast accuracy.
@@ -99,11 +135,11 @@ def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (
 
 
 def naive_scale(history: Values, *, season: int = 1) -> Values:
-    """Mean absolute error of the seasonal naive forecast: what `mase` divides by.
+    """Mean absolute error of the seasonal naive forecast, by which `mase` divides.
 
     Args:
-        history: Training data, over `time` (of an array the first axis) and others.
-        season: Steps in a season; 1 for the plain naive forecast.
+        history: Training data over `time`, which is the first axis of an array, and any others.
+        season: Number of steps in a season; 1 for the plain naive forecast.
 
     Returns:
         The history's shape without time; NaN where no two values a season apart were observed.
@@ -122,13 +158,13 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
     """Coefficient of determination: 1 - mean squared error / variance of the observations.
 
     Args:
-        observation: Truth.
-        forecast: Of the same shape.
-        by: As in `average`.
-        weights: As in `average`.
+        observation: Truth, any shape.
+        forecast: Forecast of the same shape.
+        by: Dims (axes of an array) to keep; all others are averaged over.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        Over `by`: 1 is perfect, 0 no better than the mean of the observations; NaN where they do not vary.
+        Coefficients over `by`: 1 is perfect, 0 is the mean of the observations; NaN where they do not vary.
 
     >>> float(r2(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0])))
     0.5
@@ -150,7 +186,14 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
 
 
 def skill_score(score: Values, reference: Values) -> Values:
-    """1 - score / reference: 1 is perfect, 0 as good as the reference, below zero worse; of scores whose best is 0.
+    """Skill score 1 - score / reference, for scores whose best value is 0.
+
+    Args:
+        score: Score of the forecast, any shape.
+        reference: Score of the reference forecast, broadcast against the other.
+
+    Returns:
+        1 is perfect, 0 is as good as the reference, below zero is worse.
 
     >>> skill_score(np.array(0.5), np.array(2.0))
     array(0.75)

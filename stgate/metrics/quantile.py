@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stgate.errors import RequestError
 from stgate.metrics.arrays import applied
 from stgate.metrics.crps_empirical import levels_of_axis
 from stgate.metrics.reduce import Groups, Values, Weights, average
@@ -17,20 +18,20 @@ from stgate.metrics.reduce import Groups, Values, Weights, average
 def pinball(
     observation: Values, forecast: Values, quantile: float, *, by: Groups | None = None, weights: Weights = None
 ) -> Values:
-    """The pinball (quantile) loss of one quantile: q (y - x) where y >= x, (1 - q) (x - y) where not.
+    """Pinball (quantile) loss of one quantile: q (y - x) where y >= x, else (1 - q) (x - y).
 
     Args:
         observation: y, any shape; NaN gives NaN.
-        forecast: x, the q quantile.
-        quantile: q, between 0 and 1.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        forecast: x, the forecast of the q quantile.
+        quantile: Level q of the quantile, between 0 and 1.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
         One score a forecast, or over `by`, in the target's units.
 
     Raises:
-        ValueError: q is not between 0 and 1.
+        RequestError: The level is not between 0 and 1.
 
     References:
         Koenker and Bassett (1978), Regression quantiles. doi:10.2307/1913643
@@ -39,7 +40,7 @@ def pinball(
     array([1.8, 0.1])
     """
     if not 0 < quantile < 1:
-        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+        raise RequestError(f"quantile {quantile}: must lie between 0 and 1, such as 0.9")
     miss: Any = observation - forecast
     loss: Any = np.maximum(quantile * miss, (quantile - 1) * miss)
     return average(cast(Values, loss), by, weights)
@@ -53,28 +54,28 @@ def weighted_interval_score(
     by: Groups | None = None,
     weights: Weights = None,
 ) -> Values:
-    """The weighted interval score: the median's error and K intervals' scores, (½|y - m| + Σ α_k/2 IS_k) / (K + ½).
+    """Weighted interval score of a median m and K central intervals, (½|y - m| + Σ α_k/2 IS_k) / (K + ½).
 
     Args:
-        observation: (...).
-        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`: the median and the two
-            bounds of each central interval.
-        quantiles: Levels of the last axis; a DataArray carries its own.
-        by: As in `average`; None gives one score a forecast.
-        weights: As in `average`.
+        observation: Truth, (...).
+        forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`: the median and
+            the two bounds of each central interval.
+        quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
+        by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
 
     Returns:
-        One score a forecast, or over `by`, in the target's units; it tends to the CRPS as the intervals grow many.
+        One score a forecast, or over `by`, in the target's units; it tends to the CRPS as K grows.
 
     Raises:
-        ValueError: No median, or a quantile without its opposite.
+        RequestError: The median or one of the two bounds of an interval is missing.
 
     References:
         Bracher et al. (2021), Evaluating epidemic forecasts in an interval format. doi:10.1371/journal.pcbi.1008618
     """
     levels = levels_of_axis(forecast, quantiles)
     if len(levels) % 2 == 0 or not np.allclose(levels + levels[::-1], 1, atol=1e-6):
-        raise ValueError("weighted_interval_score: needs the median and both bounds of each central interval")
+        raise RequestError(f"quantiles {levels.tolist()}: give the median and both bounds of each central interval")
 
     def score(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
         miss = y[..., None] - q  # Σ α/2 IS is twice the sum of the pinball losses of its bounds, halved
@@ -86,16 +87,16 @@ def weighted_interval_score(
 def reliability(
     observation: Values, forecast: Values, quantiles: Sequence[float] | None = None, *, weights: Weights = None
 ) -> Values:
-    """The reliability curve: how often the observation lies at or below each quantile.
+    """Reliability curve: the share of observations at or below each quantile.
 
     Args:
-        observation: (...); a missing one drops out.
-        forecast: (..., quantile), the last axis of an array, or a DataArray over `quantile`.
-        quantiles: Levels of the last axis; a DataArray carries its own.
-        weights: As in `average`, of the observation's shape.
+        observation: Truth, (...); missing values drop out.
+        forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
+        quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
+        weights: Weights of the observations, not negative, of their shape; None weighs all alike.
 
     Returns:
-        (quantile,): of a calibrated forecast, the levels themselves.
+        (quantile,) shares; those of a calibrated forecast equal the levels.
     """
     levels_of_axis(forecast, quantiles)
     if isinstance(forecast, xr.DataArray):
@@ -110,7 +111,16 @@ def reliability(
 def calibration_error(
     observation: Values, forecast: Values, quantiles: Sequence[float] | None = None, *, weights: Weights = None
 ) -> float:
-    """Mean distance of the reliability curve from the diagonal, over the forecast's quantiles; see `reliability`.
+    """Mean distance of the reliability curve from the diagonal, over the forecast's quantiles.
+
+    Args:
+        observation: Truth, (...); missing values drop out.
+        forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
+        quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
+        weights: Weights of the observations, not negative, of their shape; None weighs all alike.
+
+    Returns:
+        The distance, from 0 to 1; 0 is best.
 
     References:
         Kuleshov, Fenner, Ermon (2018), Accurate uncertainties for deep learning using calibrated regression. ICML.

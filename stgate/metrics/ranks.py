@@ -1,4 +1,4 @@
-"""Where observations fall within their forecasts: the probability integral transform and the rank histogram."""
+"""Probability integral transform and rank histogram: positions of observations within their forecasts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stgate.metrics.reduce import Values
 
 
 def pit(observation: Values, forecast: Values, *, dim: str = "sample", seed: int = 0) -> Values:
-    """The probability integral transform of an ensemble: uniform on [0, 1] where it is calibrated.
+    """Probability integral transform of an ensemble, uniform on [0, 1] if the ensemble is calibrated.
 
-    The observation's rank among the members, spread at random over the rank's cell, and over the cells of those
-    members that it equals.
+    The observation's rank among the members, at random within the rank's cell. Where it equals members, it takes the
+    cell of one of them at random.
 
     Args:
         observation: y, any shape; NaN gives NaN.
         forecast: Members, the last axis of an array or `dim` of a DataArray; a missing one gives NaN.
-        dim: The dim of a DataArray along which the members lie.
-        seed: Of the draws.
+        dim: Name of the dim of a DataArray that holds the members.
+        seed: Seed of the random draws.
 
     Returns:
         One value a forecast.
@@ -41,15 +41,15 @@ def pit(observation: Values, forecast: Values, *, dim: str = "sample", seed: int
 
 
 def rank_histogram(observation: Values, forecast: Values, *, dim: str = "sample", seed: int = 0) -> NDArray[np.int64]:
-    """How often the observation has each rank among the members; flat where the ensemble is calibrated.
+    """Rank histogram: counts of the observation's rank among the members; flat if the ensemble is calibrated.
 
     An observation that equals members takes one of their ranks at random.
 
     Args:
         observation: y, any shape; a missing one is not counted.
-        forecast: Members, the last axis of an array or `dim` of a DataArray; where one is missing, not counted.
-        dim: The dim of a DataArray along which the members lie.
-        seed: Of the draws.
+        forecast: Members, the last axis of an array or `dim` of a DataArray; cases with a missing one are not counted.
+        dim: Name of the dim of a DataArray that holds the members.
+        seed: Seed of the random draws.
 
     Returns:
         (member + 1,) counts.
@@ -69,7 +69,7 @@ def rank_histogram(observation: Values, forecast: Values, *, dim: str = "sample"
 
 
 def _places(y: NDArray[np.float64], members: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many members lie below the observation, and how many equal it; NaN where one of them is missing."""
+    """Count members below the observation and members equal to it; NaN where one of them is missing."""
     known = ~(np.isnan(y) | np.isnan(members).any(-1))
     below = np.where(known, (members < y[..., None]).sum(-1), np.nan)
     return below, np.where(known, (members == y[..., None]).sum(-1), np.nan)

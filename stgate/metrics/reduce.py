@@ -1,4 +1,4 @@
-"""Means over what was observed, weighted, and how sure they are."""
+"""Weighted means over observed values, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from stgate.errors import RequestError
+
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
-"""What a mean keeps apart: names of dims of a DataArray, axes of an array."""
+"""Dims of a DataArray, or axes of an array, that a mean keeps."""
 
 Parameter = ArrayLike | xr.DataArray
-"""Of a distribution; broadcast against the observations."""
+"""Parameter of a distribution; broadcast against the observations."""
 
 Weights = ArrayLike | xr.DataArray | None
-"""Broadcast against the scores."""
+"""Weights, broadcast against the scores; None weighs all alike."""
 
 
 def average(values: Values, by: Groups | None = (), weights: Weights = None) -> Values:
-    """The mean of the values that are not NaN, in float64; NaN, never 0, where there is none.
+    """Mean of the values that are not NaN, in float64; NaN, never 0, where there is none.
 
     Args:
         values: Scores, one a forecast.
-        by: Dims (axes) that are kept; all others are averaged over. None leaves the values as they are.
-        weights: Broadcast against the values; a missing value drops out with its weight.
+        by: Dims (axes of an array) to keep; all others are averaged over. None leaves the values as they are.
+        weights: Weights, not negative, broadcast against the values; a missing value drops out with its weight.
 
     Returns:
-        Over `by`.
+        Means over `by`.
 
     Raises:
-        ValueError: No such dim, or a weight that is negative or missing.
+        RequestError: A dim does not exist, or a weight is negative or missing.
 
     >>> float(average(np.array([1.0, np.nan, 3.0])))
     2.0
@@ -48,14 +50,28 @@ def average(values: Values, by: Groups | None = (), weights: Weights = None) -> 
 
 
 def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, Values]:
-    """Weighted sums of the values that are not NaN, and of their weights, over all dims but `by`; see `average`."""
+    """Weighted sums of the values that are not NaN, and sums of their weights, over all dims but `by`.
+
+    Args:
+        values: Values, NaN where missing.
+        by: Dims (axes of an array) to keep; all others are summed over.
+        weights: Weights, not negative, broadcast against the values; None weighs all alike.
+
+    Returns:
+        The sums of weighted values and the sums of weights, both over `by`.
+
+    Raises:
+        RequestError: A dim does not exist, or a weight is negative or missing.
+    """
     if weights is not None and not bool(np.all(np.asarray(weights) >= 0)):
-        raise ValueError("weights: at least one is negative or missing; give zero to leave an entry out")
+        raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
     kept: list[Any] = [by] if isinstance(by, str | int) else list(by)
     if isinstance(values, xr.DataArray):
         for name in kept:
             if name not in values.dims:
-                raise ValueError(f"by {name!r}: no dim of the values, which have {', '.join(map(str, values.dims))}")
+                raise RequestError(
+                    f"by {name!r}: not a dim of the values; choose among {', '.join(map(str, values.dims))}"
+                )
         dims = [d for d in values.dims if d not in kept]
         seen = values.notnull()
         weight = xr.where(seen, 1.0 if weights is None else weights, 0.0)  # type: ignore[no-untyped-call]
@@ -70,10 +86,13 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
 
 
 def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
-    """The cosine of the latitude: how much area a cell of a regular longitude-latitude lattice stands for.
+    """Cosine of the latitude, proportional to the area of a cell of a regular longitude-latitude lattice.
 
     Args:
-        latitude: Degrees.
+        latitude: Latitude in degrees.
+
+    Returns:
+        Weights of the same shape, not negative.
 
     >>> latitude_weights(xr.DataArray([0.0, 60.0], dims="node")).values.round(3)
     array([1. , 0.5])
@@ -93,37 +112,38 @@ def bootstrap(
     samples: int = 1000,
     seed: int = 0,
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """A confidence interval of `average(values, by)`, by a moving-block bootstrap over origins.
+    """Confidence interval of `average(values, by)`, by a moving-block bootstrap over origins.
 
-    Scores of neighbouring origins depend on one another: whole blocks of them are drawn with replacement, so that an
-    interval is not narrower than the data allow.
+    Scores of neighbouring origins are dependent. So whole blocks of them are drawn with replacement, which keeps the
+    interval from being too narrow.
 
     Args:
         values: Scores over `dim` and others, origins in order.
-        by: As in `average`; not `dim` itself.
-        weights: As in `average`.
-        dim: What is drawn in blocks.
-        block: Entries in a block: at least as many as depend on one another. The cube root of their number when None.
-        level: Of the interval.
-        samples: How many resamples.
-        seed: Of the draws.
+        by: Dims to keep; all others are averaged over. `dim` cannot be among them.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        dim: Name of the dim from which blocks are drawn.
+        block: Number of entries in a block, at least as many as are dependent. The cube root of the dim's length when
+            None.
+        level: Nominal coverage of the interval, in (0, 1).
+        samples: Number of resamples.
+        seed: Seed of the random draws.
 
     Returns:
-        Lower and upper bound, over `by`.
+        Lower and upper bounds, over `by`.
 
     Raises:
-        ValueError: `dim` is among `by`, or a block is longer than the data.
+        RequestError: `dim` is among `by`, or a block is longer than the data.
 
     References:
         Künsch (1989), The jackknife and the bootstrap for general stationary observations. doi:10.1214/aos/1176347265
     """
     kept = [by] if isinstance(by, str) else list(by)
     if dim in kept:
-        raise ValueError(f"by {dim!r}: its entries are what is drawn; keep others apart")
+        raise RequestError(f"by {dim!r}: the bootstrap draws from this dim, so it cannot be kept; leave it out")
     count = values.sizes[dim]
     block = max(round(count ** (1 / 3)), 1) if block is None else block
     if not 1 <= block <= count:
-        raise ValueError(f"block {block}: between 1 and the {count} entries of {dim}")
+        raise RequestError(f"block {block}: must be between 1 and {count}, the number of entries of {dim}")
     total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stgate.data.window_data import WindowData
 from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.prediction.baselines import (
     BaselinePredictor,
     ClimatologyPredictor,
@@ -142,7 +142,7 @@ class Ridge(Baseline):
 
     predictor: RidgePredictor
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: Imputation = "zero") -> None:
+    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
         super().__init__(RidgePredictor(penalty=penalty, imputation=imputation))
         self._sums: dict[str, Tensor] = {}
 

@@ -16,7 +16,7 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
-from stgate.nn.field.context_masking import Pattern
+from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
 from stgate.panels.geometry import nearest
 from stgate.prediction.field import Activation, FieldPredictor
@@ -194,7 +194,7 @@ class CGLUBNF(FieldForecaster):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: Sequence[Pattern] = ("late", "stations", "entries"),
+        context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
         log_context: bool = False,
         varying: bool = True,
         likelihood: Likelihood | None = None,

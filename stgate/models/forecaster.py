@@ -24,7 +24,7 @@ from stgate.models.adoption import check_data, take_scales
 from stgate.models.memory import keep_what_is_freed
 from stgate.models.schedule import one_cycle
 from stgate.models.training import make_scores, masked_loss, objective
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry
 from stgate.prediction.intervals import Calibration
@@ -63,7 +63,7 @@ class Forecaster(L.LightningModule, ABC):
         predictor: Predictor | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        imputation: Imputation = "zero",
+        imputation: ImputationName = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

@@ -12,7 +12,7 @@ from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
 from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gates import GateName
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.prediction.gated import GatedPredictor, Norm, TransformerCore
 
 
@@ -70,7 +70,7 @@ class GatedTransformer(GatedForecaster):
         spatial_options: dict[str, Any] | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        imputation: Imputation = "zero",
+        imputation: ImputationName = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

@@ -15,7 +15,7 @@ from stgate.inference.base import Inference
 from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
 from stgate.models.graphs import find_graph, graph_of
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.prediction.sepnet import Fusion, GraphKind, SepNetPredictor
 from stgate.schema.spec import PanelSpec
 
@@ -95,7 +95,7 @@ class STHSepNet(Forecaster):
         dropout: float = 0.1,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        imputation: Imputation = "zero",
+        imputation: ImputationName = "zero",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

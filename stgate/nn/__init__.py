@@ -1,4 +1,4 @@
-"""Layers: gates, attention, feed-forward layers, imputation; and a room for the layers of each network."""
+"""Layers: gates, attention, feed-forward layers and imputation, and one package for the layers of each network."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Causal attention over the last states, with a bias by distance for each head."""
+"""Causal attention over recent steps, with a bias by distance for each head."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class CausalAttention(nn.Module):
     """Multi-head attention of each step over itself and the `span` - 1 steps before it.
 
     Args:
-        channels: Size of a state.
-        heads: How many; they divide the channels.
-        span: Steps that one attends to, itself among them.
-        gated: Multiply what each head gives out by a sigmoid of the state, channel by channel, before they are mixed.
+        channels: Number of channels of a state.
+        heads: Number of attention heads; it must divide the channels.
+        span: Number of steps that a step attends to, itself included.
+        gated: Multiply the output of each head by a sigmoid of the state, channel by channel, before heads are mixed.
 
     Raises:
-        RequestError: Heads that do not divide the channels, or no step to attend to.
+        RequestError: The heads do not divide the channels, or the span is below 1.
 
     References:
         Vaswani et al. (2017), Attention is all you need. NeurIPS.
@@ -43,15 +43,15 @@ class CausalAttention(nn.Module):
         self.mix = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """What each step attends to.
+        """Attend from each step to recent steps.
 
         Args:
-            x: (batch, time, channel).
-            past: Keys and values of the steps right before, as returned for them.
+            x: States, (batch, time, channel).
+            past: Keys and values of the steps right before, as the call for those steps returned them.
 
         Returns:
-            (batch, time, channel), and the keys and values, each (batch, head, step, channel of a head), that the next
-            step may attend to.
+            Outputs, (batch, time, channel), and the keys and values that the next step may attend to, each (batch,
+            head, step, channel of a head).
         """
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.project(x).chunk(3, -1)
@@ -68,7 +68,7 @@ class CausalAttention(nn.Module):
         return self.mix(made), (key[:, :, kept:], value[:, :, kept:])
 
     def _mask(self, time: int, before: int) -> Tensor:
-        """The bias of each pair, (head, time, before + time); minus infinity beyond the span and ahead."""
+        """Bias of each pair of steps, (head, time, before + time); minus infinity beyond the span and ahead."""
         device = self.bias.device
         distance = torch.arange(time, device=device)[:, None] + before - torch.arange(before + time, device=device)
         inside = (distance >= 0) & (distance < self.span)

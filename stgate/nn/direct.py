@@ -1,4 +1,4 @@
-"""From the state at the origin to all leads at once."""
+"""Decoder that forecasts all leads at once from the state at the origin."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stgate.schema.spec import PanelSpec
 
 
 class Direct(nn.Module):
-    """A decoder of the last state, the lead and what is known ahead, gated with the last observed value.
+    """Direct decoder of the last state, the lead and covariates known ahead; a gate mixes in the last observed value.
 
     Args:
-        spec: The panel's.
-        patches: How nodes are cut.
-        outputs: Likelihood parameters a target.
-        hidden: State size.
+        spec: Description of the panel.
+        patches: Patches into which the nodes are cut.
+        outputs: Number of likelihood parameters of a target.
+        hidden: Number of channels of the state.
     """
 
     def __init__(self, spec: PanelSpec, patches: Patches, outputs: int, hidden: int) -> None:
@@ -32,7 +32,16 @@ class Direct(nn.Module):
         self.by_lead = nn.Linear(hidden, spec.horizon * self.targets * (outputs + 1))
 
     def forward(self, state: Tensor, inputs: Inputs, leads: int) -> Tensor:
-        """(batch, patch, hidden) -> (batch, lead, node, target, output), in standardised units."""
+        """Decode the last state.
+
+        Args:
+            state: Last state of each patch, (batch, patch, hidden).
+            inputs: Standardised inputs of the window.
+            leads: Number of leads to forecast.
+
+        Returns:
+            Raw outputs, (batch, lead, node, target, output), in standardised units.
+        """
         batch, patches, _ = state.shape
         hidden = self.from_state(state).unsqueeze(1) + self.lead[:leads, None]  # (batch, lead, patch, hidden)
         if self.from_known is not None:
@@ -40,11 +49,11 @@ class Direct(nn.Module):
             known = torch.cat([self.patches.fold(inputs.future[:, :leads]), calendar], -1)
             hidden = hidden + self.from_known(known)
         raw = self.head(hidden).view(batch, leads, patches, self.targets, self.outputs + 1)
-        # A linear read-out of each lead's own, beside the shared one: short leads need detail that long ones blur.
+        # A linear read-out for each lead, beside the shared one: short leads need detail that long ones blur.
         own = self.by_lead(state).view(batch, patches, self.horizon, self.targets, self.outputs + 1)
         raw = raw + own[:, :, :leads].transpose(1, 2)
-        location, rest, openness = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
+        location, rest, gate = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
         last = self.patches.fold(inputs.last)[:, None, :, :, None]
-        made = torch.cat([last + openness * (location - last), rest], -1)
+        made = torch.cat([last + gate * (location - last), rest], -1)
         whole = self.patches.unfold(made.flatten(-2))
         return whole.reshape(*whole.shape[:-1], -1, self.outputs)

@@ -1,4 +1,4 @@
-"""What a network sees of each node, or patch of nodes, at one step."""
+"""Input features of each node, or patch of nodes, at one step."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from stgate.schema.spec import PanelSpec
 
 
 class StepFeatures(nn.Module):
-    """All that a patch sees at one step, concatenated.
+    """Features of a patch at one step, concatenated.
 
-    Of its own nodes: all channels with their masks, and steps since the targets were observed. Of where it stands:
-    where the model is local (a halo, or patches), the targets of all that it sees with their masks; where it is not,
-    the mean of the targets over all observed nodes. Calendar and static covariates.
+    Features of its own nodes are all channels with their masks, and the steps since the targets were observed. A local
+    model (with patches or a halo) adds the targets of all nodes that the patch sees, with their masks. Another model
+    adds the mean of the targets over all observed nodes. Calendar features and static covariates come last.
 
     Args:
-        spec: The panel's.
-        patches: How nodes are cut.
-        forcing: Leave out all that is of the targets.
+        spec: Description of the panel.
+        patches: Patches into which the nodes are cut.
+        forcing: Leave out all features of the targets.
     """
 
     def __init__(self, spec: PanelSpec, patches: Patches, *, forcing: bool = False) -> None:
@@ -33,7 +33,18 @@ class StepFeatures(nn.Module):
         self.size = patches.size * own + seen + 2 * len(spec.calendar)
 
     def forward(self, values: Tensor, mask: Tensor, since: Tensor, calendar: Tensor, static: Tensor) -> Tensor:
-        """(batch, time, node, …) tensors -> (batch, time, patch, self.size)."""
+        """Gather the features of each patch.
+
+        Args:
+            values: Values, (batch, time, node, channel), without NaN.
+            mask: Mask, (batch, time, node, channel), 1 where observed.
+            since: Logarithm of 1 + steps since last observed, (batch, time, node, target).
+            calendar: Calendar features, (batch, time, feature).
+            static: Static covariates, (node, static).
+
+        Returns:
+            Features, (batch, time, patch, self.size).
+        """
         around = calendar.unsqueeze(2).expand(-1, -1, self.patches.count, -1)
         always = self.patches.fold(static).expand(*values.shape[:2], -1, -1)
         if self.forcing:

@@ -1,7 +1,7 @@
-"""Fills: what stands in for a missing input. One signature, `fill(values, cell, first, before=None)`.
+"""Imputation of missing inputs. One signature, `impute(values, cell, first, before=None)`.
 
-Values are standardised, (batch, step, node, channel), NaN where missing; what comes back has none, and what was
-observed as it was. A network sees the mask beside it.
+Values are standardised, (batch, step, node, channel), NaN where missing. The result has no NaN and keeps observed
+values. A network sees the mask beside it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,37 @@ from stgate.errors import RequestError, did_you_mean
 
 
 class Zero(nn.Module):
-    """Zero: the training mean of the channel over all nodes."""
+    """Imputation by zero, the training mean of the channel over all nodes."""
 
     def forward(self, values: Tensor, cell: Tensor, first: int, before: Tensor | None = None) -> Tensor:
-        """Zero where missing."""
+        """Impute zero.
+
+        Args:
+            values: Standardised values, (batch, step, node, channel), NaN where missing.
+            cell: Not used.
+            first: Not used.
+            before: Not used.
+
+        Returns:
+            Values of the same shape, without NaN.
+        """
         return torch.nan_to_num(values, nan=0.0)
 
 
 class Last(nn.Module):
-    """The last observation carried forward from within the window; zero before the first."""
+    """Imputation by the last observation within the window; zero before the first one."""
 
     def forward(self, values: Tensor, cell: Tensor, first: int, before: Tensor | None = None) -> Tensor:
-        """The last value where missing.
+        """Impute the last observed value.
 
         Args:
-            values: (batch, step, node, channel).
+            values: Standardised values, (batch, step, node, channel), NaN where missing.
             cell: Not used.
             first: Not used.
-            before: (batch, node, channel), filled, the step before the first.
+            before: Values of the step before the first, (batch, node, channel), without NaN; zeros when None.
+
+        Returns:
+            Values of the same shape, without NaN.
         """
         start = torch.zeros_like(values[:, :1]) if before is None else before.unsqueeze(1)
         longer = torch.cat([start, torch.nan_to_num(values, nan=0.0)], 1)
@@ -42,12 +55,12 @@ class Last(nn.Module):
 
 
 class Climatology(nn.Module):
-    """The training mean of that node and channel in that cell of the calendar; see `stgate.data.climatology`.
+    """Imputation by the training mean of the node and channel in the same cell of the calendar.
 
     Args:
-        cells: How many cells there are.
-        nodes: How many nodes.
-        channels: How many channels.
+        cells: Number of calendar cells, such as the hours of a day times the days of a week.
+        nodes: Number of nodes.
+        channels: Number of channels.
     """
 
     means: Tensor
@@ -57,28 +70,37 @@ class Climatology(nn.Module):
         self.register_buffer("means", torch.zeros(cells, nodes, channels))
 
     def forward(self, values: Tensor, cell: Tensor, first: int, before: Tensor | None = None) -> Tensor:
-        """The mean where missing.
+        """Impute the mean of the calendar cell.
 
         Args:
-            values: (batch, step, node, channel).
-            cell: (batch, step).
-            first: Which channel the first of `values` is.
+            values: Standardised values, (batch, step, node, channel), NaN where missing.
+            cell: Number of the calendar cell of each step, (batch, step).
+            first: Number of the channel that comes first in `values`.
             before: Not used.
+
+        Returns:
+            Values of the same shape, without NaN.
         """
         means = self.means[..., first : first + values.shape[-1]]
         return torch.where(torch.isnan(values), means[cell], values)
 
 
-Imputation = Literal["zero", "last", "climatology"]
-"""Imputations by their name in configs."""
-IMPUTATIONS: tuple[Imputation, ...] = get_args(Imputation)
+ImputationName = Literal["zero", "last", "climatology"]
+"""Names of the imputations in configs."""
+IMPUTATIONS: tuple[ImputationName, ...] = get_args(ImputationName)
 
 
-def make_imputation(name: Imputation, cells: int, nodes: int, channels: int) -> nn.Module:
-    """A fill by name.
+def make_imputation(name: ImputationName, cells: int, nodes: int, channels: int) -> nn.Module:
+    """Make an imputation by its name.
+
+    Args:
+        name: Name of an imputation: `zero`, `last` or `climatology`.
+        cells: Number of calendar cells.
+        nodes: Number of nodes.
+        channels: Number of channels.
 
     Raises:
-        RequestError: No fill of this name.
+        RequestError: There is no imputation of this name.
     """
     check_imputation(name)
     if name == "climatology":
@@ -87,10 +109,13 @@ def make_imputation(name: Imputation, cells: int, nodes: int, channels: int) -> 
 
 
 def check_imputation(name: str) -> None:
-    """Refuse a name that no fill has.
+    """Refuse a name that no imputation has.
+
+    Args:
+        name: Name to check.
 
     Raises:
-        RequestError: No fill of this name.
+        RequestError: There is no imputation of this name.
     """
     if name not in IMPUTATIONS:
         raise RequestError(f"imputation {name!r}: {did_you_mean(name, IMPUTATIONS)}")

@@ -1,4 +1,4 @@
-"""Preprocessing that travels with the weights: standardise, fill what is missing, say what was missing."""
+"""Preprocessing that is stored with the weights: standardise, impute missing values, keep their mask."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stgate.schema.batch import Batch
 
 @dataclasses.dataclass
 class Inputs:
-    """What a network sees of a batch: standardised, no NaN anywhere.
+    """Inputs of a network for one batch: standardised, without NaN.
 
     Attributes:
-        values: (batch, window, node, channel), what the fill says where missing.
-        mask: (batch, window, node, channel), 1 where observed.
-        since: (batch, window, node, target), log(1 + steps since last observed).
-        calendar: (batch, window, feature).
-        future: (batch, lead, node, 2 * future covariate): values and masks.
-        future_calendar: (batch, lead, feature).
-        static: (node, static).
+        values: Values of the window, (batch, window, node, channel), imputed where missing.
+        mask: Mask of the window, (batch, window, node, channel), 1 where observed.
+        since: Logarithm of 1 + steps since last observed, (batch, window, node, target).
+        calendar: Calendar features of the window, (batch, window, feature).
+        future: Values, then masks, of the future covariates, (batch, lead, node, 2 * future covariate).
+        future_calendar: Calendar features of the leads, (batch, lead, feature).
+        static: Static covariates, (node, static).
     """
 
     values: Tensor
@@ -35,7 +35,7 @@ class Inputs:
 
     @property
     def last(self) -> Tensor:
-        """The last observed value of each target in the window; where none, what the fill says of the last step.
+        """Last observed value of each target in the window; where there is none, the imputed value of the last step.
 
         Returns:
             (batch, node, target).
@@ -49,14 +49,14 @@ class Inputs:
 
 
 class Standardize(nn.Module):
-    """Standardise a raw batch with stored centres and scales, and fill missing entries.
+    """Standardise a raw batch with stored centres and scales, and impute missing entries.
 
     Args:
-        channels: How many channels there are, targets first, future covariates last.
-        static: How many static covariates; where missing they are zero.
-        nodes: How many nodes.
-        targets: How many targets.
-        imputation: A module of `stgate.nn.imputation`; Zero when None.
+        channels: Number of channels, targets first, future covariates last.
+        static: Number of static covariates; missing ones become zero.
+        nodes: Number of nodes.
+        targets: Number of targets.
+        imputation: Module of `stgate.nn.imputation`; zero when None.
     """
 
     center: Tensor
@@ -79,16 +79,23 @@ class Standardize(nn.Module):
 
     @property
     def target_center(self) -> Tensor:
-        """(target,)."""
+        """Centres of the targets, (target,)."""
         return self.center[: self.targets]
 
     @property
     def target_scale(self) -> Tensor:
-        """(target,)."""
+        """Scales of the targets, (target,)."""
         return self.scale[: self.targets]
 
     def forward(self, batch: Batch) -> Inputs:
-        """Return what a network sees of a raw batch."""
+        """Standardise and impute a batch.
+
+        Args:
+            batch: Raw tensors by name, NaN where missing.
+
+        Returns:
+            Inputs of a network.
+        """
         past = (batch["past"] - self.center) / self.scale
         first = len(self.center) - batch["future"].shape[-1]
         future = (batch["future"] - self.center[first:]) / self.scale[first:]

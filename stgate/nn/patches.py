@@ -1,4 +1,4 @@
-"""Locality: a ring, a row or a lattice cut into patches, each with the neighbours that a shared local model sees."""
+"""Patches of a ring, a row or a lattice, each with the neighbours that a shared local model sees."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from stgate.schema.spec import PanelSpec
 class Patches(nn.Module):
     """Patches of `patch` nodes along each direction, which see `halo` nodes beyond either edge.
 
-    Nodes are a line in the order of the panel, or a lattice where the panel is one; the line is a ring, the lattice a
-    torus, where the panel is periodic. Beyond an open edge there is nothing: zeros. With a patch of one node the local
-    model is a convolution; with a patch of all nodes and no halo it is global.
+    Nodes are a line in the order of the panel, or a lattice if the panel is one. A periodic line is a ring, a periodic
+    lattice a torus. Beyond an open edge there are zeros. With a patch of one node the local model is a convolution;
+    with a patch of all nodes and no halo it is global.
 
     Args:
-        spec: The panel's.
-        patch: Nodes along each direction; it divides how many there are.
-        halo: Nodes beyond either edge.
+        spec: Description of the panel.
+        patch: Number of nodes of a patch along each direction; it must divide the panel's.
+        halo: Number of nodes seen beyond either edge.
 
     Attributes:
-        count: How many patches.
-        size: Nodes in a patch.
-        reach: Nodes that it sees, its own among them.
-        shape: Of the lattice, or of the line.
-        periodic: It has no edge.
+        count: Number of patches.
+        size: Number of nodes in a patch.
+        reach: Number of nodes that a patch sees, its own included.
+        shape: Number of nodes along each axis of the lattice, or of the line.
+        periodic: True for a ring or a torus.
 
     Raises:
-        RequestError: Patches that do not fill the nodes, or a halo that meets itself.
+        RequestError: The patch does not divide the nodes, or the halo overlaps itself.
 
     References:
         Pathak et al. (2018), Model-free prediction of large spatiotemporally chaotic systems from data. Physical Review
@@ -55,23 +55,23 @@ class Patches(nn.Module):
         self.count, self.size, self.reach = len(own), own.shape[1], around.shape[1]
         self.straight = bool((own.ravel() == nodes.ravel()).all())
         self.open = bool((around < 0).any())
-        around[around < 0] = nodes.size  # where a node of zeros is put
-        # Not buffers: they are no one's to learn, and the same for all members of an ensemble.
+        around[around < 0] = nodes.size  # the position of a node of zeros
+        # Not buffers: they are not learned, and are the same for all members of an ensemble.
         self.own, self.back = torch.from_numpy(own.ravel()), torch.from_numpy(np.argsort(own.ravel()))
         self.around = torch.from_numpy(around.ravel())
 
     def fold(self, x: Tensor) -> Tensor:
-        """(..., node, channel) -> (..., patch, size * channel): what belongs to each patch."""
+        """Gather the nodes of each patch: (..., node, channel) to (..., patch, size * channel)."""
         x = x if self.straight else x.index_select(-2, self.own.to(x.device))
         return x.reshape(*x.shape[:-2], self.count, self.size * x.shape[-1])
 
     def unfold(self, x: Tensor) -> Tensor:
-        """(..., patch, size * channel) -> (..., node, channel): the reverse."""
+        """Reverse `fold`: (..., patch, size * channel) to (..., node, channel)."""
         x = x.reshape(*x.shape[:-2], self.count * self.size, x.shape[-1] // self.size)
         return x if self.straight else x.index_select(-2, self.back.to(x.device))
 
     def surround(self, x: Tensor) -> Tensor:
-        """(..., node, channel) -> (..., patch, reach * channel): what each patch sees."""
+        """Gather the nodes that each patch sees: (..., node, channel) to (..., patch, reach * channel)."""
         if self.reach == 1 and self.straight:
             return x
         if self.open:
@@ -81,7 +81,7 @@ class Patches(nn.Module):
 
 
 def _tiles(grid: NDArray[np.int64], patch: int, reach: int) -> NDArray[np.int64]:
-    """(patch, node): windows of `reach` along each axis, `patch` apart."""
+    """Cut windows of `reach` nodes along each axis, `patch` apart: (patch, node)."""
     windows = np.lib.stride_tricks.sliding_window_view(grid, (reach,) * grid.ndim)
     chosen = windows[(slice(None, None, patch),) * grid.ndim]
     return np.array(chosen).reshape(-1, reach**grid.ndim)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from stgate.errors import RequestError
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CELLS, calendar_groups, cell_keys
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
@@ -110,7 +110,7 @@ class RidgePredictor(BaselinePredictor):
         RequestError: The penalty is not above zero.
     """
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: Imputation = "zero") -> None:
+    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
         super().__init__(imputation=imputation)
         if penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")

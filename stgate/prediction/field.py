@@ -13,8 +13,8 @@ from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
-from stgate.nn.field.context_masking import Pattern, hidden
-from stgate.nn.field.network import FieldInputs, FieldNetwork, Ground, with_latest
+from stgate.nn.field.context_masking import MaskPattern, mask_context
+from stgate.nn.field.network import FieldGeometry, FieldInputs, FieldNetwork, with_latest
 from stgate.nn.gates import GateName
 from stgate.prediction.intervals import Calibration
 from stgate.prediction.neighbourhoods import Neighbourhoods
@@ -58,7 +58,7 @@ class FieldPredictor(Predictor):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: Sequence[Pattern] = ("late", "stations", "entries"),
+        context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
         log_context: bool = False,
         varying: bool = True,
         standardized: bool = True,
@@ -84,8 +84,8 @@ class FieldPredictor(Predictor):
         )
         patterns: list[str] = [*self.context_masking] or [""]
         for pattern in patterns:
-            if pattern not in get_args(Pattern):
-                raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(Pattern))}")
+            if pattern not in get_args(MaskPattern):
+                raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(MaskPattern))}")
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
         self.options |= {"residual": residual, "graph": graph, "heads": heads, "path": (knots, path)}
         self.varying, self.log_context = varying, log_context
@@ -155,7 +155,7 @@ class FieldPredictor(Predictor):
         """Take the spec, and build the scaler, the network and the geometry of the stations; once only."""
         if self.network is None:
             super().configure(spec)
-            self.ground = Ground(len(spec.nodes), len(spec.static_covariates))
+            self.ground = FieldGeometry(len(spec.nodes), len(spec.static_covariates))
             kept = self._kept(spec.static_covariates)
             self.neighbourhoods = Neighbourhoods(self.ground, spec.places, self.neighbours, kept)
 
@@ -237,7 +237,7 @@ class FieldPredictor(Predictor):
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
         own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
         if self.training:
-            past, own = hidden(past, self.fitted_spec.horizon, self.context_masking)
+            past, own = mask_context(past, self.fitted_spec.horizon, self.context_masking)
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
         values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)

@@ -23,7 +23,7 @@ from stgate.nn.gated.recurrent import RecurrentStack
 from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gated.transformer import TransformerStack
 from stgate.nn.gates import GateName
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
 from stgate.prediction.parts import check_part
 from stgate.prediction.predictor import Predictor
@@ -154,7 +154,7 @@ class GatedPredictor(Predictor):
         rollout: RollOut | None,
         likelihood: Likelihood | None,
         inference: Inference | None,
-        imputation: Imputation,
+        imputation: ImputationName,
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:

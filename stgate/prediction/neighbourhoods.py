@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stgate.nn.field.network import Ground, Sites
+from stgate.nn.field.network import FieldGeometry, Neighbourhood
 from stgate.panels.geometry import Places, nearest, nearest_of
 
 
@@ -22,10 +22,10 @@ class Neighbourhoods:
         features: Which of what is known of a place the field sees; directions are told along coordinates among these.
     """
 
-    def __init__(self, ground: Ground, names: Sequence[str], count: int, features: Sequence[int]) -> None:
+    def __init__(self, ground: FieldGeometry, names: Sequence[str], count: int, features: Sequence[int]) -> None:
         self.ground, self.names, self.count, self.features = ground, tuple(names), count, list(features)
         self.axes = [i for i in self.features if i < len(self.names)]
-        self._last: tuple[Tensor, Tensor, tuple[Sites, Sites, Sites]] | None = None
+        self._last: tuple[Tensor, Tensor, tuple[Neighbourhood, Neighbourhood, Neighbourhood]] | None = None
 
     def forget(self) -> None:
         """Look again, where the ground has changed."""
@@ -35,7 +35,7 @@ class Neighbourhoods:
         """Where places are, by what is known of each (place, static)."""
         return Places.at(self.names, static[:, : len(self.names)].double().cpu().numpy())
 
-    def of(self, static: Tensor, ever: Tensor) -> tuple[Sites, Sites, Sites]:
+    def of(self, static: Tensor, ever: Tensor) -> tuple[Neighbourhood, Neighbourhood, Neighbourhood]:
         """The places of a panel with the nearest stations of training, these with theirs, and the places among them.
 
         Among them a place looks at those only that observe anything in the panel, of which it is none itself.
@@ -52,7 +52,7 @@ class Neighbourhoods:
             self._last = static, ever, (sites, stations, among)
         return self._last[2]
 
-    def _join(self, static: Tensor, stations: Tensor | None = None, ever: Tensor | None = None) -> Sites:
+    def _join(self, static: Tensor, stations: Tensor | None = None, ever: Tensor | None = None) -> Neighbourhood:
         """Places with the nearest of some stations, or of one another: then never themselves, even at one place."""
         places = self.places(static)
         if stations is not None:
@@ -71,4 +71,4 @@ class Neighbourhoods:
         gap = theirs[index][..., self.axes] - own[:, None, self.axes]
         direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
         edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
-        return Sites(torch.nan_to_num(own[:, self.features], nan=0.0), index, edges)
+        return Neighbourhood(torch.nan_to_num(own[:, self.features], nan=0.0), index, edges)

@@ -17,7 +17,7 @@ from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
 from stgate.errors import CheckpointError
 from stgate.inference.base import Inference, PointEstimate
-from stgate.nn.imputation import Imputation, check_imputation, make_imputation
+from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
 from stgate.nn.inputs import Standardize
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
@@ -76,7 +76,7 @@ class Predictor(nn.Module, ABC):
         *,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        imputation: Imputation = "zero",
+        imputation: ImputationName = "zero",
     ) -> None:
         super().__init__()
         check_imputation(imputation)

@@ -12,7 +12,7 @@ from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.nn.edges import GivenEdges
-from stgate.nn.imputation import Imputation
+from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
 from stgate.nn.sepnet.language_model import LanguageModel
 from stgate.nn.sepnet.neighbours import GivenGraph
@@ -103,7 +103,7 @@ class SepNetPredictor(Predictor):
         dropout: float = 0.1,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        imputation: Imputation = "zero",
+        imputation: ImputationName = "zero",
     ) -> None:
         super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stgate.errors import PanelError, did_you_mean
+from stgate.errors import PanelError, RequestError, did_you_mean
 
 Step = np.timedelta64 | float
 """One time step: a timedelta64 for calendar time, a float for model time."""
@@ -266,7 +266,7 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
         ValueError: The text is not a time, or is not written year first: 03/04/2020 is March or April.
     """
     if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
-        raise ValueError("write times year first, such as 2016-03-01T12:00")
+        raise RequestError("write times year first, such as 2016-03-01T12:00")
     stamp = pd.Timestamp(str(text))
     if stamp.tz is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)

@@ -10,7 +10,13 @@ from stgate.errors import RequestError
 
 
 def steps_in(span: float, step: float, name: str, what: str = "steps") -> int:
-    """How many steps make up a span, refused unless a whole number.
+    """Number of steps in a span, which must be a whole number.
+
+    Args:
+        span: Length of the span.
+        step: Length of a step, in the same units.
+        name: Name of the span, for error messages.
+        what: Name of the steps, for error messages.
 
     >>> steps_in(0.3, 0.1, "duration")
     3
@@ -29,9 +35,14 @@ def steps_in(span: float, step: float, name: str, what: str = "steps") -> int:
 
 
 def member_stream(system: str, seed: int, *key: int) -> np.random.Generator:
-    """Member i's own generator, `member_stream(system, seed, i)`: it does not depend on how many members there are.
+    """Random generator of member i, `member_stream(system, seed, i)`; it does not depend on the number of members.
 
-    Philox on SeedSequence(seed), spawned by (crc32 of the system's name, i).
+    It is Philox on SeedSequence(seed), spawned by (crc32 of the system's name, i).
+
+    Args:
+        system: Name of the system.
+        seed: Seed of the run.
+        *key: Number of the member, and further numbers for further streams.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(system.encode()), *key))
     return np.random.Generator(np.random.Philox(sequence))

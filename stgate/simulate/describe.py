@@ -1,4 +1,4 @@
-"""What a simulated panel says of itself: coordinates and attributes."""
+"""Coordinates and attributes of a simulated panel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from stgate.simulate.system import Attrs
 
 
 def identity(plan: Plan) -> Attrs:
-    """The attributes that decide a run's bits: a stopped run is resumed only if all of them agree."""
+    """List the attributes that determine a run's bits; a stopped run is resumed only if all of them agree.
+
+    Args:
+        plan: Plan of the run.
+    """
     from stgate._version import __version__
 
     initial = "seeded"
@@ -36,7 +40,11 @@ def identity(plan: Plan) -> Attrs:
 
 
 def template(plan: Plan) -> xr.Dataset:
-    """The panel without its variables."""
+    """Make the panel without its variables.
+
+    Args:
+        plan: Plan of the run.
+    """
     from stgate._version import __version__
 
     system = plan.system

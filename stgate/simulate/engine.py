@@ -1,4 +1,4 @@
-"""Stepping the members of a plan, in blocks over cores, each slice of output checked before it is handed on."""
+"""Engine that steps the members of a plan, in blocks over cores, and checks each slice of output."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from stgate.simulate.plan import Plan, Progress
 from stgate.simulate.system import Array, Place
 
 SAVE_SECONDS = 20.0
-"""How long a chunk may take before it is saved as far as it is."""
+"""Seconds after which an unfinished chunk is saved."""
 SLICE_SECONDS = 0.3
-"""About how long the cores work between two checks and reports."""
+"""Seconds, roughly, between two checks and progress reports."""
 
 
 def seconds_needed(plan: Plan, trial: float = 0.5) -> float:
-    """About how long a run takes, by stepping some of its members for a moment."""
+    """Estimate the seconds that a run takes, by stepping some of its members for a moment.
+
+    Args:
+        plan: Plan of the run.
+        trial: Seconds to step.
+    """
     sample = min(plan.members, max(4 * plan.system.block // plan.system.dimension, 1))
     share = sample / plan.members
     plan = dataclasses.replace(plan, members=sample, given=None if plan.given is None else plan.given[:sample])
@@ -40,13 +45,13 @@ def seconds_needed(plan: Plan, trial: float = 0.5) -> float:
 
 
 class Engine:
-    """All members of a plan, stepping.
+    """Stepper of all members of a plan.
 
     Args:
-        plan: What to do.
-        states: Internal states, (member, internal size), at `clock` steps.
-        clock: Steps done before.
-        progress: Called with (steps done, steps in all).
+        plan: Plan of the run.
+        states: Internal states, (member, internal size), after `clock` steps.
+        clock: Number of steps done before.
+        progress: Function called with (steps done, total steps); None for no reports.
     """
 
     def __init__(self, plan: Plan, states: Array, clock: int, progress: Progress | None) -> None:
@@ -79,10 +84,10 @@ class Engine:
         return np.concatenate([stepper.state for stepper in self.steppers])
 
     def spin_up(self) -> None:
-        """Discard the spin-up.
+        """Step through the spin-up and discard it.
 
         Raises:
-            SimulationError: A member blew up in it.
+            SimulationError: A member blew up in the spin-up.
         """
         row = self._room(1)
         while self.clock < self.plan.discarded:
@@ -91,13 +96,13 @@ class Engine:
             self._check(row, self.clock, steps)
 
     def chunks(self, first: int = 0, held: Array | None = None) -> Iterator[tuple[int, Array, bool]]:
-        """Yield chunks from output `first` on: its number, (time, member, variable, node), and whether it is whole.
+        """Yield chunks: number of the first output, values (time, member, variable, node), and a flag that it is whole.
 
-        A chunk that takes long is yielded in between too, as far as it is, so that it can be saved.
+        A chunk that takes long is also yielded unfinished, so that it can be saved.
 
         Args:
-            first: The chunk's first output.
-            held: Its rows that are there already.
+            first: Number of the first output of the first chunk.
+            held: Rows of the first chunk that were computed before; None for none.
 
         Raises:
             SimulationError: A member blew up; the rows in which it did are not yielded.
@@ -150,7 +155,7 @@ class Engine:
             self.progress(self.clock, self.plan.steps)
 
     def _check(self, rows: Array, clock: int, every: int) -> None:
-        """Refuse rows, the first one at step `clock`, in which a member left the bounded region."""
+        """Refuse rows in which a member left the bounded region; the first row is at step `clock`."""
         plan = self.plan
         bound = plan.bound
         rows = rows[:, :, plan.system.watched]

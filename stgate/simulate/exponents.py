@@ -33,33 +33,33 @@ def lyapunov(
     progress: Progress | None = None,
     **parameters: Any,  # noqa: ANN401 (a system's own)
 ) -> xr.Dataset:
-    """The leading Lyapunov exponents of a system.
+    """Compute the leading Lyapunov exponents of a system.
 
-    Perturbations follow the tangent-linear map of the integrator itself and are made orthonormal every ten steps; the
-    logarithms of how much they grew, averaged over time and members, are the exponents (Benettin et al. 1980). The
-    Kaplan-Yorke dimension is j + (λ_1 + … + λ_j) / |λ_{j+1}| for the last j with a sum that is not negative. The
-    standard errors come from the spread between members.
+    Perturbations follow the tangent-linear map of the integrator and are made orthonormal every ten steps. The
+    exponents are the mean logarithms of their growth, over time and members (Benettin et al. 1980). The Kaplan-Yorke
+    dimension is j + (λ_1 + … + λ_j) / |λ_{j+1}| for the last j whose sum is not negative. Standard errors come from the
+    standard deviation between members.
 
     Args:
-        system: `lorenz96`, `kuramoto_sivashinsky`, …
-        exponents: How many; by default all of a small system, and of a large one enough for its dimension.
-        duration: Model time over which they are averaged, for each member.
-        transient: Model time after the spin-up in which the perturbations find their directions; not averaged.
-        step: Integration step, by default that of the system's runs.
-        members: Independent trajectories, at least 2.
-        seed: Of the initial states and perturbations.
-        force: Run although the step is beyond the system's limit.
-        progress: Called with (steps done, steps in all).
-        **parameters: The system's own.
+        system: Name of the system: `lorenz96`, `kuramoto_sivashinsky`, …
+        exponents: Number of exponents; by default all of a small system, and enough for the dimension of a large one.
+        duration: Model time of the average, for each member.
+        transient: Model time after the spin-up in which the perturbations align; it is not averaged.
+        step: Integration step; the system's default when None.
+        members: Number of independent trajectories, at least 2.
+        seed: Seed of the initial states and perturbations.
+        force: Run although the step is above the system's limit.
+        progress: Function called with (steps done, total steps); None for no reports.
+        **parameters: Parameters of the system, by name.
 
     Returns:
         `exponent(rank)` and `exponent_error(rank)`, per unit of model time, and the scalars `kaplan_yorke_dimension`
-        and its error, `positive` (how many are), `kolmogorov_sinai_entropy` (their sum), `lyapunov_time`, `total` (the
-        sum of all) and `total_exact`, and `zero` (the largest magnitude of the exponents that ought to be zero); NaN
-        for what the number of exponents does not tell.
+        and its error, `positive` (the number of positive exponents), `kolmogorov_sinai_entropy` (the sum of these),
+        `lyapunov_time`, `total` (the sum of all exponents) and `total_exact`, and `zero` (the largest magnitude of the
+        exponents that are zero in theory); NaN where there are too few exponents.
 
     Raises:
-        RequestError: No such system, one that is not chaotic, or a wrong option.
+        RequestError: There is no such system, it is not chaotic, or an option is wrong.
         SimulationError: A member blew up.
 
     References:
@@ -104,7 +104,7 @@ def _rates(
     seed: int,
     progress: Progress | None,
 ) -> Array:
-    """Each member's exponents, (member, count)."""
+    """Compute the exponents of each member, (member, count)."""
     streams = [member_stream(system.name, seed, member) for member in range(members)]
     stepper = system.stepper(system.encode(np.stack([system.initial(stream) for stream in streams])), step=step)
     total = BETWEEN * (discarded + rounds)
@@ -129,7 +129,10 @@ def _rates(
 
 
 def kaplan_yorke(exponents: Array) -> float:
-    """The Kaplan-Yorke dimension of exponents in falling order; NaN where their sum stays positive, 0 where none is.
+    """Kaplan-Yorke dimension of exponents in falling order; NaN if their sum stays positive, 0 if none is positive.
+
+    Args:
+        exponents: Lyapunov exponents, (rank,), the largest first.
 
     >>> round(kaplan_yorke(np.array([0.906, 0.0, -14.572])), 3)
     2.062

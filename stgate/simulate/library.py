@@ -1,4 +1,4 @@
-"""The systems as functions: parameters in, a panel out."""
+"""Systems as functions: parameters in, a panel out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from stgate.simulate.registry import build
 from stgate.simulate.run import simulate
 from stgate.simulate.system import Array
 from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
+from stgate.simulate.systems.lorenz96_scales import ScaleName
+from stgate.simulate.systems.lorenz96_two_scale import Coupling, PresetName
 from stgate.simulate.systems.ordinary import OrdinarySystem
 from stgate.simulate.systems.sensor_network import SensorNetwork
 
@@ -25,13 +27,14 @@ def lorenz96(*, nodes: int = 40, forcing: float | Sequence[float] = 8.0, **run: 
     Args:
         nodes: Number of sites N, at least 4.
         forcing: F, one number or one for each site.
-        **run: duration, step, every, members, seed, spinup, initial, out … as in `stgate.simulate.plan.RunOptions`.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists.
 
     Returns:
-        A panel with `x(member, time, node)`, and how it was made in its attrs.
+        A panel with `x(member, time, node)`; its attributes describe the run.
 
     Raises:
-        RequestError: The step does not divide the spans, is beyond RK4's stability (0.75 / F), or another wrong option.
+        RequestError: The step does not divide the spans or is beyond RK4's stability (0.75 / F), or an option is wrong.
         SimulationError: A member blew up.
 
     References:
@@ -46,41 +49,42 @@ def lorenz96(*, nodes: int = 40, forcing: float | Sequence[float] = 8.0, **run: 
 
 def lorenz96_two_scale(
     *,
-    preset: str | None = None,
+    preset: PresetName | None = None,
     nodes: int | None = None,
     fast: int | None = None,
     forcing: float | Sequence[float] | None = None,
     h: float | None = None,
     b: float | None = None,
     c: float | None = None,
-    coupling: str | None = None,
-    scales: Sequence[str] = ("x",),
+    coupling: Coupling | None = None,
+    scales: Sequence[ScaleName] = ("x",),
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Simulate Lorenz-96 with two scales: slow sites X, each with J fast ones Y.
 
-    The equations, and the two conventions of the coupling, stand in
-    `stgate.simulate.systems.lorenz96_two_scale.Lorenz96TwoScale`. A panel's node is a slow site with all that is in
-    it: its variables are `x` and `y_0` … `y_{J-1}`.
+    The equations and the two conventions of the coupling are given by
+    `stgate.simulate.systems.lorenz96_two_scale.Lorenz96TwoScale`. A node of the panel is a slow site with its fast
+    sites: its variables are `x` and `y_0` … `y_{J-1}`.
 
     Args:
-        preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; what else is given wins over
-            it.
+        preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; parameters
+            given beside it win.
         nodes: Number of slow sites K.
         fast: Number of fast sites J in each slow one.
         forcing: F, one number or one for each slow site.
         h: Strength of the coupling.
         b: Ratio of the amplitudes.
         c: Ratio of the time scales.
-        coupling: `sum` or `mean`; they agree if and only if b = J.
-        scales: The scales that are returned, of `x` and `y`.
-        **run: As in `stgate.simulate.plan.RunOptions`.
+        coupling: Convention of the coupling, `sum` or `mean` over fast sites; they agree if and only if b = J.
+        scales: Scales to return: `x`, `y` or both.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists.
 
     Returns:
-        A panel; see `lorenz96`.
+        A panel with the variables over (member, time, node); its attributes describe the run.
 
     Raises:
-        RequestError: A wrong option, or a step with which RK4 blows up.
+        RequestError: An option is wrong, or RK4 blows up with this step.
         SimulationError: A member blew up.
 
     >>> panel = lorenz96_two_scale(preset="lorenz1996", nodes=6, duration=0.1, spinup=0.1, every=10, scales=("x", "y"))
@@ -112,13 +116,13 @@ def lorenz96_three_scale(
     c: float = 10.0,
     d: float = 10.0,
     e: float = 10.0,
-    scales: Sequence[str] = ("x",),
+    scales: Sequence[ScaleName] = ("x",),
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Simulate Lorenz-96 with three scales: slow sites X, fast ones Y in each, still faster ones Z in each of those.
 
-    The equations stand in `stgate.simulate.systems.lorenz96_three_scale.Lorenz96ThreeScale`. A panel's node is a slow
-    site with all that is in it: its variables are `x`, `y_0` … `y_{J-1}` and `z_0` … `z_{J I - 1}`.
+    The equations are given by `stgate.simulate.systems.lorenz96_three_scale.Lorenz96ThreeScale`. A node of the panel is
+    a slow site with its faster sites: its variables are `x`, `y_0` … `y_{J-1}` and `z_0` … `z_{J I - 1}`.
 
     Args:
         nodes: Number of slow sites K.
@@ -127,17 +131,18 @@ def lorenz96_three_scale(
         forcing: F, one number or one for each slow site.
         h: Strength of both couplings.
         b: Ratio of the amplitudes of X and Y.
-        c: Ratio of their time scales.
+        c: Ratio of the time scales of X and Y.
         d: Ratio of the amplitudes of Y and Z.
         e: Rate of Z.
-        scales: The scales that are returned, of `x`, `y` and `z`.
-        **run: As in `stgate.simulate.plan.RunOptions`.
+        scales: Scales to return: any of `x`, `y` and `z`.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists.
 
     Returns:
-        A panel; see `lorenz96`.
+        A panel with the variables over (member, time, node); its attributes describe the run.
 
     Raises:
-        RequestError: A wrong option, or a step with which RK4 blows up.
+        RequestError: An option is wrong, or RK4 blows up with this step.
         SimulationError: A member blew up.
 
     >>> panel = lorenz96_three_scale(duration=0.1, spinup=0.1, every=10, verify=False)
@@ -152,19 +157,20 @@ def lorenz96_three_scale(
 def kuramoto_sivashinsky(*, length: float = 22.0, nodes: int | None = None, **run: Unpack[RunOptions]) -> xr.Dataset:
     """Simulate the Kuramoto-Sivashinsky equation, u_t = -u u_x - u_xx - u_xxxx with period L.
 
-    ETDRK4 with the 2/3 rule; see `stgate.simulate.systems.kuramoto_sivashinsky.KuramotoSivashinsky` for the numerics,
-    and why a step of 0.25 looks like third order.
+    The scheme is ETDRK4 with the 2/3 rule. `stgate.simulate.systems.kuramoto_sivashinsky.KuramotoSivashinsky` describes
+    the numerics, and the accuracy of a step of 0.25.
 
     Args:
         length: The physical period L, not divided by 2π.
         nodes: Grid points, even; by default enough to resolve the field (2.56 L).
-        **run: As in `stgate.simulate.plan.RunOptions`.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists.
 
     Returns:
-        A panel with `u(member, time, node)` and the coordinate `x(node)`; see `lorenz96`.
+        A panel with `u(member, time, node)` and the coordinate `x(node)`; its attributes describe the run.
 
     Raises:
-        RequestError: A wrong option, or a step above 0.5, with which the field looks right and is not.
+        RequestError: An option is wrong, or the step is above 0.5, where the field looks right but is wrong.
         SimulationError: A member blew up.
 
     >>> panel = kuramoto_sivashinsky(length=22.0, duration=10.0, spinup=50.0)
@@ -189,18 +195,19 @@ def sensor_network(
 
     Args:
         stations: Number of stations.
-        places: Further places without a station: their `pm25` is missing throughout, their truth is known.
+        places: Number of further places without a station; their `pm25` is always missing, their truth is known.
         size: Side of the domain in km.
-        noise: Relative instrument noise.
-        start: The first time kept.
-        **run: As in `stgate.simulate.plan.RunOptions`, with time in hours.
+        noise: Relative standard deviation of the instrument noise.
+        start: First time of the panel.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists. Times are in hours.
 
     Returns:
         A panel with `pm25` as measured, `pm25_truth`, `wind_u` and `wind_v` over (member, time, node), and the
         coordinates `x`, `y` (km) and `station(node)`.
 
     Raises:
-        RequestError: A wrong option.
+        RequestError: An option is wrong.
 
     >>> panel = sensor_network(stations=5, places=2, duration=48.0)
     >>> panel["pm25"].shape, int(panel["pm25"].notnull().all("time").sum())
@@ -219,25 +226,27 @@ def integrate(
     parameters: Mapping[str, Any] | None = None,
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
-    """Integrate your own right-hand side by RK4, with the same panel, checks, streaming and resuming as the systems.
+    """Integrate your own right-hand side by RK4, with the panel, checks, streaming and resuming of the other systems.
 
     Args:
-        rhs: Called as rhs(time, state) with states (member, node); returns dstate/dt of the same shape, each member's
-            own.
+        rhs: Right-hand side, called as rhs(time, state) with states (member, node); it returns dstate/dt of the same
+            shape. Members must not depend on one another.
         state: Initial state, (node,) or (member, node).
-        name: The system's name in the panel's attrs.
-        variable: The variable's name in the panel.
-        units: Of the variable.
-        parameters: What else tells this system from another: it is stored, and a run is resumed only if it agrees. The
-            function itself cannot be compared.
-        **run: As in `stgate.simulate.plan.RunOptions`. `duration` and `step` are needed: nothing is known of the
-            system, so look at the panel's valid-ground-truth time. `every` is 1 and `spinup` 0 by default.
+        name: Name of the system in the panel's attributes.
+        variable: Name of the variable in the panel.
+        units: Units of the variable.
+        parameters: Parameters that distinguish this system from others. They are stored, and a run is resumed only if
+            they agree, since functions cannot be compared.
+        **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists. `duration` and `step` are required. No safe step is
+            known for this system, so look at the panel's valid-ground-truth time. By default `every` is 1 and `spinup`
+            is 0.
 
     Returns:
         A panel with `variable(member, time, node)`.
 
     Raises:
-        RequestError: A wrong option, or a right-hand side of another shape.
+        RequestError: An option is wrong, or the right-hand side returns another shape.
         SimulationError: A member blew up.
 
     >>> def lorenz63(time, state):

@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to; the lock goes with the process, also with one that is killed."""
+"""Lock on a folder that one process at a time may write; it is released with the process, even a killed one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from stgate.errors import StoreError
 
 
 class FolderLock:
-    """Held from its making until `release`.
+    """Lock on a folder, held until `release`.
+
+    Args:
+        folder: Folder to lock.
 
     Raises:
         StoreError: Another process holds it.
@@ -33,7 +36,7 @@ class FolderLock:
             self.release()
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         if self.handle is not None:
             with contextlib.suppress(OSError):
                 os.close(self.handle)

@@ -1,4 +1,4 @@
-"""A run, decided before any work is done: counts of steps, members, starts, blocks, and what is refused."""
+"""Plan of a run, made and checked before any work: numbers of steps, members, initial states and blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 import xarray as xr
@@ -21,32 +21,33 @@ from stgate.simulate.counting import member_stream, steps_in
 from stgate.simulate.system import Array, System, number, positive, whole
 
 Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
+"""Function called with the steps done and the total steps."""
 
 CHUNK = 2**23
-"""Bytes in a chunk of output."""
-DTYPES = ("float32", "float64")
+"""Number of bytes in a chunk of output."""
+DTypeName = Literal["float32", "float64"]
+DTYPES: tuple[DTypeName, ...] = get_args(DTypeName)
 
 
 class RunOptions(TypedDict, total=False):
-    """The options that every system's run takes.
+    """Options of a run, the same for every system.
 
     duration: Model time from the first to the last state kept.
-    step: Integration step.
-    every: Output stride: one state kept every so many steps.
-    members: Independent trajectories; member i does not depend on their number.
-    seed: Of the initial states.
-    spinup: Model time discarded at the start; 0 by default where an initial state is given.
-    initial: An initial state, (node,) or (member, node), or a panel whose last time is one.
-    dtype: Of what is kept, float32 or float64; all is computed in float64.
+    step: Integration step, in model time.
+    every: Output stride: number of steps from one kept state to the next.
+    members: Number of independent trajectories; member i does not depend on this number.
+    seed: Seed of the initial states.
+    spinup: Model time discarded at the start; 0 by default if an initial state is given.
+    initial: Initial state, (node,) or (member, node), or a panel whose last time is the initial state.
+    dtype: Type of the kept values, `float32` or `float64`; all computation is in float64.
     verify: Measure the valid-ground-truth time by a twin run at half the step.
-    force: Run although the step is beyond the system's limit.
-    workers: Threads over blocks of members; by default one a core. The bits do not depend on it.
-    out: Stream to this .zarr store; the panel comes back opened lazily.
+    force: Run although the step is above the system's limit.
+    workers: Number of threads over blocks of members; one for each core by default. The bits do not depend on it.
+    out: Path of a .zarr store to stream to; the panel is then opened lazily.
     overwrite: Replace an existing `out`.
-    resume: Go on with the stopped run of `out`; it ends in the same bits.
-    history: A line for the panel's history.
-    progress: Called with (steps done, steps in all).
+    resume: Continue the stopped run of `out`; it ends in the same bits.
+    history: Line for the panel's history.
+    progress: Function called with (steps done, total steps).
     """
 
     duration: float
@@ -56,7 +57,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     spinup: float | None
     initial: ArrayLike | xr.Dataset | None
-    dtype: str
+    dtype: DTypeName
     verify: bool
     force: bool
     workers: int | None
@@ -69,19 +70,19 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, all counts whole."""
+    """Plan of a run, with checked numbers."""
 
     system: System
     step: float
     every: int
     outputs: int
-    """How many states are kept, the first one included."""
+    """Number of states kept, the first one included."""
     discarded: int
-    """Steps of spin-up."""
+    """Number of steps of the spin-up."""
     members: int
     seed: int
     given: Array | None
-    """The initial states if they were given, (member, size)."""
+    """Given initial states, (member, size); None for seeded ones."""
     dtype: str
     verify: bool
     workers: int
@@ -89,10 +90,14 @@ class Plan:
 
     @classmethod
     def make(cls, system: System, options: RunOptions) -> Plan:
-        """Check the options of a run and fill in what is left open.
+        """Check the options of a run and fill in the defaults.
+
+        Args:
+            system: System to run.
+            options: Options of the run, by name.
 
         Raises:
-            RequestError: A span that the step does not divide, a step beyond the limit, a wrong start, a wrong number.
+            RequestError: The step does not divide a span or is above the limit, or an initial state or number is wrong.
         """
         for name in options:
             if name not in RunOptions.__annotations__:
@@ -145,27 +150,27 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps in all, the spin-up included."""
+        """Total number of steps, the spin-up included."""
         return self.discarded + (self.outputs - 1) * self.every
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the panel's variables."""
+        """Number of bytes of the panel's variables."""
         return self.outputs * self.row_bytes
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one time of all members."""
+        """Number of bytes of one time of all members."""
         return self.members * len(self.system.variables) * self.system.sites * np.dtype(self.dtype).itemsize
 
     @property
     def chunk(self) -> int:
-        """Times in a chunk of output."""
+        """Number of times in a chunk of output."""
         return min(max(CHUNK // self.row_bytes, 1), self.outputs)
 
     @property
     def blocks(self) -> list[range]:
-        """The members of each block: what fits the cache, and something for every core."""
+        """Members of each block: few enough for the cache, with work for every core."""
         most = max(self.system.block // self.system.dimension, 1)
         fair = -(-self.members // self.workers)
         size = min(most, fair) if self.members * self.system.dimension > self.system.block // 4 else self.members
@@ -173,11 +178,11 @@ class Plan:
 
     @property
     def bound(self) -> float:
-        """A magnitude that no kept value reaches unless the run blew up."""
+        """Magnitude that kept values reach only if the run blew up."""
         return max(self.system.bound, 100 * float(np.abs(self.given).max()) if self.given is not None else 0.0)
 
     def states(self) -> Array:
-        """The internal states to start from, (member, internal size)."""
+        """Make the initial internal states, (member, internal size)."""
         if self.given is not None:
             return self.system.encode(self.given)
         streams = (member_stream(self.system.name, self.seed, member) for member in range(self.members))
@@ -185,12 +190,12 @@ class Plan:
 
 
 def _steps(span: float | None, default: float, step: float, name: str, what: str) -> int:
-    """A span's steps: one that is given must be a whole number of them, the default is rounded up."""
+    """Number of steps of a span: a given span must be a whole number of steps, the default is rounded up."""
     return math.ceil(default / step - 1e-9) if span is None else steps_in(number(name, span), step, name, what)
 
 
 def _dtype(given: object) -> str:
-    """`float32` or `float64`, however it is written."""
+    """Read `float32` or `float64`, in any of numpy's spellings."""
     try:
         name = np.dtype(given).name  # type: ignore[call-overload]
     except TypeError:
@@ -201,7 +206,7 @@ def _dtype(given: object) -> str:
 
 
 def _check_memory(system: System, members: int) -> None:
-    """Refuse states that memory cannot hold, with the work arrays of a step."""
+    """Refuse states that do not fit in memory with the work arrays of a step."""
     needed, room = 10 * 8 * members * system.dimension, free_memory()
     if room is not None and needed > room:
         raise RequestError(
@@ -215,7 +220,12 @@ def _cores() -> int:
 
 
 def check_step(system: System, step: float, *, force: bool) -> None:
-    """Warn of a step that is inaccurate, refuse one that blows up or is wrong.
+    """Warn of a step that is inaccurate; refuse a step that blows up or gives wrong results.
+
+    Args:
+        system: System to run.
+        step: Integration step.
+        force: Do not refuse the step.
 
     Raises:
         RequestError: The step is beyond the system's limit and `force` is off.
@@ -229,7 +239,7 @@ def check_step(system: System, step: float, *, force: bool) -> None:
 
 
 def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | None:
-    """Initial states as (member, size), copied: in-place steps must not alter the caller's."""
+    """Copy the initial states to (member, size), since steps in place must not change the caller's array."""
     if initial is None:
         return None
     if isinstance(initial, str | os.PathLike):
@@ -249,12 +259,13 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
             raise RequestError(f"initial: the panel has {some(sorted(sizes))} nodes, the system {system.sites}")
         states = system.gather(fields)
     else:
+        wrong = RequestError("initial: neither an array of numbers nor a panel")
+        if np.iscomplexobj(initial):
+            raise wrong
         try:
-            if np.iscomplexobj(initial):
-                raise TypeError
             states = np.atleast_2d(np.asarray(initial, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise RequestError("initial: neither an array of numbers nor a panel") from error
+            raise wrong from error
         if states.ndim != 2 or states.shape[1] != system.dimension or not len(states):
             raise RequestError(
                 f"initial: shape {states.shape}; one state of {system.name} has {system.dimension} values"

@@ -1,4 +1,4 @@
-"""Reference values of Lyapunov exponents that ship with the package, each with how it was measured."""
+"""Reference values of Lyapunov exponents that ship with the package, each with its provenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stgate.simulate.system import Attrs
 
 @cache
 def table() -> tuple[dict[str, Any], ...]:
-    """The entries: system, parameters, exponent and its standard error, dimension, number of positive ones, provenance.
+    """Read the entries: system, parameters, exponent and standard error, dimension, positive exponents, provenance.
 
     >>> [entry["system"] for entry in table()][0]
     'lorenz96'
@@ -23,7 +23,12 @@ def table() -> tuple[dict[str, Any], ...]:
 
 
 def known(system: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The entry of a system whose parameters are all as given, or None."""
+    """Find the entry of a system with these parameters; None if there is none.
+
+    Args:
+        system: Name of the system.
+        parameters: Parameters of the system, by name.
+    """
     for entry in table():
         if entry["system"] == system and all(parameters.get(k) == v for k, v in entry["parameters"].items()):
             return entry
@@ -31,7 +36,12 @@ def known(system: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def known_exponent(system: str, parameters: Mapping[str, Any]) -> Attrs:
-    """The attributes of a panel whose leading exponent is known; none where it says nothing about the variables."""
+    """Make the attributes of a panel whose leading exponent is known; empty if it is not known.
+
+    Args:
+        system: Name of the system.
+        parameters: Parameters of the system, by name.
+    """
     entry = known(system, parameters)
     if entry is None:
         return {}

@@ -1,4 +1,4 @@
-"""The systems by name."""
+"""Registry of the systems by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ SYSTEMS: dict[str, type[System]] = {
 
 
 def build(name: str, parameters: Mapping[str, Any]) -> System:
-    """A system from its name and parameters, `preset` among them; what is None is left to the default.
+    """Build a system from its name and parameters.
+
+    Args:
+        name: Name of the system, with underscores or hyphens.
+        parameters: Parameters by name, perhaps with a `preset`; those that are None keep their defaults.
 
     Raises:
-        RequestError: No such system or parameter, or a value that is wrong.
+        RequestError: There is no such system or parameter, or a value is wrong.
     """
     name = str(name).replace("-", "_")
     if name not in SYSTEMS:

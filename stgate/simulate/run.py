@@ -1,4 +1,4 @@
-"""Running a system from its options to a panel, in memory or streamed to a store."""
+"""Run of a system, from its options to a panel in memory or in a store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from stgate.simulate.system import Array, Attrs, System
 from stgate.simulate.verify import valid_ground_truth
 
 TAIL = 1e-10
-"""Energy at the cut-off, relative to the largest, above which a spectral run is not resolved."""
+"""Largest energy at the cut-off, relative to the peak, of a resolved spectral run."""
 
 
 def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
-    """Run a system; see `stgate.simulate.plan.RunOptions` for the options.
+    """Run a system.
+
+    Args:
+        system: System to run.
+        **options: Options of the run: duration, step, every, members, seed, spinup, initial, out and the others that
+            `stgate.simulate.plan.RunOptions` lists.
 
     Returns:
-        A panel over (member, time, node) that says in its attrs how it was made; lazily opened where `out` was given.
+        A panel over (member, time, node), whose attributes describe the run; opened lazily if `out` was given.
 
     Raises:
-        RequestError: The options are wrong; no work was done.
-        SimulationError: A member blew up, named with the time and a step that would hold.
+        RequestError: An option is wrong; no work was done.
+        SimulationError: A member blew up; the message names it, the time and a step that is safe.
         StoreError: `out` cannot be written.
     """
     plan = Plan.make(system, options)
@@ -74,7 +79,7 @@ def _stream(plan: Plan, options: RunOptions, store: Store) -> xr.Dataset:
 
 
 def _begin(plan: Plan, options: RunOptions) -> tuple[xr.Dataset, Engine]:
-    """Start and spin up; the panel's coordinates and attributes, and the engine."""
+    """Start and spin up; return the panel's coordinates and attributes, and the engine."""
     panel = template(plan)
     if history := options.get("history"):
         panel.attrs["history"] = history
@@ -90,14 +95,22 @@ def _begin(plan: Plan, options: RunOptions) -> tuple[xr.Dataset, Engine]:
 
 
 class TailWatch:
-    """Watches whether a spectral system is resolved, chunk by chunk, and warns once where it is not."""
+    """Check of the resolution of a spectral system, chunk by chunk, with one warning if it is too low.
+
+    Args:
+        plan: Plan of the run.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.system, self.warned = plan.system, False
         self.attrs: Attrs = {}
 
     def __call__(self, engine: Engine) -> None:
-        """Look at the engine's states; the attributes tell of the last look."""
+        """Check the engine's states and set the attributes.
+
+        Args:
+            engine: Engine of the run.
+        """
         states: Array = engine.states
         if np.iscomplexobj(states) and (found := self.system.tail(states)) is not None:
             ratio, grid = found

@@ -1,4 +1,4 @@
-"""Where chunks of output go: into memory, or into a zarr store that a killed run can go on filling."""
+"""Stores of the chunks of output: memory, or a zarr store that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ RUN = "run.json"
 
 
 class Memory:
-    """Chunks gathered in memory."""
+    """Chunks gathered in memory.
+
+    Args:
+        plan: Plan of the run.
+
+    Raises:
+        RequestError: The panel does not fit in memory.
+    """
 
     def __init__(self, plan: Plan) -> None:
         room = free_memory()
@@ -45,12 +52,21 @@ class Memory:
         self.plan = plan
 
     def write(self, first: int, chunk: Array) -> None:
-        """Keep a chunk, (time, member, variable, node)."""
+        """Keep a chunk.
+
+        Args:
+            first: Number of the first output of the chunk.
+            chunk: Values, (time, member, variable, node).
+        """
         for index, array in enumerate(self.arrays.values()):
             array[:, first : first + len(chunk)] = chunk[:, :, index].transpose(1, 0, 2)
 
     def finish(self, panel: xr.Dataset) -> xr.Dataset:
-        """The panel with its variables."""
+        """Add the variables to the panel.
+
+        Args:
+            panel: Panel without variables.
+        """
         attrs = self.plan.system.variables
         return panel.assign({name: (DIMS, array, attrs[name]) for name, array in self.arrays.items()})
 
@@ -58,9 +74,18 @@ class Memory:
 class Store:
     """Chunks streamed to a preallocated zarr store.
 
-    It grows beside `out`, in `out.partial`, and takes the name when it is whole. After each chunk, and within one that
-    takes long, the exact internal states are saved, so that a run killed at any moment goes on and ends in the same
-    bytes. While it is being written no other process can write it.
+    It grows beside `out`, in `out.partial`, and is renamed to `out` when it is whole. After each chunk, and within a
+    chunk that takes long, the exact internal states are saved. A run that is killed at any moment can therefore be
+    resumed and ends in the same bytes. No other process can write the store at the same time.
+
+    Args:
+        plan: Plan of the run.
+        overwrite: Replace an existing store.
+        resume: Continue a stopped run.
+
+    Raises:
+        RequestError: The options contradict one another, or the stopped run has other options.
+        StoreError: The store exists, cannot be streamed to, or does not fit on the disk.
     """
 
     def __init__(self, plan: Plan, *, overwrite: bool, resume: bool) -> None:
@@ -92,9 +117,9 @@ class Store:
         self._claim(afresh=overwrite or not stopped)
 
     def _claim(self, *, afresh: bool) -> None:
-        told = self.partial / RUN
-        if not afresh and told.is_file():
-            self._same(self.partial, json.loads(told.read_text(encoding="utf-8")))
+        described = self.partial / RUN
+        if not afresh and described.is_file():
+            self._same(self.partial, json.loads(described.read_text(encoding="utf-8")))
         self.partial.mkdir(exist_ok=True)
         self.lock = FolderLock(self.partial)
         if afresh:
@@ -114,14 +139,14 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave nothing of a run that blew up, for it would again, or that was refused before it began."""
-        mended = kind and issubclass(kind, StgateError) and not self.whole
-        if kind and mended and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
+        fixable = kind and issubclass(kind, StgateError) and not self.whole
+        if kind and fixable and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
             shutil.rmtree(self.partial, ignore_errors=True)
         if self.lock:
             self.lock.release()
 
     def restart(self) -> tuple[int, Array, Array] | None:
-        """Of a stopped run: outputs in the store, those held besides, and the internal states then; else None."""
+        """Read a stopped run: outputs in the store, rows of the next chunk, and internal states; None if new."""
         if not (self.partial / RESTART).is_file():
             self._empty(but=RUN)  # stopped before anything was saved
             return None
@@ -136,7 +161,11 @@ class Store:
                 path.unlink()
 
     def begin(self, panel: xr.Dataset) -> None:
-        """Lay out the whole store: coordinates, attributes and empty variables."""
+        """Create the whole store: coordinates, attributes and empty variables.
+
+        Args:
+            panel: Panel without variables.
+        """
         plan = self.plan
         with quiet_zarr():
             panel.assign_attrs({ORDER: "\n".join(plan.system.variables)}).to_zarr(
@@ -166,24 +195,39 @@ class Store:
         return [group[name] for name in self.plan.system.variables]
 
     def write(self, first: int, chunk: Array) -> None:
-        """Write a chunk, (time, member, variable, node)."""
+        """Write a chunk.
+
+        Args:
+            first: Number of the first output of the chunk.
+            chunk: Values, (time, member, variable, node).
+        """
         for index, array in enumerate(self.arrays):
             array[:, first : first + len(chunk)] = np.ascontiguousarray(chunk[:, :, index].transpose(1, 0, 2))
 
     def save(self, done: int, held: Array, states: Array) -> None:
-        """Note that so many outputs are in the store, the rows of the next chunk so far, and the states then."""
+        """Save the state of the run.
+
+        Args:
+            done: Number of outputs in the store.
+            held: Rows of the next chunk so far, (time, member, variable, node).
+            states: Internal states after these rows, (member, internal size).
+        """
         buffer = io.BytesIO()
         np.savez(buffer, done=np.int64(done), held=held, states=states)
         self._put(RESTART, buffer.getvalue())
 
     def resume(self) -> None:
-        """Go on with the store as it is, less the files that the kill left half-written (zarr's own are *.partial)."""
+        """Continue with the store as it is, without the files that the kill left half-written (*.partial)."""
         for stray in [*self.data.rglob("*.partial"), self.partial / TEMPORARY]:
             stray.unlink(missing_ok=True)
         self.arrays = self._open()
 
     def finish(self, attrs: Attrs) -> xr.Dataset:
-        """Give the store its name, replacing an older one."""
+        """Rename the store to `out`, in place of an older one.
+
+        Args:
+            attrs: Attributes to add.
+        """
         if attrs:
             zarr.open_group(self.data, mode="r+").attrs.update(attrs)
         with quiet_zarr():  # xarray looks for it, and complains where there is none
@@ -199,8 +243,8 @@ class Store:
         return self.opened()
 
     def opened(self) -> xr.Dataset:
-        """The whole store, opened lazily."""
-        if self.partial.is_dir() and not self.data.exists():  # left by a run that was killed in its very last moment
+        """Open the whole store lazily."""
+        if self.partial.is_dir() and not self.data.exists():  # left by a run that was killed just before its end
             shutil.rmtree(self.partial)
         panel: xr.Dataset = xr.open_zarr(self.out, consolidated=False, chunks=None)
         panel.attrs.pop(ORDER, None)

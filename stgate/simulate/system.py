@@ -1,4 +1,4 @@
-"""What every system is: its physics, its start, and a stepper that advances a block of members in place."""
+"""Base class of the systems: physics, initial states, and steppers that advance a block of members in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Attrs = dict[str, str | float]
 
 
 class Defaults(NamedTuple):
-    """What a run of a system is unless told otherwise, in its own units of time."""
+    """Default options of a run of a system, in its own units of time."""
 
     duration: float
     step: float
@@ -26,7 +26,7 @@ class Defaults(NamedTuple):
 
 
 class StepLimits(NamedTuple):
-    """A step above `warn` is inaccurate, one above `refuse` blows up or is wrong; `why` says so."""
+    """Limits of the step: above `warn` it is inaccurate, above `refuse` it fails, for the reason `why`."""
 
     warn: float
     refuse: float
@@ -34,28 +34,28 @@ class StepLimits(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where in a run a block of members stands."""
+    """Position of a block of members in a run."""
 
     clock: int = 0
-    """Steps done before; the spin-up counts."""
+    """Number of steps done before, the spin-up included."""
     origin: int = 0
-    """Steps of the spin-up."""
+    """Number of steps of the spin-up."""
     seed: int = 0
     first: int = 0
     """The number of the block's first member."""
     planned: int = 0
-    """Steps still to come: long runs are worth compiling for."""
+    """Number of steps to come; long runs are worth compiling for."""
 
 
 START = Place()
 
 
 class Stepper(ABC):
-    """A block of members, advanced in place. Each member's bits are the same in every block."""
+    """Stepper of a block of members, in place. Each member's bits are the same in every block."""
 
     @abstractmethod
     def advance(self, steps: int) -> None:
-        """Advance all members by so many steps."""
+        """Advance all members by a number of steps."""
 
     @abstractmethod
     def read(self, out: Array) -> None:
@@ -67,23 +67,23 @@ class Stepper(ABC):
         """A copy of the exact internal state, (member, internal size)."""
 
     def record(self, out: Array, every: int) -> None:
-        """Fill `out`, (time, member, variable, node): before each row, advance by `every` steps."""
+        """Advance by `every` steps before each row of `out`, (time, member, variable, node), and write the row."""
         for row in out:
             self.advance(every)
             self.read(row)
 
 
 class TangentStepper(ABC):
-    """A block of members and perturbations of them that follow the tangent-linear flow."""
+    """Stepper of a block of members and of perturbations that follow the tangent-linear flow."""
 
     @abstractmethod
     def advance(self, steps: int) -> None:
-        """Advance members and perturbations by so many steps."""
+        """Advance members and perturbations by a number of steps."""
 
     @property
     @abstractmethod
     def vectors(self) -> Array:
-        """The perturbations in physical space, (member, dimension, count), float64."""
+        """Perturbations in physical space, (member, dimension, count), float64."""
 
     @vectors.setter
     @abstractmethod
@@ -92,20 +92,20 @@ class TangentStepper(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class System(ABC):
-    """One equation with its parameters; the subclass's docstring is the physics."""
+    """Equation with its parameters; the docstring of a subclass describes the physics."""
 
     name: ClassVar[str]
     integrator: ClassVar[str]
     defaults: ClassVar[Defaults]
     block: ClassVar[int] = 2**14
-    """Numbers in a block of members, measured: so that a block with its work arrays stays in the cache."""
+    """Number of values in a block of members, measured so that a block with its work arrays fits the cache."""
     watched: ClassVar[slice] = slice(None)
-    """The variables that are checked for blow-up."""
+    """Variables that are checked for blow-up."""
     zeros: ClassVar[int] = 0
-    """How many Lyapunov exponents are exactly zero; 0 where the system is not chaotic."""
+    """Number of Lyapunov exponents that are exactly zero; 0 if the system is not chaotic."""
 
     def __post_init__(self) -> None:
-        """Make plain Python numbers of the parameters, so that 22 is 22.0 and numpy's are stored like any other."""
+        """Convert the parameters to plain Python numbers, so that 22 equals 22.0 and numpy's are stored alike."""
         for entry in fields(self):
             value, kind = getattr(self, entry.name), str(entry.type)
             if kind.startswith("int") and value is not None:
@@ -116,17 +116,17 @@ class System(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
 
     @property
     @abstractmethod
     def equation(self) -> str:
-        """The equation of motion in plain unicode."""
+        """Equation of motion in plain unicode."""
 
     @property
     @abstractmethod
     def dimension(self) -> int:
-        """Real degrees of freedom of a member: the dimension of its phase space."""
+        """Dimension of a member's phase space: its number of real degrees of freedom."""
 
     @property
     @abstractmethod
@@ -136,80 +136,102 @@ class System(ABC):
     @property
     @abstractmethod
     def variables(self) -> dict[str, Attrs]:
-        """The observed variables with their attributes, the leading one first."""
+        """Observed variables with their attributes, the leading one first."""
 
     @property
     @abstractmethod
     def limits(self) -> StepLimits:
-        """The steps that are safe."""
+        """Limits of the step."""
 
     @property
     @abstractmethod
     def bound(self) -> float:
-        """A magnitude that no observed value reaches."""
+        """Magnitude that no observed value reaches."""
 
     @abstractmethod
     def initial(self, stream: np.random.Generator) -> Array:
-        """A generic initial state of one member in physical space, (dimension,)."""
+        """Draw a generic initial state of one member in physical space, (dimension,).
+
+        Args:
+            stream: Random generator of the member.
+        """
 
     @abstractmethod
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """A stepper of a block of members from their internal states, (member, internal size)."""
+        """Make a stepper of a block of members.
+
+        Args:
+            states: Internal states, (member, internal size).
+            step: Integration step.
+            place: Position of the block in the run.
+        """
 
     def encode(self, physical: Array) -> Array:
-        """Internal states of physical ones, (member, dimension) -> (member, internal size)."""
+        """Convert physical states (member, dimension) to internal states (member, internal size)."""
         return np.array(physical, dtype=np.float64)
 
     def symmetry(self, physical: Array) -> str | None:
-        """Why a start, (member, dimension), would never leave an invariant subspace; None where it is generic."""
+        """Explain that states (member, dimension) never leave an invariant subspace; None if they are generic."""
         return None
 
     def tail(self, states: Array) -> tuple[float, int] | None:
-        """Of a spectral system: energy at the cut-off relative to the largest, and a grid that would resolve it."""
+        """Energy of a spectral system at the cut-off relative to its peak, and a grid that resolves it; else None."""
         return None
 
     def tangent(self, states: Array, vectors: Array, *, step: float) -> TangentStepper:
-        """A stepper of internal states (member, ·) with perturbations (member, dimension, count) in physical space."""
+        """Make a stepper of states and perturbations.
+
+        Args:
+            states: Internal states, (member, internal size).
+            vectors: Perturbations in physical space, (member, dimension, count).
+            step: Integration step.
+
+        Raises:
+            RequestError: The system has no tangent-linear equation.
+        """
         raise RequestError(f"{self.name}: has no tangent-linear equation here, so no Lyapunov exponents")
 
     def gather(self, fields: dict[str, Array]) -> Array:
-        """The physical state, (member, dimension), from its variables, each (member, node)."""
+        """Join the variables, each (member, node), to the physical state, (member, dimension)."""
         return np.concatenate([fields[name] for name in self.state_variables], axis=-1)
 
     @property
     def state_variables(self) -> tuple[str, ...]:
-        """The variables that together are the whole state, as a panel must have them to start from it."""
+        """Variables that make up the whole state; a panel needs them all to be an initial state."""
         return tuple(self.variables)
 
     def coords(self, seed: int) -> dict[str, Any]:
-        """Coordinates of the nodes, as xarray takes them."""
+        """Make the coordinates of the nodes, in the form that xarray takes."""
         return {"node": np.arange(self.sites)}
 
     def times(self, counts: Array, step: float) -> Any:  # noqa: ANN401 (whatever xarray takes as a coordinate)
-        """The time coordinate of so many steps: a count times the step in float64, for float32 drifts."""
+        """Make the time coordinate: counts of steps times the step, in float64, since float32 drifts."""
         np.multiply(counts, step, counts)  # in place: a long run's axis is large
         return ("time", counts, {"long_name": "model time", "units": "1", "axis": "T"})
 
     def attrs(self, seed: int) -> Attrs:
-        """Further attributes of the panel."""
+        """Make further attributes of the panel."""
         return {}
 
     @property
     def telling(self) -> int:
-        """How many Lyapunov exponents tell the Kaplan-Yorke dimension: all of a small system, 64 of a large one."""
+        """Number of Lyapunov exponents for the Kaplan-Yorke dimension: all of a small system, 64 of a large one."""
         return min(self.dimension, 64)
 
     @property
     def trace(self) -> float | None:
-        """The sum of all Lyapunov exponents, where the divergence of the flow is constant."""
+        """Sum of all Lyapunov exponents, if the divergence of the flow is constant; else None."""
         return None
 
     @classmethod
     def of(cls, **parameters: Any) -> Self:  # noqa: ANN401 (each its own type, which __post_init__ checks)
-        """The system of these parameters.
+        """Make the system with these parameters.
+
+        Args:
+            **parameters: Parameters by name; the others keep their defaults.
 
         Raises:
-            RequestError: No such parameter, or a wrong value.
+            RequestError: There is no such parameter, or a value is wrong.
         """
         known = [f.name for f in fields(cls)]
         for name in parameters:
@@ -219,45 +241,58 @@ class System(ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters by name."""
+        """Parameters by name."""
         return asdict(self)
 
 
 def whole(name: str, value: object) -> int:
-    """A plain int of an int of any kind.
+    """Convert an int of any kind to a plain int.
+
+    Args:
+        name: Name of the option, for the error message.
+        value: Value to convert.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The value is not a whole number.
     """
+    wrong = RequestError(f"{name} {value!r}: must be a whole number")
+    if isinstance(value, bool | np.bool_):
+        raise wrong
     try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
-        raise RequestError(f"{name} {value!r}: must be a whole number") from error
+        raise wrong from error
 
 
 def number(name: str, value: object) -> float:
-    """A plain float of a number of any kind.
+    """Convert a number of any kind to a plain float.
+
+    Args:
+        name: Name of the option, for the error message.
+        value: Value to convert.
 
     Raises:
-        RequestError: It is none.
+        RequestError: The value is not a number.
     """
     if isinstance(value, np.float32 | np.float16):
         return float(str(value))  # the number that was written, not its neighbour in float64
+    wrong = RequestError(f"{name} {value!r}: must be a number")
+    if isinstance(value, str | bool | np.bool_):
+        raise wrong
     try:
-        if isinstance(value, str | bool | np.bool_):
-            raise TypeError
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise RequestError(f"{name} {value!r}: must be a number") from error
+        raise wrong from error
 
 
 def positive(**counts: float) -> None:
     """Refuse counts below 1.
 
+    Args:
+        **counts: Counts by name.
+
     Raises:
-        RequestError: Naming it.
+        RequestError: A count is below 1; the message names it.
     """
     for name, count in counts.items():
         if count < 1:

@@ -1,7 +1,7 @@
-"""How long a run agrees with its equation: the valid-ground-truth time.
+"""Valid-ground-truth time: the time for which a run agrees with its equation.
 
-Chaos magnifies the truncation error of the step. A twin run at half the step shows for how long a trajectory is that of
-the equation and not of the step; a forecast that is right for longer has learnt the discrete map.
+Chaos magnifies the truncation error of the step. A twin run at half the step shows for how long a trajectory follows
+the equation. A forecast that stays right for longer has learnt the discrete map of the step.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from stgate.simulate.plan import Plan
 from stgate.simulate.system import Array, Attrs, Place
 
 THRESHOLD = 0.5
-"""Normalised root-mean-square difference at which two runs are said to part."""
+"""Normalised root-mean-square difference above which two runs have diverged."""
 MEMBERS = 4
 LONGEST = 20_000
-"""Steps after which the time is given as a lower bound."""
+"""Number of steps after which the time is given as a lower bound."""
 SAMPLES = 64
 
 
 def valid_ground_truth(plan: Plan, states: Array) -> Attrs:
-    """Run the first members again at half the step until the two runs part.
+    """Run the first members again at half the step, until the two runs diverge.
 
     NRMSE(t) is the root of the mean over nodes of the squared difference of the leading variable over that variable's
     variance in the finer run; the time is the first sample at which it exceeds 0.5, averaged over up to 4 members.
 
     Args:
-        plan: The run.
-        states: Internal states after the spin-up.
+        plan: Plan of the run.
+        states: Internal states after the spin-up, (member, internal size).
 
     Returns:
-        Attributes: the mean time, the least, and what they mean.
+        Attributes with the mean time, the least time, and a comment on their meaning.
 
     References:
         Hurley, D., Shaheen, S. (2025), arXiv:2508.06730.

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from stgate.calibration import conformal_quantile, split_conformal
 from stgate.calibration.conformal import rank
+from stgate.errors import RequestError
 
 scores = st.integers(1, 60).flatmap(
     lambda n: arrays("float64", n, elements=st.floats(0, 1e6) | st.just(float("nan")), fill=st.nothing())
@@ -97,7 +98,7 @@ def test_each_cell_is_calibrated_on_its_own_scores():
 
 @pytest.mark.parametrize("level", [0, 1, -0.5, 1.5, float("nan")])
 def test_a_level_that_is_no_share_is_refused(level):
-    with pytest.raises(ValueError, match="level"):
+    with pytest.raises(RequestError, match="level"):
         conformal_quantile([1.0, 2.0], level)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stgate.calibration import OnlineConformal, conformal_quantile
-from stgate.errors import StoreError
+from stgate.errors import RequestError, StoreError
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]
 
@@ -16,13 +16,13 @@ def run(scores, since=None, stop=None, **options):
     factors = []
     for now in range(origins if stop is None else stop):
         learn_until(online, scores, now)
-        factors.append(online.issue(np.zeros(cells) if since is None else since[now]))
+        factors.append(online.predict(np.zeros(cells) if since is None else since[now]))
     return np.stack(factors), online
 
 
 def learn_until(online, scores, now):
     for before in range(max(now - scores.shape[1], 0), now):
-        online.learn(before, now - before - 1, scores[before, now - before - 1])
+        online.update(before, now - before - 1, scores[before, now - before - 1])
 
 
 def covered(scores, factors):
@@ -145,19 +145,19 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(tmp_path, rate):
     assert [p.name for p in tmp_path.iterdir()] == ["state.npz"]
     for now in range(120, 200):
         learn_until(again, scores, now)
-        np.testing.assert_array_equal(again.issue(since[now]), whole[now])
+        np.testing.assert_array_equal(again.predict(since[now]), whole[now])
 
 
 def test_a_truth_that_comes_when_its_forecast_is_forgotten_is_ignored():
     online = OnlineConformal(LEVELS, 1, 2, window=3)
     for _ in range(13):
-        online.issue([0, 0])
-    online.learn(0, 0, [1.0, 1.0])
+        online.predict([0, 0])
+    online.update(0, 0, [1.0, 1.0])
     assert np.isnan(online.scores).all()
 
 
 def test_the_first_factors_are_a_normals_unless_others_are_given():
-    np.testing.assert_allclose(OnlineConformal([0.5, 0.9], 1, 1).issue([0])[:, 0, 0], [0.67449, 1.64485], rtol=1e-4)
+    np.testing.assert_allclose(OnlineConformal([0.5, 0.9], 1, 1).predict([0])[:, 0, 0], [0.67449, 1.64485], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -170,21 +170,21 @@ def test_the_first_factors_are_a_normals_unless_others_are_given():
     ],
 )
 def test_an_option_out_of_range_is_refused(options, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(RequestError, match=said):
         OnlineConformal(**{"levels": [0.5], "leads": 1, "cells": 2, **options})
 
 
-def test_what_is_no_score_and_what_was_never_issued_are_refused():
+def test_what_is_no_score_and_what_was_never_predicted_are_refused():
     online = OnlineConformal([0.5], 1, 2)
-    with pytest.raises(ValueError, match="forecast 0: not issued yet"):
-        online.learn(0, 0, [1.0, 1.0])
-    online.issue([0, 0])
+    with pytest.raises(RequestError, match="forecast 0: not predicted yet"):
+        online.update(0, 0, [1.0, 1.0])
+    online.predict([0, 0])
     for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0]):
-        with pytest.raises(ValueError, match="scores: one finite number"):
-            online.learn(0, 0, scores)
+        with pytest.raises(RequestError, match="scores: one finite number"):
+            online.update(0, 0, scores)
     for since in ([0], [np.nan, 0], [-1, 0]):
-        with pytest.raises(ValueError, match="since"):
-            online.issue(since)
+        with pytest.raises(RequestError, match="since"):
+            online.predict(since)
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path):
@@ -198,8 +198,8 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
 def test_an_adapted_level_goes_back_to_nominal_where_nothing_is_observed():
     online = OnlineConformal([0.9], 1, 2, rate=0.5, window=20)
     for number in range(640):
-        online.issue([0, 0])
-        online.learn(number, 0, [50.0, 50.0] if number < 40 else [np.nan, np.nan])
+        online.predict([0, 0])
+        online.update(number, 0, [50.0, 50.0] if number < 40 else [np.nan, np.nan])
         if number == 39:
             moved = abs(float(online.missed[0, 0, 0]) - 0.1)
     assert moved > 0.02

@@ -204,6 +204,8 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
             ("--model.inference.draws:", "not an option of this class, but of MeanField"),
         ),
         ("--model.inference Ensemble --model.inference.members two", ("--model.inference.members two", "int")),
+        ("--model.rollout.scheme rk5", ("--model.rollout.scheme rk5", "did you mean rk4?")),
+        ("--model.likelihood Normal --model.likelihood.link expp", ("--model.likelihood.link expp", "mean exp?")),
         ("--model.inference Ensemble --model.inference.members 0", ("members 0", "at least 1")),
         ("--model.inference MeanField --model.inference.prior laplace", ("prior 'laplace'", "normal, logistic")),
     ],

@@ -136,8 +136,8 @@ def test_quantiles_learn_those_of_the_data():
 @pytest.mark.parametrize(
     ("family", "values", "said"),
     [
-        (LogNormal(), [0.0, 3.0], "those above zero only; a shift .* lets them be zero"),
-        (LogNormal(shift=1.0), [-0.5, 3.0], "values of -0.5; it takes those of zero or above"),
+        (LogNormal(), [0.0, 3.0], "takes values above zero only; a shift .* allows zero"),
+        (LogNormal(shift=1.0), [-0.5, 3.0], "values of -0.5; it takes values of zero or above"),
         (NegativeBinomial(), [0.5, 3.0], "no whole numbers"),
         (ZeroInflatedNegativeBinomial(), [-1.0, 3.0], "values of -1"),
     ],

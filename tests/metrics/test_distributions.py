@@ -7,6 +7,7 @@ import xarray as xr
 from scipy import integrate, stats
 
 from stgate import metrics
+from stgate.errors import RequestError
 from stgate.schema.forecast import quantiles_of
 
 RNG = np.random.default_rng(0)
@@ -146,13 +147,13 @@ def test_the_reliability_curve_of_a_calibrated_forecast_is_the_diagonal():
 )
 def test_levels_that_cannot_be_are_refused(levels, message):
     for score in (metrics.crps_quantiles, metrics.weighted_interval_score, metrics.reliability):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(RequestError, match=message):
             score(np.zeros(4), np.zeros((4, 3)), levels)
 
 
 def test_intervals_need_both_bounds_and_the_median():
     for levels in ([0.1, 0.5, 0.8], [0.1, 0.9]):
-        with pytest.raises(ValueError, match="both bounds"):
+        with pytest.raises(RequestError, match="both bounds"):
             metrics.weighted_interval_score(np.zeros(4), np.zeros((4, len(levels))), levels)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(RequestError, match="between 0 and 1"):
         metrics.pinball(np.zeros(4), np.zeros(4), 90)

@@ -11,6 +11,7 @@ from scipy.stats import kstest
 from scores.probability import crps_for_ensemble
 from scores.probability import rank_histogram as scores_rank_histogram
 
+from stgate.errors import RequestError
 from stgate.metrics import average, crps, energy_score, pit, rank_histogram
 
 RNG = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def test_a_missing_truth_or_member_gives_nan_and_changes_nothing_else():
 def test_one_member_scores_its_absolute_error_and_has_no_fair_score():
     np.testing.assert_allclose(crps(TRUTH, MEMBERS[..., :1], fair=False), np.abs(TRUTH - MEMBERS[..., 0]))
     for score in (crps, energy_score):
-        with pytest.raises(ValueError, match="fair"):
+        with pytest.raises(RequestError, match="fair"):
             score(TRUTH, MEMBERS[..., :1] if score is crps else MEMBERS.swapaxes(1, 2)[:, :1])
 
 

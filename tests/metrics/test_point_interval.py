@@ -7,6 +7,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stgate.errors import RequestError
 from stgate.metrics import absolute_error, coverage, interval_score, interval_width, squared_error
 
 RNG = np.random.default_rng(0)
@@ -63,7 +64,7 @@ def test_the_interval_score_is_the_width_exactly_where_covered_and_more_elsewher
 
 @pytest.mark.parametrize("level", [0, 1, 90, float("nan")])
 def test_a_level_that_is_no_share_is_refused(level):
-    with pytest.raises(ValueError, match="level"):
+    with pytest.raises(RequestError, match="level"):
         interval_score(TRUTH, LOWER, UPPER, level=level)
 
 

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scores import continuous as sc
 
 from stgate import metrics
+from stgate.errors import RequestError
 from stgate.metrics import average, bootstrap, latitude_weights
 from stgate.metrics.torch import MaskedMean
 
@@ -54,10 +55,10 @@ def test_what_is_kept_whole_is_not_changed():
 
 
 def test_a_dim_that_is_not_there_and_a_weight_that_is_none_are_refused():
-    with pytest.raises(ValueError, match=r"by 'lead'.*init_time, lead_time, node"):
+    with pytest.raises(RequestError, match=r"by 'lead'.*init_time, lead_time, node"):
         average(GAPS, "lead")
     for wrong in (-WEIGHTS, WEIGHTS.where(WEIGHTS > 0)):
-        with pytest.raises(ValueError, match="weights"):
+        with pytest.raises(RequestError, match="weights"):
             average(GAPS, weights=wrong)
 
 
@@ -104,9 +105,9 @@ def test_a_bootstrap_follows_its_groups_weights_and_seed():
     silent = values.where(values["node"] == 0)
     low, high = bootstrap(silent, by="node", block=10)
     assert np.isnan(low[1]) and np.isnan(high[1]) and low[0] < high[0]
-    with pytest.raises(ValueError, match="drawn"):
+    with pytest.raises(RequestError, match="draws from this dim"):
         bootstrap(values, by="init_time")
-    with pytest.raises(ValueError, match="block 301"):
+    with pytest.raises(RequestError, match="block 301"):
         bootstrap(values, block=301)
 
 

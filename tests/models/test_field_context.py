@@ -10,7 +10,7 @@ import stgate
 from stgate.distributions import NegativeBinomial
 from stgate.errors import RequestError
 from stgate.models import CGLUBNF
-from stgate.nn.field.context_masking import hidden
+from stgate.nn.field.context_masking import mask_context
 from stgate.nn.field.network import with_latest
 
 
@@ -51,7 +51,7 @@ def test_a_forecast_sees_nothing_after_its_origin():
 
 def test_what_is_hidden_in_training_is_one_of_three_patterns():
     torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(600, 6, 8, 1), 3, ["late", "stations", "entries"])[0])[..., 0]
+    gone = torch.isnan(mask_context(torch.zeros(600, 6, 8, 1), 3, ["late", "stations", "entries"])[0])[..., 0]
     late = (gone == gone[:, :, :1]).all(2).all(1) & gone[:, -1, 0] & ~gone[:, :3].any(2).any(1)
     nowhere = (gone == gone[:, :1]).all(2).all(1) & gone.any(2).any(1)
     assert 0.2 < late.float().mean() < 0.45 and 0.2 < nowhere.float().mean() < 0.45
@@ -78,9 +78,9 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
 
     def spy(past, horizon, patterns):
         asked.append((horizon, list(patterns)))
-        return hidden(past, horizon, patterns)
+        return mask_context(past, horizon, patterns)
 
-    monkeypatch.setattr("stgate.prediction.field.hidden", spy)
+    monkeypatch.setattr("stgate.prediction.field.mask_context", spy)
     data = field_data(context=4, horizon=2)
     model = built(small_field(context_masking=["late"]), data)
     batch = next(iter(data.train_dataloader()))
@@ -92,7 +92,7 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
 
 def test_a_field_can_be_taught_one_pattern_only():
     torch.manual_seed(0)
-    gone = torch.isnan(hidden(torch.zeros(100, 6, 8, 1), 3, ["stations"])[0])[..., 0]
+    gone = torch.isnan(mask_context(torch.zeros(100, 6, 8, 1), 3, ["stations"])[0])[..., 0]
     assert (gone == gone[:, :1]).all() and 0.3 < gone.float().mean() < 0.7
     assert CGLUBNF(context_masking=["stations"]).hparams["context_masking"] == ["stations"]
 

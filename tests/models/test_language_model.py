@@ -11,7 +11,7 @@ from helpers import FEW, SMALL_SEPNET, batch_of, fitted, sepnet_data
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.nn.sepnet import prefix_cache as reading
+from stgate.nn.sepnet import prefix_cache
 from stgate.nn.sepnet.language_model import LanguageModel, feed_forward
 from stgate.nn.sepnet.prompts import prompts, top_lags
 
@@ -88,12 +88,12 @@ def test_a_forecast_does_not_depend_on_the_others_of_its_batch(folder):
 def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monkeypatch):
     """Of decoders without adapters: prompts are read once, and all that comes of them is as if read anew."""
     language = LanguageModel(folder, None, 0).eval()
-    kept = language._readings
+    kept = language._prefixes
     assert (kept is None) == folder.endswith("bert0")
     told, words = ["min 1 max 2 median", "min 3"], torch.randn(2, 4, 16, requires_grad=True)
     found = []
-    for readings in (kept, kept, None):
-        monkeypatch.setattr(language, "_readings", readings)
+    for prefixes in (kept, kept, None):
+        monkeypatch.setattr(language, "_prefixes", prefixes)
         made = language(told, words)
         found.append((made, *torch.autograd.grad(made.square().sum(), [words])))
     for made in zip(*found, strict=True):
@@ -102,13 +102,13 @@ def test_what_a_frozen_model_has_read_is_kept_where_it_is_the_same(folder, monke
     if kept is not None:
         assert set(kept.kept) == set(told)
         monkeypatch.setattr(kept, "_read", None)  # nothing is read again
-        monkeypatch.setattr(language, "_readings", kept)
+        monkeypatch.setattr(language, "_prefixes", kept)
         torch.testing.assert_close(language(told[::-1], words.flip(0)), found[2][0].flip(0))
         monkeypatch.undo()
-        monkeypatch.setattr(reading, "NUMBERS", 0)  # nothing is kept for long
+        monkeypatch.setattr(prefix_cache, "NUMBERS", 0)  # nothing is kept for long
         torch.testing.assert_close(language(told, words), found[2][0])
         assert set(kept.kept) == set(told)
-    assert LanguageModel(folder, None, 4)._readings is None
+    assert LanguageModel(folder, None, 4)._prefixes is None
 
 
 def test_a_language_model_reads_in_training_as_it_does_elsewhere(folder):

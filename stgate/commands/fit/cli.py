@@ -69,8 +69,12 @@ class OneLineParser(LightningArgumentParser):
         return names
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of printing usage and exiting."""
-        raise RequestError(tidy(message, self))
+        """Raise instead of printing usage and exiting.
+
+        Raises:
+            StgateError: Always; no ValueError, which a parser around this one would take up and word anew.
+        """
+        raise StgateError(tidy(message, self))
 
 
 class ForecasterCLI(LightningCLI):

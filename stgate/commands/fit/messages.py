@@ -18,6 +18,7 @@ KEY = r'Parser key "([\w.]+)": '
 WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
 """How a nested parser's message stands inside that of the option whose value it reads."""
 FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
+LITERAL = r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (.*?)(?= - Expected| Given|$)"
 UNKNOWN = "no such option"
 
 
@@ -45,6 +46,9 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
         return f"--{option} {found[2]}: expected {found[1]}"
+    if found := re.search(LITERAL, text):
+        names = re.findall("'(.*?)'", found[1])
+        return f"--{option} {found[2]}: {did_you_mean(found[2], names)}"
     if found := re.search(r"Subtypes: \[<class '(\w+)'>.*Expected a dot import path string: (\S+)", text):
         return f"--{option} {found[2]}: expected {found[1]}"  # a number, or a tensor
     if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):

@@ -11,12 +11,15 @@ from torch.distributions import Distribution, Normal
 
 @singledispatch
 def inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
-    """Whether observations lie within the central interval of a level.
+    """Test that observations lie within the central interval of a level.
 
     Args:
-        forecast: Of any batch shape.
-        observation: Of that shape, without NaN.
-        level: In (0, 1).
+        forecast: Distribution of any batch shape.
+        observation: Truth of that shape, without NaN.
+        level: Nominal coverage, in (0, 1).
+
+    Returns:
+        Flags of that shape.
     """
     lower, upper = (forecast.icdf(torch.tensor((1 + s * level) / 2)) for s in (-1, 1))
     return (observation >= lower) & (observation <= upper)
@@ -24,13 +27,16 @@ def inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
 
 @singledispatch
 def crps_of(forecast: Distribution, observation: Tensor) -> Tensor:
-    """The continuous ranked probability score of a distribution, one a forecast.
+    """Continuous ranked probability score of a distribution, one a forecast.
 
-    In closed form where there is one; else twice the pinball loss, integrated over the level at 20 midpoints.
+    A closed form where there is one, else twice the pinball loss, integrated over the level at 20 midpoints.
 
     Args:
-        forecast: Of any batch shape.
-        observation: Of that shape, without NaN.
+        forecast: Distribution of any batch shape.
+        observation: Truth of that shape, without NaN.
+
+    Returns:
+        Scores of that shape, in the target's units.
     """
     levels = (torch.arange(20, dtype=observation.dtype, device=observation.device) + 0.5) / 20
     miss = torch.stack([observation - forecast.icdf(level) for level in levels], -1)

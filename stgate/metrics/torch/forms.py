@@ -1,6 +1,6 @@
-"""torchmetrics forms for training: float64 sums and counts, so that unequal batches weigh what they hold.
+"""Scores for training as torchmetrics, kept as float64 sums and counts, so that each observation weighs the same.
 
-Sums and counts are what is reduced between processes, so that a mean over several is that of all their cases.
+Processes add up sums and counts, so that a mean over several processes is the mean over all their cases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stgate.metrics.torch.distributions import crps_of, inside
 
 
 class Mean(Metric):
-    """A mean over all observed cases of an epoch, not the mean of batch means; NaN when none was observed."""
+    """Mean over all observed cases of an epoch, not the mean of batch means; NaN when none was observed."""
 
     total: Tensor
     count: Tensor
@@ -25,48 +25,68 @@ class Mean(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def add(self, values: Tensor, observed: Tensor) -> None:
-        """Add values of any shape where `observed` is true."""
+        """Add values where they are observed.
+
+        Args:
+            values: Values of any shape.
+            observed: Mask of the same shape, True where a value counts.
+        """
         # New tensors, not in place: after `trainer.validate` the states are inference tensors.
         self.total = self.total + torch.where(observed, values, 0.0).sum(dtype=torch.float64)
         self.count = self.count + observed.sum()
 
     def compute(self) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return torch.where(self.count > 0, self.total / self.count, torch.nan)
 
 
 class MaskedMean(Mean):
-    """The mean of values where they are observed."""
+    """Mean of values where they are observed."""
 
     def update(self, values: Tensor, observed: Tensor) -> None:
-        """Add values of any shape where `observed` is true."""
+        """Add values where they are observed.
+
+        Args:
+            values: Values of any shape.
+            observed: Mask of the same shape, True where a value counts.
+        """
         self.add(values, observed)
 
 
 class MeanAbsoluteError(Mean):
-    """Mean absolute error of the median over what is observed: `update(observation, forecast)`, NaN where missing."""
+    """Mean absolute error of the forecast's median over observed values; a missing observation is NaN."""
 
     def update(self, observation: Tensor, forecast: Distribution) -> None:
-        """Add a batch: (...) and a distribution of that batch shape."""
+        """Add a batch.
+
+        Args:
+            observation: Truth, (...), NaN where missing.
+            forecast: Distribution of that batch shape.
+        """
         filled, observed = _filled(observation, forecast)
         self.add((forecast.icdf(torch.tensor(0.5)) - filled).abs(), observed)
 
 
 class RootMeanSquaredError(Mean):
-    """Root of the mean squared error of the mean over what is observed; see `MeanAbsoluteError`."""
+    """Root mean squared error of the forecast's mean over observed values; a missing observation is NaN."""
 
     def update(self, observation: Tensor, forecast: Distribution) -> None:
-        """Add a batch: (...) and a distribution of that batch shape."""
+        """Add a batch.
+
+        Args:
+            observation: Truth, (...), NaN where missing.
+            forecast: Distribution of that batch shape.
+        """
         filled, observed = _filled(observation, forecast)
         self.add((forecast.mean - filled).square(), observed)
 
     def compute(self) -> Tensor:
-        """The root of the mean."""
+        """Return the root of the mean."""
         return super().compute().sqrt()
 
 
 class Coverage(Mean):
-    """Share of observations within the central interval of a level; see `MeanAbsoluteError`.
+    """Share of observations within the central interval of a level; missing ones (NaN) drop out.
 
     Args:
         level: Nominal coverage, in (0, 1).
@@ -77,27 +97,37 @@ class Coverage(Mean):
         self.level = level
 
     def update(self, observation: Tensor, forecast: Distribution) -> None:
-        """Add a batch: (...) and a distribution of that batch shape."""
+        """Add a batch.
+
+        Args:
+            observation: Truth, (...), NaN where missing.
+            forecast: Distribution of that batch shape.
+        """
         filled, observed = _filled(observation, forecast)
         self.add(inside(forecast, filled, self.level).double(), observed)
 
 
 class CRPS(Mean):
-    """Mean continuous ranked probability score, see `crps_of`; of what is observed, see `MeanAbsoluteError`."""
+    """Mean continuous ranked probability score (`crps_of`) over observed values; a missing observation is NaN."""
 
     def update(self, observation: Tensor, forecast: Distribution) -> None:
-        """Add a batch: (...) and a distribution of that batch shape."""
+        """Add a batch.
+
+        Args:
+            observation: Truth, (...), NaN where missing.
+            forecast: Distribution of that batch shape.
+        """
         filled, observed = _filled(observation, forecast)
         self.add(crps_of(forecast, filled), observed)
 
 
 class ValidPredictionTime(Mean):
-    """Mean lead up to which the NRMSE of the mean stays below a threshold; see `metrics.valid_prediction_time`.
+    """Mean valid prediction time: the lead up to which the NRMSE of the forecast's mean stays below a threshold.
 
-    A forecast that never reaches it counts with its last observed lead: a lower bound.
+    A forecast that never reaches the threshold counts with its last observed lead, a lower bound.
 
     Args:
-        threshold: Of the NRMSE.
+        threshold: NRMSE at which a forecast is no longer valid.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -108,10 +138,10 @@ class ValidPredictionTime(Mean):
         """Add a batch.
 
         Args:
-            observation: (batch, lead, node, target).
-            forecast: Of that batch shape.
-            sigma: (node, target), spread of the training data.
-            step: Time between leads.
+            observation: Truth, (batch, lead, node, target), NaN where missing.
+            forecast: Distribution of that batch shape.
+            sigma: (node, target), standard deviation of the training data.
+            step: Time between two leads.
         """
         filled, observed = _filled(observation, forecast)
         squares = torch.where(observed, ((forecast.mean - filled) / sigma).square(), 0.0)
@@ -127,7 +157,7 @@ class ValidPredictionTime(Mean):
 
 
 def _filled(observation: Tensor, forecast: Distribution) -> tuple[Tensor, Tensor]:
-    """The observation with the forecast's mean where it is missing, and where both are there."""
+    """Replace missing observations by the forecast's mean; also return the mask of cases where neither is missing."""
     mean = forecast.mean.detach()
     observed = ~torch.isnan(observation) & ~torch.isnan(mean)
     return torch.where(observed, observation, mean), observed

@@ -1,4 +1,4 @@
-"""Hiding: what training takes away of what was observed, so that a network learns to do with whatever is there."""
+"""Context masking: training masks parts of the observed context, so that a network learns to work with any gaps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Pattern = Literal["late", "stations", "entries", "own"]
-"""Patterns of context masking: the last steps, whole stations, single entries, or a node's own record."""
-PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+MaskPattern = Literal["late", "stations", "entries", "own"]
+"""Patterns of context masking: latest lags of all stations, whole stations, single entries, the place's own values."""
+PATTERNS: tuple[MaskPattern, ...] = get_args(MaskPattern)
 
 
-def hidden(past: Tensor, horizon: int, patterns: Sequence[Pattern] = PATTERNS) -> tuple[Tensor, Tensor]:
-    """What was observed (batch, lag, node, target), of which each window hides some by one of the patterns.
+def mask_context(past: Tensor, horizon: int, patterns: Sequence[MaskPattern] = PATTERNS) -> tuple[Tensor, Tensor]:
+    """Mask parts of the context of each window, by one of the patterns drawn at random.
 
-    The second one says (batch,) in which windows a node sees nothing of its own.
+    Args:
+        past: Observed values, (batch, lag, node, target), NaN where missing.
+        horizon: Number of leads of a forecast; the pattern `late` masks up to this many latest lags.
+        patterns: Patterns to draw from: `late`, `stations`, `entries` or `own`.
+
+    Returns:
+        The values with masked entries set to NaN, and flags (batch,) of the windows with the pattern `own`, in which a
+        place does not see its own values.
     """
     size, lags, nodes, _ = past.shape
     kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)

@@ -1,4 +1,4 @@
-"""Rows that share parts: what belongs to a time or a place is held, and goes through a linear map, once."""
+"""Rows that share parts: features of a time or a place are stored, and mapped by a linear layer, only once."""
 
 from __future__ import annotations
 
@@ -11,34 +11,42 @@ from torch.nn.functional import linear
 
 @dataclasses.dataclass
 class Factored:
-    """The rows [part[index] for each part], side by side.
+    """Rows made of parts side by side: [part[index] for each part].
 
     Attributes:
-        parts: (entry, feature) each, entries being times, places or the rows themselves.
-        indices: (row,) each, the entry that a row takes; None where entries are rows.
+        parts: Parts, each (entry, feature), whose entries are times, places or the rows themselves.
+        indices: Entry of each row in each part, (row,); None where the entries are the rows.
     """
 
     parts: list[Tensor]
     indices: list[Tensor | None]
 
     def mapped(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """`linear(self.rows(), weight, bias)`: (row, out)."""
+        """Compute `linear(self.rows(), weight, bias)` part by part.
+
+        Args:
+            weight: Weights, (out, feature).
+            bias: Bias, (out,).
+
+        Returns:
+            Outputs, (row, out).
+        """
         made: Tensor | None = None
         columns = torch.split(weight, [part.shape[-1] for part in self.parts], -1)
         for part, index, own in zip(self.parts, self.indices, columns, strict=True):
             if part.shape[-1]:
-                term = _spread(part, index, own, bias if made is None else None)
+                term = _map_part(part, index, own, bias if made is None else None)
                 made = term if made is None else made + term
         assert made is not None
         return made
 
     def rows(self) -> Tensor:
-        """(row, feature)."""
+        """Gather the rows, (row, feature)."""
         pairs = zip(self.parts, self.indices, strict=True)
         return torch.cat([part if index is None else part.index_select(0, index) for part, index in pairs], -1)
 
 
-def _spread(part: Tensor, index: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _map_part(part: Tensor, index: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
     if index is None:
         return linear(part, weight, bias)
     if len(part) < len(index):

@@ -1,4 +1,4 @@
-"""Features of a Bayesian neural field: scaled coordinates, their Fourier features, seasons and products."""
+"""Features of a Bayesian neural field: scaled coordinates, their Fourier features, seasonal harmonics and products."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from stgate.errors import RequestError
 from stgate.nn.field.factored import Factored
 
 KINDS = TIME, PLACE, ROW = range(3)
-"""What a feature belongs to."""
+"""Kinds of features: of a time, of a place, or of a row (a place at a time)."""
 
 Seasons = Sequence[tuple[float, int]]
-"""Periods, in steps of time, and how many harmonics of each."""
+"""Seasons: pairs of a period, in steps of time, and its number of harmonics."""
 
 
 class FieldFeatures(nn.Module):
-    """Of time and coordinates x in groups, each multiplied by a learned positive scale.
+    """Groups of features of time and coordinates x, each group multiplied by a learned positive scale.
 
-    The groups: x itself, in learned units; cos and sin of 2π 2^k x, k = 0, 1, …, of each coordinate, divided by k + 1;
-    cos and sin of the seasons' harmonics h, divided by h; products of pairs of coordinates. A further group of each
-    time, one of each place and one of each row can be given to go along with them.
+    The groups are: x itself, in learned units; cos and sin of 2π 2^k x, k = 0, 1, …, of each coordinate, divided by
+    k + 1; cos and sin of the seasons' harmonics h, divided by h; products of pairs of coordinates. `forward` can be
+    given three further groups: features of each time, of each place and of each row.
 
     Args:
-        places: Coordinates of x that belong to the place, after time.
-        others: Coordinates that change with both.
-        degrees: Fourier degree of each coordinate, times + places + others; 0 for none.
-        seasons: See `Seasons`; frequencies that stand twice are taken once.
-        interactions: Pairs of coordinates.
-        more: Sizes of the groups that `forward` is given.
-        times: 0 leaves time out of x; seasons stay.
+        places: Number of coordinates of the place, which follow time in x.
+        others: Number of coordinates that change with time and place, which come last in x.
+        degrees: Fourier degree of each coordinate, times + places + others of them; 0 for no Fourier features.
+        seasons: Pairs of a period, in steps, and its number of harmonics; a frequency given twice is used once.
+        interactions: Pairs of coordinates, by their positions in x, whose products are features.
+        more: Numbers of features of the further groups of times, places and rows.
+        times: 1 if time is a coordinate of x, 0 if not; seasons do not depend on it.
 
     Raises:
-        RequestError: A degree for each coordinate lacks, a pair names none, a harmonic is faster than two steps, or
-            there is no feature at all.
+        RequestError: There is not one degree for each coordinate, a pair names no coordinate, a period has too many
+            harmonics, or there is no feature at all.
 
     References:
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
@@ -67,7 +67,7 @@ class FieldFeatures(nn.Module):
         self.interactions = tuple((a, b) for a, b in interactions)
         frequencies, harmonics = _frequencies(seasons)
         self.register_buffer("frequencies", frequencies)
-        # Of each kind's features: the group, and what is divided by.
+        # For each kind, the group and the divisor of each feature.
         columns: list[list[tuple[int, int]]] = [[(0, 1)] * self.kinds.count(kind) for kind in KINDS]
         groups = 1
         for kind in KINDS:
@@ -102,18 +102,18 @@ class FieldFeatures(nn.Module):
         place: Tensor,
         more: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
     ) -> Factored:
-        """The features, in each part in the order of the groups.
+        """Compute the features, ordered by group within each kind.
 
         Args:
-            time: (time,), in steps since the start, float64: phases of fast seasons need its digits.
-            x: Coordinates of each time (time, times), in units of the training part's length; of each place (place,
-                places); and of each row (row, others).
-            which: (row,), the time of each row.
-            place: (row,), its place.
-            more: Further groups, (time, …), (place, …) and (row, …).
+            time: Times in steps since the start, (time,), float64, since phases of fast seasons need its digits.
+            x: Coordinates of each time, (time, times), in units of the training part's length; of each place, (place,
+                places); and of each row, (row, others).
+            which: Index of each row's time, (row,).
+            place: Index of each row's place, (row,).
+            more: Further groups of features, (time, …), (place, …) and (row, …); None where there is none.
 
         Returns:
-            (row, feature), in parts of times, places and rows.
+            Features, (row, feature), in parts for times, places and rows.
         """
         units = torch.split(self.log_units.exp(), [part.shape[-1] for part in x])
         scaled = [part / own for part, own in zip(x, units, strict=True)]
@@ -141,11 +141,11 @@ class FieldFeatures(nn.Module):
 
 
 def _frequencies(seasons: Seasons) -> tuple[Tensor, list[int]]:
-    """Frequencies a step and their harmonics, each frequency once."""
+    """List each frequency once, in cycles per step, with the number of its harmonic."""
     found: dict[float, int] = {}
     for period, count in seasons:
         if not period > 0 or count < 1 or count > period / 2:
-            can = f"1 to {int(period // 2)} can be told apart" if period >= 2 else "leave it out, it is below two steps"
+            can = f"1 to {int(period // 2)} are distinct" if period >= 2 else "leave it out, it is below two steps"
             raise RequestError(f"seasons: one of {period:g} steps cannot have {count} harmonics; {can}")
         for harmonic in range(1, count + 1):
             found.setdefault(harmonic / period, harmonic)

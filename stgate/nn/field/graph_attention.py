@@ -1,4 +1,4 @@
-"""Graph attention over a fixed number of neighbours, as dense algebra: it takes batches, and members of an ensemble."""
+"""Graph attention over a fixed number of neighbours, in dense algebra, for batches and for members of an ensemble."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch.nn.functional import leaky_relu
 
 
 class GraphAttention(nn.Module):
-    """Attention of GATv2: each place looks at itself and its neighbours, with what is known of each edge.
+    """Graph attention (GATv2): each place attends to itself and its neighbours, with features e of each edge.
 
-    α = softmax over neighbours of a · LeakyReLU(T x_target + S x_source + E e), and Σ α (S x_source) + b.
+    α = softmax over neighbours of a · LeakyReLU(T x_target + S x_source + E e), and the output is Σ α (S x_source) + b.
 
-    Over k neighbours of each, gathered: equal to torch_geometric.nn.GATv2Conv with the same weights.
+    The k neighbours of each place are gathered. The result equals torch_geometric.nn.GATv2Conv with the same weights.
 
     Args:
-        inputs: Size of x.
-        outputs: Size of what is given out, a multiple of the heads.
-        edge: Size of e.
-        heads: How many.
+        inputs: Number of channels of x.
+        outputs: Number of channels of the output, a multiple of the heads.
+        edge: Number of features of an edge.
+        heads: Number of attention heads.
 
     References:
         Brody, Alon, Yahav (2022), How attentive are graph attention networks? ICLR.
@@ -35,16 +35,16 @@ class GraphAttention(nn.Module):
         nn.init.xavier_uniform_(self.attention)
 
     def forward(self, x: Tensor, near: Tensor, edges: Tensor, there: Tensor | None = None) -> Tensor:
-        """Attend.
+        """Attend from each place to its neighbours.
 
         Args:
-            x: (place, inputs), those that look.
-            near: (place, neighbour, inputs), what they look at, themselves among them where that is wanted.
-            edges: (place, neighbour, edge).
-            there: (place, neighbour), False where there is nothing to look at; a place that has nothing gets b.
+            x: States of the places that attend, (place, inputs).
+            near: States of their neighbours, (place, neighbour, inputs); a place can be among its own neighbours.
+            edges: Features of the edges, (place, neighbour, edge).
+            there: Mask of the neighbours, (place, neighbour), False where there is none. A place without any gets b.
 
         Returns:
-            (place, outputs).
+            Outputs, (place, outputs).
         """
         source = self.source(near)
         mixed = leaky_relu(self.target(x).unsqueeze(-2) + source + self.edge(edges), 0.2)

@@ -1,4 +1,4 @@
-"""A field: a value at any time and place, from coordinates, covariates, the stations around and what they observed."""
+"""Neural field: a value at any time and place, from coordinates, covariates, nearby stations and their observations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from stgate.nn.field.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
+from stgate.nn.field.cglu import ActivationName, ChannelGatedUnit, MixedActivation, UnitLinear
 from stgate.nn.field.fourier import TIME, FieldFeatures
 from stgate.nn.field.graph_attention import GraphAttention
+from stgate.nn.gates import GateName
 
 
 @dataclasses.dataclass
-class Sites:
-    """Places and the stations near by.
+class Neighbourhood:
+    """Places and their nearest stations.
 
     Attributes:
-        static: (place, static), what is known of each, its coordinates first.
-        near: (place, neighbour), the nearest stations.
-        edges: (place, neighbour, edge), distance and direction to them.
+        static: Static features of each place, (place, static), its coordinates first.
+        near: Indices of the nearest stations, (place, neighbour).
+        edges: Distance and direction to these stations, (place, neighbour, edge).
     """
 
     static: Tensor
@@ -32,19 +33,20 @@ class Sites:
 
 @dataclasses.dataclass
 class FieldInputs:
-    """What a field sees, standardised, no NaN anywhere.
+    """Inputs of a field, standardised, without NaN.
 
     Attributes:
-        time: (time,), float64, steps since the training part began.
-        elapsed: (time, 1), the same in units of the training part's length.
-        which: (row,), the time of each row.
-        place: (row,), which of the places each row is at.
-        covariates: (row, covariate).
-        sites: The places, and the stations of training that are nearest to each.
-        stations: These stations, and those that are nearest to each of them.
-        seen: (row, 1 + neighbour, 2 * (lag + 1) * target), what the place itself and its neighbours observed at this
-            time and before, see `with_latest`; empty without context.
-        seen_edges: (place, neighbour, edge), how these neighbours lie; they need not be stations of training.
+        time: Times in steps since the start of the training part, (time,), float64.
+        elapsed: Times in units of the training part's length, (time, 1).
+        which: Index of each row's time, (row,).
+        place: Index of each row's place, (row,).
+        covariates: Covariates of each row, (row, covariate).
+        sites: Places, with the training stations nearest to each.
+        stations: Training stations, with the training stations nearest to each.
+        seen: Values up to the row's time, observed by the place itself and its neighbours, (row, 1 + neighbour,
+            2 * (lag + 1) * target): lags, the latest value, and masks of both; empty without context.
+        seen_edges: Distance and direction to these neighbours, (place, neighbour, edge); they can be other stations
+            than those of training.
     """
 
     time: Tensor
@@ -52,18 +54,18 @@ class FieldInputs:
     which: Tensor
     place: Tensor
     covariates: Tensor
-    sites: Sites
-    stations: Sites
+    sites: Neighbourhood
+    stations: Neighbourhood
     seen: Tensor
     seen_edges: Tensor
 
 
-class Ground(nn.Module):
-    """Where a field was fitted: its stations, and how coordinates are scaled.
+class FieldGeometry(nn.Module):
+    """Geometry of the training data of a field: its stations, and the scales of coordinates and time.
 
     Args:
-        stations: How many.
-        static: Size of what is known of each.
+        stations: Number of training stations.
+        static: Number of static features of a station.
     """
 
     static: Tensor
@@ -84,24 +86,25 @@ class Ground(nn.Module):
 
 
 class FieldNetwork(nn.Module):
-    """Fourier features, a graph encoder and context, then channel gated learning units and a linear read-out.
+    """Network of a field: Fourier features, graph encoder and context, then gated units and a linear read-out.
 
     Args:
-        features: Degrees, seasons, interactions and times, see `FieldFeatures`.
-        static: Size of a place's description.
-        covariates: How many there are at each time and place.
-        seen: Size of what one station observed; 0 without context.
-        edge: Size of an edge's description.
-        outputs: Locations, then other numbers, of each row.
-        varying: How many of the outputs depend on the row; the others are numbers by themselves.
-        width: Of the hidden layers.
-        depth: How many.
-        activation: See `stgate.nn.field.cglu.ACTIVATIONS`.
-        gate: See `ChannelGatedUnit`.
-        residual: See `ChannelGatedUnit`.
-        graph: Size of the embedding of a place; 0 for no graph encoder.
-        heads: Of attention.
-        path: Knots of a learned path in time and its size, see `Path`; no knots for none.
+        features: Options `degrees`, `seasons`, `interactions` and `times` of the Fourier features.
+        static: Number of static features of a place.
+        covariates: Number of covariates of a time and place.
+        seen: Number of context features of one station; 0 without context.
+        edge: Number of features of an edge.
+        outputs: Number of outputs of a row, the locations first.
+        varying: Number of outputs that depend on the row; the others are learned constants.
+        width: Number of channels of the hidden layers.
+        depth: Number of hidden layers.
+        activation: Sharing of the activation's learned weight: `shared` by all layers, one a `layer`, one a `channel`,
+            or `fixed` at a half.
+        gate: Multiply each channel of a layer by a gate.
+        residual: Gate of `stgate.nn.gates` that combines the input and output of a layer; `none` for no residual.
+        graph: Number of channels of the embedding of a place; 0 for no graph encoder.
+        heads: Number of attention heads.
+        path: Number of knots of a learned temporal embedding and its number of channels; no embedding with 0 knots.
     """
 
     def __init__(
@@ -116,15 +119,15 @@ class FieldNetwork(nn.Module):
         varying: int,
         width: int,
         depth: int,
-        activation: str,
+        activation: ActivationName,
         gate: bool,
-        residual: str,
+        residual: GateName,
         graph: int,
         heads: int,
         path: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.path = Path(*path) if path[0] else None
+        self.path = TemporalEmbedding(*path) if path[0] else None
         self.graph = StationEncoder(static, graph, edge, heads) if graph else None
         self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
         more = (path[1] if path[0] else 0, graph, width // 4 if seen else 0)
@@ -140,7 +143,7 @@ class FieldNetwork(nn.Module):
         self.constant = nn.Parameter(torch.zeros(outputs - varying)) if outputs > varying else None
 
     def forward(self, given: FieldInputs) -> Tensor:
-        """(row, output)."""
+        """Compute the outputs of each row, (row, output)."""
         around = None if self.graph is None else self.graph(given.sites, given.stations)
         context = None if self.context is None else self.context(given.seen, given.seen_edges[given.place])
         path = None if self.path is None else self.path(given.elapsed)
@@ -149,32 +152,40 @@ class FieldNetwork(nn.Module):
         for layer in self.layers:
             h = layer(h, self.activation)
         made: Tensor = self.out(h)
-        if self.straight is not None and context is not None:  # what is near is nearly the answer
+        if self.straight is not None and context is not None:  # nearby observations are nearly the answer
             made = made + self.straight(context)
         if self.constant is not None:
             made = torch.cat([made, self.constant.expand(len(made), -1)], -1)
         return made
 
 
-class Path(nn.Module):
-    """Learned values at knots in time, straight between them: what each time of the training part had for itself.
+class TemporalEmbedding(nn.Module):
+    """Learned temporal embedding: values at knots in time, with linear interpolation between them.
 
-    Beyond the training part it is zero. So that this means that nothing is known, training makes it zero at random.
+    The embedding is zero outside the training part. Training also sets it to zero at random times, so that the network
+    learns to work without it.
 
     Args:
-        knots: Spread evenly over the training part.
-        size: Numbers at each.
+        knots: Number of knots, evenly spaced over the training part.
+        size: Number of channels.
     """
 
     LEFT_OUT = 0.2
-    """Share of the times in training at which it is zero."""
+    """Share of the times at which training sets the embedding to zero."""
 
     def __init__(self, knots: int, size: int) -> None:
         super().__init__()
         self.values = nn.Parameter(torch.zeros(knots, size))
 
     def forward(self, elapsed: Tensor) -> Tensor:
-        """(time, 1), in units of the training part's length -> (time, size)."""
+        """Interpolate the embedding.
+
+        Args:
+            elapsed: Times in units of the training part's length, (time, 1).
+
+        Returns:
+            Embedding of each time, (time, size).
+        """
         last = len(self.values) - 1
         at = (elapsed * last).clamp(0, last)
         low = at.floor().long().squeeze(-1).clamp(max=max(last - 1, 0))
@@ -187,13 +198,13 @@ class Path(nn.Module):
 
 
 class StationEncoder(nn.Module):
-    """An embedding of a place by two layers of attention: to its nearest stations, and through them to theirs.
+    """Embedding of a place by two layers of attention: to its nearest stations, and to the nearest stations of those.
 
     Args:
-        static: Size of a place's description.
-        outputs: Of the embedding.
-        edge: Of an edge's description.
-        heads: Of attention.
+        static: Number of static features of a place.
+        outputs: Number of channels of the embedding.
+        edge: Number of features of an edge.
+        heads: Number of attention heads.
     """
 
     def __init__(self, static: int, outputs: int, edge: int, heads: int) -> None:
@@ -202,28 +213,36 @@ class StationEncoder(nn.Module):
         self.second = GraphAttention(outputs, outputs, edge, heads)
         self.own = nn.Linear(static, outputs)
 
-    def forward(self, sites: Sites, stations: Sites) -> Tensor:
-        """(place, outputs)."""
+    def forward(self, sites: Neighbourhood, stations: Neighbourhood) -> Tensor:
+        """Embed places.
+
+        Args:
+            sites: Places, with the training stations nearest to each.
+            stations: Training stations, with the training stations nearest to each.
+
+        Returns:
+            Embeddings, (place, outputs).
+        """
         around = self._once(stations, stations)
         made = around if sites is stations else self._once(sites, stations)
         return elu(made + self.second(made, around[sites.near], sites.edges))
 
-    def _once(self, sites: Sites, stations: Sites) -> Tensor:
+    def _once(self, sites: Neighbourhood, stations: Neighbourhood) -> Tensor:
         near = stations.static[sites.near]
         return elu(self.own(sites.static) + self.first(sites.static, near, sites.edges))
 
 
 def with_latest(values: Tensor) -> Tensor:
-    """What a station observed, as `ContextEncoder` sees it: values, zero where missing, the latest of them, and masks.
+    """Append the latest observed value to the lags of a station, and masks to both.
 
-    How far back the latest lies changes with the lead of a forecast and with every gap. So it is given in a place of
-    its own, times 1 / (1 + its age in steps): it counts for less, the older it is. For its mask stands that factor.
+    The latest value is its own channel, weighted by 1 / (1 + age), with its age in steps; its mask channel holds that
+    weight. Lags are zero where missing, with masks of 0 and 1.
 
     Args:
-        values: (…, lag, target), the newest last, NaN where missing.
+        values: Observed values, (…, lag, target), the newest last, NaN where missing.
 
     Returns:
-        (…, 2 * (lag + 1) * target).
+        Lags and the latest value, then their masks, (…, 2 * (lag + 1) * target).
     """
     lags = values.shape[-2]
     there = ~torch.isnan(values)
@@ -236,16 +255,16 @@ def with_latest(values: Tensor) -> Tensor:
 
 
 class ContextEncoder(nn.Module):
-    """What the place itself and its nearest stations observed: as it is, by attention, and by means over distance.
+    """Encoding of the context: the place's own values, attention to its nearest stations, and weighted means of them.
 
-    Both look at those stations only that observed anything. The means weigh them by learned powers of their distance,
-    to begin with as inverse distance weighting does.
+    Attention and means use only stations that observed anything. The means weigh stations by learned powers of their
+    distance, which start as inverse distance weighting.
 
     Args:
-        seen: Size of what one station observed.
-        outputs: Of the encoding.
-        edge: Size of an edge's description, the logarithm of the distance first.
-        heads: Of attention; as many means.
+        seen: Number of context features of one station.
+        outputs: Number of channels of the encoding.
+        edge: Number of features of an edge, the logarithm of the distance first.
+        heads: Number of attention heads, and of weighted means.
     """
 
     def __init__(self, seen: int, outputs: int, edge: int, heads: int) -> None:
@@ -258,9 +277,17 @@ class ContextEncoder(nn.Module):
         self.means = nn.Linear(heads * seen, outputs, bias=False)
 
     def forward(self, seen: Tensor, edges: Tensor) -> Tensor:
-        """(row, 1 + neighbour, seen) and (row, neighbour, edge) -> (row, outputs)."""
+        """Encode the context of each row.
+
+        Args:
+            seen: Context features of the place itself and its neighbours, (row, 1 + neighbour, seen).
+            edges: Features of the edges to the neighbours, (row, neighbour, edge).
+
+        Returns:
+            Encodings, (row, outputs).
+        """
         own, near = seen[:, 0], seen[:, 1:]
-        there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half says what is there
+        there = near[..., near.shape[-1] // 2 :].amax(-1) > 0  # the second half holds the masks
         share = (edges @ self.decay).masked_fill(~there.unsqueeze(-1), -1e9).softmax(1) * there.unsqueeze(-1)
         means = share.transpose(1, 2) @ near  # (row, head, seen)
         made: Tensor = self.own(own) + self.attention(own, near, edges, there) + self.means(means.flatten(1))

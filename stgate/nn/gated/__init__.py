@@ -1,1 +1,1 @@
-"""Layers of the gated forecasters: cells, recurrent and transformer stacks, one-step transitions, roll-outs."""
+"""Layers of the gated forecasters: cells, recurrent and transformer stacks, one-step transitions, rollouts."""

@@ -1,4 +1,4 @@
-"""Recurrent cells beside torch's own: the recurrent highway network."""
+"""Recurrent cells that torch lacks: the recurrent highway network."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from stgate.errors import RequestError
 
 
 class RecurrentHighway(nn.Module):
-    """A recurrence that is several highway layers deep within one step.
+    """Recurrent highway network: several highway layers within one step.
 
-    Of each layer l = 1 … depth, s the state before: h = tanh(W x + R_l s + b_l), t = sigmoid(W' x + R'_l s + b'_l),
-    and s <- t * h + c * s. The input x enters the first one only. The carry c is 1 - t, or where it is free a gate of
-    its own. It starts by carrying.
+    Each layer l = 1 … depth maps the state s before it: h = tanh(W x + R_l s + b_l), t = sigmoid(W' x + R'_l s + b'_l),
+    and s <- t * h + c * s. The input x enters the first layer only. The carry gate c is 1 - t, or a separate gate if it
+    is free. At first the state is mostly carried.
 
     Args:
-        inputs: Size of the input.
-        hidden: Size of the state.
-        depth: Highway layers a step.
-        free: A carry gate of its own.
+        inputs: Number of channels of the input.
+        hidden: Number of channels of the state.
+        depth: Number of highway layers within a step.
+        free: Use a separate carry gate in place of 1 - t.
 
     Raises:
-        RequestError: No layer at all.
+        RequestError: The depth is below 1.
 
     References:
         Zilly, Srivastava, Koutník, Schmidhuber (2017), Recurrent highway networks. ICML. arXiv:1607.03474.
@@ -43,16 +43,16 @@ class RecurrentHighway(nn.Module):
                 layer.bias[2 * hidden :] = 2.0
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A sequence.
+        """Run over a sequence.
 
         Args:
-            x: (batch, time, input).
-            state: (batch, hidden), before the first step; zero when None.
+            x: Inputs, (batch, time, input).
+            state: State before the first step, (batch, hidden); zero when None.
 
         Returns:
-            The states (batch, time, hidden), and the last one.
+            The states, (batch, time, hidden), and the last state, (batch, hidden).
         """
-        entering = self.from_input(x)  # of all steps at once
+        entering = self.from_input(x)  # for all steps at once
         state = x.new_zeros(len(x), self.hidden) if state is None else state
         states = []
         for step in entering.unbind(1):

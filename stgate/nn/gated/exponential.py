@@ -1,4 +1,4 @@
-"""A Runge-Kutta scheme for stiff fields, which carries a learned linear operator exactly."""
+"""Exponential Runge-Kutta scheme for stiff fields, which integrates a learned linear operator exactly."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from stgate.errors import RequestError
 from stgate.nn.patches import Patches
 
 ORDER = 4
-"""Highest power of the discrete Laplacian in the operator: derivatives of an order up to twice that."""
+"""Highest power of the discrete Laplacian in the operator; it reaches derivatives up to twice this order."""
 CONTOUR = 32
-"""Points of the circle over which the functions of the operator are averaged, as they lose all digits near zero."""
+"""Number of points of the contour over which functions of the operator are averaged; near zero they lose all digits."""
 GROWTH = 1.0
-"""Logarithm of the most that the operator alone makes of a wave in one substep."""
+"""Logarithm of the largest growth of a wave by the operator alone in one substep."""
 
 Coefficients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of the propagator over half a step, of a slope there, and of the first, the middle two and the last slopes."""
+"""Coefficients of the propagator over half a step, the slope there, and the first, middle two and last slopes."""
 
 
 class ExponentialScheme(nn.Module):
-    """The scheme of Cox and Matthews for u' = L u + N(u), L a learned operator that is the same everywhere.
+    """Scheme of Cox and Matthews for u' = L u + N(u), with a learned operator L that is the same at all nodes.
 
-    On a ring or torus L acts on each wave by a number: a polynomial in the symbol of the discrete Laplacian, and the
-    same for the central difference along each axis. Its exponential over a step is then exact however stiff it is,
-    and reaches as far as it must, where N sees a halo. L starts as zero, where the scheme is the classical one.
+    On a ring or torus L multiplies each wave by a number: a polynomial in the symbol of the discrete Laplacian, plus
+    such polynomials times the central difference along each axis. Its exponential over a step is exact however stiff L
+    is, and has no limit of reach, while N sees a halo only. At first L is zero and the scheme is the classical RK4.
 
     Args:
-        patches: How nodes are cut.
-        targets: Variables a node, each with an operator of its own.
-        substeps: In one step.
-        conservative: It leaves the sum over all nodes as it is.
+        patches: Patches into which the nodes are cut.
+        targets: Number of variables of a node; each has its own operator.
+        substeps: Number of substeps in one step.
+        conservative: Keep the sum over all nodes constant.
 
     Raises:
-        RequestError: The panel has an edge.
+        RequestError: The panel is not periodic.
 
     References:
         Cox and Matthews (2002), Exponential time differencing for stiff systems. doi:10.1006/jcph.2002.6995
@@ -55,7 +55,7 @@ class ExponentialScheme(nn.Module):
         self.operator = nn.Parameter(torch.zeros(len(self.symbols), targets))
 
     def coefficients(self) -> Coefficients:
-        """The functions of the operator, each (*wave, target)."""
+        """Compute the functions of the operator, each (*wave, target)."""
         wide = torch.complex64 if self.operator.device.type == "mps" else torch.complex128
         symbols = self.symbols.to(self.operator.device, wide)
         exponent = torch.einsum("k...,kt->...t", symbols, self.operator.to(wide)) / self.substeps
@@ -77,13 +77,16 @@ class ExponentialScheme(nn.Module):
     def forward(
         self, field: Tensor, slope: Tensor, slope_of: Callable[[Tensor], Tensor], coefficients: Coefficients
     ) -> Tensor:
-        """One substep.
+        """Advance a field by one substep.
 
         Args:
-            field: (..., node, target).
-            slope: N there, a change over a whole substep.
-            slope_of: N of any field.
-            coefficients: Of the operator as it is now.
+            field: Field, (..., node, target).
+            slope: N of this field, as the change over a whole substep.
+            slope_of: Function that computes N of any field.
+            coefficients: Coefficients of the current operator, from `coefficients()`.
+
+        Returns:
+            Field after the substep, (..., node, target).
         """
         half, ahead, first, middle, last = coefficients
         passed = half * self._waves(field)
@@ -104,7 +107,7 @@ class ExponentialScheme(nn.Module):
 
 
 def _symbols(shape: tuple[int, ...]) -> Tensor:
-    """(term, *wave): powers of the discrete Laplacian, and each but the last times the difference along each axis."""
+    """Symbols (term, *wave): powers of the discrete Laplacian, and all but the last times each axis' difference."""
     angles = [torch.fft.fftfreq(length, dtype=torch.float64) for length in shape[:-1]]
     angles.append(torch.fft.rfftfreq(shape[-1], dtype=torch.float64))
     grid = torch.meshgrid(*(2 * math.pi * angle for angle in angles), indexing="ij")

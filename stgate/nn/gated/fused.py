@@ -1,4 +1,4 @@
-"""A transition as it forecasts: without a graph, its buffers written in place, its maps put together beforehand."""
+"""Fused transition for forecasting: no autograd graph, buffers written in place, linear maps combined beforehand."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from stgate.nn.gates import Additive
 
 
 class FusedTransition(Transition):
-    """The same step as the transition that it is made from, where no gradient is asked for.
+    """Fused form of a transition, with the same results, for use without gradients.
 
-    What a step takes is then little more than its matrix products.
+    A step then costs little more than its matrix products.
     """
 
     @classmethod
     def of(cls, transition: Transition) -> Transition:
-        """The fused form, or the transition itself where a gate stands in the way."""
+        """Make the fused form of a transition, or return the transition itself if its gates cannot be fused.
+
+        Args:
+            transition: Transition to fuse.
+        """
         if not all(isinstance(gate, Additive) for gate in transition.gates):
             return transition
         made = cls.__new__(cls)

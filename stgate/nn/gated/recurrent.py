@@ -1,37 +1,40 @@
-"""Recurrent layers in which the cell, the gate and the attention are options."""
+"""Recurrent layers whose cell, gate and attention are options."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.attention import CausalAttention
 from stgate.nn.gated.cells import RecurrentHighway
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 
-CELLS = ("gru", "lstm", "rhn", "none")
-"""Gated recurrent unit, long short-term memory, recurrent highway network; `none` passes its input on."""
+CellName = Literal["gru", "lstm", "rhn", "none"]
+"""Names of the cells: gated recurrent unit, long short-term memory, recurrent highway network; `none` for no cell."""
+CELLS: tuple[CellName, ...] = get_args(CellName)
 
 Memory = list[tuple[Tensor, ...]]
-"""What a stack of layers carries from one stretch of steps to the next, a tuple a part."""
+"""State that a stack of layers carries from one stretch of steps to the next, one tuple for each part."""
 
 
 class RecurrentStack(nn.Module):
-    """Layers of x <- gate(x, cell(x)), each followed, if wanted, by x <- gate(x, attention(x)).
+    """Layers of x <- gate(x, cell(x)), each optionally followed by x <- gate(x, attention(x)).
 
     Args:
-        channels: Size of x and of the cells' states.
-        layers: How many.
-        cell: One of `CELLS`.
+        channels: Number of channels of x and of the cells' states.
+        layers: Number of layers.
+        cell: Recurrent cell: `gru`, `lstm`, `rhn` (recurrent highway network) or `none`.
         gate: Name of a gate of `stgate.nn.gates`; `additive` is the plain residual, `none` the plain stack.
-        heads: Of the attention over the last states; none at all when 0.
-        span: Steps that it attends to.
-        gated_heads: Multiply what its heads give out by a sigmoid of the state.
-        depth: Highway layers a step, of `rhn`.
-        free_carry: A carry gate of its own, of `rhn`.
+        heads: Number of heads of the attention over recent states; 0 for no attention.
+        span: Number of steps that the attention sees.
+        gated_heads: Multiply the output of each attention head by a sigmoid of the state.
+        depth: Number of highway layers within a step of the cell `rhn`.
+        free_carry: Use a separate carry gate in the cell `rhn`.
 
     Raises:
-        RequestError: No cell of this name.
+        RequestError: There is no cell of this name.
     """
 
     def __init__(
@@ -39,8 +42,8 @@ class RecurrentStack(nn.Module):
         channels: int,
         layers: int = 1,
         *,
-        cell: str = "gru",
-        gate: str = "coupled",
+        cell: CellName = "gru",
+        gate: GateName = "coupled",
         heads: int = 0,
         span: int = 16,
         gated_heads: bool = False,
@@ -66,15 +69,15 @@ class RecurrentStack(nn.Module):
             self.layers.append(nn.ModuleDict(parts))
 
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
-        """A stretch of steps.
+        """Run over a stretch of steps.
 
         Args:
-            x: (row, time, channel).
-            memory: As returned for the steps right before; None at the start.
-            last: Only the last step is wanted.
+            x: Inputs, (row, time, channel).
+            memory: Memory after the steps right before, as the call for those steps returned it; None at the start.
+            last: Return the output of the last step only.
 
         Returns:
-            (row, time, channel), one time if only the last; and the memory.
+            Outputs, (row, time, channel), with one time if only the last is returned; and the memory after the steps.
         """
         before = iter(memory or [])
         after: Memory = []
@@ -106,5 +109,9 @@ class RecurrentStack(nn.Module):
 
 
 def detached(memory: Memory) -> Memory:
-    """The memory without the graph that made it: where backpropagation through time is cut."""
+    """Detach the memory from its autograd graph, which cuts backpropagation through time.
+
+    Args:
+        memory: Memory of a stack of layers.
+    """
     return [tuple(part.detach() for part in parts) for parts in memory]

@@ -1,4 +1,4 @@
-"""Options of a roll-out: how one step is made, and how it is trained."""
+"""Options of an autoregressive rollout: the form of one step, and its training."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ from collections.abc import Sequence
 
 from stgate._configured import Configured
 from stgate.errors import RequestError, check_counts, check_number
+from stgate.nn.feedforward import UnitName
+from stgate.nn.gated.transition import SchemeName
+from stgate.nn.gates import GateName
 
 
 class RollOut(Configured):
-    """Forecast one step at a time, each fed back into the next, rather than all leads at once.
+    """Autoregressive rollout: forecast one step at a time and feed it back, in place of all leads at once.
 
-    One step is a `Transition`: a local gated network gives the tendency, a scheme in time carries
-    the field over the step. Training is teacher-forced over the window, then free over the first leads.
+    One step is a `Transition`: a local gated network gives the tendency, a scheme in time integrates it. Training is
+    teacher-forced over the window and rolls out over the first leads.
 
     Args:
-        unroll: Leads of the free run that the loss counts; None for all of them. Several numbers are a curriculum: each
-            holds for an equal part of the fit. Validation rolls out all leads for its scores; its loss counts as many
-            as the curriculum's end.
-        warm_up: Steps at the start of the window whose one-step forecasts the loss leaves out, while the state settles.
-        stateful: Go on from the state in which the batch before left off, where this one follows it in time
-            (`WindowData(streams=True)`): truncated backpropagation through time.
-        noise: Spread of the Gaussian noise put on the targets of the window in training, in units of the spread of
-            their changes from step to step; it teaches the step to come back to the attractor.
-        samples: Trajectories of a forecast, each step of each drawn from the likelihood; 0 feeds back the location
-            alone, and leaves the spread that of one step.
-        width: Of the step's local network.
-        blocks: Its gated layers; 0 makes it linear.
-        unit: Their kind: `swiglu`, `geglu`, `glu` or `bilinear`.
-        gate: How each joins what skips it, by the name of one of `stgate.nn.gates`.
-        scheme: `euler`, `midpoint`, `rk4`, or `exponential`, which is of order 4 too, for stiff fields without an edge.
-        substeps: Of the scheme in one step.
-        conservative: A step leaves the sum of each target over all nodes as it is: for conservation laws, whose free
-            runs otherwise drift.
+        unroll: Number of leads of the rollout that the loss counts; None for all of them. Several numbers are a
+            curriculum: each holds for an equal part of the fit. Validation rolls out all leads for its scores; its loss
+            counts as many as the end of the curriculum.
+        warm_up: Number of steps at the start of the window whose one-step forecasts the loss leaves out, while the
+            state settles.
+        stateful: Continue from the final state of the previous batch if this batch follows it in time, which is
+            truncated backpropagation through time; it needs `WindowData(streams=True)`.
+        noise: Standard deviation of the Gaussian noise added to the targets of the window in training, in units of the
+            standard deviation of their changes from step to step. It teaches the step to return to the attractor.
+        samples: Number of trajectories of a forecast, each step of each drawn from the likelihood. 0 feeds back the
+            location alone and gives the distribution of a single step.
+        width: Number of channels of the step's local network.
+        blocks: Number of gated layers of the step's local network; 0 makes it linear.
+        unit: Gated linear unit of these layers: `swiglu`, `geglu`, `glu` or `bilinear`.
+        gate: Name of the gate that combines each layer's input with its update, one of `stgate.nn.gates`.
+        scheme: Scheme in time: `euler`, `midpoint`, `rk4`, or `exponential`, which is of order 4 as well and suits
+            stiff fields on periodic panels.
+        substeps: Number of substeps of the scheme in one step.
+        conservative: Keep the sum of each target over all nodes constant in a step. It suits conservation laws, whose
+            rollouts drift otherwise.
 
     Raises:
         RequestError: An option is out of range.
@@ -40,7 +45,7 @@ class RollOut(Configured):
     References:
         Williams and Peng (1990), An efficient gradient-based algorithm for on-line training of recurrent network
         trajectories. Neural Computation 2 (truncated backpropagation).
-        Bengio et al. (2015), Scheduled sampling for sequence prediction. NeurIPS (free runs in training).
+        Bengio et al. (2015), Scheduled sampling for sequence prediction. NeurIPS (rollouts in training).
         Sanchez-Gonzalez et al. (2020), Learning to simulate complex physics with graph networks. ICML (the noise).
     """
 
@@ -53,9 +58,9 @@ class RollOut(Configured):
         samples: int = 0,
         width: int = 64,
         blocks: int = 1,
-        unit: str = "swiglu",
-        gate: str = "additive",
-        scheme: str = "euler",
+        unit: UnitName = "swiglu",
+        gate: GateName = "additive",
+        scheme: SchemeName = "euler",
         substeps: int = 1,
         conservative: bool = False,
     ) -> None:
@@ -75,7 +80,11 @@ class RollOut(Configured):
         self.scheme, self.substeps, self.conservative = scheme, substeps, conservative
 
     def leads(self, horizon: int) -> tuple[int, ...]:
-        """The curriculum: leads that the loss counts, one number for each equal part of the fit."""
+        """Curriculum: numbers of leads that the loss counts, one for each equal part of the fit.
+
+        Args:
+            horizon: Number of leads of a forecast.
+        """
         if self.unroll is None:
             return (horizon,)
         return (self.unroll,) if isinstance(self.unroll, int) else tuple(self.unroll)

@@ -1,6 +1,8 @@
-"""A causal transformer in which the norm, the gate in the place of the residual, and recurrence are options."""
+"""Causal transformer whose norm, gates (in place of residuals) and recurrence are options."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,22 +11,32 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.nn.attention import CausalAttention
 from stgate.nn.feedforward import GatedFeedForward
 from stgate.nn.gated.recurrent import Memory
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 
-NORMS = ("pre", "post")
+NormName = Literal["pre", "post"]
+"""Position of the layer norm: before or after attention and the feed-forward layer."""
+NORMS: tuple[NormName, ...] = get_args(NormName)
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each joined to what skips it by a gate, with a norm before or after.
+    """Attention, then a feed-forward layer, each with a gate and a norm before or after.
 
-    Before: x <- gate(x, f(norm(x))). After: x <- norm(gate(x, f(x))).
+    Norm before: x <- gate(x, f(norm(x))). Norm after: x <- norm(gate(x, f(x))).
+
+    Args:
+        channels: Number of channels of x.
+        heads: Number of attention heads.
+        span: Number of steps that a step attends to, itself included.
+        gated_heads: Multiply the output of each attention head by a sigmoid of the state.
+        norm: Position of the layer norm, `pre` or `post`.
+        gate: Name of a gate of `stgate.nn.gates`, in place of each residual.
 
     References:
         Xiong et al. (2020), On layer normalization in the transformer architecture. ICML.
         Parisotto et al. (2020), Stabilizing transformers for reinforcement learning. ICML (gates for residuals).
     """
 
-    def __init__(self, channels: int, heads: int, span: int, gated_heads: bool, norm: str, gate: str) -> None:
+    def __init__(self, channels: int, heads: int, span: int, gated_heads: bool, norm: NormName, gate: GateName) -> None:
         super().__init__()
         self.norm = norm
         self.attention = CausalAttention(channels, heads, span, gated=gated_heads)
@@ -33,7 +45,15 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(row, time, channel) and the keys and values before -> the same after."""
+        """Run over a stretch of steps.
+
+        Args:
+            x: Inputs, (row, time, channel).
+            past: Keys and values of the steps right before; None at the start.
+
+        Returns:
+            Outputs, (row, time, channel), and the keys and values for the steps to come.
+        """
         if self.norm == "pre":
             attended, past = self.attention(self.norms[0](x), past)
             x = self.gates[0](x, attended)
@@ -44,23 +64,24 @@ class Block(nn.Module):
 
 
 class TransformerStack(nn.Module):
-    """Blocks that attend to the last `span` steps, and, if recurrent, to a state carried across segments of them.
+    """Blocks that attend to the last `span` steps and, if recurrent, carry a state across segments of steps.
 
-    With recurrence the steps are cut into segments of `span`. When one ends, a state s <- (1 - z) * s + z * tanh(W h)
-    takes up its last output h, z a sigmoid of [h; s]; each step of the next segment sees it, added to its input.
+    With recurrence the steps are cut into segments of `span`. At the end of a segment with last output h the state is
+    updated, s <- (1 - z) * s + z * tanh(W h), where z is a sigmoid of [h; s]. It is added to the inputs of the next
+    segment.
 
     Args:
-        channels: Size of a step.
-        layers: Blocks.
-        heads: Of each attention.
-        span: Steps that one attends to, itself among them.
-        norm: `pre` or `post`.
-        gate: Name of a gate of `stgate.nn.gates` in the place of each residual.
+        channels: Number of channels of a step.
+        layers: Number of blocks.
+        heads: Number of heads of each attention.
+        span: Number of steps that a step attends to, itself included.
+        norm: Position of the layer norm, `pre` or `post`.
+        gate: Name of a gate of `stgate.nn.gates`, in place of each residual.
         recurrent: Carry a state across segments.
-        gated_heads: Multiply what the heads give out by a sigmoid of the state.
+        gated_heads: Multiply the output of each attention head by a sigmoid of the state.
 
     Raises:
-        RequestError: No norm of this name.
+        RequestError: There is no norm of this name.
 
     References:
         Hutchins et al. (2022), Block-recurrent transformers. NeurIPS (a state carried by a gate; theirs is several
@@ -75,8 +96,8 @@ class TransformerStack(nn.Module):
         *,
         heads: int = 4,
         span: int = 16,
-        norm: str = "pre",
-        gate: str = "additive",
+        norm: NormName = "pre",
+        gate: GateName = "additive",
         recurrent: bool = False,
         gated_heads: bool = False,
     ) -> None:
@@ -91,7 +112,16 @@ class TransformerStack(nn.Module):
             self.taken = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
-        """A stretch of steps; see `RecurrentStack.forward`."""
+        """Run over a stretch of steps.
+
+        Args:
+            x: Inputs, (row, time, channel).
+            memory: Memory after the steps right before, as the call for those steps returned it; None at the start.
+            last: Return the output of the last step only.
+
+        Returns:
+            Outputs, (row, time, channel), with one time if only the last is returned; and the memory after the steps.
+        """
         if not self.recurrent:
             x, caches = self._attend(x, memory)
             return (x[:, -1:] if last else x), caches

@@ -1,47 +1,52 @@
-"""One step of a field: its tendency as a local gated network, carried over the step by a scheme in time."""
+"""One step of a field: a local gated network gives the tendency, a scheme in time integrates it over the step."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.nn.feedforward import GatedFeedForward
+from stgate.nn.feedforward import GatedFeedForward, UnitName
 from stgate.nn.gated.exponential import Coefficients, ExponentialScheme
-from stgate.nn.gates import make_gate
+from stgate.nn.gates import GateName, make_gate
 from stgate.nn.patches import Patches
 
-SCHEMES = ("euler", "midpoint", "rk4", "exponential")
-"""Explicit Runge-Kutta schemes of order 1, 2 and 4, and one of order 4 that carries a learned linear operator."""
+SchemeName = Literal["euler", "midpoint", "rk4", "exponential"]
+"""Names of the schemes in time: Runge-Kutta of order 1, 2 and 4, and exponential of order 4 for a linear operator."""
+SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 
 
 class Transition(nn.Module):
-    """The next values of a field, u + the integral over one step of f(u, c), with c what is known of the step.
+    """Transition of a field u to its next values, u + the integral over one step of f(u, c), with a context c.
 
-    f is one local network for all patches: a linear map of what a patch sees, whitened; blocks of gated feed-forward
-    layers; and a linear map to the tendency of the patch's own nodes, in units of the usual change over a step. With
-    `euler` and one substep it is a plain residual map; with more substeps, or a scheme of higher order, a weight-tied
-    deep network: f is what an ordinary differential equation says, and each evaluation sees one halo further.
+    f is one local network for all patches: a linear map of the whitened nodes that a patch sees, blocks of gated
+    feed-forward layers, and a linear map to the tendency of the patch's own nodes, in units of the typical change over
+    a step. With `euler` and one substep it is a plain residual map. With more substeps, or a scheme of higher order, it
+    is a weight-tied deep network: f is the right-hand side of an ordinary differential equation, and each evaluation
+    sees one halo further.
 
     Args:
-        patches: How nodes are cut.
-        targets: Variables a node.
-        context: Size of what is known of the step beside the field, held fixed over it; may be 0.
-        extra: Other numbers a node and target, such as the spread.
-        width: Of the local network.
-        blocks: Gated layers; 0 makes f linear.
-        unit: Of the gated layers, see `GatedFeedForward`.
-        gate: Name of a gate of `stgate.nn.gates` by which each layer joins what skips it.
-        scheme: One of `SCHEMES`.
-        substeps: Of the scheme in one step.
-        conservative: The tendency of each target adds up to zero over all nodes.
+        patches: Patches into which the nodes are cut.
+        targets: Number of variables of a node.
+        context: Number of channels of the context, which is constant over the step; 0 for none.
+        extra: Number of further outputs of a node and target, such as a scale.
+        width: Number of channels of the local network.
+        blocks: Number of gated layers; 0 makes f linear.
+        unit: Gated linear unit of these layers: `swiglu`, `geglu`, `glu` or `bilinear`.
+        gate: Name of the gate that combines each layer's input with its update, one of `stgate.nn.gates`.
+        scheme: Scheme in time: `euler`, `midpoint`, `rk4` or `exponential`.
+        substeps: Number of substeps of the scheme in one step.
+        conservative: Make the tendency of each target add up to zero over all nodes.
 
     Attributes:
-        change: (target,), the usual change over a step; 1 until it is set.
-        whiten: (seen, seen), what the field that a patch sees is multiplied by; the identity until it is set.
+        change: Typical change over a step, (target,); 1 until it is set.
+        whiten: Matrix that whitens the field that a patch sees, (seen, seen); the identity until it is set.
 
     Raises:
-        RequestError: No scheme of this name, or no substep; the scheme `exponential` where the panel has an edge.
+        RequestError: There is no scheme of this name, the substeps are below 1, or the scheme `exponential` is asked
+            for on a panel that is not periodic.
 
     References:
         Chen et al. (2018), Neural ordinary differential equations. NeurIPS.
@@ -60,9 +65,9 @@ class Transition(nn.Module):
         *,
         width: int = 32,
         blocks: int = 1,
-        unit: str = "swiglu",
-        gate: str = "additive",
-        scheme: str = "euler",
+        unit: UnitName = "swiglu",
+        gate: GateName = "additive",
+        scheme: SchemeName = "euler",
         substeps: int = 1,
         conservative: bool = False,
     ) -> None:
@@ -88,14 +93,15 @@ class Transition(nn.Module):
         nn.init.zeros_(self.tendency.bias)
 
     def forward(self, field: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step.
+        """Advance a field by one step.
 
         Args:
-            field: (..., node, target), standardised.
-            context: (..., patch, context).
+            field: Field, (..., node, target), standardised.
+            context: Context of each patch, (..., patch, context); None for none.
 
         Returns:
-            The next field, and the other numbers (..., node, target, extra), which are read off where the step begins.
+            The next field, (..., node, target), and the further outputs, (..., node, target, extra), which are computed
+            at the start of the step.
         """
         known = None if self.known is None or context is None else self.known(context)
         hidden = self._hidden(field, known)
@@ -111,7 +117,7 @@ class Transition(nn.Module):
         return None if self.exponential is None else self.exponential.coefficients()
 
     def _advance(self, field: Tensor, slope: Tensor, known: Tensor | None, coefficients: Coefficients | None) -> Tensor:
-        """One substep, whose first slope is known; slopes are changes over a whole substep."""
+        """Advance by one substep, given its first slope; slopes are changes over a whole substep."""
 
         def slope_of(field: Tensor) -> Tensor:
             return self._slope(self._hidden(field, known))

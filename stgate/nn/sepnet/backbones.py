@@ -1,4 +1,4 @@
-"""Backbones of the temporal branch: what reads a sequence of tokens."""
+"""Backbones of the temporal branch, which read a sequence of tokens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class SmallTransformer(nn.Module):
-    """A small transformer encoder, trained from scratch: it needs no weights, no tokenizer and no network.
+    """Small transformer encoder, trained from scratch; it needs no stored weights, no tokenizer and no internet.
 
     Args:
-        width: Of a token.
-        layers: Blocks of attention and a feed-forward layer.
-        heads: Of attention.
-        tokens: The longest sequence.
-        dropout: In each block.
+        width: Number of channels of a token.
+        layers: Number of blocks of attention and a feed-forward layer.
+        heads: Number of attention heads.
+        tokens: Length of the longest sequence.
+        dropout: Dropout rate in each block.
     """
 
     def __init__(self, width: int, layers: int, heads: int, tokens: int, dropout: float) -> None:
@@ -25,6 +25,6 @@ class SmallTransformer(nn.Module):
         self.blocks = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, token, width) -> (batch, token, width)."""
+        """Map tokens (batch, token, width) to hidden states (batch, token, width)."""
         made: Tensor = self.blocks(tokens + self.position[: tokens.shape[1]])
         return made

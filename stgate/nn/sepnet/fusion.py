@@ -1,6 +1,8 @@
-"""Fusion of two branches: what all nodes have in common over time, and what each has beside it."""
+"""Fusion of two branches: temporal (common to all nodes) and spatial (specific to each node)."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +10,19 @@ from torch import Tensor, nn
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.sepnet.mixing import lerp
 
-KINDS = ("adaptive", "attention", "lstm")
-"""Fusions by their names in configs."""
+FusionName = Literal["adaptive", "attention", "lstm"]
+"""Names of the fusions in configs."""
+KINDS: tuple[FusionName, ...] = get_args(FusionName)
 
 
 class AdaptiveGate(nn.Module):
-    """g * time + (1 - g) * space, g = sigmoid(MLP [state; time; space]): one weight a node, lead and output.
+    """Adaptive gate g * time + (1 - g) * space, g = sigmoid(MLP [state; time; space]) for each node, lead and output.
 
-    The published code has one linear map over all nodes, which knows their order; this one is shared by all nodes.
+    The published code has one linear map over all nodes, which depends on their order; this one is shared by all nodes.
 
     Args:
-        hidden: Size of a node's state.
-        outputs: Numbers that are forecast for a node and lead.
+        hidden: Number of channels of a node's state.
+        outputs: Number of outputs for a node and lead.
 
     References:
         STH-SepNet, equations 26 and 27.
@@ -30,18 +33,27 @@ class AdaptiveGate(nn.Module):
         self.gate = nn.Sequential(nn.Linear(hidden + 2 * outputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
 
     def forward(self, time: Tensor, space: Tensor, state: Tensor) -> Tensor:
-        """(batch, lead, node, output) of both branches and the state (batch, node, hidden) -> as the branches."""
+        """Fuse the two branches.
+
+        Args:
+            time: Output of the temporal branch, (batch, lead, node, output).
+            space: Output of the spatial branch, (batch, lead, node, output).
+            state: State of each node, (batch, node, hidden).
+
+        Returns:
+            Fused output, (batch, lead, node, output).
+        """
         known = state.unsqueeze(1).expand(*space.shape[:3], -1)
         share = torch.sigmoid(self.gate(torch.cat([known, time, space], -1)))
         return lerp(space, time, share)
 
 
 class AttentionGate(nn.Module):
-    """Each node and lead attends to the two branches: softmax of q · k, q of its state, k of what they say.
+    """Attention of each node and lead to the two branches: softmax of q · k, q from its state, k from their outputs.
 
     Args:
-        hidden: Size of a node's state, and of q and k.
-        outputs: Numbers that are forecast for a node and lead.
+        hidden: Number of channels of a node's state, and of q and k.
+        outputs: Number of outputs for a node and lead.
     """
 
     def __init__(self, hidden: int, outputs: int) -> None:
@@ -50,7 +62,16 @@ class AttentionGate(nn.Module):
         self.branch = nn.Parameter(0.1 * torch.randn(2, hidden))
 
     def forward(self, time: Tensor, space: Tensor, state: Tensor) -> Tensor:
-        """As `AdaptiveGate`."""
+        """Fuse the two branches.
+
+        Args:
+            time: Output of the temporal branch, (batch, lead, node, output).
+            space: Output of the spatial branch, (batch, lead, node, output).
+            state: State of each node, (batch, node, hidden).
+
+        Returns:
+            Fused output, (batch, lead, node, output).
+        """
         both = torch.stack([time, space], -2)  # (batch, lead, node, branch, output)
         query = self.query(state)[:, None, :, None]
         score = (query * (self.key(both) + self.branch)).sum(-1, keepdim=True) / query.shape[-1] ** 0.5
@@ -59,11 +80,11 @@ class AttentionGate(nn.Module):
 
 
 class LSTMGate(nn.Module):
-    """An LSTM over the leads, which reads both branches and starts from the node's state, adds to their mean.
+    """Mean of the two branches plus the output of an LSTM, which runs over the leads from the node's state.
 
     Args:
-        hidden: Size of a node's state, and of the LSTM's.
-        outputs: Numbers that are forecast for a node and lead.
+        hidden: Number of channels of a node's state, and of the LSTM.
+        outputs: Number of outputs for a node and lead.
     """
 
     def __init__(self, hidden: int, outputs: int) -> None:
@@ -71,7 +92,16 @@ class LSTMGate(nn.Module):
         self.lstm, self.out = nn.LSTM(2 * outputs, hidden, batch_first=True), nn.Linear(hidden, outputs)
 
     def forward(self, time: Tensor, space: Tensor, state: Tensor) -> Tensor:
-        """As `AdaptiveGate`."""
+        """Fuse the two branches.
+
+        Args:
+            time: Output of the temporal branch, (batch, lead, node, output).
+            space: Output of the spatial branch, (batch, lead, node, output).
+            state: State of each node, (batch, node, hidden).
+
+        Returns:
+            Fused output, (batch, lead, node, output).
+        """
         batch, leads, nodes, _ = space.shape
         both = torch.cat([time, space], -1).transpose(1, 2).flatten(0, 1)  # (batch * node, lead, …)
         start = state.flatten(0, 1).unsqueeze(0)
@@ -81,10 +111,15 @@ class LSTMGate(nn.Module):
 
 
 def make_fusion(kind: str, hidden: int, outputs: int) -> nn.Module:
-    """A fusion by name.
+    """Make a fusion by its name.
+
+    Args:
+        kind: Name of a fusion: `adaptive`, `attention` or `lstm`.
+        hidden: Number of channels of a node's state.
+        outputs: Number of outputs for a node and lead.
 
     Raises:
-        RequestError: No fusion of this name.
+        RequestError: There is no fusion of this name.
     """
     made = {"adaptive": AdaptiveGate, "attention": AttentionGate, "lstm": LSTMGate}
     if kind not in made:

@@ -1,4 +1,4 @@
-"""Language models of Hugging Face as backbones: frozen, with low-rank adapters on their feed-forward layers."""
+"""Hugging Face language models as backbones: frozen, with low-rank adapters on their feed-forward layers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError
-from stgate.nn.sepnet.prefix_cache import Readings, is_causal
+from stgate.nn.sepnet.prefix_cache import PrefixCache, is_causal
 
 SAMPLE = 256
-"""Numbers of a weight by which a language model is told from others."""
+"""Number of entries of each weight that the fingerprint of a language model hashes."""
 PROMPTS = 4096
-"""Prompts whose tokens are kept."""
+"""Number of prompts whose tokens are cached."""
 
 
 class LanguageModel(nn.Module):
-    """A language model that reads a prompt and tokens of a series; its own weights stay as they were.
+    """Language model that reads a prompt and tokens of a series; its own weights are frozen.
 
-    What is stored of it are the adapters: the model itself is loaded by its name again.
+    A checkpoint stores the adapters only. The model itself is loaded again by its name.
 
     Args:
-        name: Of a model on the hub, or a local folder.
-        layers: How many of its layers are used, the first; all when None.
-        rank: Of the adapters; 0 for none.
+        name: Name of a model on the hub, or a local folder.
+        layers: Number of layers to use, counted from the first; all when None.
+        rank: Rank of the adapters; 0 for none.
 
     Raises:
-        RequestError: The extra is not installed, there is no such model, or it has fewer layers.
+        RequestError: The extra `llm` is not installed, there is no such model, or it has fewer layers.
 
     References:
         Hu et al. (2022), LoRA: low-rank adaptation of large language models. ICLR.
@@ -51,18 +51,22 @@ class LanguageModel(nn.Module):
             peft.inject_adapter_in_model(adapters, self.model)
         self.width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._tokens: dict[str, list[int]] = {}
-        self._readings = None if rank or not is_causal(self.model, self.width) else Readings(self.model)
+        self._prefixes = None if rank or not is_causal(self.model, self.width) else PrefixCache(self.model)
         self.register_state_dict_post_hook(_without_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> Self:
-        """Its own layers drop nothing in training either: what was read once holds."""
+        """Set the training mode; the language model stays in evaluation mode, so that cached prompts hold.
+
+        Args:
+            mode: True to train, False to evaluate.
+        """
         super().train(mode)
         self.model.eval()
         return self
 
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of a SHA-256 over a sample of each frozen weight: which language model this is."""
+        """Compute an identifier of the model: 12 hexadecimal digits of a SHA-256 over samples of frozen weights."""
         digest = hashlib.sha256()
         for name, weight in self.model.named_parameters():
             if not weight.requires_grad:
@@ -72,16 +76,25 @@ class LanguageModel(nn.Module):
         return digest.hexdigest()[:12]
 
     @property
-    def words(self) -> Tensor:
-        """(word, width), the embeddings of all words."""
+    def vocabulary(self) -> Tensor:
+        """Embeddings of all tokens of the vocabulary, (word, width)."""
         made: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
         return made
 
     def forward(self, prompts: Sequence[str], tokens: Tensor) -> Tensor:
-        """The last hidden states of tokens (batch, token, width) that follow a prompt each.
+        """Compute the last hidden states of tokens that follow a prompt.
 
-        A model without adapters, in which a token knows nothing of those after it, reads a prompt once and keeps what
-        it made of it.
+        A causal model without adapters reads each prompt once and caches its keys and values.
+
+        Args:
+            prompts: Prompt of each window.
+            tokens: Tokens of the series, (batch, token, width).
+
+        Returns:
+            Hidden states of these tokens, (batch, token, width).
+
+        Raises:
+            RequestError: Prompt and tokens are longer than the model's context.
         """
         words, there = self.read(prompts)
         count = tokens.shape[1]
@@ -92,14 +105,21 @@ class LanguageModel(nn.Module):
         seen = torch.cat([there, there.new_ones(len(tokens), count)], 1)
         position = (seen.cumsum(1) - 1).clamp(min=0)
         options: dict[str, Any] = {"inputs_embeds": torch.cat([words, tokens], 1), "use_cache": False}
-        if self._readings is not None:
-            options = {"inputs_embeds": tokens, **self._readings.of(prompts, words, there)}
+        if self._prefixes is not None:
+            options = {"inputs_embeds": tokens, **self._prefixes.options(prompts, words, there)}
             position = position[:, -count:]
         made: Tensor = self.model(**options, attention_mask=seen, position_ids=position).last_hidden_state
         return made[:, -count:]
 
     def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The words of prompts, padded before their beginning: (prompt, token, width), and which are there."""
+        """Embed prompts, padded at their start.
+
+        Args:
+            prompts: Prompts to embed.
+
+        Returns:
+            Embeddings, (prompt, token, width), and a mask, (prompt, token), 0 at the padding.
+        """
         if len(self._tokens) > PROMPTS:
             self._tokens.clear()
         for text in prompts:
@@ -109,12 +129,16 @@ class LanguageModel(nn.Module):
         pad = self.tokenizer.pad_token_id or 0
         ids = [[pad] * (longest - len(self._tokens[text])) + self._tokens[text] for text in prompts]
         there = [[0] * (longest - len(self._tokens[text])) + [1] * len(self._tokens[text]) for text in prompts]
-        at = self.words.device
-        return self.words[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
+        at = self.vocabulary.device
+        return self.vocabulary[torch.tensor(ids, device=at)], torch.tensor(there, device=at)
 
 
 def feed_forward(model: nn.Module) -> list[str]:
-    """Names of the linear layers in the blocks of a transformer that are not of its attention."""
+    """List the names of the linear layers in a transformer's blocks that do not belong to attention.
+
+    Args:
+        model: Transformer of Hugging Face.
+    """
     kinds = ("Linear", "Conv1D")
     names = [name for name, module in model.named_modules() if type(module).__name__ in kinds]
     inside = [name for name in names if re.search(r"(^|\.)(layers?|h|blocks?)\.\d+\.", name)]
@@ -122,10 +146,10 @@ def feed_forward(model: nn.Module) -> list[str]:
 
 
 def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
-    """Tokenizer and model, without a word on progress, retries, and heads and layers that are left out."""
+    """Load tokenizer and model, with the libraries' messages turned off."""
     try:
         import huggingface_hub
-        import peft  # noqa: F401 (so that nothing is fetched in vain)
+        import peft  # noqa: F401 (missing peft must fail before the download)
         import transformers
     except ImportError as error:
         raise RequestError(f"backbone {name!r}: needs transformers and peft; pip install 'stgate[llm]'") from error
@@ -144,6 +168,8 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
         options = {"use_safetensors": True, "dtype": torch.float32}  # safetensors hold numbers, never code
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, **here)
         model = transformers.AutoModel.from_pretrained(name, **options, **cut, **here)
+    except RequestError:
+        raise
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error
@@ -158,12 +184,12 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
 
 
 def _is_here(name: str) -> bool:
-    """Whether a model is to be loaded from this machine alone: a folder, or fetched before and the hub out of reach.
+    """Decide to load from this machine alone: a folder, or a cached model while the hub is out of reach.
 
-    The hub is asked once; left to itself, the library asks six times over half a minute.
+    The hub is asked once; by default, the library asks six times over half a minute.
 
     Raises:
-        RequestError: It is not here, and the hub does not answer.
+        RequestError: The model is not on this machine, and the hub does not answer.
     """
     import huggingface_hub
 
@@ -173,25 +199,23 @@ def _is_here(name: str) -> bool:
         huggingface_hub.HfApi().model_info(name, timeout=10)
     except (huggingface_hub.errors.RepositoryNotFoundError, huggingface_hub.errors.HFValidationError):
         return False
-    except Exception as error:  # of that by which the library asks, which is not always the same
+    except Exception as error:  # the error depends on the library that sends the request
         if not isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
-            mend = "fetch it where there is a network and name its folder"
-            raise RequestError(
-                f"backbone {name!r}: no folder, and the hub does not answer ({error}); {mend}"
-            ) from error
+            fix = "fetch it where there is a network and name its folder"
+            raise RequestError(f"backbone {name!r}: no folder, and the hub does not answer ({error}); {fix}") from error
         return True
     return False
 
 
 def _without_frozen(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Of what is stored, drop what the model by this name has anyway."""
+    """Remove frozen weights from the state to store, as the model is loaded by its name again."""
     learned = {prefix + name for name, weight in module.named_parameters() if weight.requires_grad}
     for name in [name for name in state if name.startswith(prefix) and name not in learned]:
         del state[name]
 
 
 def _frozen_are_there(module: nn.Module, keys: Any) -> None:  # noqa: ANN401 (torch's own, which has no public name)
-    """What is not stored is not missed."""
+    """Remove frozen weights from the missing keys, as they are not stored."""
     learned = {name for name, weight in module.named_parameters() if weight.requires_grad}
     frozen = [name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in learned]
     missing = [key for key in keys.missing_keys if not any(f".{key}".endswith(f".{name}") for name in frozen)]

@@ -16,7 +16,7 @@ Average = Callable[[Tensor], Tensor]
 def averages(graph: Neighbours, *, both: bool) -> list[Average]:
     """Averages over what each node hears and itself; with both, also over those that hear it."""
     sums = graph.sums()
-    weights = graph.weight.sum(1), graph.heard()
+    weights = graph.weight.sum(1), graph.outgoing()
     return [_Average(s, w) for s, w in list(zip(sums, weights, strict=True))[: 1 + both]]
 
 
@@ -88,6 +88,6 @@ class HypergraphConvolution(nn.Module):
         """(node, …, channel) -> (node, …, channel)."""
         members, of = edges.sums()
         shape = (-1, *[1] * (x.dim() - 1))
-        size, degree = edges.weight.sum(1).view(shape), edges.heard().view(shape)
+        size, degree = edges.weight.sum(1).view(shape), edges.outgoing().view(shape)
         edge = torch.relu(self.of_edge(members(self.encode(x)) / size))
         return of(edge) / degree

@@ -1,4 +1,4 @@
-"""Weighted neighbours of each node, and sums over them: by a matrix, or by gathers without any N x N matrix."""
+"""Weighted neighbours of each node, and sums over them: by a matrix, or by gathers without an N x N matrix."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch import Tensor, nn
 from stgate.panels.graph import Graph
 
 DENSE = 700
-"""Nodes up to which sums are products with a matrix: of 20 neighbours, on one core, the faster way at 500 nodes and the
-slower one at 1,000."""
+"""Largest number of nodes for sums by a matrix product: with 20 neighbours, on one core, it is faster at 500 nodes and
+slower at 1,000."""
 
 
 @dataclasses.dataclass
 class Neighbours:
-    """Which nodes each node hears, and how much of each.
+    """Incoming edges of each node: their source nodes and weights.
 
     Attributes:
-        index: (node, k), positions of nodes.
-        weight: (node, k), not negative; zero where a neighbour is none.
+        index: Source nodes of the incoming edges, (node, k).
+        weight: Weights of the incoming edges, (node, k), not negative; zero where there is no edge.
     """
 
     index: Tensor
     weight: Tensor
 
-    def heard(self) -> Tensor:
-        """How much of each node is heard by all, (node,)."""
+    def outgoing(self) -> Tensor:
+        """Add up the weights of the outgoing edges of each node, (node,)."""
         made = self.weight.new_zeros(len(self.index))
         return made.scatter_add(0, self.index.flatten(), self.weight.flatten())
 
     def matrix(self) -> Tensor:
-        """(node, node): a row hears columns."""
+        """Make the weight matrix, (node, node), with targets in rows and sources in columns."""
         made = self.weight.new_zeros(len(self.index), len(self.index))
         return made.scatter_add(1, self.index, self.weight)
 
     def sums(self) -> tuple[Sums, Sums]:
-        """Sums over what each node hears, and over those that hear it, of anything (node, …)."""
+        """Make the sums over the incoming and over the outgoing edges of each node, for tensors (node, …)."""
         if len(self.index) <= DENSE:
             matrix = self.matrix()
             return Sums(matrix), Sums(matrix.T)
@@ -47,11 +47,11 @@ class Neighbours:
 
 
 class GivenGraph(nn.Module):
-    """A graph that is not learned; it travels with the weights.
+    """Given graph, which is not learned and is stored with the weights.
 
     Args:
-        nodes: How many.
-        neighbours: How many of them a node hears at most.
+        nodes: Number of nodes.
+        neighbours: Largest number of incoming edges of a node.
     """
 
     index: Tensor
@@ -70,7 +70,7 @@ class GivenGraph(nn.Module):
         self.weight.copy_(near.weight)
 
     def forward(self) -> Neighbours:
-        """The graph."""
+        """Return the graph."""
         return Neighbours(self.index, self.weight)
 
 
@@ -97,15 +97,15 @@ class Sums:
     """Weighted sums over the neighbours of each node.
 
     Args:
-        over: A matrix, or neighbours.
-        back: Of neighbours, sum over those that hear a node instead.
+        over: Weight matrix, (node, node), or neighbours.
+        back: Sum over outgoing edges in place of incoming ones, if neighbours are given.
     """
 
     def __init__(self, over: Tensor | Neighbours, back: bool = False) -> None:
         self.over, self.back = over, back
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(node, …) -> (node, …)."""
+        """Sum (node, …) over the neighbours of each node: (node, …)."""
         flat = x.reshape(len(x), -1)
         if isinstance(self.over, Tensor):
             made = self.over @ flat
@@ -128,13 +128,13 @@ def _scattered(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return made
 
 
-def _products(heard: Tensor, hearing: Tensor, index: Tensor) -> Tensor:
-    """(node, k), of each node that hears with each that it hears, summed over features."""
-    return torch.stack([(hearing * heard[index[:, j]]).sum(-1) for j in range(index.shape[1])], 1)
+def _products(source: Tensor, target: Tensor, index: Tensor) -> Tensor:
+    """Multiply each target node with each of its source nodes and sum over features, (node, k)."""
+    return torch.stack([(target * source[index[:, j]]).sum(-1) for j in range(index.shape[1])], 1)
 
 
 class _Sum(torch.autograd.Function):
-    """Σ_j w_ij x_n(i,j), or its transpose. Backward needs x, n and w only: what is gathered is not kept."""
+    """Autograd function of Σ_j w_ij x_n(i,j), or its transpose; it saves x, n and w only, not the gathered rows."""
 
     generate_vmap_rule = True
 

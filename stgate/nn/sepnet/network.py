@@ -1,4 +1,4 @@
-"""The network of STH-SepNet: a branch for what nodes have in common over time, one for space, and what fuses them."""
+"""Network of STH-SepNet: a temporal branch common to all nodes, a spatial branch, and their fusion."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from stgate.schema.spec import PanelSpec
 
 
 class SepNetwork(nn.Module):
-    """Either branch alone, or both and a gate.
+    """Network with a temporal branch, a spatial branch, or both and a fusion.
 
-    The temporal branch says one curve for all nodes; a node takes it at a level and a scale of its own.
+    The temporal branch forecasts one curve for all nodes. Each node has its own level and scale of it.
 
     Args:
-        spec: The panel's.
-        outputs: Likelihood parameters a target.
-        temporal: Options of `TemporalBranch`; None for none.
-        spatial: Options of `SpatialBranch`; None for none.
-        fusion: See `make_fusion`.
-        hidden: Size of a node's state.
+        spec: Description of the panel.
+        outputs: Number of likelihood parameters of a target.
+        temporal: Options of the temporal branch; None for no such branch.
+        spatial: Options of the spatial branch; None for no such branch.
+        fusion: Name of the fusion of both branches: `adaptive`, `attention` or `lstm`.
+        hidden: Number of channels of a node's state.
     """
 
     def __init__(
@@ -59,7 +59,16 @@ class SepNetwork(nn.Module):
         self.fuse = make_fusion(fusion, hidden, targets * outputs) if both else None
 
     def forward(self, inputs: Inputs, graph: Neighbours | EdgeList | None, prompts: Sequence[str] = ()) -> Tensor:
-        """(batch, lead, node, target, output), in standardised units."""
+        """Forecast a batch.
+
+        Args:
+            inputs: Standardised inputs of the window.
+            graph: Given graph; None for none.
+            prompts: Prompt of each window, for a language model.
+
+        Returns:
+            Raw outputs, (batch, lead, node, target, output), in standardised units.
+        """
         if self.spatial is None:
             return self.in_time(inputs, prompts)
         space, state = self.in_space(inputs, graph)
@@ -69,7 +78,12 @@ class SepNetwork(nn.Module):
         return made.view_as(space)
 
     def in_time(self, inputs: Inputs, prompts: Sequence[str] = ()) -> Tensor:
-        """What the temporal branch says: one curve, at each node's level and scale."""
+        """Forecast by the temporal branch: one curve, at each node's level and scale.
+
+        Args:
+            inputs: Standardised inputs of the window.
+            prompts: Prompt of each window, for a language model.
+        """
         assert self.temporal is not None
         made = self.temporal(inputs, prompts)
         curve, rest = made[..., :1], made[..., 1:]
@@ -77,7 +91,12 @@ class SepNetwork(nn.Module):
         return torch.cat([location, rest.expand(*location.shape[:-1], -1)], -1)
 
     def in_space(self, inputs: Inputs, graph: Neighbours | EdgeList | None) -> tuple[Tensor, Tensor]:
-        """What the spatial branch says, and the state of each node (batch, node, hidden)."""
+        """Forecast by the spatial branch; also return the state of each node, (batch, node, hidden).
+
+        Args:
+            inputs: Standardised inputs of the window.
+            graph: Given graph; None for none.
+        """
         assert self.spatial is not None
         seen = self.features(inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
         state = self.spatial(seen, graph)

@@ -1,4 +1,4 @@
-"""What a frozen language model made of the prompts that it has read, so that none is read twice."""
+"""Cache of the keys and values of prompts in a frozen language model, so that no prompt is read twice."""
 
 from __future__ import annotations
 
@@ -10,30 +10,39 @@ import torch
 from torch import Tensor, nn
 
 NUMBERS = 2**27
-"""Keys and values that are kept, half a gigabyte of them."""
+"""Largest number of cached entries of keys and values, half a gigabyte."""
 
-Read = list[tuple[Tensor, Tensor]]
+PrefixStates = list[tuple[Tensor, Tensor]]
 """Keys and values (head, token, size) of each layer."""
 
 
-class Readings:
-    """Keys and values of prompts, for models in which a token knows nothing of those after it.
+class PrefixCache:
+    """Cache of keys and values of prompts, for causal models.
 
-    They are those without dropout, in training too.
+    They are computed without dropout, in training as well.
 
     Args:
-        model: A decoder of Hugging Face, frozen.
+        model: Frozen decoder of Hugging Face.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.kept: dict[str, Read] = {}
+        self.kept: dict[str, PrefixStates] = {}
         self.numbers = 0
         names = inspect.signature(type(model).forward).parameters
-        self.name = "cache" if "cache" in names else "past_key_values"  # as older releases call it
+        self.name = "cache" if "cache" in names else "past_key_values"  # the name in older releases
 
-    def of(self, texts: Sequence[str], tokens: Tensor, there: Tensor) -> dict[str, Any]:
-        """Options of the model by which it goes on from prompts (text, token, width), padded before their beginning."""
+    def options(self, texts: Sequence[str], tokens: Tensor, there: Tensor) -> dict[str, Any]:
+        """Options with which the model continues from prompts.
+
+        Args:
+            texts: Prompt of each row.
+            tokens: Embedded prompts, (row, token, width), padded at their start.
+            there: Mask, (row, token), 0 at the padding.
+
+        Returns:
+            Keyword arguments of the model that hold the keys and values of the prompts.
+        """
         from transformers import DynamicCache
 
         if self.numbers > NUMBERS:
@@ -66,12 +75,17 @@ class Readings:
 
 
 def _padded(x: Tensor, length: int) -> Tensor:
-    """(head, token, size) with zeros before its beginning."""
+    """Pad (head, token, size) with zeros at its start, to a number of tokens."""
     return torch.nn.functional.pad(x, (0, 0, length - x.shape[1], 0))
 
 
 def is_causal(model: nn.Module, width: int) -> bool:
-    """Whether a token knows nothing of those after it, tried out."""
+    """Test that no token of a model depends on later tokens.
+
+    Args:
+        model: Language model of Hugging Face.
+        width: Number of channels of a token.
+    """
     training = model.training
     model.eval()
     weight = next(model.parameters())

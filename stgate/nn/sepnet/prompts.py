@@ -1,4 +1,4 @@
-"""Prompts: what a language model is told of a window in words."""
+"""Prompts: descriptions of a window in words, for a language model."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import torch
 from torch import Tensor
 
 TOP = 5
-"""Lags of the strongest autocorrelation that are told."""
+"""Number of lags of the strongest autocorrelation in a prompt."""
 
 
 def prompts(values: Tensor, names: Sequence[str], description: str, horizon: int) -> list[str]:
-    """One text a window: the data set, the task, then least, largest and median value, trend and top lags.
+    """Write one prompt for each window: data set, task, least, largest and median value, trend and top lags.
 
     Args:
-        values: (batch, step, target), means over nodes, in own units.
-        names: Of the targets, with their units.
-        description: Of the data set.
-        horizon: Steps that are asked for.
+        values: Means over nodes in the targets' own units, (batch, step, target).
+        names: Names of the targets, with their units.
+        description: Description of the data set.
+        horizon: Number of steps to forecast.
+
+    Returns:
+        Prompts, one for each window.
 
     References:
         Jin et al. (2024), Time-LLM: time series forecasting by reprogramming large language models. ICLR.
@@ -28,7 +31,7 @@ def prompts(values: Tensor, names: Sequence[str], description: str, horizon: int
     least, largest, median = values.amin(1), values.amax(1), values.median(1).values
     rises = values[:, -1] > values[:, 0]
     lags = top_lags(values)
-    told = []
+    texts = []
     for row in range(len(values)):
         parts = [head]
         for i, name in enumerate(names):
@@ -40,12 +43,19 @@ def prompts(values: Tensor, names: Sequence[str], description: str, horizon: int
                 f"Input statistics of {name}: min {low}, max {high}, median {middle}, the trend is {trend}, "
                 f"top lags are {top}."
             )
-        told.append(" ".join(parts))
-    return told
+        texts.append(" ".join(parts))
+    return texts
 
 
 def top_lags(values: Tensor) -> Tensor:
-    """Lags of the largest circular autocorrelation, (batch, lag, target), by the Wiener-Khinchin theorem."""
+    """Find the lags of the largest circular autocorrelation, by the Wiener-Khinchin theorem.
+
+    Args:
+        values: Series, (batch, step, target).
+
+    Returns:
+        Lags in steps, (batch, lag, target), strongest first.
+    """
     centred = values - values.mean(1, keepdim=True)
     power = torch.fft.rfft(centred, dim=1).abs().square()
     correlation = torch.fft.irfft(power, n=values.shape[1], dim=1)

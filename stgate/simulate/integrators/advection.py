@@ -8,7 +8,7 @@ from stgate.simulate.system import Array
 
 
 class Ring:
-    """One ring of sites in the rows `start` to `start + count + 3` of a stage, its halo filled from its other end.
+    """Ring of sites in the rows `start` to `start + count + 3` of a stage, its halo filled from its other end.
 
     Slope of a site: near (forward - behind), where for a ring that runs `upwards` (X and Z) near, forward and behind
     are the sites k-1, k+1 and k-2, and for one that runs downwards (Y) the sites k+1, k-1 and k+2. Perturbations, if

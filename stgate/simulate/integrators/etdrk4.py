@@ -11,7 +11,7 @@ from stgate.simulate.system import Array
 
 
 class Coefficients(NamedTuple):
-    """The scheme's coefficients; those of the nonlinear term have its derivative folded in."""
+    """Coefficients of the scheme; those of the nonlinear term include its derivative."""
 
     whole: Array
     """exp(h λ), real, each value twice: spectra are scaled as pairs of reals."""
@@ -28,13 +28,13 @@ class Coefficients(NamedTuple):
 
     @classmethod
     def of(cls, growth: Array, derivative: Array, step: float, points: int = 32) -> Self:
-        """The coefficients of v_t = λ v + g rfft(u²), by contour integrals in complex128.
+        """Compute the coefficients for v_t = λ v + g rfft(u²), by contour integrals in complex128.
 
         Args:
-            growth: λ of each wave, real.
-            derivative: g of each wave, complex.
-            step: h.
-            points: On a circle of radius 1 around each z; near z = 0 the formulas themselves cancel catastrophically.
+            growth: Growth rate λ of each wave, real.
+            derivative: Factor g of each wave, complex.
+            step: Time step h.
+            points: Number of points on a circle of radius 1 around each z; near z = 0 the formulas cancel.
         """
         z = step * growth
         circle = z[:, None] + np.exp(2j * np.pi * (np.arange(points) + 0.5) / points)
@@ -62,13 +62,13 @@ def _square(u: Array) -> None:
 
 
 class ETDRK4:
-    """Spectra (…, wave) stepped in place; nothing is allocated between steps.
+    """Stepper of spectra (…, wave) in place, without allocation between steps.
 
     Args:
-        coefficients: Of the equation and the step.
-        state: rfft of the fields, (…, N/2 + 1); it is copied.
-        points: N.
-        square: Turns fields into the nonlinear term's argument, in place.
+        coefficients: Coefficients of the equation and the step.
+        state: Spectra of the fields by rfft, (…, N/2 + 1); they are copied.
+        points: Number of grid points N.
+        square: Function that turns fields into the argument of the nonlinear term, in place.
 
     References:
         Cox, S. M., Matthews, P. C. (2002), J. Comput. Phys. 176, 430-455, doi:10.1006/jcph.2002.6995.
@@ -84,13 +84,13 @@ class ETDRK4:
         self.work = tuple(np.empty_like(self.state) for _ in range(7))
 
     def nonlinear(self, spectrum: Array, out: Array) -> None:
-        """rfft(irfft(v)²), the derivative left to the coefficients."""
+        """Compute rfft(irfft(v)²); the coefficients include the derivative."""
         np.fft.irfft(spectrum, self.points, out=self.field)
         self.square(self.field)
         np.fft.rfft(self.field, out=out)
 
     def advance(self, steps: int) -> None:
-        """Advance by so many steps."""
+        """Advance by a number of steps."""
         add, multiply, subtract, nonlinear = np.add, np.multiply, np.subtract, self.nonlinear
         whole, half, stage, first, middle, last = self.coefficients
         v, (nv, na, nb, nc, a, b, decayed) = self.state, self.work

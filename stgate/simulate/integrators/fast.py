@@ -22,13 +22,18 @@ LANES = 16
 
 
 def worth_compiling(steps: int, values: int) -> bool:
-    """Whether the compiled steps are there and would save more than they take to load, about two seconds."""
+    """Test that compiled steps are available and save more time than they take to load, about two seconds.
+
+    Args:
+        steps: Number of steps to come.
+        values: Number of values of the state.
+    """
     return steps * (8e-6 + values / 2.8e8) > 2.0 and kernels() is not None
 
 
 @cache
 def kernels() -> Any:  # noqa: ANN401 (a module, imported only where it pays)
-    """The compiled kernels; None without numba, or with one that does not work here, which is warned about."""
+    """Load the compiled kernels; None without numba, and None with a warning if numba does not work here."""
     if find_spec("numba") is None:
         return None
     try:
@@ -40,12 +45,12 @@ def kernels() -> Any:  # noqa: ANN401 (a module, imported only where it pays)
 
 
 class FastLorenz96(Stepper):
-    """Lorenz-96 by compiled kernels.
+    """Stepper of Lorenz-96 by compiled kernels.
 
     Args:
-        states: (member, site).
-        forcing: (site,).
-        step: The time step.
+        states: States, (member, site).
+        forcing: Forcing of each site, (site,).
+        step: Time step.
     """
 
     def __init__(self, states: Array, forcing: Array, step: float) -> None:
@@ -55,7 +60,7 @@ class FastLorenz96(Stepper):
         self.none = np.empty((0, *states.shape))
 
     def advance(self, steps: int) -> None:
-        """Advance all members by so many steps."""
+        """Advance all members by a number of steps."""
         self.kernel(self.block, self.forcing, self.step, steps, 0, self.none, LANES)
 
     def read(self, out: Array) -> None:
@@ -69,5 +74,5 @@ class FastLorenz96(Stepper):
         return np.ascontiguousarray(self.block.T)
 
     def record(self, out: Array, every: int) -> None:
-        """Fill `out`, (time, member, 1, site), without coming back to Python."""
+        """Fill `out`, (time, member, 1, site), within compiled code."""
         self.kernel(self.block, self.forcing, self.step, 0, every, out[:, :, 0], LANES)

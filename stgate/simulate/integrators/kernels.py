@@ -1,4 +1,4 @@
-"""The numba kernels; importing this needs the `fast` extra. Compiled once and kept on disk."""
+"""Kernels compiled by numba once and kept on disk; importing this module needs the extra `fast`."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 # ruff: noqa: ANN001, ANN201, ANN202

@@ -1,4 +1,4 @@
-"""The classical fourth-order Runge-Kutta step, in place, in one fixed order of operations.
+"""Classical fourth-order Runge-Kutta step, in place, in one fixed order of operations.
 
 The order is part of what a data set is: another one differs in the last bit, and so, on chaos, in everything after some
 time. The compiled kernels of `stgate.simulate.integrators.fast` follow the same order.
@@ -15,7 +15,7 @@ from stgate.simulate.system import Array, Stepper, TangentStepper
 
 
 class Slope(Protocol):
-    """dx/dt of whatever stands in `stage`."""
+    """Tendency dx/dt of the state in `stage`."""
 
     stage: Array
 
@@ -24,14 +24,14 @@ class Slope(Protocol):
 
 
 class RungeKutta4:
-    """x += h/6 (2 (k2 + k3) + k1 + k4), with the stages x + h/2 k1, x + h/2 k2 and x + h k3."""
+    """Runge-Kutta step x += h/6 (2 (k2 + k3) + k1 + k4), with the stages x + h/2 k1, x + h/2 k2 and x + h k3."""
 
     def __init__(self, slope: Slope, state: Array, step: float, clock: int = 0) -> None:
         self.slope, self.state, self.step, self.clock = slope, state, step, clock
         self.work = tuple(np.zeros_like(state) for _ in range(3))
 
     def advance(self, steps: int) -> None:
-        """Advance the state by so many steps."""
+        """Advance the state by a number of steps."""
         slope, x, stage, h = self.slope, self.state, self.slope.stage, self.step
         add, multiply = np.add, np.multiply
         k1, k2, k3 = self.work
@@ -59,15 +59,15 @@ class RungeKutta4:
 
 
 class RungeKuttaStepper(Stepper):
-    """Members in columns: the state is (row, member), so that each operation runs over contiguous members.
+    """Stepper with members in columns: the state is (row, member), so that operations run over contiguous members.
 
     Args:
-        slope: The equation over (row, member).
-        states: (member, size).
-        rows: The row of each of the `size` degrees of freedom.
-        observed: The row of each observed value, (variable, node).
-        step: The time step.
-        clock: Steps done before.
+        slope: Tendency over (row, member).
+        states: Internal states, (member, size).
+        rows: Row of each of the `size` degrees of freedom.
+        observed: Row of each observed value, (variable, node).
+        step: Time step.
+        clock: Number of steps done before.
     """
 
     def __init__(self, slope: Slope, states: Array, rows: Array, observed: Array, step: float, clock: int) -> None:
@@ -77,7 +77,7 @@ class RungeKuttaStepper(Stepper):
         self.rk4 = RungeKutta4(slope, block, step, clock)
 
     def advance(self, steps: int) -> None:
-        """Advance all members by so many steps."""
+        """Advance all members by a number of steps."""
         with np.errstate(over="ignore", invalid="ignore"):  # a blow-up is found and named by the check of the chunk
             self.rk4.advance(steps)
 
@@ -93,7 +93,7 @@ class RungeKuttaStepper(Stepper):
 
 
 class RungeKuttaTangent(TangentStepper):
-    """RK4 of a state and its perturbations together, which is RK4's own tangent-linear map.
+    """RK4 of a state and its perturbations together, which is the tangent-linear map of RK4.
 
     The slope's stage is (row, 1 + count, member), the state in front.
     """
@@ -106,7 +106,7 @@ class RungeKuttaTangent(TangentStepper):
         self.vectors = vectors
 
     def advance(self, steps: int) -> None:
-        """Advance members and perturbations by so many steps."""
+        """Advance members and perturbations by a number of steps."""
         with np.errstate(over="ignore", invalid="ignore"):
             self.rk4.advance(steps)
 
@@ -121,7 +121,7 @@ class RungeKuttaTangent(TangentStepper):
 
 
 class FunctionSlope:
-    """A user's function of (time, state) with the state (member, node), as a slope over (node, member)."""
+    """Tendency over (node, member) from a user's function of (time, state), whose state is (member, node)."""
 
     def __init__(self, function: Callable[[float, Array], Array], members: int, size: int) -> None:
         self.function = function

@@ -1,1 +1,1 @@
-"""The systems, one equation a file."""
+"""Systems, one equation a file."""

@@ -27,7 +27,7 @@ class KuramotoSivashinsky(System):
     Lyapunov times only. It does not blow up at long steps, it is quietly wrong: look at the valid-ground-truth time.
 
     Args:
-        length: The period L.
+        length: Period L.
         nodes: Grid points, even; by default the least even product of 2, 3 and 5 that is at least 2.56 L.
 
     References:
@@ -56,46 +56,46 @@ class KuramotoSivashinsky(System):
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
         return f"Kuramoto-Sivashinsky, period {self.length:g}, {self.sites} points"
 
     @property
     def dimension(self) -> int:
-        """N."""
+        """Number of sites N."""
         return self.sites
 
     @property
     def sites(self) -> int:
-        """N."""
+        """Number of sites N."""
         assert self.nodes is not None
         return self.nodes
 
     @property
     def variables(self) -> dict[str, Attrs]:
-        """U."""
+        """Variable u."""
         return {"u": {"long_name": "u", "units": "1"}}
 
     @property
     def limits(self) -> StepLimits:
-        """ETDRK4 stays finite and plausible up to 2, but agrees with the equation for ever shorter times."""
+        """Limits of the step: ETDRK4 stays finite up to 2, but agrees with the equation for ever shorter times."""
         return StepLimits(0.1, 0.5, "ETDRK4 is quietly wrong at long steps")
 
     @property
     def bound(self) -> float:
-        """A hundred times the usual amplitude."""
+        """Bound of a hundred times the usual amplitude."""
         return 300.0
 
     def attrs(self, seed: int) -> Attrs:
-        """A ring of length L."""
+        """Attributes of a ring of length L."""
         return {"boundary": "periodic", "period": float(self.length)}
 
     @property
     def telling(self) -> int:
-        """A little more than the dimension, which grows like 0.226 L."""
+        """Number of exponents a little above the dimension, which grows like 0.226 L."""
         return min(int(0.25 * self.length) + 7, self.dimension)
 
     def coords(self, seed: int) -> dict[str, Any]:
-        """X = L j / N, from 0 and without L itself."""
+        """Coordinates x = L j / N, from 0 to below L."""
         x = self.length * np.arange(self.sites) / self.sites
         return {
             **super().coords(seed),
@@ -103,18 +103,18 @@ class KuramotoSivashinsky(System):
         }
 
     def initial(self, stream: np.random.Generator) -> Array:
-        """All long waves that grow, and at least four, with random amplitudes and phases: zero mean, rms about 1."""
+        """Draw random amplitudes and phases of all growing waves, at least four: zero mean, rms about 1."""
         waves = min(max(int(self.length / (2 * np.pi)), 4), (self.sites - 1) // 3)
         spectrum = np.zeros(self.sites // 2 + 1, complex)
         spectrum[1 : waves + 1] = stream.standard_normal(waves) + 1j * stream.standard_normal(waves)
         return np.fft.irfft(spectrum * self.sites / np.sqrt(4 * waves), self.sites)
 
     def encode(self, physical: Array) -> Array:
-        """The spectrum, by rfft."""
+        """Compute the spectrum by rfft."""
         return np.fft.rfft(np.asarray(physical, dtype=np.float64))
 
     def symmetry(self, physical: Array) -> str | None:
-        """A start that repeats itself or is odd about a point stays so: at L = 22 it may relax to an equilibrium."""
+        """Find states that repeat or are odd about a point, and stay so; at L = 22 they may relax to an equilibrium."""
         for member, spectrum in enumerate(np.fft.rfft(physical)):
             spectrum[0] = 0
             live = np.flatnonzero(np.abs(spectrum) > 1e-12 * max(np.abs(spectrum).max(), 1e-300))
@@ -127,7 +127,7 @@ class KuramotoSivashinsky(System):
         return None
 
     def tail(self, states: Array) -> tuple[float, int] | None:
-        """Energy of the last wave that the 2/3 rule keeps over the largest; the grid that brings it to 1e-12."""
+        """Energy of the last wave kept by the 2/3 rule, relative to the largest, and a grid that lowers it to 1e-12."""
         energy = (np.abs(states) ** 2).mean(axis=0)
         last = (self.sites - 1) // 3
         largest = energy[1:].max()
@@ -141,11 +141,11 @@ class KuramotoSivashinsky(System):
         return ratio, max(smooth(3 * needed + 1), smooth(2.56 * self.length))
 
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """ETDRK4 on the spectra, (member, N/2 + 1)."""
+        """Make an ETDRK4 stepper of the spectra, (member, N/2 + 1)."""
         return SpectralStepper(ETDRK4(self.coefficients(step), states, self.sites))
 
     def tangent(self, states: Array, vectors: Array, *, step: float) -> TangentStepper:
-        """State and perturbations together; perturbations of the mean count, as one of three zero exponents."""
+        """Make a stepper of state and perturbations; those of the mean count as one of three zero exponents."""
         return SpectralTangent(self.coefficients(step), states, vectors)
 
     def coefficients(self, step: float) -> Coefficients:
@@ -157,13 +157,13 @@ class KuramotoSivashinsky(System):
 
 
 class SpectralStepper(Stepper):
-    """Members as spectra between steps: through the physical field a restart would not be exact."""
+    """Stepper of spectra, which makes restarts exact; through the physical field they would not be."""
 
     def __init__(self, scheme: ETDRK4) -> None:
         self.scheme = scheme
 
     def advance(self, steps: int) -> None:
-        """Advance all members by so many steps."""
+        """Advance all members by a number of steps."""
         with np.errstate(over="ignore", invalid="ignore"):
             self.scheme.advance(steps)
 
@@ -179,7 +179,7 @@ class SpectralStepper(Stepper):
 
 
 class SpectralTangent(TangentStepper):
-    """A state and its perturbations as one stack of spectra, (member, 1 + count, N/2 + 1)."""
+    """Stepper of a state and its perturbations as one stack of spectra, (member, 1 + count, N/2 + 1)."""
 
     def __init__(self, coefficients: Coefficients, states: Array, vectors: Array) -> None:
         members, self.size, count = vectors.shape
@@ -189,7 +189,7 @@ class SpectralTangent(TangentStepper):
         self.vectors = vectors
 
     def advance(self, steps: int) -> None:
-        """Advance members and perturbations by so many steps."""
+        """Advance members and perturbations by a number of steps."""
         self.scheme.advance(steps)
 
     @property
@@ -203,13 +203,13 @@ class SpectralTangent(TangentStepper):
 
 
 def _square_and_tangent(u: Array) -> None:
-    """u² in front and 2 u v behind, in place."""
+    """Compute u² of the state and 2 u v of the perturbations, in place."""
     u[:, 1:] *= 2 * u[:, :1]
     u[:, :1] *= u[:, :1]
 
 
 def _is_odd(spectrum: Array, live: Array) -> bool:
-    """Whether some shift makes every wave a sine."""
+    """Test that some shift makes every wave a sine."""
     first = int(live[0])
     turn = np.pi / 2 - np.angle(spectrum[first])
     for n in range(2 * first):
@@ -220,7 +220,10 @@ def _is_odd(spectrum: Array, live: Array) -> bool:
 
 
 def smooth(least: float) -> int:
-    """The least even product of 2, 3 and 5 that is not below `least`: what fast Fourier transforms like.
+    """Find the least even product of 2, 3 and 5 that is not below `least`, a fast size for Fourier transforms.
+
+    Args:
+        least: Lower bound.
 
     >>> smooth(56.3), smooth(200.0)
     (60, 200)

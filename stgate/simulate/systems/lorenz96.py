@@ -46,7 +46,7 @@ class Lorenz96(System):
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
         many = isinstance(self.forcing, tuple)
         return f"Lorenz-96, {self.nodes} sites, forcing {'by site' if many else format(self.forcing, 'g')}"
 
@@ -54,63 +54,63 @@ class Lorenz96(System):
 
     @property
     def dimension(self) -> int:
-        """N."""
+        """Number of sites N."""
         return self.nodes
 
     @property
     def sites(self) -> int:
-        """N."""
+        """Number of sites N."""
         return self.nodes
 
     @property
     def variables(self) -> dict[str, Attrs]:
-        """X."""
+        """Variable x."""
         return {"x": {"long_name": "x", "units": "1"}}
 
     @property
     def limits(self) -> StepLimits:
-        """First failures were measured at 0.8 / F (F = 16), 1.0 / F (F = 10) and above 1.0 / F (F = 8)."""
+        """Limits of the step: first failures at 0.8 / F (F = 16), 1.0 / F (F = 10) and above 1.0 / F (F = 8)."""
         scale = max(abs(peak(self.forcing)), 1.0)
         return StepLimits(0.4 / scale, 0.75 / scale, f"RK4 may blow up at forcing {peak(self.forcing):g}")
 
     @property
     def bound(self) -> float:
-        """A hundred times the forcing."""
+        """Bound of a hundred times the forcing."""
         return 100.0 * max(abs(peak(self.forcing)), 1.0)
 
     @property
     def trace(self) -> float:
-        """Each site damps itself at rate 1 and advects its own perturbation nowhere."""
+        """Divergence -N: each site is damped at rate 1, and advection does not change the divergence."""
         return -float(self.nodes)
 
     def attrs(self, seed: int) -> Attrs:
-        """A ring of N sites."""
+        """Attributes of a ring of N sites."""
         return {"boundary": "periodic", "period": float(self.nodes), "model_time_unit_in_days": 5.0}
 
     def initial(self, stream: np.random.Generator) -> Array:
-        """F plus standard normal noise."""
+        """Draw F plus standard normal noise."""
         return np.asarray(self.forcing + stream.standard_normal(self.nodes))
 
     def symmetry(self, physical: Array) -> str | None:
-        """A pattern that repeats around the ring repeats forever, if the forcing does."""
+        """Find patterns that repeat around the ring, and stay so if the forcing repeats as well."""
         forcing = np.broadcast_to(self.forcing, self.nodes)
         return repeats(physical, forcing, "sites")
 
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """Compiled where numba is installed and the run is long enough to gain by it; the bits are the same."""
+        """Make a stepper, compiled if numba is installed and the run is long enough; the bits are the same."""
         if worth_compiling(place.planned, states.size):
             return FastLorenz96(states, np.broadcast_to(np.asarray(self.forcing, np.float64), self.nodes), step)
         rows = np.arange(self.nodes)
         return RungeKuttaStepper(Slope(self, states.shape[:1]), states, rows, rows[None], step, place.clock)
 
     def tangent(self, states: Array, vectors: Array, *, step: float) -> TangentStepper:
-        """State and perturbations together."""
+        """Make a stepper of state and perturbations together."""
         slope = Slope(self, (1 + vectors.shape[2], states.shape[0]))
         return RungeKuttaTangent(slope, states, vectors, np.arange(self.nodes), step)
 
 
 class Slope:
-    """The tendency over (site, member), or over (site, 1 + perturbation, member)."""
+    """Tendency over (site, member), or over (site, 1 + perturbation, member)."""
 
     def __init__(self, system: Lorenz96, rest: tuple[int, ...]) -> None:
         halo = np.zeros((system.nodes + 3, *rest))
@@ -130,10 +130,14 @@ class Slope:
 
 
 def site_forcing(forcing: float | tuple[float, ...], nodes: int) -> float | tuple[float, ...]:
-    """One number, or one for each site, as plain floats.
+    """Check the forcing: one number, or one for each site, as plain floats.
+
+    Args:
+        forcing: Forcing F.
+        nodes: Number of sites.
 
     Raises:
-        RequestError: Not finite, or another number of them.
+        RequestError: A number is not finite, or there are neither one nor as many as sites.
     """
     try:
         values = np.atleast_1d(np.asarray(forcing, dtype=np.float64))
@@ -147,12 +151,12 @@ def site_forcing(forcing: float | tuple[float, ...], nodes: int) -> float | tupl
 
 
 def peak(forcing: float | tuple[float, ...]) -> float:
-    """The forcing that is largest in magnitude."""
+    """Forcing that is largest in magnitude."""
     return float(max(np.atleast_1d(forcing), key=abs))
 
 
 def repeats(states: Array, forcing: Array, what: str) -> str | None:
-    """Say if a member repeats itself around a ring whose forcing does too, so that it always will."""
+    """Explain that a member repeats around the ring and always will; None if none does or the forcing differs."""
     nodes = forcing.size
     for period in (p for p in range(1, nodes) if nodes % p == 0):
         if not np.array_equal(forcing, np.roll(forcing, period)):

@@ -1,11 +1,11 @@
-"""What Lorenz-96 with two and with three scales share: rings of sites, each driving and driven by the next."""
+"""Common base of Lorenz-96 with two and three scales: rings of sites, each coupled to the next."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -26,10 +26,13 @@ from stgate.simulate.system import (
 )
 from stgate.simulate.systems.lorenz96 import peak, site_forcing
 
+ScaleName = Literal["x", "y", "z"]
+"""Names of the scales, from slow to fast."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScalesSystem(System):
-    """Scales stacked in rows, each with its halo."""
+    """Lorenz-96 with several scales, stacked in rows, each scale with its halo."""
 
     nodes: int = 8
     fast: int = 32
@@ -37,7 +40,7 @@ class ScalesSystem(System):
     h: float = 1.0
     b: float = 10.0
     c: float = 10.0
-    scales: tuple[str, ...] = ("x",)
+    scales: tuple[ScaleName, ...] = ("x",)
 
     integrator: ClassVar[str] = "RK4"
     defaults: ClassVar[Defaults] = Defaults(duration=20.0, step=0.001, every=50, spinup=10.0)
@@ -65,41 +68,41 @@ class ScalesSystem(System):
     @property
     @abstractmethod
     def counts(self) -> tuple[int, ...]:
-        """K, J (and I): how many sites of each scale stand in one of the scale above."""
+        """Numbers K, J (and I): sites of each scale within one site of the scale above."""
 
     @property
     def rings(self) -> dict[str, int]:
-        """The number of sites of each scale."""
+        """Number of sites of each scale."""
         return dict(zip("xyz", np.cumprod(self.counts).tolist(), strict=False))
 
     @property
     def dimension(self) -> int:
-        """All sites of all scales."""
+        """Number of sites of all scales."""
         return sum(self.rings.values())
 
     @property
     def sites(self) -> int:
-        """K: a slow site with all that is in it is one node."""
+        """Number K of slow sites; a slow site with its faster sites is one node."""
         return self.nodes
 
     @property
     def trace(self) -> float:
-        """Each site damps itself: X at rate 1, Y at rate c."""
+        """Divergence by damping: X at rate 1, Y at rate c."""
         return -(self.rings["x"] + self.c * self.rings["y"])
 
     @property
     def limits(self) -> StepLimits:
-        """With F = 20 and b c = 100, RK4 was seen to blow up at 0.01."""
+        """Limits of the step: with F = 20 and b c = 100, RK4 blew up at 0.01."""
         fastest = max(self.b * self.c, 1.0)
         return StepLimits(0.5 / fastest, 0.75 / fastest, f"RK4 may blow up on the fast scale, b c = {fastest:g}")
 
     @property
     def bound(self) -> float:
-        """A hundred times the forcing."""
+        """Bound of a hundred times the forcing."""
         return 100.0 * max(abs(peak(self.forcing)), 1.0)
 
     def attrs(self, seed: int) -> Attrs:
-        """A ring of K sites; the leading exponent is that of the fast scale."""
+        """Attributes of a ring of K sites; the leading exponent is that of the fast scale."""
         return {
             "boundary": "periodic",
             "period": float(self.nodes),
@@ -110,17 +113,17 @@ class ScalesSystem(System):
 
     @property
     def state_variables(self) -> tuple[str, ...]:
-        """All scales."""
+        """Variables of all scales."""
         return tuple(n for scale in self.rings for n in self.names(scale))
 
     def names(self, scale: str) -> list[str]:
-        """The variables of a scale: at each slow site, `y_0` … `y_{J-1}`, or `z_0` … `z_{J I - 1}`."""
+        """Variables of a scale at each slow site: `y_0` … `y_{J-1}`, or `z_0` … `z_{J I - 1}`."""
         each = self.rings[scale] // self.nodes
         return [scale] if scale == "x" else [f"{scale}_{j}" for j in range(each)]
 
     @property
     def variables(self) -> dict[str, Attrs]:
-        """The variables of the scales that were asked for."""
+        """Variables of the scales to return."""
         named: dict[str, Attrs] = {}
         for scale in self.scales:
             for j, name in enumerate(self.names(scale)):
@@ -128,12 +131,12 @@ class ScalesSystem(System):
         return named
 
     def gather(self, fields: dict[str, Array]) -> Array:
-        """The physical state: X, then Y around its ring, then Z."""
+        """Join the physical state: X, then Y around its ring, then Z."""
         parts = [np.stack([fields[n] for n in self.names(scale)], axis=-1) for scale in self.rings]
         return np.concatenate([part.reshape(part.shape[0], -1) for part in parts], axis=-1)
 
     def initial(self, stream: np.random.Generator) -> Array:
-        """X from F plus noise as in the single-scale system; the faster scales from small noise."""
+        """Draw X as F plus standard normal noise, and the faster scales as small noise."""
         noise = stream.standard_normal(self.dimension)
         noise[: self.nodes] += np.asarray(self.forcing)
         noise[self.nodes :] *= 0.1
@@ -141,11 +144,11 @@ class ScalesSystem(System):
 
     @property
     def rows(self) -> Array:
-        """The row of each site: each scale has a halo of three rows around it."""
+        """Row of each site; each scale has a halo of three rows around it."""
         return np.concatenate([np.arange(ring.start, ring.stop) for ring in self.slices().values()])
 
     def slices(self) -> dict[str, slice]:
-        """The rows of each scale's own sites."""
+        """Rows of the sites of each scale, without halos."""
         found, start = {}, 0
         for scale, count in self.rings.items():
             before = 1 if scale == "y" else 2
@@ -154,7 +157,7 @@ class ScalesSystem(System):
         return found
 
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """RK4 over (row, member)."""
+        """Make an RK4 stepper over (row, member)."""
         where = self.slices()
         observed = np.concatenate(
             [np.arange(where[s].start, where[s].stop).reshape(self.nodes, -1).T for s in self.scales]
@@ -163,17 +166,17 @@ class ScalesSystem(System):
         return RungeKuttaStepper(slope, states, self.rows, observed, step, place.clock)
 
     def tangent(self, states: Array, vectors: Array, *, step: float) -> TangentStepper:
-        """State and perturbations together."""
+        """Make a stepper of state and perturbations together."""
         slope = ScalesSlope(self, (1 + vectors.shape[2], states.shape[0]))
         return RungeKuttaTangent(slope, states, vectors, self.rows, step)
 
     @abstractmethod
     def rates(self) -> tuple[tuple[float, float, float, float], ...]:
-        """For each scale: advection, damping, push by the scale above, drag by the sum over the scale below."""
+        """Rates of each scale: advection, damping, push by the scale above, drag by the sum over the scale below."""
 
 
 class ScalesSlope:
-    """The tendency over (row, member) or (row, 1 + perturbation, member): one ring a scale, coupled to the next."""
+    """Tendency over (row, member) or (row, 1 + perturbation, member): one ring for each scale, coupled to the next."""
 
     def __init__(self, system: ScalesSystem, rest: tuple[int, ...]) -> None:
         self.slices = system.slices()
@@ -214,14 +217,14 @@ class ScalesSlope:
 
 
 def tree_sum(values: Array, work: Array) -> Array:
-    """The sum over the second axis in one fixed order: numpy's own depends on how many members there are.
+    """Sum over the second axis in a fixed order; that of numpy depends on the number of members.
 
     Args:
-        values: (site, each, …).
-        work: Room of the same shape.
+        values: Values, (site, each, …).
+        work: Work array of the same shape.
 
     Returns:
-        (site, …), a view into `work`.
+        Sums, (site, …), a view into `work`.
     """
     work[...] = values
     count = values.shape[1]

@@ -17,8 +17,8 @@ class Lorenz96ThreeScale(ScalesSystem):
     dY_{j,k}/dt = c b Y_{j+1,k} (Y_{j-1,k} - Y_{j+2,k}) - c Y_{j,k} + (h c / b) X_k - (h e / d) Σ_i Z_{i,j,k}
     dZ_{i,j,k}/dt = e d Z_{i-1,j,k} (Z_{i+1,j,k} - Z_{i-2,j,k}) - e Z_{i,j,k} + (h e / d) Y_{j,k}
 
-    The equations are those of Thornes et al. with equal coupling, as recalled. As in the two-scale system the leading
-    exponent is that of the fastest scale.
+    The equations are those of Thornes et al. with equal coupling, from memory. The leading exponent is that of the
+    fastest scale.
 
     Args:
         nodes: Number of slow sites K.
@@ -27,10 +27,10 @@ class Lorenz96ThreeScale(ScalesSystem):
         forcing: F, one number or one for each slow site.
         h: Strength of both couplings.
         b: Ratio of the amplitudes of X and Y.
-        c: Ratio of their time scales.
+        c: Ratio of the time scales of X and Y.
         d: Ratio of the amplitudes of Y and Z.
         e: Rate of Z.
-        scales: Which scales the panel has: any of `x`, `y`, `z`.
+        scales: Scales of the panel: any of `x`, `y`, `z`.
 
     References:
         Thornes, T., Düben, P., Palmer, T. (2017), Q. J. R. Meteorol. Soc. 143, 897-908, doi:10.1002/qj.2974.
@@ -46,23 +46,23 @@ class Lorenz96ThreeScale(ScalesSystem):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """K, J and I."""
+        """Numbers K, J and I of sites."""
         return self.nodes, self.fast, self.fastest
 
     @property
     def trace(self) -> float:
-        """X is damped at rate 1, Y at rate c, Z at rate e."""
+        """Divergence by damping: X at rate 1, Y at rate c, Z at rate e."""
         return super().trace - self.e * self.rings["z"]
 
     @property
     def limits(self) -> StepLimits:
-        """As for two scales, by the faster of the two products."""
+        """Limits of the step, by the faster of the products b c and d e."""
         fastest = max(self.b * self.c, self.d * self.e, 1.0)
         return StepLimits(0.5 / fastest, 0.75 / fastest, f"RK4 may blow up on the fastest scale, at rate {fastest:g}")
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
         return f"Lorenz-96, three scales, {self.nodes} x {self.fast} x {self.fastest} sites"
 
     equation: ClassVar[str] = (
@@ -72,7 +72,7 @@ class Lorenz96ThreeScale(ScalesSystem):
     )
 
     def rates(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Advection, damping, push, drag of X, Y and Z."""
+        """Rates of X, Y and Z: advection, damping, push and drag."""
         outer, inner = self.h * self.c / self.b, self.h * self.e / self.d
         return (
             (1.0, 1.0, 0.0, outer),

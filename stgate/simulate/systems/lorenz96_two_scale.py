@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.systems.lorenz96_scales import ScalesSystem
 
-COUPLINGS = ("sum", "mean")
-PRESETS: dict[str, dict[str, Any]] = {
+Coupling = Literal["sum", "mean"]
+"""Convention of the coupling: the drag on a slow site is by the sum or by the mean of its fast sites."""
+PresetName = Literal["lorenz1996", "wilks2005", "arnold2013", "schneider2017"]
+COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
+PRESETS: dict[PresetName, dict[str, Any]] = {
     "lorenz1996": {"nodes": 36, "fast": 10, "forcing": 10.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
     "wilks2005": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "sum"},
     "arnold2013": {"nodes": 8, "fast": 32, "forcing": 20.0, "h": 1.0, "b": 10.0, "c": 4.0, "coupling": "sum"},
     "schneider2017": {"nodes": 36, "fast": 10, "forcing": 10.0, "h": 1.0, "b": 10.0, "c": 10.0, "coupling": "mean"},
 }
-"""Parameter sets as public codes use them; c = 4 of Arnold et al. is recalled, and Wilks also ran F = 18."""
+"""Parameter sets of public codes; c = 4 of Arnold et al. is from memory, and Wilks also ran F = 18."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +35,16 @@ class Lorenz96TwoScale(ScalesSystem):
     forecasts of X in model time. Give a preset, or parameters, or both: parameters win.
 
     Args:
-        preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; what else is given wins over
-            it.
+        preset: `lorenz1996`, `wilks2005` (the default), `arnold2013` or `schneider2017`; parameters
+            given beside it win.
         nodes: Number of slow sites K.
         fast: Number of fast sites J in each slow one.
         forcing: F, one number or one for each slow site.
         h: Strength of the coupling.
         b: Ratio of the amplitudes.
         c: Ratio of the time scales.
-        coupling: `sum` or `mean`.
-        scales: Which scales the panel has: `x`, `y` or both.
+        coupling: Convention of the coupling, `sum` or `mean` over fast sites.
+        scales: Scales of the panel: `x`, `y` or both.
 
     References:
         Lorenz, E. N. (1996), Predictability: a problem partly solved. ECMWF Seminar on Predictability, 1-18.
@@ -50,14 +53,18 @@ class Lorenz96TwoScale(ScalesSystem):
         Schneider, T., Lan, S., Stuart, A., Teixeira, J. (2017), Geophys. Res. Lett. 44, doi:10.1002/2017GL076101.
     """
 
-    coupling: str = "sum"
+    coupling: Coupling = "sum"
 
     @classmethod
-    def of(cls, *, preset: str = "wilks2005", **parameters: Any) -> Self:  # noqa: ANN401
-        """The system of a preset; what else is given wins over it.
+    def of(cls, *, preset: PresetName = "wilks2005", **parameters: Any) -> Self:  # noqa: ANN401
+        """Make the system of a preset.
+
+        Args:
+            preset: Name of the preset.
+            **parameters: Parameters by name, which win over those of the preset.
 
         Raises:
-            RequestError: No such preset or parameter, or a wrong value.
+            RequestError: There is no such preset or parameter, or a value is wrong.
         """
         if preset not in PRESETS:
             raise RequestError(f"preset {preset!r}: {did_you_mean(preset, PRESETS)}")
@@ -72,17 +79,17 @@ class Lorenz96TwoScale(ScalesSystem):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """K and J."""
+        """Numbers K and J of sites."""
         return self.nodes, self.fast
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
         return f"Lorenz-96, two scales, {self.nodes} x {self.fast} sites, coupled by the {self.coupling}"
 
     @property
     def equation(self) -> str:
-        """With the coupling's own form."""
+        """Equations of motion, with the form of the coupling."""
         sums = self.coupling == "sum"
         drag = "(h c / b) sum_j Y_{j,k}" if sums else "h c mean_j Y_{j,k}"
         push = "(h c / b) X_k" if sums else "(h c / J) X_k"
@@ -92,6 +99,6 @@ class Lorenz96TwoScale(ScalesSystem):
         )
 
     def rates(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Advection, damping, push, drag of X and of Y."""
+        """Rates of X and Y: advection, damping, push and drag."""
         strength = self.h * self.c / (self.b if self.coupling == "sum" else self.fast)
         return (1.0, 1.0, 0.0, strength), (self.c * self.b, self.c, strength, 0.0)

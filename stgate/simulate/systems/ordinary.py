@@ -1,4 +1,4 @@
-"""A user's own system of ordinary differential equations."""
+"""User-defined system of ordinary differential equations."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from stgate.simulate.system import START, Array, Attrs, Defaults, Place, StepLim
 
 @dataclass(frozen=True, kw_only=True)
 class OrdinarySystem(System):
-    """dx/dt = rhs(t, x), of which nothing is known but what it returns.
+    """dx/dt = rhs(t, x) with a user's right-hand side.
 
     Args:
-        function: rhs(time, state) over (member, node).
+        function: Right-hand side rhs(time, state) over (member, node).
         nodes: Number of components.
-        called: The system's name.
-        variable: The variable's name.
-        units: Of the variable.
-        given: What else tells it from another system.
+        called: Name of the system.
+        variable: Name of the variable.
+        units: Units of the variable.
+        given: Parameters that distinguish the system from others.
     """
 
     function: Callable[[float, Array], Array]
@@ -52,10 +52,19 @@ class OrdinarySystem(System):
         units: str,
         parameters: Mapping[str, Any] | None,
     ) -> OrdinarySystem:
-        """The system of a right-hand side, which is tried on the initial states.
+        """Make the system of a right-hand side, and try it on the initial states.
+
+        Args:
+            rhs: Right-hand side, called as rhs(time, state) with states (member, node).
+            states: Initial states, (member, node).
+            name: Name of the system.
+            variable: Name of the variable.
+            units: Units of the variable.
+            parameters: Parameters that distinguish the system from others; None for none.
 
         Raises:
-            RequestError: It returns another shape, or something that is not finite; or the parameters cannot be stored.
+            RequestError: The right-hand side returns another shape or values that are not finite, or the parameters
+                cannot be stored.
         """
         try:
             json.dumps(dict(parameters or {}))
@@ -87,45 +96,45 @@ class OrdinarySystem(System):
 
     @property
     def title(self) -> str:
-        """Its name."""
+        """Name of the system."""
         return f"{self.called}, {self.nodes} components"
 
     @property
     def dimension(self) -> int:
-        """The number of components."""
+        """Number of components."""
         return self.nodes
 
     @property
     def sites(self) -> int:
-        """The number of components."""
+        """Number of components."""
         return self.nodes
 
     @property
     def variables(self) -> dict[str, Attrs]:
-        """The one variable."""
+        """Single variable with its attributes."""
         return {self.variable: {"long_name": self.variable, "units": self.units}}
 
     @property
     def limits(self) -> StepLimits:
-        """Nothing is known."""
+        """Limits of the step, of which none is known."""
         return StepLimits(np.inf, np.inf, "")
 
     @property
     def bound(self) -> float:
-        """What float32 can hold with room to spare."""
+        """Bound that float32 holds easily."""
         return 1e30
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the user gave."""
+        """Parameters that the user gave."""
         return dict(self.given)
 
     def initial(self, stream: np.random.Generator) -> Array:
-        """There is none: the user gives it."""
+        """Refuse, since the user gives the initial state."""
         raise RequestError("integrate: give the initial state")
 
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """RK4 over (node, member)."""
+        """Make an RK4 stepper over (node, member)."""
         rows = np.arange(self.nodes)
         slope = FunctionSlope(self.function, *states.shape)
         return RungeKuttaStepper(slope, states, rows, rows[None], step, place.clock)

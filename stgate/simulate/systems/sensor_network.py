@@ -1,4 +1,4 @@
-"""A network of air-quality stations in a field whose truth is known everywhere."""
+"""Network of air-quality stations in a field whose truth is known everywhere."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class SensorNetwork(System):
 
     Args:
         stations: Number of stations, at random places.
-        places: Further random places without a station, where the truth is known and nothing is measured.
+        places: Number of further random places without a station, where the truth is known and nothing is measured.
         size: Side of the square in km.
         noise: Standard deviation of the logarithm of the instrument noise.
-        start: The first time that is kept.
+        start: First time of the panel.
 
     References:
         Sigrist, F., Künsch, H. R., Stahel, W. A. (2015), J. R. Stat. Soc. B 77, 3-33, doi:10.1111/rssb.12061 (the
@@ -86,22 +86,22 @@ class SensorNetwork(System):
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """Name of the system, in a few words."""
         return f"Sensor network, {self.stations} stations in an advected field of known truth"
 
     @property
     def dimension(self) -> int:
-        """Points of the grid."""
+        """Number of points of the grid."""
         return GRID * GRID
 
     @property
     def sites(self) -> int:
-        """Stations first, then places without one."""
+        """Number of nodes: stations first, then places without one."""
         return self.stations + self.places
 
     @property
     def variables(self) -> dict[str, Attrs]:
-        """What is measured, what is true, and the wind."""
+        """Variables: measured and true concentration, and the wind."""
         pm25 = {"units": "ug/m3", "standard_name": "mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air"}
         return {
             "pm25": {"long_name": "PM2.5 as measured", **pm25},
@@ -112,21 +112,21 @@ class SensorNetwork(System):
 
     @property
     def state_variables(self) -> tuple[str, ...]:
-        """The field on its grid, which no panel has."""
+        """State on the grid, which no panel has."""
         return ("field",)
 
     @property
     def limits(self) -> StepLimits:
-        """The solution is exact for any step; a long one only coarsens wind and cycles."""
+        """Limits of the step: the solution is exact for any step, but a long one coarsens wind and cycles."""
         return StepLimits(3.0, 24.0, "wind and daily cycle are constant over a step")
 
     @property
     def bound(self) -> float:
-        """Far above any concentration."""
+        """Bound far above any concentration."""
         return 1e7
 
     def attrs(self, seed: int) -> Attrs:
-        """The square, all constants and the sources."""
+        """Attributes of the square, all constants and the sources."""
         strength, where, width, _ = self.layout(seed)
         sources = [
             {"q": round(q, 4), "x": round(x, 3), "y": round(y, 3), "s": round(s, 3)}
@@ -145,7 +145,7 @@ class SensorNetwork(System):
         }
 
     def layout(self, seed: int) -> tuple[Array, Array, Array, Array]:
-        """The sources' strength, place and width, and where the nodes are, (node, 2); all in km."""
+        """Draw the strength, position and width of the sources, and the positions of the nodes, (node, 2), in km."""
         stream = member_stream("sensor_network layout", seed)
         strength = stream.uniform(2.0, 8.0, SOURCES)
         where = stream.uniform(0.0, self.size, (SOURCES, 2))
@@ -153,7 +153,7 @@ class SensorNetwork(System):
         return strength, where, width, stream.uniform(0.0, self.size, (self.sites, 2))
 
     def sources(self, seed: int) -> Array:
-        """The spectrum of the emissions, (wave, wave)."""
+        """Compute the spectrum of the emissions, (wave, wave)."""
         kx, ky = self.waves
         spectrum = np.zeros((GRID, GRID // 2 + 1), complex)
         for q, (x, y), s in zip(*self.layout(seed)[:3], strict=True):
@@ -169,7 +169,7 @@ class SensorNetwork(System):
         return np.meshgrid(k * np.fft.fftfreq(GRID, 1 / GRID), k * np.arange(GRID // 2 + 1), indexing="ij")
 
     def coords(self, seed: int) -> dict[str, Any]:
-        """Labels, positions, and which nodes are stations."""
+        """Make labels and positions of the nodes, and the flag of stations."""
         nodes, counts = self.layout(seed)[3], (self.stations, self.places)
         labels = [f"{kind}{i:03d}" for kind, count in zip("sp", counts, strict=True) for i in range(count)]
         return {
@@ -180,29 +180,29 @@ class SensorNetwork(System):
         }
 
     def times(self, counts: Array, step: float) -> Any:  # noqa: ANN401 (a DatetimeIndex)
-        """Hours from the start, as a calendar."""
+        """Make calendar times, in hours from the start."""
         seconds = step * 3600
         if abs(seconds - round(seconds)) > 1e-6:
             raise RequestError(f"step {step:g}: hours that make up whole seconds")
         return pd.Timestamp(self.start).as_unit("s") + pd.to_timedelta(counts * round(seconds), unit="s").as_unit("s")
 
     def initial(self, stream: np.random.Generator) -> Array:
-        """Clean air; the spin-up fills it."""
+        """Make a state of clean air, which the spin-up fills."""
         return np.zeros(self.dimension)
 
     def encode(self, physical: Array) -> Array:
-        """The spectrum over the number of points, and behind it the wind's random part as one complex number."""
+        """Compute the spectrum over the number of points, followed by the wind's random part, one complex number."""
         fields = np.asarray(physical, dtype=np.float64).reshape(-1, GRID, GRID)
         spectra = (np.fft.rfft2(fields) / GRID**2).reshape(len(fields), -1)
         return np.concatenate([spectra, np.zeros((len(fields), 1))], axis=1)
 
     def stepper(self, states: Array, *, step: float, place: Place = START) -> Stepper:
-        """Exact steps of the spectra."""
+        """Make a stepper that advances the spectra exactly."""
         return NetworkStepper(self, states, step, place)
 
 
 class NetworkStepper(Stepper):
-    """Members as spectra, (member, wave · wave + 1), the random part of the wind behind."""
+    """Stepper of spectra, (member, wave · wave + 1), with the random part of the wind last."""
 
     def __init__(self, system: SensorNetwork, states: Array, step: float, place: Place) -> None:
         self.system, self.step, self.clock, self.place = system, step, place.clock, place
@@ -220,7 +220,7 @@ class NetworkStepper(Stepper):
         self.lots: dict[int, list[tuple[Array, Array]]] = {}
 
     def draws(self, clock: int) -> tuple[Array, Array]:
-        """Random numbers of a step: for the wind (member,), complex, and for the instruments (member, node)."""
+        """Draw random numbers of a step: for the wind (member,), complex, and for the instruments (member, node)."""
         lot, row = divmod(clock, DRAWS)
         if lot not in self.lots:
             members = range(self.place.first, self.place.first + len(self.spectra))
@@ -232,11 +232,11 @@ class NetworkStepper(Stepper):
         return wind, instruments
 
     def wind(self, hour: float) -> Array:
-        """Eastward + i northward wind in km/h, (member,): a mean, a sea breeze, and the random part."""
+        """Compute the eastward + i northward wind in km/h, (member,): mean, sea breeze and random part."""
         return np.asarray(4.0 + 2.0j + 5.0 * np.exp(2j * np.pi * hour / 24) + self.wander)
 
     def advance(self, steps: int) -> None:
-        """Advance all members by so many steps."""
+        """Advance all members by a number of steps."""
         system, h = self.system, self.step
         keep = np.exp(-h / 36.0)
         for _ in range(steps):

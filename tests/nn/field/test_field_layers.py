@@ -10,7 +10,7 @@ from stgate.nn.field.cglu import ChannelGatedUnit, MixedActivation, UnitLinear
 from stgate.nn.field.factored import Factored
 from stgate.nn.field.fourier import FieldFeatures
 from stgate.nn.field.graph_attention import GraphAttention
-from stgate.nn.field.network import Path
+from stgate.nn.field.network import TemporalEmbedding
 from stgate.nn.gates import GATES
 
 
@@ -58,19 +58,19 @@ def test_a_linear_map_of_shared_parts_is_that_of_the_rows():
 
 
 def test_a_path_is_straight_between_its_knots_and_zero_beyond_them():
-    path = Path(4, 2).eval()
+    path = TemporalEmbedding(4, 2).eval()
     with torch.no_grad():
         path.values.copy_(torch.tensor([[0.0, 1.0], [3.0, 1.0], [6.0, 1.0], [0.0, 2.0]]))
     elapsed = torch.tensor([[0.0], [1 / 6], [2 / 3], [5 / 6], [1.0], [1.01], [-0.01]])
     expected = torch.tensor([[0.0, 1.0], [1.5, 1.0], [6.0, 1.0], [3.0, 1.5], [0.0, 2.0], [0.0, 0.0], [0.0, 0.0]])
     torch.testing.assert_close(path(elapsed), expected, atol=1e-5, rtol=0)
-    single = Path(1, 1).eval()
+    single = TemporalEmbedding(1, 1).eval()
     with torch.no_grad():
         single.values.fill_(2.0)
     torch.testing.assert_close(single(elapsed)[:5], torch.full((5, 1), 2.0))
     torch.manual_seed(0)
     left_out = (path.train()(torch.full((4000, 1), 0.5)) == 0).all(1).float().mean()
-    assert abs(float(left_out) - Path.LEFT_OUT) < 0.03
+    assert abs(float(left_out) - TemporalEmbedding.LEFT_OUT) < 0.03
 
 
 def test_a_season_keeps_its_phase_over_millions_of_steps():
