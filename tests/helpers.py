@@ -32,6 +32,9 @@ SEPNET_NODES = tuple("abcdefg")
 SMALL_SEPNET = {"hidden": 8, "width": 8, "heads": 2, "depth": 1, "prototypes": 5, "neighbours": 3, "embedding": 4}
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
+FEW = {"limit_train_batches": 2, "limit_val_batches": 1}
+"""Options of a trainer for a fit of a few steps: where what is claimed holds for any fitted weights."""
+
 # Panels
 
 
@@ -163,14 +166,15 @@ def field_data(panel=None, **options) -> FieldData:
 
 def ring_data(panel, **options) -> WindowData:
     """Windows of trajectories on a ring."""
-    given = {"window": 4, "horizon": 12, "split": (0.7, 0.1, 0.1, 0.1), "every": 4, "eval_every": 20} | options
+    given = {"window": 4, "horizon": 12, "split": (0.7, 0.1, 0.1, 0.1), "every": 8, "eval_every": 20} | options
     return make_data(panel, **({"targets": ["x"]} | given))
 
 
 def sepnet_data(panel=None, **options) -> WindowData:
     """Windows of seven nodes, longer than those of `make_data`."""
     return make_data(
-        make_panel(nodes=SEPNET_NODES) if panel is None else panel, **({"window": 12, "horizon": 5} | options)
+        make_panel(steps=200, nodes=SEPNET_NODES) if panel is None else panel,
+        **({"window": 12, "horizon": 5} | options),
     )
 
 

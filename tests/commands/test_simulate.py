@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from helpers import one_line
+from helpers import environment, one_line
 
 import stgate
 from stgate.simulate.registry import SYSTEMS
@@ -137,24 +137,22 @@ def test_a_finished_run_has_nothing_to_resume_and_is_not_overwritten_unasked(stg
 
 
 RUN = ("--length", "22", "--members", "4", "--duration", "1500", "--dtype", "float64", "--no-verify")
-
-
-PROGRAM = (  # small chunks, so that there is something to resume soon
-    "import sys, stgate.simulate.plan as plan; plan.CHUNK = 2**17; "
+CHUNK = 2**17
+"""Small, so that there is something to resume soon."""
+PROGRAM = (
+    f"import sys, stgate.simulate.plan as plan; plan.CHUNK = {CHUNK}; "
     "from stgate.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
-def test_a_run_killed_and_resumed_ends_in_the_same_bytes(tmp_path):
-    def command(name, *more):
-        return [sys.executable, "-c", PROGRAM, "simulate", "kuramoto-sivashinsky", *RUN, "--out", name, *more]
-
-    def run(name, *more):
-        return subprocess.run(command(name, *more), cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    whole = run("whole.zarr", "--workers", "1")
-    assert whole.returncode == 0, whole.stderr
-    killed = subprocess.Popen(command("killed.zarr"), cwd=tmp_path, stderr=subprocess.DEVNULL)
+def test_a_run_killed_and_resumed_ends_in_the_same_bytes(stgate_command, tmp_path, monkeypatch):
+    """Killed as a process of its own; it is resumed, and run without a break, in that of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stgate.simulate.plan.CHUNK", CHUNK)
+    run = ("simulate", "kuramoto-sivashinsky", *RUN, "--out")
+    killed = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *run, "killed.zarr"], env=environment(), stderr=subprocess.DEVNULL
+    )
     restart = tmp_path / "killed.zarr.partial" / "restart.npz"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not restart.exists():
@@ -164,14 +162,16 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(tmp_path):
     with np.load(restart) as saved:
         assert 0 < int(saved["done"]) < 6001 and saved["states"].dtype == np.complex128
     assert not (tmp_path / "killed.zarr").exists()
-    refused = run("killed.zarr")
-    assert refused.returncode == 2 and "--resume goes on, --overwrite starts anew" in refused.stderr
+    code, _, err = stgate_command(*run, "killed.zarr")
+    assert code == 2 and "--resume goes on, --overwrite starts anew" in err
     # What a kill in the middle of a write leaves: zarr's temporary file, and ours.
     chunk = next(p for p in (tmp_path / "killed.zarr.partial" / "data" / "u").rglob("0") if p.is_file())
     for stray in (chunk.with_name("0.5c1aa422.partial"), restart.with_name(".unfinished")):
         stray.write_bytes(b"half")
-    resumed = run("killed.zarr", "--resume")
-    assert resumed.returncode == 0, resumed.stderr
+    code, _, err = stgate_command(*run, "killed.zarr", "--resume")
+    assert code == 0, err
+    code, _, err = stgate_command(*run, "whole.zarr", "--workers", "1")
+    assert code == 0, err
 
     def contents(store):
         return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}

@@ -1,8 +1,6 @@
 """Evaluate: scores by hand, over the cases that have both a forecast and a truth."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -302,11 +300,6 @@ def test_a_forecast_without_its_mean_is_refused_by_name():
 def test_a_panel_is_not_mistaken_for_a_forecast(panel):
     with pytest.raises(ForecastError, match="is this a panel"):
         stgate.evaluate(panel)
-
-
-def test_evaluating_imports_no_torch():
-    code = "import sys, stgate.evaluation._evaluate; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_table_by_clusters_of_nodes_is_the_table_of_each_cluster():

@@ -45,7 +45,7 @@ def panels(draw, *, members=False, model_time=False, dtypes=("float32", "float64
 
 
 @given(panel=panels(members=True, model_time=True), suffix=st.sampled_from([".nc", ".zarr"]))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_a_panel_comes_back_from_a_file_to_the_last_bit(panel, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"p{suffix}"
@@ -58,7 +58,7 @@ def test_a_panel_comes_back_from_a_file_to_the_last_bit(panel, suffix):
 
 
 @given(panel=panels(model_time=True), suffix=st.sampled_from([".csv", ".csv.gz", ".parquet"]), data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_a_long_table_comes_back_with_its_rows_in_any_order(panel, suffix, data):
     frame = panel.to_dataframe().reset_index()
     frame = frame.sample(frac=1, random_state=data.draw(st.integers(0, 99)))
@@ -70,7 +70,7 @@ def test_a_long_table_comes_back_with_its_rows_in_any_order(panel, suffix, data)
 
 
 @given(panel=panels(), suffix=st.sampled_from([".csv", ".parquet", ".h5"]))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_wide_table_comes_back(panel, suffix):
     frame = panel["y"].to_pandas()
@@ -88,7 +88,7 @@ def test_a_wide_table_comes_back(panel, suffix):
 
 
 @given(panel=panels())
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 def test_an_array_of_time_node_channel_comes_back(panel):
     step = pd.Timedelta(panel["time"].values[1] - panel["time"].values[0])
     names = list(panel.data_vars)

@@ -21,7 +21,7 @@ def counts():
     return panel.assign(y=(panel["y"].dims, rng.poisson(np.exp((panel["y"].fillna(10) - 12).values)).astype("float32")))
 
 
-def calibrated(panel, model, epochs=2):
+def calibrated(panel, model, epochs=1):
     data = make_data(panel, batch_size=32)
     fit(model, data, epochs)
     stgate.calibrate(model, data, levels=LEVELS)

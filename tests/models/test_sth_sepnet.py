@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import SEPNET_NODES, SMALL_SEPNET, batch_of, built, fit, fitted, make_panel, sepnet_data
+from helpers import FEW, SEPNET_NODES, SMALL_SEPNET, batch_of, built, fit, fitted, make_panel, sepnet_data
 
 import stgate
 from stgate.distributions import StudentT
@@ -51,10 +51,10 @@ def test_hyperedges_change_while_a_model_learns():
 
 @pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])
 def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_forecasts(fusion):
-    panel = make_panel(nodes=SEPNET_NODES)
+    panel = make_panel(steps=200, nodes=SEPNET_NODES)
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(SEPNET_NODES)))
     one, two = (sepnet_data(p) for p in (panel, panel.isel(node=order.numpy())))
-    model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, epochs=1)
+    model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, epochs=1, **FEW)
     other = built(STHSepNet(**SMALL_SEPNET, fusion=fusion), two)
     of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
     network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.predictor.network.state_dict().items()}
@@ -66,12 +66,12 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_short_windows_and_a_lone_node_are_forecast(window):
     for nodes in (SEPNET_NODES, ("a",)):
-        data = sepnet_data(make_panel(nodes=nodes), window=window)
+        data = sepnet_data(make_panel(steps=200, nodes=nodes), window=window)
         assert torch.isfinite(built(STHSepNet(**SMALL_SEPNET), data)(batch_of(data)).mean).all()
 
 
 def test_the_panels_own_edges_come_before_its_nearest_nodes():
-    panel = make_panel(nodes=SEPNET_NODES)
+    panel = make_panel(steps=200, nodes=SEPNET_NODES)
     near = strongest(find_graph(panel, 3), 3)
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
     graph = stgate.panels.graph.Graph.of_matrix(SEPNET_NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
@@ -86,7 +86,7 @@ def test_the_panels_own_edges_come_before_its_nearest_nodes():
 def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
     data = sepnet_data()
     for inference in (None, Ensemble(members=2)):
-        model = fitted(STHSepNet(**SMALL_SEPNET, inference=inference), data, epochs=1)
+        model = fitted(STHSepNet(**SMALL_SEPNET, inference=inference), data, epochs=1, **FEW)
         model.save(tmp_path / "m.ckpt")
         again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
         torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
@@ -113,14 +113,14 @@ def test_options_out_of_range_are_refused(options, named):
 def test_a_static_graph_is_asked_for_in_vain_where_there_is_none():
     with pytest.raises(RequestError, match="neither edges nor coordinates"):
         STHSepNet(**SMALL_SEPNET, graph="static").adopt(
-            sepnet_data(make_panel(nodes=SEPNET_NODES).drop_vars(["lat", "lon"]))
+            sepnet_data(make_panel(steps=200, nodes=SEPNET_NODES).drop_vars(["lat", "lon"]))
         )
 
 
 def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
     """Else a fit could not be resumed without repeating what was never given."""
-    data = sepnet_data(make_panel(nodes=SEPNET_NODES).assign_attrs(title="Speeds"))
-    model = fitted(STHSepNet(**SMALL_SEPNET), data, epochs=1)
+    data = sepnet_data(make_panel(steps=200, nodes=SEPNET_NODES).assign_attrs(title="Speeds"))
+    model = fitted(STHSepNet(**SMALL_SEPNET), data, epochs=1, **FEW)
     assert model.predictor.description == "Speeds." and model.hparams["description"] is None
     model.save(tmp_path / "m.ckpt")
     assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").predictor.description == "Speeds."

@@ -15,7 +15,7 @@ def test_the_shell_lines_run_as_they_stand(stgate_command, tmp_path, monkeypatch
     for line in lines:
         arguments = shlex.split(line, comments=True)[1:]
         if arguments[0] == "fit":  # the same command, made small
-            arguments += ["--trainer.max_epochs", "1", "--data.every", "50"]
+            arguments += ["--trainer.max_epochs", "1", "--data.every", "50", "--data.batch_size", "256"]
             arguments += ["--model.hidden", "4"] if "--config" in arguments else []
         code, _, err = stgate_command(*arguments)
         assert code == 0, (line, err)
