@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.io import store
 
 
@@ -48,4 +48,4 @@ def run(command: str, arguments: Sequence[str]) -> None:
         max_memory=given.max_memory,
     )
     result.attrs["history"] = store.history(f"backtest {' '.join(arguments)}")
-    said(store.write(result, out, overwrite=given.overwrite))
+    report_written(store.write(result, out, overwrite=given.overwrite))

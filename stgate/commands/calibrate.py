@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError
 from stgate.io import store
 
@@ -67,7 +67,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     else:
         covered = recalibrate(predictor, given.panel, by=["missing"] if given.by is None else given.by, **shared)
     write_calibrated(predictor, given.checkpoint, out, resumable=False)
-    said(out)
+    report_written(out)
     calibration: Calibration = vars(predictor)["reconstruction_calibration" if given.reconstruction else "calibration"]
     print(f"{calibration.method}, {calibration.start} to {calibration.end}")
     print(f"  {'level':>5}  covered there")

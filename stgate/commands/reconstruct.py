@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.io import store
 
 
@@ -37,6 +37,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
         max_memory=given.max_memory,
     )
     result.attrs["history"] = store.history(f"reconstruct {' '.join(arguments)}")
-    said(store.write(result, out, overwrite=given.overwrite))
+    report_written(store.write(result, out, overwrite=given.overwrite))
     if "left_out" in result.attrs:
         print(f"left out: {result.attrs['left_out']}", file=sys.stderr)

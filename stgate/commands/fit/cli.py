@@ -26,7 +26,7 @@ from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
-from stgate.commands.parser import said  # noqa: E402
+from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -235,14 +235,14 @@ class ForecasterCLI(LightningCLI):
             )
         else:
             print("not calibrated: the split leaves no calibration part", file=sys.stderr)
-        said(best)
+        report_written(best)
 
     def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
         """Lightning's predict, its batches written as one forecast."""
         predictions: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
         forecast = assemble(self.model.predictor, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
-        said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
+        report_written(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
 
 
 def _never_began(out: Path) -> bool:
