@@ -23,11 +23,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--calibration",
         default="stored",
         metavar="KIND",
-        help="where intervals come from: stored (the checkpoint's, the default), rolling (errors known by then), or "
-        "adaptive (these, and coverage comes back after a shift)",
+        help="source of the intervals: stored (the checkpoint's, the default), rolling (errors known at the origin), "
+        "or adaptive (the same, and coverage recovers after a shift)",
     )
     parser.add_argument(
-        "--calibration-window", type=int, default=500, metavar="ORIGINS", help="how many count, for the latter two"
+        "--calibration-window",
+        type=int,
+        default=500,
+        metavar="ORIGINS",
+        help="number of origins whose errors rolling and adaptive use (default 500)",
     )
     parser.add_out("the hindcast, .nc or .zarr")
     given = parser.parse(arguments)

@@ -10,10 +10,10 @@ from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """What a fitted field says of a panel's own times and nodes."""
+    """Reconstruct every entry of a panel by a fitted field."""
     parser = Parser(
         command,
-        "What a fitted field says of every entry of a panel: gaps, new stations, and what is observed.",
+        "Reconstruct every entry of a panel by a fitted field: gaps, new stations, and observed entries.",
         "stgate reconstruct pm25.nc --checkpoint runs/pm25/best.ckpt --levels 0.5 0.9 --out filled.nc",
     )
     parser.add_inputs("a fitted CGLUBNF or BayesNF")

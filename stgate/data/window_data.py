@@ -33,7 +33,7 @@ Part = Literal["train", "validation", "calibration", "test"]
 
 
 class WindowData(L.LightningDataModule):
-    """Windows of a panel, with `window` input steps and `horizon` leads, for training, validation, calibration and test.
+    """Windows of a panel: `window` input steps and `horizon` leads, for training, validation, calibration and test.
 
     A window belongs to the part that holds all its leads; its inputs may precede the part. Scales are fitted on
     observed values of the training part. Everything is loaded on demand, so properties work before `setup`.

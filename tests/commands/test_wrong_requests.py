@@ -214,7 +214,10 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
         ),
         ("--model.inference Ensemble --model.inference.members two", ("--model.inference.members two", "int")),
         ("--model.inference Ensemble --model.inference.members 0", ("members 0", "at least 1")),
-        ("--model.inference MeanField --model.inference.prior laplace", ("prior 'laplace'", "normal, logistic")),
+        (
+            "--model.inference MeanField --model.inference.prior laplace",
+            ("--model.inference.prior laplace", "normal, logistic"),
+        ),
     ],
 )
 def test_a_part_of_a_model_that_is_not_there_is_named_in_whole(stgate_command, tmp_path, saved, given, words):

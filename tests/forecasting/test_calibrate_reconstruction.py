@@ -96,7 +96,7 @@ def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(ful
 
 def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_is_warned_of(field, full):
     model, _ = field
-    with pytest.warns(CalibrationWarning, match="on what training has seen"):
+    with pytest.warns(CalibrationWarning, match="training has used data until"):
         covered = stgate.calibrate_reconstruction(model, full, levels=[0.9])
     made = stgate.reconstruct(model, full, levels=[0.9])
     assert coverage(made, made["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.003)

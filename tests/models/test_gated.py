@@ -315,7 +315,7 @@ def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
     model.adopt(make_data(ring))
     with torch.no_grad():
         model.predictor.network.get_parameter("transition.tendency.weight").mul_(1e12)
-    with pytest.warns(ForecastWarning, match="left all bounds"):
+    with pytest.warns(ForecastWarning, match="diverged"):
         hindcast = stgate.backtest(model.eval(), ring, start=20.0, every=40)
     scores = stgate.evaluate(hindcast)
     lost = (hindcast["x_truth"].notnull() & hindcast["x_mean"].isnull()).sum()
