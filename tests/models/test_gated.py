@@ -301,7 +301,7 @@ def test_streams_have_a_stride_of_their_own(ring):
 def test_half_of_what_carries_a_state_is_refused(ring):
     carrying = GatedRNN(hidden=8, rollout=RollOut(unroll=2, stateful=True))
     for model, streams in ((carrying, False), (GatedRNN(hidden=8, rollout=RollOut(unroll=2)), True)):
-        with pytest.raises(RequestError, match="the other half is missing"):
+        with pytest.raises(RequestError, match="belong together"):
             model.adopt(make_data(ring, streams=streams, every=4 if streams else 1))
 
 

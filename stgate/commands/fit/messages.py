@@ -82,7 +82,8 @@ def _within(option: str, inner: str) -> str:
 
 
 def _not_one_of(option: str, found: re.Match[str]) -> str:
-    return f"--{option} {found[2]}: {did_you_mean(found[2], re.findall(r'[\w.]+', found[1]))}"
+    known = re.findall(r"[\w.]+", found[1])
+    return f"--{option} {found[2]}: {did_you_mean(found[2], known)}"
 
 
 def _no_class(option: str, name: str) -> str:
