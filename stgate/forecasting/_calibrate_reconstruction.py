@@ -181,7 +181,7 @@ class _CalibrationSet:
     Args:
         field: A fitted field.
         panel: The panel that the field sees.
-        truth: A panel with values that `panel` lacks, or None to score what `panel` observes.
+        truth: A panel with values that `panel` lacks, or None to score the observed values of `panel`.
         start: The first time.
         end: The last time.
         max_memory: Megabytes that the panel's tensors may take.

@@ -29,7 +29,7 @@ class BayesNF(FieldForecaster):
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
             `NegativeBinomial` and `ZeroInflatedNegativeBinomial` are for counts.
-        inference: The way from weights to distributions; an ensemble of sixteen maximum a posteriori estimates under
+        inference: The inference of the weights; an ensemble of sixteen maximum a posteriori estimates under
             logistic priors when None.
         optimizer: Makes the optimizer from the parameters; a learning rate of 0.005 is usual.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,

@@ -24,8 +24,8 @@ from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
 HELD = 2**19
-"""Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less in
-memory and allocates smaller blocks."""
+"""Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less
+in memory and allocates smaller blocks."""
 
 
 class FieldForecaster(Forecaster):
@@ -161,7 +161,7 @@ class CGLUBNF(FieldForecaster):
             non-negative values.
         varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
-        inference: The way from weights to distributions; an ensemble of eight maximum a posteriori estimates under
+        inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
             logistic priors when None.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,

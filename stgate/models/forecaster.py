@@ -103,7 +103,7 @@ class Forecaster(L.LightningModule, ABC):
         """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
 
     def prepare(self, data: WindowData) -> None:
-        """Take from the data what a subclass needs besides the scales, which are known; called before a new fit."""
+        """Prepare a new fit: take more than the scales from the data, if a subclass needs it."""
 
     def training_forward(self, batch: Batch) -> Distribution:
         """Make the forecast that enters the loss, with a leading member axis if there are several members."""
@@ -156,7 +156,7 @@ class Forecaster(L.LightningModule, ABC):
             data: A data module.
 
         Raises:
-            RequestError: The data module is of another kind, or differs from what the forecaster was fitted on.
+            RequestError: The data module is of another kind, or differs from the data of the fit.
         """
         checked = check_data(self, data)
         if self.spec is None:

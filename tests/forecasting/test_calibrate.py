@@ -183,7 +183,7 @@ def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of(
     assert model.calibration.start == str(times[data.parts.calibration[0]])
     hindcast = stgate.backtest(model, panel, start=str(times[300]), levels=[0.5])
     assert hindcast.attrs["trained_until"] == model.predictor.seen
-    with pytest.warns(CalibrationWarning, match="what training has seen, until"):
+    with pytest.warns(CalibrationWarning, match="training has used data until"):
         stgate.recalibrate(model, panel, start="2020-01-03", levels=[0.5])
     later = panel.assign_coords(time=panel["time"] + np.timedelta64(400, "h"))
     stgate.recalibrate(model, later, levels=[0.5])  # all of it is new

@@ -276,7 +276,7 @@ def test_same_seed_same_bits():
         (lambda: Ensemble(prior="laplace"), "prior 'laplace'"),
         (lambda: Ensemble(prior="normal", prior_scale=0.0), "prior_scale 0"),
         (lambda: Ensemble(members=2.5), "members 2.5"),
-        (lambda: GatedRNN(inference="Ensemble"), "inference 'Ensemble': not one; give an object such as"),
+        (lambda: GatedRNN(inference="Ensemble"), "inference 'Ensemble': not an inference; give an object such as"),
         (lambda: GatedRNN(likelihood=1), "likelihood 1: not one"),
         (lambda: MeanField(samples=0), "samples 0"),
         (lambda: MeanField(draws=0), "draws 0"),

@@ -272,7 +272,7 @@ def test_a_lattice_is_forecast_by_square_patches():
         (lambda: RollOut(unroll=[]), "rollout.unroll"),
         (lambda: RollOut(noise=-1.0), "rollout.noise -1"),
         (lambda: RollOut(samples=-1), "rollout.samples -1"),
-        (lambda: GatedRNN(rollout=True), r"rollout True: not one; give an object such as nn.RollOut\(\)"),
+        (lambda: GatedRNN(rollout=True), r"rollout True: not a rollout; give an object such as nn.RollOut\(\)"),
         (lambda: GatedRNN(rollout=RollOut(stateful=True), inference=Ensemble()), "rollout.stateful"),
         (lambda: GatedRNN(cell="none", rollout=RollOut(stateful=True)), "rollout.stateful: without a cell"),
         (lambda: GatedRNN(hidden="8"), "hidden '8': a whole number"),

@@ -106,7 +106,7 @@ class ForecasterCLI(LightningCLI):
         parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
-            "--monitor", default="val_loss", help="fit: what the best epoch is lowest in: val_loss or val_mae"
+            "--monitor", default="val_loss", help="fit: the score that is lowest in the best epoch: val_loss or val_mae"
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
