@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.io import store
 
 
@@ -23,11 +23,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--calibration",
         default="stored",
         metavar="KIND",
-        help="where intervals come from: stored (the checkpoint's, the default), rolling (errors known by then), or "
-        "adaptive (these, and coverage comes back after a shift)",
+        help="source of the intervals: stored (the checkpoint's, the default), rolling (errors known at the origin), "
+        "or adaptive (the same, and coverage recovers after a shift)",
     )
     parser.add_argument(
-        "--calibration-window", type=int, default=500, metavar="ORIGINS", help="how many count, for the latter two"
+        "--calibration-window",
+        type=int,
+        default=500,
+        metavar="ORIGINS",
+        help="number of origins whose errors rolling and adaptive use (default 500)",
     )
     parser.add_out("the hindcast, .nc or .zarr")
     given = parser.parse(arguments)
@@ -48,4 +52,4 @@ def run(command: str, arguments: Sequence[str]) -> None:
         max_memory=given.max_memory,
     )
     result.attrs["history"] = store.history(f"backtest {' '.join(arguments)}")
-    said(store.write(result, out, overwrite=given.overwrite))
+    report_written(store.write(result, out, overwrite=given.overwrite))

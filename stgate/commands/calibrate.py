@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError
 from stgate.io import store
 
@@ -35,14 +35,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--by",
         nargs="*",
         metavar="GROUP",
-        help="calibrated apart: missing, and node or a node coordinate that holds clusters (default missing)",
+        help="groups calibrated apart: missing, and node or a node coordinate that holds clusters (default missing)",
     )
     add(
         "--reconstruction",
         action="store_true",
-        help="the intervals of `stgate reconstruct`, of a field: what PANEL observes is scored, each entry unseen",
+        help="calibrate `stgate reconstruct` of a field: the observed entries of PANEL are scored, each one unseen",
     )
-    add("--truth", metavar="PANEL", help="with --reconstruction: score what this panel knows and PANEL lacks instead")
+    add("--truth", metavar="PANEL", help="with --reconstruction: score the values of this panel that PANEL lacks")
     add("--conformity-score", default="scaled", help="scaled (default), residual, quantile, or distribution")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
@@ -52,7 +52,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.truth and not given.reconstruction:
         raise RequestError("--truth: belongs to --reconstruction; give both")
     if given.reconstruction and given.by not in (None, ["missing"]):
-        raise RequestError("--by: reconstructions are calibrated by when the node was last observed; leave it out")
+        raise RequestError("--by: reconstructions are always calibrated by missingness; leave it out")
 
     from stgate.forecasting._calibrate import recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction
@@ -67,7 +67,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     else:
         covered = recalibrate(predictor, given.panel, by=["missing"] if given.by is None else given.by, **shared)
     write_calibrated(predictor, given.checkpoint, out, resumable=False)
-    said(out)
+    report_written(out)
     calibration: Calibration = vars(predictor)["reconstruction_calibration" if given.reconstruction else "calibration"]
     print(f"{calibration.method}, {calibration.start} to {calibration.end}")
     print(f"  {'level':>5}  covered there")
@@ -77,5 +77,5 @@ def run(command: str, arguments: Sequence[str]) -> None:
         print(f"  {line}")
     print(
         "  The next interval of a level covers with at least that probability, in each group, if its error is\n"
-        "  exchangeable with those of this span. Under drift it need not: backtest --calibration rolling | adaptive."
+        "  exchangeable with those of this span. Under drift use backtest --calibration rolling | adaptive."
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 
 from stgate.commands import cards
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.commands.select import select_part
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import store
@@ -87,7 +87,7 @@ def convert(arguments: Sequence[str]) -> None:
     panel = _read(given)
     panel.attrs["history"] = store.history(f"data convert ({len(given.files)} files)")
     summary = summarize(panel)
-    said(store.write(panel, out, overwrite=given.overwrite))
+    report_written(store.write(panel, out, overwrite=given.overwrite))
     print(summary)
 
 

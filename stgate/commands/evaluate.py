@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.evaluation._evaluate import GROUPS, evaluate
 from stgate.io import store
@@ -100,7 +100,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if out is not None:
         with store.atomic(out) as temporary:
             temporary.write_text(_json(table) if out.suffix == ".json" else table.to_csv(index=False))
-        said(out)
+        report_written(out)
     if given.json:
         print(_json(table))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.io import store
 
 
@@ -29,4 +29,4 @@ def run(command: str, arguments: Sequence[str]) -> None:
         given.checkpoint, given.panel, levels=given.levels, start=given.start, max_memory=given.max_memory
     )
     result.attrs["history"] = store.history(f"forecast {' '.join(arguments)}")
-    said(store.write(result, out, overwrite=given.overwrite))
+    report_written(store.write(result, out, overwrite=given.overwrite))

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.commands.systems import add_parameters, listing, system_of
 from stgate.io import store
 from stgate.simulate.exponents import lyapunov
@@ -60,7 +60,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     print(json.dumps(_plain(found)) if given.json else table(found))
     if out:
         found.attrs["history"] = store.history(f"{command} {' '.join(arguments)}")
-        said(store.write(found, out, overwrite=given.overwrite))
+        report_written(store.write(found, out, overwrite=given.overwrite))
 
 
 def table(found: xr.Dataset) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.readers import open_panel
@@ -69,7 +69,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     values.attrs = {**panel[name].attrs, **hidden.attrs, "long_name": f"{name}, the masked values"}
     masked[f"{name}_hidden"] = values
     masked.attrs["history"] = store.history(f"{command} {' '.join(arguments)}") + _before(panel.attrs.get("history"))
-    said(store.write(masked, out, overwrite=given.overwrite))
+    report_written(store.write(masked, out, overwrite=given.overwrite))
     print(f"{name}: masked {int(hidden.sum()):,} of {int(panel[name].notnull().sum()):,} observed entries")
 
 

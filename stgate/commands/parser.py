@@ -106,6 +106,6 @@ def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:
     return report
 
 
-def said(path: object) -> None:
+def report_written(path: object) -> None:
     """Report on stderr that a file was written."""
     print(f"wrote {path}", file=sys.stderr)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.io import store
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """What a fitted field says of a panel's own times and nodes."""
+    """Reconstruct every entry of a panel by a fitted field."""
     parser = Parser(
         command,
-        "What a fitted field says of every entry of a panel: gaps, new stations, and what is observed.",
+        "Reconstruct every entry of a panel by a fitted field: gaps, new stations, and observed entries.",
         "stgate reconstruct pm25.nc --checkpoint runs/pm25/best.ckpt --levels 0.5 0.9 --out filled.nc",
     )
     parser.add_inputs("a fitted CGLUBNF or BayesNF")
@@ -37,6 +37,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
         max_memory=given.max_memory,
     )
     result.attrs["history"] = store.history(f"reconstruct {' '.join(arguments)}")
-    said(store.write(result, out, overwrite=given.overwrite))
+    report_written(store.write(result, out, overwrite=given.overwrite))
     if "left_out" in result.attrs:
         print(f"left out: {result.attrs['left_out']}", file=sys.stderr)

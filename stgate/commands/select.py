@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-from stgate.commands.parser import Parser, said
+from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.readers import open_panel
@@ -55,7 +55,7 @@ def select_part(arguments: Sequence[str]) -> None:
         part = part.drop_vars(_others(part, given.variables))
     before = panel.attrs.get("history")
     part.attrs["history"] = store.history(f"data select {' '.join(arguments)}") + (f"\n{before}" if before else "")
-    said(store.write(part, out, overwrite=given.overwrite))
+    report_written(store.write(part, out, overwrite=given.overwrite))
     print(", ".join(f"{name} {part.sizes[name]:,} of {panel.sizes[name]:,}" for name in ("time", "node")))
 
 

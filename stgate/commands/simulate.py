@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from stgate._memory import size_text
-from stgate.commands.parser import Parser, progress, said
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.commands.systems import add_parameters, listing, system_from, system_of
 from stgate.errors import Interrupted, RequestError, StoreError
 from stgate.io import store
@@ -102,11 +102,11 @@ def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None
         if given.resume:
             raise StoreError(f"--resume: only a .zarr store can be resumed; {out} is not one")
         store.check_out(out, overwrite=given.overwrite)
-        said(store.write(simulate(system, **options), out, overwrite=given.overwrite))
+        report_written(store.write(simulate(system, **options), out, overwrite=given.overwrite))
         return
     try:
         options["out"], options["overwrite"], options["resume"] = out, given.overwrite, given.resume
         simulate(system, **options)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; resume with stgate simulate … --out {out} --resume") from error
-    said(out)
+    report_written(out)

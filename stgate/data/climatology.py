@@ -1,4 +1,4 @@
-"""Climatology for filling gaps: the mean of each variable by cell of the calendar, node by node."""
+"""Climatology for imputation: the mean of each variable by calendar cell, node by node."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from stgate.schema.spec import PanelSpec
 
 
 def cell_means(series: Series | StoredSeries, spec: PanelSpec, rows: tuple[int, int]) -> Tensor:
-    """Means of what is observed in the rows `[start, stop)`, by the cells of `Clock.cell`.
+    """Compute the mean of the observed values in each calendar cell, node by node.
 
-    A cell in which a node observed nothing takes the mean of a wider one: that hour in all months, then all times, then
-    all nodes. For model time there is one cell, the mean of each node.
+    A node without observed values in a cell takes the mean of a wider cell: that hour in all months, then all times,
+    then all nodes. For model time there is one cell, the mean of each node.
 
     Args:
-        series: The panel.
-        spec: Its spec.
-        rows: Those of the training part.
+        series: The panel as tensors.
+        spec: The panel's spec.
+        rows: Row range `[start, stop)` of the training part.
 
     Returns:
-        (cell, node, channel), float32; NaN where a channel is never observed.
+        (cell, node, channel), float32; cells are numbered as in `Clock.cell`. NaN where a channel is never observed.
     """
     sizes = [CELLS[key] for key in cell_keys(spec.step, spec.time)]
     shape = (len(spec.nodes), len(spec.channels))

@@ -1,4 +1,4 @@
-"""Panels as fields: every observation is a case of its own, known by its time, its place and its covariates."""
+"""Panels as fields: each observed value is a sample of its own, with its time, its place and its covariates."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ from stgate.schema.spec import PanelSpec, check_places
 class FieldData(WindowData):
     """Observed values of a panel at their times and places, for a field (`CGLUBNF`, `BayesNF`).
 
-    A training batch holds the values of some times at all nodes, of which only the observed ones are cases. Nodes are
-    known by their coordinates, so that the fitted field takes panels with other nodes. Without context times may be
-    uneven: a step, where one is meant, is their median distance, or their mean one in model time.
+    A training batch holds several times at all nodes; only observed values enter the loss. The field knows a node by
+    its coordinates, so a fitted field takes panels with other nodes. Times may be uneven when `context` is 0; the step
+    of the panel is then their median distance, or their mean distance in model time.
 
     Args:
         panel: A panel, or the path of one; its nodes have `lat` and `lon`, or `x` and `y`.
         targets: Variables of the field.
-        places: Node coordinates that say where a node is; None takes `lat` and `lon`, or those of `x`, `y`, `z` that
-            there are.
-        context: Steps, the present one among them, over which the field sees what was observed at a place and near by;
-            0 for none: then it knows coordinates and covariates only.
-        horizon: Steps that forecasts go ahead; where the field sees what was observed, fewer than `context`.
-        covariates: Variables known at the time and place that are asked for, such as weather.
+        places: Node coordinates that give the position of a node. None takes `lat` and `lon`, or those of `x`, `y` and
+            `z` that the panel has.
+        context: Number of steps, the present one included, whose observations at a place and its neighbours the field
+            sees; 0 for none: the field then sees coordinates and covariates only.
+        horizon: Forecast length in steps; smaller than `context` unless that is 0.
+        covariates: Variables known at every time and place of a forecast, such as weather.
         static_covariates: Further node coordinates or node variables.
-        split: As in `WindowData`.
-        batch_size: Times in a batch.
-        eval_every: As in `WindowData`.
-        seed: As in `WindowData`.
-        num_workers: As in `WindowData`.
-        max_memory: As in `WindowData`.
-        memory_map: As in `WindowData`.
+        split: Four fractions, or the three times at which validation, calibration and test start.
+        batch_size: Number of times in a batch.
+        eval_every: Stride between the origins of the validation and test parts, in steps.
+        seed: Seed of the shuffle; with the epoch it determines every batch.
+        num_workers: Number of loader processes; 0 is fastest for panels in memory.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks, and its windows are shuffled within a buffer.
+        memory_map: A folder for memory-mapped files of the tensors of a larger store. The shuffle is then the same as
+            in memory; the disk has to be fast.
 
     Raises:
-        PanelError: As `WindowData`; or the nodes have no coordinates.
+        PanelError: The panel breaks the schema, lacks a variable, is too short, or its nodes have no coordinates.
         RequestError: An option is out of range.
     """
 
@@ -90,7 +92,7 @@ class FieldData(WindowData):
         self.places, self.context = None if places is None else tuple(places), context
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Windows that end with the step whose values are cases, shuffled by (seed, epoch)."""
+        """Return the windows that end with each training step, shuffled by (seed, epoch)."""
         spec, series, (start, stop) = dataclasses.replace(self.spec, horizon=0), self.series, self.parts.train
         first = max(start, spec.window - 1)
         member, row = torch.nonzero(series.observed[:, first:stop], as_tuple=True)
@@ -106,7 +108,7 @@ class FieldData(WindowData):
 
     @property
     def regular(self) -> bool:
-        """Whether the panel's times must be evenly spaced: where the field sees what was observed before."""
+        """True if the panel's times must be evenly spaced: a field with context needs it."""
         return self.context > 0
 
     def _check(self, panel: xr.Dataset, *, values: bool) -> None:
@@ -114,7 +116,7 @@ class FieldData(WindowData):
         try:
             check_time(panel, regular=self.regular)
         except PanelError as error:
-            raise PanelError(f"{error}; or let the field see no context (0), then times may be uneven") from error
+            raise PanelError(f"{error}; or set context to 0, which allows uneven times") from error
 
     def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
         spec = super()._make_spec(panel, split)

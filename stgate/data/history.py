@@ -1,11 +1,11 @@
-"""A panel as a fitted forecaster reads it: checked, with room for the leads ahead, in memory or in blocks."""
+"""A panel for a fitted forecaster: checked, extended by the horizon, in memory or read in blocks."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,21 +22,21 @@ from stgate.schema.panel import time_bounds
 from stgate.schema.spec import PanelSpec
 
 Progress = Callable[[int, int], None]
-"""Called with the windows done and the windows in all."""
+"""A function of the number of windows done and the number of windows in total."""
 BATCH = 64
-"""Origins that are forecast at once."""
+"""Number of windows in a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What was observed, and the times ahead.
+    """The observations of a panel, and the times of one horizon after its end.
 
     Attributes:
-        frame: The panel's dimensions, coordinates and attributes; its time runs on for one horizon.
-        steps: How many of its times the panel has.
-        series: Its values, missing ahead.
-        spec: That of the forecaster.
-        memory: Bytes that the values may take.
+        frame: The panel's dimensions, coordinates and attributes; its time axis is one horizon longer.
+        steps: Number of times in the panel itself.
+        series: The panel's values; NaN after its end.
+        spec: The forecaster's spec; of a field, with the panel's own nodes.
+        memory: Number of bytes that the values may take.
     """
 
     frame: xr.Dataset
@@ -58,9 +58,9 @@ class History:
 
         Args:
             panel: A panel, or the path of one.
-            spec: That of the forecaster.
-            max_memory: As in `WindowData`.
-            regular: As in `PanelSpec.check`.
+            spec: The forecaster's spec.
+            max_memory: Megabytes that the panel's tensors may take; half of the free memory when None.
+            regular: Require evenly spaced times.
 
         Raises:
             PanelError: It does not fit the spec.
@@ -88,49 +88,52 @@ class History:
 
     @property
     def last(self) -> int | None:
-        """The row of the last observation of any target; None where there is none."""
+        """The row of the last observation of any target; None if there is none."""
         seen = torch.nonzero(self.series.observed.any(0))
         return int(seen[-1]) if len(seen) else None
 
     @property
     def times(self) -> NDArray[Any]:
-        """The panel's times, and those ahead."""
+        """The panel's times and those of one horizon after its end, (time,)."""
         times: NDArray[Any] = self.frame["time"].values
         return times
 
-    def row(self, when: str | float, name: str, *, last: bool = False) -> int:
-        """The row of a time; a date without an hour means its first step, or its last when `last`.
+    def row(self, when: str | float, name: Literal["start", "end"], *, last: bool = False) -> int:
+        """Find the row of a time; a date without an hour means its first step, or its last.
 
         Args:
             when: The time.
-            name: Of the option that says it, `start` or `end`.
-            last: See above.
+            name: Name of the option that gives the time, for the message.
+            last: Take the last step of a date, not the first.
 
         Raises:
-            RequestError: Not a time, or one that lies outside the panel.
+            RequestError: This is not a time, or the time lies outside the panel.
         """
         spec, times = self.spec, self.frame.indexes["time"][: self.steps]
         span = f"the panel spans {times[0]} to {times[-1]}"
-        name = {"start": "start (--from)", "end": "end (--to)"}[name]
+        option = {"start": "start (--from)", "end": "end (--to)"}[name]
         try:
             low, high = time_bounds(when, spec.time, spec.step)
         except ValueError as error:
-            raise RequestError(f"{name} {when}: not a time ({error}); {span}") from error
+            raise RequestError(f"{option} {when}: not a time ({error}); {span}") from error
         if high < times[0] or low > times[-1] + spec.time_step:
-            raise RequestError(f"{name} {when}: outside the panel; {span}")
+            raise RequestError(f"{option} {when}: outside the panel; {span}")
         return int(times.searchsorted(high, "right")) - 1 if last else int(times.searchsorted(low, "left"))
 
     def last_seen(self, until: str | None) -> int:
-        """The last row that training or model choice has seen; -1 where it has seen none of this panel's."""
+        """Return the last row that training or model choice has used; -1 if they used no row of this panel."""
         if until is None:
             return -1
         return int(np.searchsorted(self.times[: self.steps], np.array(until).astype(self.times.dtype), "right")) - 1
 
     def check_future(self, origin: int) -> None:
-        """Refuse a forecast whose future covariates lack altogether at some lead.
+        """Refuse a forecast if a future covariate is missing at all nodes at some lead.
+
+        Args:
+            origin: The row of the origin.
 
         Raises:
-            ForecastError: Naming the covariate and the time.
+            ForecastError: A future covariate is missing; the message names it and the time.
         """
         first = len(self.spec.channels) - len(self.spec.future_covariates)
         values = self.series.read(origin + 1, origin + 1 + self.spec.horizon)[..., first:]
@@ -143,11 +146,11 @@ class History:
                 )
 
     def batches(self, rows: NDArray[np.int64], progress: Progress | None = None) -> Iterator[Batch]:
-        """Yield windows from every member at some origins, in batches.
+        """Yield the windows of all members at some origins, in batches.
 
         Args:
-            rows: Rows of the origins.
-            progress: Called after each batch with the windows done and the windows in all.
+            rows: Rows of the origins, (origin,).
+            progress: A function called after each batch with the number of windows done and the total.
         """
         total, done = len(rows) * self.frame.sizes.get("member", 1), 0
         for batch in self._batches(rows):

@@ -1,4 +1,4 @@
-"""Scales fitted on observed training values only."""
+"""Centres and scales of channels, fitted on observed training values only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Statistics:
 
     Attributes:
         center: (channel,), mean of the observed values, all nodes pooled.
-        scale: (channel,), their standard deviation.
-        static_center: (static,).
-        static_scale: (static,).
+        scale: (channel,), standard deviation of the observed values, all nodes pooled.
+        static_center: (static,), mean over nodes of each static covariate.
+        static_scale: (static,), standard deviation over nodes of each static covariate.
         node_scale: (node, target), standard deviation node by node: the sigma of chaotic scores.
-        observed: Observed values of all targets.
-        least: (target,), the smallest.
-        whole: (target,), whether all are whole numbers.
+        observed: Number of observed values of all targets.
+        least: (target,), the smallest observed value.
+        whole: (target,), True if all observed values are whole numbers.
     """
 
     center: Tensor
@@ -38,7 +38,12 @@ class Statistics:
 
     @classmethod
     def of(cls, series: Series, spec: PanelSpec, rows: tuple[int, int]) -> Statistics:
-        """Statistics of the rows `[start, stop)`.
+        """Compute the statistics of some rows.
+
+        Args:
+            series: The panel as tensors.
+            spec: The panel's spec.
+            rows: Row range `[start, stop)` of the training part.
 
         Raises:
             PanelError: A variable is never observed in these rows.
@@ -51,7 +56,13 @@ class Statistics:
 
     @classmethod
     def of_moments(cls, channels: Moments, nodes: Moments, static: Tensor, spec: PanelSpec) -> Statistics:
-        """Statistics from moments over (…, channel), those over (…, node, target), and the static covariates.
+        """Compute the statistics from moments.
+
+        Args:
+            channels: Moments of each channel, (channel,), all nodes pooled.
+            nodes: Moments of each target at each node, (node, target).
+            static: (node, static), the static covariates.
+            spec: The panel's spec.
 
         Raises:
             PanelError: A variable is never observed.
@@ -74,13 +85,13 @@ class Statistics:
 
 
 PIECE = 2**19
-"""Values that are added at once: in float64, with what is made of them, some 16 MB."""
+"""Number of values that are added at once; with intermediate results in float64 they take about 16 MB."""
 
 
 class Moments:
-    """Count, mean and squared deviations of what is observed, added up in float64, piece by piece.
+    """Count, mean and squared deviations of the observed values, added up in float64, piece by piece.
 
-    Also the smallest value (infinite where none is observed), and whether all are whole numbers.
+    It also keeps the smallest value (infinite if none is observed), and if all values are whole numbers.
 
     References:
         Chan, T. F., Golub, G. H., LeVeque, R. J. (1983), The American Statistician 37, 242-247.
@@ -121,6 +132,6 @@ class Moments:
 
     @property
     def spread(self) -> Tensor:
-        """The standard deviation; 1 where it is zero or unknown."""
+        """The standard deviation, float32; 1 where it is zero or unknown."""
         spread = (self.squares / self.count.clamp(min=1)).sqrt().float()
         return torch.where(spread > 0, spread, 1.0)

@@ -1,4 +1,4 @@
-"""Panels larger than memory: a zarr store read in blocks of rows, its windows shuffled within a buffer of blocks."""
+"""Panels larger than memory: a zarr store is read in blocks of rows, and windows are shuffled within a buffer."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from stgate.schema.panel import at
 from stgate.schema.spec import PanelSpec
 
 SCAN = 2**22
-"""Bytes that are read at once where the whole store is."""
+"""Number of bytes read at once while the whole store is read."""
 
 
 class StoredSeries:
-    """A panel in a zarr store, as tensors of the rows that are asked for.
+    """A panel in a zarr store, read as tensors, some rows at a time.
 
-    One pass over the store finds the scales, where targets are observed, and, every so many rows, how long ago each
-    was; so any block of rows gives the same tensors as the panel in memory.
+    One pass over the store finds the scales, the observed entries and, at regular rows, the steps since each target was
+    observed. Any block of rows then gives the same tensors as the panel in memory.
 
     Args:
-        panel: A panel opened lazily, with the spec's nodes in its order.
-        spec: What is read of it.
-        train: Rows `[start, stop)` of the training part.
-        ahead: Rows of missing values that follow those of the store.
+        panel: A panel opened lazily, with the spec's nodes in the spec's order.
+        spec: The spec, which names the variables to read.
+        train: Row range `[start, stop)` of the training part.
+        ahead: Number of rows of missing values after the end of the store.
 
     Attributes:
-        observed: (member, time), whether any target is observed at any node.
-        seen: (node, target), whether it is ever observed.
+        observed: (member, time), True if any target is observed at any node.
+        seen: (node, target), True if the target is ever observed at the node.
 
     Raises:
-        PanelError: An infinite value.
+        PanelError: A value is infinite.
     """
 
     def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int] = (0, 0), ahead: int = 0) -> None:
@@ -67,24 +67,28 @@ class StoredSeries:
 
     @property
     def ever(self) -> Tensor:
-        """(node,), whether any target is ever observed at it."""
+        """True for each node that ever observes a target, (node,)."""
         return self.seen.any(-1)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row of all channels."""
+        """Number of bytes of one row of all channels."""
         return 4 * self.members * len(self.spec.nodes) * len(self.spec.channels)
 
     @property
     def values(self) -> Tensor:
-        """Refused: what needs all values at once needs a panel that fits memory."""
+        """The values of the whole panel, which a store does not give: they may not fit into memory.
+
+        Raises:
+            PanelError: Always.
+        """
         raise PanelError(
-            f"the panel takes {size_text(self.row_bytes * self.times)} and is read from its store in blocks, and this "
-            "forecaster wants all of it at once; give it more memory (max_memory), or a shorter panel"
+            f"the panel takes {size_text(self.row_bytes * self.times)} and is read from its store in blocks, but this "
+            "forecaster needs all of it at once; give it more memory (max_memory), or a shorter panel"
         )
 
     def statistics(self) -> Statistics:
-        """Scales of the training part.
+        """Compute the centres and scales of the training part.
 
         Raises:
             PanelError: A variable is never observed in it.
@@ -92,7 +96,7 @@ class StoredSeries:
         return Statistics.of_moments(*self._moments, self.static, self.spec)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Values of the rows `[start, stop)`, (member, time, node, channel), float32."""
+        """Read the rows `[start, stop)`: (member, time, node, channel), float32."""
         values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
         held = self.panel.sizes["time"]
         values[:, max(held - start, 0) :] = np.nan
@@ -105,15 +109,23 @@ class StoredSeries:
         return torch.from_numpy(values)
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Values of the rows `[start, stop)`, and steps since each target was observed."""
+        """Read the rows `[start, stop)`, and the steps since each target was observed.
+
+        Args:
+            start: The first row.
+            stop: The row after the last.
+
+        Returns:
+            Values (member, time, node, channel), and steps since observed (member, time, node, target).
+        """
         mark = start // self.stride
-        first = mark * self.stride  # from there on it is known what happened before
+        first = mark * self.stride  # the steps since observed are known at this row
         values = self.read(first, stop)
         since = steps_since_observed(values[..., : len(self.spec.targets)], self._before[mark])
         return values[:, start - first :], since[:, start - first :]
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Row ranges that make up `[start, stop)`, each of whole stretches of the store where it can be."""
+        """Yield row ranges that make up `[start, stop)`, aligned to the chunks of the store where possible."""
         rows = self.stride * max(SCAN // self.row_bytes // self.stride, 1)
         edges = range(start - start % rows, stop, rows)
         return ((max(first, start), min(first + rows, stop)) for first in edges)
@@ -151,11 +163,11 @@ class StoredSeries:
 
 
 def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
-    """The tensors of a store as files that are mapped into memory: written once, then only what is used is read.
+    """Write the tensors of a store to files and map these into memory; only the parts in use are read.
 
     Args:
         series: The store.
-        folder: For `values.npy` and `since.npy`; written anew.
+        folder: Folder for `values.npy` and `since.npy`, which are overwritten.
 
     Returns:
         Tensors backed by the files.
@@ -179,15 +191,18 @@ class StoredWindows(Dataset[Batch]):
     """Batches of windows from a store, by (epoch, number of the batch).
 
     The origins are cut into blocks of rows. Each epoch puts the blocks in a new order and reads several at a time into
-    a buffer; the windows of a buffer are shuffled, and the next buffer is read while this one is served. Every window
-    is served once an epoch, and which batch holds it follows from the seed and the epoch alone.
+    a buffer; the windows of a buffer are shuffled, and the next buffer is read while this one is in use. Every window
+    appears once an epoch. Its batch depends on the seed and the epoch alone.
 
     Args:
         series: The store.
         origins: (origin, 2): member and row.
-        batch_size: Windows in a batch.
-        max_memory: Bytes that the buffers may take.
-        seed: Of the shuffle; None serves the origins in order.
+        batch_size: Number of windows in a batch.
+        max_memory: Number of bytes that the buffers may take.
+        seed: Seed of the shuffle; None keeps the origins in order.
+
+    Raises:
+        RequestError: The memory is too small for four windows.
     """
 
     def __init__(
@@ -196,7 +211,7 @@ class StoredWindows(Dataset[Batch]):
         self.series, self.origins, self.batch_size, self.seed = series, origins, batch_size, seed
         spec = series.spec
         halo = spec.window + spec.horizon
-        # Two buffers, each of values and of steps since observed, and what is being read.
+        # Two buffers, each of values and of steps since observed, and the block that is being read.
         row = series.row_bytes * (2 + 2 * len(spec.targets) / len(spec.channels) + 1)
         rows = int(max_memory / row)
         if rows < 4 * halo:
@@ -204,7 +219,7 @@ class StoredWindows(Dataset[Batch]):
                 f"max_memory {size_text(max_memory)}: a window of {spec.window} and a horizon of {spec.horizon} of "
                 f"this panel need {size_text(4 * halo * row)}"
             )
-        # Whole stretches of the store, at least two of them: each block also reads into those beside it.
+        # Whole chunks of the store, at least two of them: each block also reads into its neighbours.
         whole = min((rows - halo) // series.stride, max(2, rows // series.stride // 4))
         self.block = whole * series.stride if whole > 0 else max(rows // 4 - halo, halo)
         self.together = max(rows // (self.block + halo), 1)
@@ -215,7 +230,7 @@ class StoredWindows(Dataset[Batch]):
         self._epoch: int | None = None
         self._read: dict[int, Future[tuple[Windows, Tensor, Tensor]]] = {}
         self._pool = ThreadPoolExecutor(1)
-        # Two buffers that are filled in turn: making new ones each time would leave memory in pieces.
+        # Two buffers that are filled in turn: new ones each time would fragment the memory.
         shape = (series.members, self.together * (self.block + halo), len(spec.nodes))
         self._room = [
             (torch.empty((*shape, len(spec.channels))), torch.empty((*shape, len(spec.targets)))) for _ in range(2)
@@ -262,7 +277,7 @@ class StoredWindows(Dataset[Batch]):
         self._epoch, self._read = epoch, {}
 
     def _buffer(self, group: int) -> tuple[Windows, Tensor, Tensor]:
-        """A group's windows, their numbers among all, and their order; the next group is being read from now on."""
+        """Return a group's windows, their numbers among all, and their order; start to read the next group."""
         for number in [n for n in self._read if n not in (group, group + 1)]:
             del self._read[number]
         for number in (group, group + 1):
@@ -296,13 +311,17 @@ class StoredWindows(Dataset[Batch]):
 
 
 class BatchNumbers(Sampler[tuple[int, int]]):
-    """(epoch, number) of each batch in turn; Lightning sets the epoch."""
+    """(epoch, number) of each batch in turn; Lightning sets the epoch.
+
+    Args:
+        count: Number of batches in an epoch.
+    """
 
     def __init__(self, count: int) -> None:
         self.count, self.epoch = count, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -313,6 +332,6 @@ class BatchNumbers(Sampler[tuple[int, int]]):
 
 
 def _chunk(variable: xr.DataArray) -> int:
-    """Rows in a chunk of the store."""
+    """Return the number of rows in a chunk of the store."""
     chunks: Sequence[int] | None = variable.encoding.get("chunks")
     return 1 if chunks is None else int(chunks[variable.dims.index("time")])

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning as L
 import xarray as xr
@@ -28,11 +28,14 @@ from stgate.schema.forecast import PARTS
 from stgate.schema.panel import check_panel, check_seen, check_targets, step_number, time_kind
 from stgate.schema.spec import PanelSpec
 
+Part = Literal["train", "validation", "calibration", "test"]
+"""Parts of the split."""
+
 
 class WindowData(L.LightningDataModule):
-    """Windows of a panel: `window` steps in, `horizon` steps out, for training, validation, calibration and test.
+    """Windows of a panel: `window` input steps and `horizon` leads, for training, validation, calibration and test.
 
-    A window belongs to the part in which all its leads fall; its inputs may precede the part. Scales are fitted on
+    A window belongs to the part that holds all its leads; its inputs may precede the part. Scales are fitted on
     observed values of the training part. Everything is loaded on demand, so properties work before `setup`.
 
     Args:
@@ -40,27 +43,27 @@ class WindowData(L.LightningDataModule):
         targets: Variables to forecast.
         window: Input length in steps.
         horizon: Forecast length in steps.
-        train_horizon: Leads that a training window holds; as many as the horizon when None. A roll-out is trained on
-            its first leads, and needs no more.
+        train_horizon: Number of leads in a training window; the horizon when None. A rollout is trained on its first
+            leads and needs no more.
         past_covariates: Variables known up to the origin.
         future_covariates: Variables known over the horizon too.
         static_covariates: Node coordinates or node variables.
-        calendar: Calendar features: hour, weekday, yearday, and harmonics of them (hour/2 is the half day), by which
-            rush hours can be sharp. None takes those of the three that the step resolves and of which the training part
-            holds a whole period: it has seen every phase.
+        calendar: Calendar features: `hour`, `weekday`, `yearday`, and harmonics of them (`hour/2` is the half day),
+            which can follow sharp peaks such as rush hours. None takes those of the three that the step resolves and
+            of which the training part holds a whole period.
         split: Four fractions, or the three times at which validation, calibration and test start.
-        batch_size: Windows in a batch (each holds all nodes).
+        batch_size: Number of windows in a batch; each window holds all nodes.
         every: Stride between training origins, in steps.
-        eval_every: Stride between the origins of the validation and test parts. Calibration takes them all: of every
-            24th hourly origin it would know one hour of the day only.
-        streams: Each training batch goes on in time where the one before ended, so that a roll-out can carry its state
-            along (`RollOut(stateful=True)`); the stride of its origins is then the window. For panels in memory.
-        seed: Of the shuffle; with the epoch it determines every batch.
-        num_workers: Loader processes; 0 is fastest for panels in memory.
-        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
-            would take more is read in blocks, its windows shuffled within a buffer (see `stgate.data.streaming`).
-        memory_map: A folder in which the tensors are kept as files and mapped, for a store that would take more: then
-            the shuffle is that of memory, and the disk has to be fast.
+        eval_every: Stride between the origins of the validation and test parts, in steps. Calibration uses all origins:
+            with every 24th hourly origin it would see one hour of the day only.
+        streams: Let each training batch continue in time where the one before ended, so that a rollout can carry its
+            state along (`RollOut(stateful=True)`). The stride of the origins is then the window. For panels in memory.
+        seed: Seed of the shuffle; with the epoch it determines every batch.
+        num_workers: Number of loader processes; 0 is fastest for panels in memory.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks, and its windows are shuffled within a buffer.
+        memory_map: A folder for memory-mapped files of the tensors of a larger store. The shuffle is then the same as
+            in memory; the disk has to be fast.
 
     Raises:
         PanelError: The panel breaks the schema, lacks a variable, or is too short.
@@ -107,19 +110,22 @@ class WindowData(L.LightningDataModule):
         for name in self.targets:
             base, _, part = name.rpartition("_")
             if base in self.targets and part in (*PARTS, "mean", "truth"):
-                raise RequestError(f"`{name}`: what a forecast of `{base}` calls its {part}; rename it or leave it out")
+                raise RequestError(
+                    f"`{name}`: a forecast of `{base}` has a variable of this name, its {part}; "
+                    "rename the target or leave it out"
+                )
         roles = self.targets + self.past_covariates + self.future_covariates
         if len(set(roles)) < len(roles):
             twice = next(r for r in roles if roles.count(r) > 1)
             if self.targets.count(twice) > 1:
-                raise RequestError(f"`{twice}`: stands twice among the targets; give it once")
+                raise RequestError(f"`{twice}`: given twice among the targets; give it once")
             raise RequestError(
-                f"`{twice}`: stands in two of targets, past_covariates, future_covariates; give it one role"
+                f"`{twice}`: given in two of targets, past_covariates, future_covariates; give it one role"
             )
         self.train_horizon = horizon if train_horizon is None else min(train_horizon, horizon)
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
         if streams and every not in (1, window):
-            raise RequestError(f"every {every}: with streams the stride is the window, {window}; leave every out")
+            raise RequestError(f"every {every}: with streams the stride is the window of {window}; leave every out")
         self.batch_size, self.every, self.eval_every = batch_size, window if streams else every, eval_every
         self.streams = streams
         self.seed, self.num_workers = seed, num_workers
@@ -131,7 +137,7 @@ class WindowData(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load the panel and check that each part of the split holds a window."""
         self._load()
-        for part in ("train", "validation", "calibration", "test"):
+        for part in get_args(Part):
             rows = getattr(self.parts, part)
             if rows[1] > rows[0]:
                 self._windows(part)
@@ -143,7 +149,7 @@ class WindowData(L.LightningDataModule):
 
     @property
     def spec(self) -> PanelSpec:
-        """What a forecaster must know of it."""
+        """The spec of the panel: targets, nodes, step, window, horizon and covariates."""
         return self._load()[1]
 
     @property
@@ -153,22 +159,22 @@ class WindowData(L.LightningDataModule):
 
     @property
     def parts(self) -> Split:
-        """Row ranges of the split."""
+        """The row ranges of the split."""
         return self._load()[3]
 
     def statistics(self) -> Statistics:
-        """Scales of the training part."""
+        """Compute the centres and scales of the training part."""
         series = self.series
         if isinstance(series, StoredSeries):
             return series.statistics()
         return Statistics.of(series, self.spec, self.parts.train)
 
     def cell_means(self) -> Tensor:
-        """Climatology of the training part, (cell, node, channel); see `stgate.data.climatology`."""
+        """Compute the mean of the training part in each calendar cell, (cell, node, channel)."""
         return cell_means(self.series, self.spec, self.parts.train)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled by (seed, epoch)."""
+        """Return the training part, shuffled by (seed, epoch)."""
         windows = self._windows("train")
         if not self.streams:
             return self._loader(windows, seed=self.seed)
@@ -179,25 +185,32 @@ class WindowData(L.LightningDataModule):
         return DataLoader(windows, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """In order; empty when the split has no validation part."""
+        """Return the validation part, in order; an empty list if the split has none."""
         return self.part_dataloader("validation")
 
     def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """In order."""
+        """Return the test part, in order; an empty list if the split has none."""
         return self.part_dataloader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """The test part, in order."""
+        """Return the test part, in order; an empty list if the split has none."""
         return self.part_dataloader("test")
 
-    def part_dataloader(self, part: str) -> DataLoader[Batch] | list[Any]:
-        """A part in order, never shuffled, nothing dropped; an empty list when the split leaves the part out."""
+    def part_dataloader(self, part: Part) -> DataLoader[Batch] | list[Any]:
+        """Return a whole part of the split, in order.
+
+        Args:
+            part: `train`, `validation`, `calibration` or `test`.
+
+        Returns:
+            A loader; an empty list if the split has no such part.
+        """
         start, stop = getattr(self.parts, part)
         return self._loader(self._windows(part)) if stop > start else []
 
     def _loader(self, windows: Windows | StoredWindows, seed: int | None = None) -> DataLoader[Batch]:
-        # The sampler names whole batches and the windows make them, so that there is nothing left to collate.
-        if isinstance(windows, StoredWindows):  # which a thread of its own reads
+        # The sampler gives the indices of a whole batch and the windows gather it: there is nothing to collate.
+        if isinstance(windows, StoredWindows):  # they have a reading thread of their own
             return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)))
         return DataLoader(
             windows,
@@ -207,7 +220,7 @@ class WindowData(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _windows(self, part: str) -> Windows | StoredWindows:
+    def _windows(self, part: Part) -> Windows | StoredWindows:
         every = {"train": self.every, "calibration": 1}.get(part, self.eval_every)
         spec, series = self.spec, self.series
         if part == "train":
@@ -224,7 +237,7 @@ class WindowData(L.LightningDataModule):
 
     @property
     def regular(self) -> bool:
-        """Whether the panel's times must be evenly spaced."""
+        """True if the panel's times must be evenly spaced."""
         return True
 
     def _check(self, panel: xr.Dataset, *, values: bool) -> None:
@@ -232,7 +245,7 @@ class WindowData(L.LightningDataModule):
         check_panel(panel, values=values, regular=self.regular)
 
     def _memory(self) -> float:
-        """Bytes that the tensors may take."""
+        """Return the number of bytes that the tensors may take."""
         return memory_limit(self.max_memory)
 
     def _load(self) -> tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split]:

@@ -1,4 +1,4 @@
-"""Windows over a panel held as tensors: a batch is one gather, not one Python call a sample."""
+"""Windows over a panel held as tensors: one gather makes a whole batch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stgate.schema.spec import PanelSpec
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """What depends on time alone.
+    """Times of a panel, with their calendar features and cells.
 
     Attributes:
-        calendar: (time, feature), sines and cosines; none for model time.
-        cell: (time,), the cell of the calendar, such as (month, hour), that each step falls in; see `cell_keys`.
+        calendar: (time, feature), sines and cosines; no features for model time.
+        cell: (time,), the number of the calendar cell, such as (month, hour), of each step.
         time: (time,), float64: calendar times in seconds since 1970, or model times.
     """
 
@@ -35,7 +35,13 @@ class Clock:
 
     @classmethod
     def of(cls, times: NDArray[Any], spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Clock:
-        """The clock of these times."""
+        """Build the clock of some times.
+
+        Args:
+            times: (time,), calendar or model times.
+            spec: The spec, which names the calendar features.
+            dtype: Type of the calendar features.
+        """
         if spec.time == "model":
             nothing = torch.zeros(len(times), dtype=torch.int64)
             return cls(torch.zeros((len(times), 0), dtype=dtype), nothing, torch.tensor(times, dtype=torch.float64))
@@ -52,11 +58,11 @@ class Series:
     """A panel as tensors, in raw units with NaN where missing.
 
     Attributes:
-        values: (member, time, node, channel), channels as in `PanelSpec.channels`.
-        since: (member, time, node, target), steps since the target was last observed, 0 when it is observed now.
-        clock: What depends on time alone.
-        static: (node, static).
-        ever: (node,), whether any target is observed at it at any time of the panel.
+        values: (member, time, node, channel), channels in the order of `PanelSpec.channels`.
+        since: (member, time, node, target), steps since the target was last observed, 0 if it is observed now.
+        clock: The times, with their calendar features and cells.
+        static: (node, static), the static covariates.
+        ever: (node,), True if the node observes any target at any time of the panel.
     """
 
     values: Tensor
@@ -67,13 +73,19 @@ class Series:
 
     @property
     def observed(self) -> Tensor:
-        """(member, time), whether any target is observed at any node."""
+        """True for each step at which any node observes a target, (member, time)."""
         targets = self.values[..., : self.since.shape[-1]]
         return ~torch.isnan(targets).flatten(2).all(-1)
 
     @classmethod
     def of(cls, panel: xr.Dataset, spec: PanelSpec, *, dtype: torch.dtype = torch.float32) -> Series:
-        """The tensors of a panel that fits the spec."""
+        """Build the tensors of a panel that fits the spec.
+
+        Args:
+            panel: A checked panel.
+            spec: The spec, which names the channels.
+            dtype: Type of the values.
+        """
         dims = ("member", "time", "node")
         columns = []
         for name in spec.channels:
@@ -88,30 +100,30 @@ class Series:
         return cls(values, since, clock, static_values(panel, spec, dtype), ever)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Values of the rows `[start, stop)`, (member, time, node, channel)."""
+        """Return the rows `[start, stop)`: (member, time, node, channel)."""
         return self.values[:, start:stop]
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Row ranges within `[start, stop)` whose values, with what is made of them, take little room."""
+        """Yield row ranges that make up `[start, stop)`, each small enough for little memory."""
         rows = max(PIECE // max(self.values[:, :1].numel(), 1), 1)
         return ((first, min(first + rows, stop)) for first in range(start, stop, rows))
 
 
 def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The static covariates, (node, static)."""
+    """Return the static covariates of a panel, (node, static)."""
     static = [torch.from_numpy(np.asarray(panel[name].values, "float64")) for name in spec.static_covariates]
     return torch.stack(static, -1).to(dtype) if static else torch.zeros((len(spec.nodes), 0), dtype=dtype)
 
 
 def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor:
-    """Steps since each entry was last observed; counted from the first row where it never was.
+    """Count the steps since each entry was last observed; from the first row on if it never was.
 
     Args:
         values: (member, time, node, target), NaN where missing.
-        before: (member, node, target), the same at the row before the first, if there is one.
+        before: (member, node, target), steps since observed at the row before the first; None if there is no such row.
 
     Returns:
-        The shape of `values`: 0 where observed.
+        (member, time, node, target), 0 where observed.
     """
     since = torch.empty_like(values)
     width = max(values[:, :1].numel(), 1)
@@ -124,7 +136,7 @@ def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor
 
 
 PIECE = 2**18
-"""Entries that are counted at once: with what is made of them, some 5 MB."""
+"""Number of entries that are processed at once; with intermediate results they take about 5 MB."""
 
 
 def _since(values: Tensor, before: Tensor) -> Tensor:
@@ -136,7 +148,12 @@ def _since(values: Tensor, before: Tensor) -> Tensor:
 class Windows(Dataset[Batch]):
     """Windows of a series, by origin (member, row of the last input step).
 
-    Windows overlap in memory: each is one stretch of the flattened panel, so that a batch is copied stretch by stretch.
+    Windows overlap in memory: each is one contiguous stretch of the flattened panel, and a batch copies these.
+
+    Args:
+        series: The panel as tensors.
+        spec: Window, horizon and channels.
+        origins: (origin, 2): member and row.
     """
 
     def __init__(self, series: Series, spec: PanelSpec, origins: Tensor) -> None:
@@ -153,16 +170,16 @@ class Windows(Dataset[Batch]):
         return self.origins.shape[0]
 
     def __getitem__(self, indices: int | Tensor) -> Batch:
-        """The batch of these windows, (batch,), in one gather; of one, if it is an int."""
+        """Return the batch of these windows, (batch,), in one gather; an int gives a batch of one."""
         chosen = torch.as_tensor(indices).reshape(-1)
         return self.gather([(self, chosen)], len(chosen))
 
     def gather(self, pieces: Iterable[tuple[Windows, Tensor]], count: int) -> Batch:
-        """A batch of pieces of several series of this spec, each taken before the next is asked for.
+        """Gather a batch from several series of this spec; each piece is copied before the next one is made.
 
         Args:
-            pieces: Windows and the indices of those that are wanted.
-            count: How many are wanted in all.
+            pieces: Windows of a series, and the indices of those to take.
+            count: Number of windows in the batch.
         """
         window, ahead = self.spec.window, self.spec.horizon
         stretches = (self._values, self._since, self._calendar, self._cell, self._time)
@@ -200,12 +217,12 @@ class Windows(Dataset[Batch]):
 
 
 def _room(rows: Tensor, count: int) -> Tensor:
-    """Room for so many rows like these, of numpy's making: torch's aligned blocks do not fit where one was freed."""
+    """Allocate `count` rows like these by numpy: torch's aligned blocks would not fit where one was freed."""
     return torch.from_numpy(np.empty((count, *rows.shape[1:]), rows[:0].numpy().dtype))
 
 
 def _stretches(rows: Tensor, length: int) -> Tensor:
-    """All stretches of so many rows as an overlapping view, (start, length * row)."""
+    """Return all stretches of `length` rows as an overlapping view, (start, length * row)."""
     rows = rows.contiguous().flatten(1)
     count, width = rows.shape
     if width == 0:
@@ -214,14 +231,14 @@ def _stretches(rows: Tensor, length: int) -> Tensor:
 
 
 def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, every: int = 1, name: str = "") -> Tensor:
-    """Origins whose every lead falls within a part and some observe a target; inputs may precede the part.
+    """Return the origins whose leads all lie in a part and observe a target; inputs may precede the part.
 
     Args:
-        observed: (member, time), whether any target is observed.
+        observed: (member, time), True if any target is observed.
         spec: Window and horizon.
         part: Row range `[start, stop)`.
         every: Stride between origins.
-        name: The part's name, for the message.
+        name: Name of the part, for the message.
 
     Returns:
         (origin, 2): member and row.
@@ -244,26 +261,26 @@ def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, ev
 
 
 class EpochBatches(Sampler[Tensor]):
-    """The indices of each batch; the shuffle depends on seed and epoch alone, so that a resumed run sees it too.
+    """Indices of the windows of each batch; the shuffle depends on seed and epoch alone, so a resumed run repeats it.
 
     Args:
-        size: How many there are.
-        batch_size: In a batch; the last may be smaller.
-        seed: Of the shuffle; None leaves them in order.
+        size: Number of windows.
+        batch_size: Number of windows in a batch; the last batch may be smaller.
+        seed: Seed of the shuffle; None keeps the windows in order.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int | None = None) -> None:
         self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        # A generator: a resumed run makes the iterator before it tells the epoch.
+        # A generator: a resumed run makes the iterator before it sets the epoch.
         if self.seed is None:
             order = torch.arange(self.size)
         else:
@@ -273,24 +290,24 @@ class EpochBatches(Sampler[Tensor]):
 
 
 class StreamBatches(EpochBatches):
-    """Batches of which each goes on in time where the one before ended, so that a state can be carried along.
+    """Batches that each continue in time where the one before ended, so that a state can be carried along.
 
-    Each member is cut into so many stretches that all together fill a batch; what is left over at its end is left out.
-    A batch holds the next window of each of its stretches.
+    Each member is cut into stretches of equal length, enough for all members together to fill a batch; the remainder at
+    a member's end is left out. A batch holds the next window of each of its stretches.
 
     Args:
-        size: How many windows there are, by member, then in time.
-        members: Of the panel.
-        batch_size: Stretches that run side by side.
-        seed: Of the order of the stretches.
+        size: Number of windows, ordered by member, then by time.
+        members: Number of members of the panel.
+        batch_size: Number of stretches that run side by side.
+        seed: Seed of the order of the stretches.
     """
 
     def __init__(self, size: int, members: int, batch_size: int, seed: int) -> None:
         super().__init__(size, batch_size, seed)
-        of_one = size // members  # but for windows without any target, as many of each
-        self.length = max(of_one // -(-batch_size // members), 1)
-        rows = torch.arange(of_one * members).view(members, of_one)
-        self.stretches = rows[:, : of_one - of_one % self.length].reshape(-1, self.length)
+        each = size // members  # members have equally many, unless windows lack all targets
+        self.length = max(each // -(-batch_size // members), 1)
+        rows = torch.arange(each * members).view(members, each)
+        self.stretches = rows[:, : each - each % self.length].reshape(-1, self.length)
 
     def __len__(self) -> int:
         return -(-len(self.stretches) // self.batch_size) * self.length
@@ -308,5 +325,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def hash_seed(*parts: int) -> int:
-    """One 63-bit seed from several integers."""
+    """Return one 63-bit seed made from several integers."""
     return int(np.random.SeedSequence([p % 2**64 for p in parts]).generate_state(1, np.uint64)[0] >> 1)

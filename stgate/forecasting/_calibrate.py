@@ -65,7 +65,7 @@ def calibrate(
         groups that were too small to stand by themselves.
 
     Raises:
-        RequestError: The split leaves no calibration part, has too few values for a level, or an option is unknown.
+        RequestError: The split leaves no calibration part, it has too few values for a level, or an option is unknown.
     """
     options = CalibrationOptions(levels, by, conformity_score, edges, minimum)
     start, stop = data.parts.calibration
@@ -105,8 +105,8 @@ def recalibrate(
         model: A fitted forecaster, whose calibration is replaced; or a checkpoint's path, which is written anew.
         panel: A panel, or the path of one, with the nodes and variables that the forecaster was fitted on.
         start: The first valid time; origins may precede it. None: the first that neither training nor model choice has
-            seen, or where they have seen all, as early as the window allows. Earlier ones are warned of.
-        end: The last valid time; a date means its last step. None: the panel's end.
+            used, or if they have used all, as early as the window allows. A warning names an earlier start.
+        end: The last valid time; a date without an hour means its last step. None: the panel's end.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
             values supports.
         by: Groups that are calibrated apart: `missing` (how long ago the node was observed, at the origin; see
@@ -119,8 +119,8 @@ def recalibrate(
             reach to the levels of 1e-6 at most).
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
-        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
-            would take more is read in blocks.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks.
 
     Returns:
         Coverage by level on the span itself: a check, not a result.
@@ -146,8 +146,8 @@ def recalibrate(
             )
         if first <= seen:
             warnings.warn(
-                f"calibrating from {history.times[first]} on what training has seen, until {history.times[seen]}: "
-                "errors to come will be larger, and intervals too narrow; begin later",
+                f"calibrating from {history.times[first]}, but training has used data until {history.times[seen]}: "
+                "future errors will be larger and the intervals too narrow; begin later",
                 CalibrationWarning,
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Calibrate a field's reconstructions: intervals from entries that training has not seen."""
+"""Calibrate a field's reconstructions: intervals from entries that training has not used."""
 
 from __future__ import annotations
 
@@ -44,36 +44,36 @@ def calibrate_reconstruction(
 ) -> dict[float, float]:
     """Fit split conformal intervals of `stgate.reconstruct`, and store them in the field.
 
-    Entries to come are covered with at least the probability of the level if their errors are exchangeable with those
-    of the entries that are scored here: so score what training has not seen and what is like it, stations left out for
-    new stations, gaps made by the same pattern for gaps.
+    New entries are covered with at least the probability of the level if their errors are exchangeable with those of
+    the entries that are scored here. So score entries that training has not used and that resemble the new ones: for
+    new stations, stations that were left out; for gaps, gaps of the same pattern.
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
             path, which is written anew.
-        panel: The panel that the field sees, or the path of one; its nodes may be others than in training.
-        truth: A panel with values that `panel` lacks: these are scored, where the field sees nothing of them. None:
-            what `panel` observes is scored, each entry unseen by itself, with what its node observed before in view.
+        panel: The panel that the field sees, or the path of one; its nodes may differ from those of training.
+        truth: A panel with values that `panel` lacks; these are scored. None scores the observed values of `panel`
+            itself: the field does not see the entry, but sees what its node observed before.
         start: The first time. None: the first that has the context.
-        end: The last time; a date means its last step. None: the panel's end.
+        end: The last time; a date without an hour means its last step. None: the panel's end.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
             values supports.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
             reach to the levels of 1e-6 at most).
-        edges: Steps since the node was observed before the entry, at which a further group begins that is calibrated
-            apart; for a field with context only, and as far as that reaches.
+        edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
+            a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
-        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
-            would take more is read in blocks.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks.
 
     Returns:
         Coverage by level on the scored entries themselves: a check, not a result.
 
     Raises:
-        RequestError: The forecaster is no field, there is nothing to score, there are too few values for a level, or an
-            option is unknown.
+        RequestError: The forecaster is not a field, there is nothing to score, there are too few values for a level, or
+            an option is unknown.
         PanelError: The panel does not fit the field.
     """
     with stored(model) as predictor:
@@ -92,33 +92,34 @@ def cross_calibrate_reconstruction(
     minimum: int = 50,
     max_memory: float | None = None,
 ) -> dict[float, float]:
-    """Calibrate a field that is fitted on all there is, by the errors of fields like it that each left something out.
+    """Calibrate a field that is fitted on all data by the errors of similar fields, each fitted on a part of the data.
 
-    Where there are few stations, some left out once say little of a new one: over several folds each station can be
-    left out in turn. Fields of the folds have seen less, so intervals are rather too wide than too narrow.
+    With few stations, leaving some out once gives little information on new stations. Over several folds each station
+    can be left out in turn. The fields of the folds are fitted on less data, so intervals tend to be too wide rather
+    than too narrow.
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
             path, which is written anew.
-        folds: A fitted field, the panel that it sees, and a panel whose further values are scored (None: what it sees
-            is scored), each; fields may be made one after another by a generator.
+        folds: For each fold a fitted field, the panel that it sees, and a panel whose further values are scored (None
+            scores the panel that it sees). A generator may fit the fields one after another.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
             values supports.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
             reach to the levels of 1e-6 at most).
-        edges: Steps since the node was observed before the entry, at which a further group begins that is calibrated
-            apart; for a field with context only, and as far as that reaches.
+        edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
+            a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
-        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
-            would take more is read in blocks.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks.
 
     Returns:
         Coverage by level on the scored entries themselves: a check, not a result.
 
     Raises:
-        RequestError: There is no fold, a fold's field has other targets or another context, or a forecaster is no
+        RequestError: There is no fold, a fold's field has other targets or another context, a forecaster is not a
             field, there is nothing to score, or there are too few values for a level.
         PanelError: A panel does not fit its field.
 
@@ -138,7 +139,7 @@ def _alike(field: FieldPredictor, fold: Predictor) -> FieldPredictor:
     own, other = field.fitted_spec, field_of(fold).fitted_spec
     for what, a, b in (("targets", own.targets, other.targets), ("context", own.window, other.window)):
         if a != b:
-            raise RequestError(f"folds: a field with {what} {b}, to calibrate one with {a}; fit them alike")
+            raise RequestError(f"folds: a field has {what} {b}, the calibrated one has {a}; fit them alike")
     return field_of(fold)
 
 
@@ -149,7 +150,7 @@ def _options(
     edges: Sequence[int],
     minimum: int,
 ) -> CalibrationOptions:
-    """Make options by missingness as far as the context reaches."""
+    """Make options with missingness groups up to the length of the context."""
     near = [edge for edge in edges if 1 < edge <= field.fitted_spec.window]
     return CalibrationOptions(levels, ["missing"] if near else [], conformity_score, near, minimum)
 
@@ -157,7 +158,7 @@ def _options(
 def _calibrate(
     field: FieldPredictor, chosen: Iterable[_CalibrationSet], options: CalibrationOptions
 ) -> dict[float, float]:
-    """Calibrate by the entries of all sets; their span is known when they are through."""
+    """Calibrate by the entries of all sets; their span is known once all are scored."""
     span: list[Any] = []
 
     def scored() -> Iterator[Scored]:
@@ -165,7 +166,7 @@ def _calibrate(
             span.extend(one.span)
             yield from one.scored()
         if not span:
-            raise RequestError("folds: there is none; give at least one field that left something out")
+            raise RequestError("folds: there are none; give at least one field that was fitted on a part of the data")
 
     found, covered = split_conformal_calibration(
         field.fitted_spec, scored(), options, cluster=np.zeros(1, int), kind="of reconstructions"
@@ -175,12 +176,12 @@ def _calibrate(
 
 
 class _CalibrationSet:
-    """Entries of a panel that a field is asked for, and their truth.
+    """Entries of a panel that a field reconstructs, and their truth.
 
     Args:
         field: A fitted field.
         panel: The panel that the field sees.
-        truth: A panel with values that `panel` lacks, or None to score what `panel` observes.
+        truth: A panel with values that `panel` lacks, or None to score the observed values of `panel`.
         start: The first time.
         end: The last time.
         max_memory: Megabytes that the panel's tensors may take.
@@ -200,12 +201,12 @@ class _CalibrationSet:
         self.rows = rows_of(self.history, start, end)
         times, first, last = self.history.times, self.rows[0], self.rows[-1]
         self.span = times[first], times[last]
-        self.known = None if truth is None else self._values(truth)
+        self.truth = None if truth is None else self._values(truth)
         seen = self.history.last_seen(field.seen)
         if truth is None and first <= seen and set(self.history.spec.nodes) & set(field.fitted_spec.nodes):
             warnings.warn(
-                f"calibrating from {times[first]} on what training has seen, until {times[seen]}: "
-                "errors to come will be larger, intervals too narrow; begin later, or give the truth of hidden entries",
+                f"calibrating from {times[first]}, but training has used data until {times[seen]}: future errors will "
+                "be larger and the intervals too narrow; begin later, or give the truth of masked entries",
                 CalibrationWarning,
                 stacklevel=3,
             )
@@ -235,14 +236,14 @@ class _CalibrationSet:
             for raw in self.history.batches(self.rows):
                 batch = to_device(raw, field.device)
                 truth = batch["past"][:, -1:, :, : len(field.fitted_spec.targets)]
-                if self.known is not None:
+                if self.truth is not None:
                     member, row = batch["origin"].T.cpu()
-                    there = self.known[member, row - int(self.rows[0])].unsqueeze(1).to(truth)
+                    there = self.truth[member, row - int(self.rows[0])].unsqueeze(1).to(truth)
                     truth = torch.where(torch.isnan(truth), there, torch.nan)
                 scored += int((~torch.isnan(truth)).sum())
                 yield field.reconstruction(batch), truth, steps_before(batch)
         if not scored:
             raise RequestError(
-                "nothing to score: the truth holds no value that the panel lacks; keep stations of the truth in the "
+                "nothing to score: the truth has no value that the panel lacks; keep the stations of the truth in the "
                 "panel, with all their values missing"
             )

@@ -17,7 +17,7 @@ from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
 from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, did_you_mean
 from stgate.forecasting.dataset import assemble
-from stgate.forecasting.online_intervals import MODES, Mode, over_time
+from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
 from stgate.io import store
 from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
 from stgate.prediction.registry import Model, predictor_of
@@ -40,17 +40,18 @@ def forecast(
         panel: A panel, or the path of one, with the nodes and variables that it was fitted on. Rows after the origin
             supply future covariates.
         levels: Central-interval levels.
-        start: The first time to forecast; the step before it is the last one whose observations are used.
-        max_memory: Megabytes that the panel's tensors may take; half of what is free when None. A .zarr store that
-            would take more is read in blocks.
+        start: The first time to forecast; the step before it is the last one whose observations are used. None: the
+            step after the last observation.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks.
 
     Returns:
         A forecast with one `init_time`.
 
     Raises:
         PanelError: The panel does not fit the forecaster.
-        ForecastError: Too little history, or future covariates lack.
-        RequestError: A level that is not calibrated.
+        ForecastError: The history is too short, or future covariates are missing.
+        RequestError: A time lies outside the panel, or a level is not calibrated.
     """
     predictor = predictor_of(model)
     spec = predictor.fitted_spec
@@ -89,16 +90,18 @@ def backtest(
         model: A fitted forecaster, or a checkpoint's path.
         panel: A panel, or the path of one, with the nodes and variables that it was fitted on.
         start: The first valid time; origins may precede it. None: as early as the window allows.
-        end: The last valid time; a date means its last step. None: the panel's end.
-        every: Steps between origins. One of them lies one step before `start`.
+        end: The last valid time; a date without an hour means its last step. None: the panel's end.
+        every: Number of steps between origins. One origin lies one step before `start`.
         levels: Central-interval levels.
-        calibration: Where intervals come from: `stored` (the checkpoint's, fitted once), `rolling` (the scores of the
-            last origins whose truth was known by then) or `adaptive` (these, and the level asked for moves with each
-            hit and miss, so that coverage comes back after a shift).
-        calibration_window: Origins that count, for the last two. As many before `start` are forecast for it, and for
-            groups of few cases up to four times as many, as far back as training has not seen them.
-        progress: Called with (windows done, windows in all).
-        max_memory: As in `forecast`.
+        calibration: Source of the intervals: `stored` (those of the checkpoint, fitted once), `rolling` (conformity
+            scores of the last origins whose truth was known at the origin) or `adaptive` (the same, but the level moves
+            with each hit and miss, so that coverage recovers after a shift).
+        calibration_window: Number of origins whose conformity scores `rolling` and `adaptive` use. As many origins
+            before `start` are forecast first; up to four times as many, for small groups, if training has not used
+            them.
+        progress: A function called with the number of windows done and the total.
+        max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
+            is read in blocks.
 
     Returns:
         A forecast over `init_time` and `lead_time` with `<target>_truth`; entries whose valid time lies outside
@@ -107,7 +110,7 @@ def backtest(
     Raises:
         PanelError: The panel does not fit the forecaster.
         ForecastError: No origin is left.
-        RequestError: A time outside the panel, or a level that is not calibrated.
+        RequestError: A time lies outside the panel, a level is not calibrated, or an option is out of range.
     """
     if every < 1:
         raise RequestError(f"every {every}: at least 1 step between origins")
@@ -121,7 +124,7 @@ def backtest(
     first = spec.window if start is None else history.row(start, "start")
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
     if start is not None and end is not None and last < first:
-        raise RequestError(f"the end {end} lies before the start {start}; exchange them")
+        raise RequestError(f"the end {end} lies before the start {start}; swap them")
     rows = np.arange(first - 1 - every * ((first - 1) // every), last, every)
     rows = rows[(rows >= spec.window - 1) & (rows + spec.horizon >= first)]
     if rows.size == 0:
@@ -135,9 +138,11 @@ def backtest(
     else:
         warm_up = _warm_up(predictor, history, np.arange(rows[0] - every, spec.window - 2, -every), calibration_window)
         quantiles = quantiles_of(levels)
-        made = _predictions(predictor, history, np.concatenate([warm_up, rows]), [0.5], progress)
-        online = over_time(predictor, made, len(rows), quantiles, every=every, window=calibration_window, rate=rate)
-        result = assemble(predictor, history.frame, online, quantiles)
+        predictions = _predictions(predictor, history, np.concatenate([warm_up, rows]), [0.5], progress)
+        calibrated = online_intervals(
+            predictor, predictions, len(rows), quantiles, every=every, window=calibration_window, rate=rate
+        )
+        result = assemble(predictor, history.frame, calibrated, quantiles)
         result.attrs["calibration"] = (
             f"{calibration} conformal over {calibration_window} origins, per lead time, per missingness group"
         )
@@ -152,12 +157,12 @@ def backtest(
 
 
 def _warm_up(model: Predictor, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """Which of the rows before the first origin, the newest first, are forecast beforehand; in order of time.
+    """Choose the origins before the first one, given newest first, that are forecast as well; return them in order.
 
-    Beyond the window only those that training has not seen: errors of training data are smaller than those to come.
+    Beyond the calibration window it takes only rows that training has not used: errors on training data are too small.
     """
-    honest = int((rows > history.last_seen(model.seen)).sum())
-    return rows[: min(max(window, honest), LOOKBACK * window)][::-1]
+    unused = int((rows > history.last_seen(model.seen)).sum())
+    return rows[: min(max(window, unused), LOOKBACK * window)][::-1]
 
 
 def _check_window(history: History, origin: int) -> None:
@@ -187,37 +192,37 @@ def _predictions(
     quantiles: Sequence[float],
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """What the forecaster predicts from every origin row and every member, in batches."""
+    """Forecast from every origin row and every member, in batches."""
     windows = len(rows) * history.frame.sizes.get("member", 1)
-    _check_room(history.spec, windows, len(quantiles))
-    made: list[Prediction] = []
+    _check_memory(history.spec, windows, len(quantiles))
+    predictions: list[Prediction] = []
     with evaluation_mode(model):
         for batch in history.batches(rows, progress):
-            made.append(model.predict(to_device(batch, model.device), quantiles))
-    _warn_of_lost(model, made)
-    return made
+            predictions.append(model.predict(to_device(batch, model.device), quantiles))
+    _warn_if_not_finite(model, predictions)
+    return predictions
 
 
-def _warn_of_lost(model: Predictor, made: Sequence[Prediction]) -> None:
-    """Say so where a network's forecasts are not finite; a baseline may have nothing to go by."""
+def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> None:
+    """Warn if a network's forecasts are not finite; a baseline may lack the observations for a forecast."""
     if model.always_forecasts:
-        lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in made)
+        lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in predictions)
         if lost:
-            total = sum(part["mean"].numel() for part in made)
+            total = sum(part["mean"].numel() for part in predictions)
             warnings.warn(
-                f"{lost:,} of {total:,} forecast values left all bounds and are not finite; fit longer, with noise, "
+                f"{lost:,} of {total:,} forecast values diverged and are not finite; fit longer, with noise, "
                 "with a longer unroll or in smaller steps; evaluate counts them as no_forecast",
                 ForecastWarning,
                 stacklevel=4,
             )
 
 
-def _check_room(spec: PanelSpec, windows: int, quantiles: int) -> None:
-    """Refuse a result that memory cannot hold: it is held in batches, then joined, then put on its grid."""
-    held = 4 * windows * spec.horizon * len(spec.nodes) * len(spec.targets) * (quantiles + 2)
+def _check_memory(spec: PanelSpec, windows: int, quantiles: int) -> None:
+    """Refuse a result that does not fit into memory: it exists in batches, then joined, then on its grid."""
+    size = 4 * windows * spec.horizon * len(spec.nodes) * len(spec.targets) * (quantiles + 2)
     free = free_memory()
-    if free is not None and 3 * held > free:
+    if free is not None and 3 * size > free:
         raise RequestError(
-            f"{windows:,} forecasts take {size_text(held)}, and three times that while they are put together; "
-            f"{size_text(free)} are free: ask for a shorter span, or take every 24th origin (every=24, --every 24)"
+            f"{windows:,} forecasts take {size_text(size)}, and three times that while they are joined; "
+            f"{size_text(free)} are free: give a shorter span, or take every 24th origin (every=24, --every 24)"
         )

@@ -1,4 +1,4 @@
-"""Let a roll-out run on by itself: the climate of what it has learned."""
+"""Autoregressive rollout beyond the horizon: the climate of a fitted forecaster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.prediction.registry import Model, predictor_of
 
 PIECE = 1000
-"""Steps that are run at once."""
+"""Number of steps that are run at once."""
 
 
 def free_run(
@@ -30,39 +30,41 @@ def free_run(
     steps: int,
     start: float | None = None,
 ) -> xr.Dataset:
-    """Run a roll-out freely for as long as is wished, each step fed back into the next.
+    """Run an autoregressive rollout for any number of steps, each fed back into the next.
 
-    A forecast ends with its horizon; this does not, and gives the location only. It shows whether the forecaster stays
-    on the attractor: compare its mean, spread, spectrum and histogram with those of the system (`stgate.metrics`).
+    A forecast ends with its horizon; this rollout does not, and it gives the location only. It shows if the forecaster
+    stays on the attractor: compare its mean, variance, spectrum and histogram with those of the system
+    (`stgate.metrics`).
 
     Args:
-        model: A fitted forecaster with a roll-out, or a checkpoint's path.
-        panel: A panel in model time, or the path of one, whose last window the run starts from.
-        steps: How many.
-        start: The first time of the run; after the panel's last observation when None.
+        model: A fitted forecaster with a rollout, or a checkpoint's path.
+        panel: A panel in model time, or the path of one; the run starts from a window of it.
+        steps: Number of steps.
+        start: The first time of the run; None starts after the panel's last observation.
 
     Returns:
         A panel of the targets over (member?, time, node).
 
     Raises:
-        RequestError: No roll-out, calendar time, future covariates, or more than memory holds.
+        RequestError: The forecaster has no rollout, several sets of weights, calendar time or future covariates, or the
+            run does not fit into memory.
         PanelError: The panel does not fit the forecaster.
-        ForecastError: Too little history, or the run is not finite any more.
+        ForecastError: The history is too short, or the run diverged.
     """
     predictor = predictor_of(model)
     spec = predictor.fitted_spec
     if not isinstance(predictor, GatedPredictor) or not predictor.rollout:
-        raise RequestError(f"{predictor.name}: forecasts all leads at once; fit it with rollout to let it run on")
+        raise RequestError(f"{predictor.name}: forecasts all leads at once; fit it with rollout for a free run")
     if not isinstance(predictor.inference, PointEstimate):
         raise RequestError(f"inference {type(predictor.inference).__name__}: a free run needs one set of weights")
     if spec.time != "model" or spec.future_covariates:
-        raise RequestError("a free run needs model time and no future covariates: what they would be is not known")
+        raise RequestError("a free run needs model time and no future covariates: their values are not known")
     if steps < 1:
         raise RequestError(f"steps {steps}: at least 1")
     history = History.of(panel, spec, None)
     last = history.last
     if start is None and last is None:
-        raise ForecastError(f"`{spec.targets[0]}`: never observed in this panel; there is nothing to run on from")
+        raise ForecastError(f"`{spec.targets[0]}`: never observed in this panel; there is nothing to start from")
     origin = int(last or 0) if start is None else history.row(start, "start") - 1
     if origin < spec.window - 1:
         raise ForecastError(f"the run has {origin + 1} steps of history, the window needs {spec.window}")
@@ -70,28 +72,28 @@ def free_run(
     size, free = 4.0 * members * steps * len(spec.nodes) * len(spec.targets), free_memory()
     if free is not None and 2 * size > free:
         raise RequestError(f"steps {steps}: take {size_text(size)}, {size_text(free)} are free; run fewer")
-    made = np.empty((members, steps, len(spec.nodes), len(spec.targets)), np.float32)
+    values = np.empty((members, steps, len(spec.nodes), len(spec.targets)), np.float32)
     with evaluation_mode(predictor):
         row = 0
         for batch in history.batches(np.array([origin])):
             count = len(batch["origin"])
             for at, piece in predictor.run(to_device(batch, predictor.device), steps, PIECE):
-                made[row : row + count, at : at + piece.shape[1]] = piece.cpu().numpy()
+                values[row : row + count, at : at + piece.shape[1]] = piece.cpu().numpy()
             row += count
-    if not np.isfinite(made).all():
-        bad = int(np.argmin(np.isfinite(made).all((0, 2, 3))))
-        raise ForecastError(f"the run left all bounds at step {bad}: the forecaster does not stay on the attractor")
-    return _panel(made, predictor, history, origin)
+    if not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).all((0, 2, 3))))
+        raise ForecastError(f"the run diverged at step {bad}: the forecaster does not stay on the attractor")
+    return _panel(values, predictor, history, origin)
 
 
-def _panel(made: NDArray[np.float32], predictor: Predictor, history: History, origin: int) -> xr.Dataset:
+def _panel(values: NDArray[np.float32], predictor: Predictor, history: History, origin: int) -> xr.Dataset:
     spec = predictor.fitted_spec
-    times = history.times[origin] + np.arange(1, made.shape[1] + 1) * spec.step
+    times = history.times[origin] + np.arange(1, values.shape[1] + 1) * spec.step
     single = "member" not in history.frame.dims
     dims = ("time", "node") if single else ("member", "time", "node")
     coords = {n: c for n, c in history.frame.coords.items() if "time" not in c.dims}
     variables = {
-        name: (dims, made[0, ..., i] if single else made[..., i], {"units": spec.units.get(name, "")})
+        name: (dims, values[0, ..., i] if single else values[..., i], {"units": spec.units.get(name, "")})
         for i, name in enumerate(spec.targets)
     }
     attrs = {

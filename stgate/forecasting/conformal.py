@@ -20,9 +20,9 @@ from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Central-interval levels that a calibration holds unless told otherwise."""
+"""Default central-interval levels of a calibration."""
 GROUPS = ("missing", "node")
-"""Groups that can be calibrated apart, beside clusters of nodes by a coordinate."""
+"""Mondrian groups that can be calibrated apart, besides clusters of nodes by a coordinate."""
 Scored = tuple[Distribution, Tensor, Tensor]
 """A forecast and the truth, both (batch, lead, node, target), and steps since each node was observed (batch, node)."""
 
@@ -155,7 +155,7 @@ def _joined(
 def _supported(
     ordered: Sequence[float], counts: NDArray[np.int64], targets: Sequence[str], *, drop: bool
 ) -> list[float]:
-    """The levels for which there are cases enough at each lead; the others are left out, or refused."""
+    """Return the levels that have enough observed values at each lead; leave out the others, or refuse them."""
     short = int(counts.min())
     kept = [level for level in ordered if needed(level) <= short]
     if drop:
@@ -164,33 +164,37 @@ def _supported(
         if level not in kept:
             lead, target = (int(i) for i in np.unravel_index(int(np.argmin(counts)), counts.shape))
             raise RequestError(
-                f"level {level:g}: needs {needed(level)} observed cases at each lead, the calibration "
+                f"level {level:g}: needs {needed(level)} observed values at each lead, the calibration "
                 f"part has {short} at lead {lead + 1} of `{targets[target]}`; give it a larger share"
             )
     return kept
 
 
 def _left_out(ordered: Sequence[float], kept: Sequence[float], counts: NDArray[np.int64]) -> list[str]:
-    """Which levels have too few cases to be held at all."""
+    """Report the levels that are left out because there are too few observed values."""
     lost = [f"{level:g}" for level in ordered if level not in kept]
-    return [f"levels {', '.join(lost)}: left out, {int(counts.min())} cases at a lead are too few"] if lost else []
+    few = f"{int(counts.min())} observed values at a lead are too few"
+    return [f"levels {', '.join(lost)}: left out, {few}"] if lost else []
 
 
 def _report(
     source: NDArray[np.int64], edges: Sequence[int], clusters: int, kind: str, levels: Sequence[float]
 ) -> list[str]:
-    """Which groups were too small to be calibrated by themselves, at some lead of some level."""
+    """Report the groups that are too small to be calibrated by themselves, at some lead of some level."""
     source = source.reshape(len(edges) + 1, clusters, len(levels), -1).max(-1)  # (group, cluster, level)
     lines = []
     for name, own in zip(missing_names(edges), source, strict=True):
         short = (own >= 2).any(0)
         if edges and short.any():
             lines.append(
-                f"nodes {name}: too few cases from level {levels[int(np.argmax(short))]:g} on; take the intervals of "
-                "all that were not observed, or of all"
+                f"nodes {name}: too few observed values from level {levels[int(np.argmax(short))]:g} on; they take the "
+                "intervals of all nodes that were not observed, or of all"
             )
         elif clusters > 1 and (own >= 1).any():
             many = int((own >= 1).any(1).sum())
             which = f"nodes {name}, " if edges else ""
-            lines.append(f"{which}by {kind}: {many} of {clusters} have too few cases; take the intervals of all nodes")
+            lines.append(
+                f"{which}by {kind}: {many} of {clusters} have too few observed values; they take the intervals of all "
+                "nodes"
+            )
     return lines

@@ -1,9 +1,9 @@
-"""From batches of predictions to a dataset of the forecast schema."""
+"""Assembly of a dataset of the forecast schema from batches of predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from stgate.schema.forecast import PARTS
 def assemble(
     model: Predictor, panel: xr.Dataset, predictions: Sequence[Prediction], quantiles: Sequence[float]
 ) -> xr.Dataset:
-    """Put predictions, in any order, on the grid of their origins; an origin that a member lacks is missing there.
+    """Put predictions, in any order, on the grid of their origins; NaN where a member lacks an origin.
 
     Args:
-        model: The forecaster that made them.
-        panel: The panel they were made from, long enough to hold every valid time.
-        predictions: One a batch.
-        quantiles: Those of the predictions.
+        model: The predictor that made the predictions.
+        panel: The panel of the predictions, long enough to hold every valid time.
+        predictions: One prediction for each batch.
+        quantiles: Quantile levels of the predictions, ascending.
 
     Returns:
         A forecast, with `member` when the panel has it.
@@ -53,8 +53,8 @@ def assemble(
         variables[f"{name}_mean"] = (dims, mean[..., i], attrs)
         variables[f"{name}_truth"] = (dims, truth[..., i], attrs)
         variables |= {
-            f"{name}_{part}": (dims, spread[..., i], {**attrs, "long_name": PARTS[part]})
-            for part, spread in parts.items()
+            f"{name}_{part}": (dims, stddev[..., i], {**attrs, "long_name": PARTS[part]})
+            for part, stddev in parts.items()
         }
     since = on_grid("since", -1, "int32")
     coords: dict[Any, Any] = {
@@ -73,7 +73,7 @@ def assemble(
 
 
 def join(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
-    """Join the batches of a prediction into one array a name."""
+    """Join batches of predictions into one array for each name."""
     parts = [cast(dict[str, Tensor], prediction) for prediction in predictions]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
@@ -92,7 +92,7 @@ def _times(model: Predictor, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict
 
 
 def _sigmas(model: Predictor, panel: xr.Dataset) -> dict[str, Any]:
-    """Each node's spread in the training data, what chaotic scores divide by; of a field at other places, none."""
+    """Return the nodes' standard deviations in training, the unit of chaotic scores; none for other nodes."""
     if list(model.fitted_spec.nodes) != panel["node"].values.tolist():
         return {}
     scales = model.scaler.node_scale.cpu().numpy()
@@ -100,8 +100,16 @@ def _sigmas(model: Predictor, panel: xr.Dataset) -> dict[str, Any]:
     return {f"{name}_sigma": ("node", scales[:, i], attrs) for i, name in enumerate(model.fitted_spec.targets)}
 
 
-def attributes_of(model: Predictor, what: str, calibration: Calibration | None = None) -> dict[str, str]:
-    """What a forecast or reconstruction says of the forecaster that made it, and of its calibration if it has any."""
+def attributes_of(
+    model: Predictor, what: Literal["forecast", "reconstruction"], calibration: Calibration | None = None
+) -> dict[str, str]:
+    """Return the attributes of a forecast or reconstruction: the forecaster that made it, and its calibration.
+
+    Args:
+        model: The predictor that made it.
+        what: `forecast` or `reconstruction`.
+        calibration: The calibration of its intervals; None if there is none.
+    """
     attrs = {
         "Conventions": "CF-1.11",
         "title": f"{model.name} {what} of {', '.join(model.fitted_spec.targets)}",
@@ -120,5 +128,5 @@ def attributes_of(model: Predictor, what: str, calibration: Calibration | None =
 
 
 def _kept(panel: xr.Dataset) -> dict[str, Any]:
-    told = ("boundary", "system", "lyapunov_exponent", "valid_ground_truth_time")
-    return {key: panel.attrs[key] for key in told if key in panel.attrs}
+    names = ("boundary", "system", "lyapunov_exponent", "valid_ground_truth_time")
+    return {name: panel.attrs[name] for name in names if name in panel.attrs}

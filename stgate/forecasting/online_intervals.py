@@ -1,4 +1,4 @@
-"""Intervals over time: from the errors that were known at each origin of a backtest."""
+"""Online conformal intervals: from the errors that were known at each origin of a backtest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stgate.schema.forecast import PARTS, levels_of
 Mode = Literal["stored", "rolling", "adaptive"]
 """Ways to calibrate a backtest."""
 MODES: dict[Mode, float | None] = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
-"""Which intervals a backtest has, and the step of their adaptation (chosen on years before the test years)."""
+"""Adaptation rate of each way; None for no online intervals. The rate was chosen on years before the test years."""
 
 
-def over_time(
+def online_intervals(
     model: Predictor,
     predictions: Sequence[Prediction],
     kept: int,
@@ -31,26 +31,27 @@ def over_time(
     window: int,
     rate: float,
 ) -> list[Prediction]:
-    """Predictions with intervals from what was known at each origin: rolling, or adaptive where there is a rate.
+    """Calibrate predictions by the errors that were known at each origin: rolling, or adaptive with a rate above zero.
 
     Args:
-        model: The forecaster that made them; what it stores are the intervals while hardly anything is known.
-        predictions: From origins that are `every` steps apart, some before those that are wanted; with the median.
-        kept: How many of the last origins are wanted.
-        quantiles: Ascending, 0.5 among them.
-        every: Steps between origins.
-        window: Origins whose scores count.
-        rate: Step of the adaptation.
+        model: The predictor that made the predictions; its stored calibration is used until enough errors are known.
+        predictions: Predictions with median and standard deviation, from origins `every` steps apart, the `kept` last
+            ones and some before them.
+        kept: Number of origins to return, the last ones.
+        quantiles: Quantile levels, ascending, 0.5 among them.
+        every: Number of steps between origins.
+        window: Number of origins whose conformity scores are used.
+        rate: Rate of the adaptation; 0 for rolling intervals.
 
     Returns:
-        One prediction of the last `kept` origins, with these quantiles.
+        A list of one prediction, of the last `kept` origins, with these quantiles.
     """
     joined = join(predictions)
     member, row = joined["origin"].T
     order = np.lexsort((member, row))
     members = int(member.max()) + 1
     by_origin = {k: v[order].reshape(-1, members, *v.shape[1:]) for k, v in joined.items()}
-    middle, spread, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "truth"))
+    middle, stddev, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "truth"))
     origins, _, leads, nodes, targets = middle.shape
     cells = members * nodes
     levels = levels_of(quantiles)
@@ -62,33 +63,33 @@ def over_time(
     half = np.empty((len(levels), kept, members, leads, nodes, targets))
     for target in range(targets):
         with np.errstate(invalid="ignore", divide="ignore"):
-            scores = np.abs(flat(truth, target) - flat(middle, target)) / flat(spread, target)
+            scores = np.abs(flat(truth, target) - flat(middle, target)) / flat(stddev, target)
         scores[~np.isfinite(scores)] = np.nan
         begin = _initial(model, levels, leads, target)
         online = OnlineConformal(levels, leads, cells, window=window, rate=rate, refresh=24, initial=begin)
         for now in range(origins):
             for before in range(max(now - -(-leads // every), 0), now):
-                # Known by now, but not yet at the origin before.
+                # Errors that are known now, but were not yet at the origin before.
                 for lead in range((now - 1 - before) * every, min((now - before) * every, leads)):
                     online.update(before, lead, scores[before, lead])
             factors = online.predict(since[now])  # (level, lead, cell)
             place = now - (origins - kept)
             if place >= 0:
-                made = factors * flat(spread, target)[now]
-                half[:, place, ..., target] = made.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
+                width = factors * flat(stddev, target)[now]
+                half[:, place, ..., target] = width.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
     columns = {0.5: middle[-kept:]}
     for i, level in enumerate(levels):
         columns[round((1 - level) / 2, 6)] = middle[-kept:] - half[i]
         columns[round((1 + level) / 2, 6)] = middle[-kept:] + half[i]
     bounded = np.maximum(np.stack([columns[round(q, 6)] for q in quantiles], -1), model.likelihood.lowest)
-    made_of = {"quantiles": bounded.astype("float32")}
-    made_of |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
-    flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in made_of.items()}
+    arrays = {"quantiles": bounded.astype("float32")}
+    arrays |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
+    flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in arrays.items()}
     return [cast(Prediction, {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()})]
 
 
 def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:
-    """(level, lead) factors to begin with: those stored, where the forecaster has these levels; else a normal's."""
+    """Return the first calibrated quantiles, (level, lead): the stored ones of these levels, else a normal's."""
     normal = np.repeat(ndtri((1 + np.asarray(levels)) / 2)[:, None], leads, 1)
     stored = model.calibration
     if stored is None or stored.conformity_score != "scaled":

@@ -1,4 +1,4 @@
-"""Inference: how weights become distributions."""
+"""Inference: point estimates, ensembles and variational posteriors of a network's weights."""
 
 from stgate.inference.base import Inference, PointEstimate
 from stgate.inference.ensemble import Ensemble

@@ -15,9 +15,9 @@ from stgate.inference.members import Members, Weights, split
 class BatchLoss:
     """The mean over members of the summed losses of a batch's pieces.
 
-    Members that run in one pass have one turn. Where they run one after another, each has a turn of its own, and the
-    gradient of its loss of a piece is taken before the next begins: backward passes then need room for one member and
-    one piece at a time.
+    Members that run in one pass share one turn. Members that run one after another have a turn each, and the gradient
+    of each piece's loss is computed before the next piece: backward passes then need memory for one member and one
+    piece at a time.
 
         total = BatchLoss(network)
         for turn in total.turns():
@@ -27,7 +27,7 @@ class BatchLoss:
         total.mean().backward()
 
     Args:
-        network: A network, or the `Members` that stand for several; they have been evaluated once in this mode.
+        network: A network, or `Members` that have been evaluated once in the present mode (training or evaluation).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -38,7 +38,7 @@ class BatchLoss:
         self._gradients: list[list[Tensor | None]] = []
 
     def turns(self) -> Iterator[contextlib.AbstractContextManager[None]]:
-        """Yield a context a turn, within which the network evaluates that turn's members."""
+        """Yield a context for each turn; within it the network evaluates the members of that turn."""
         if self._members is None:
             yield contextlib.nullcontext()
             return
@@ -48,41 +48,41 @@ class BatchLoss:
             learned = {name: own[name].requires_grad_() for name in self._weights}
             self._own = list(learned.values())
             self._gradients.append([None] * len(learned))
-            yield self._members.alone(own | learned)
+            yield self._members.single_member(own | learned)
 
     def add(self, loss: Tensor) -> None:
-        """Add the loss of a piece, the mean over the members of this turn."""
+        """Add the loss of a piece, a scalar: the mean over the members of this turn."""
         self._losses.append(loss)
         if self._members is not None:
-            made = torch.autograd.grad(loss, self._own, allow_unused=True)
-            self._gradients[-1] = [_plus(*both) for both in zip(self._gradients[-1], made, strict=True)]
+            gradients = torch.autograd.grad(loss, self._own, allow_unused=True)
+            self._gradients[-1] = [_plus(*both) for both in zip(self._gradients[-1], gradients, strict=True)]
 
     def mean(self) -> Tensor:
-        """Return the loss, with gradients to all members' weights."""
+        """Return the mean loss over members, a scalar with gradients to all members' weights."""
         if self._members is None:
             return torch.stack(self._losses).sum()
         count = len(self._gradients)
         parts = zip(*self._gradients, strict=True)
         stacks = [None if part[0] is None else torch.stack(part) / count for part in parts]
         mean = torch.stack([loss.detach() for loss in self._losses]).sum() / count
-        known: Tensor = _Known.apply(mean, stacks, *self._weights.values())  # type: ignore[no-untyped-call]
-        return known
+        loss: Tensor = _WithGradients.apply(mean, stacks, *self._weights.values())  # type: ignore[no-untyped-call]
+        return loss
 
 
 def _plus(total: Tensor | None, more: Tensor | None) -> Tensor | None:
     return more if total is None else total if more is None else total.add_(more)
 
 
-class _Known(torch.autograd.Function):
-    """A value whose gradients are known already."""
+class _WithGradients(torch.autograd.Function):
+    """A value whose gradients have been computed before."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *weights: Tensor) -> Tensor:  # noqa: ANN401
-        """The value."""
+        """Return the value."""
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """The gradients, scaled."""
+        """Return the gradients, scaled by the outer one."""
         return None, None, *(None if own is None else outer * own for own in ctx.gradients)

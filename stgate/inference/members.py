@@ -1,4 +1,4 @@
-"""Several sets of weights of one network, evaluated in one vectorised pass where its layers allow."""
+"""Several sets of weights of one network, evaluated in one vectorised pass if its layers allow it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from stgate.errors import InferenceWarning, RequestError
 Weights = dict[str, Tensor]
 
 CACHED = 2**16
-"""Numbers that a layer gives out for one member, up to which one pass for all pays on a processor: beyond it what all
-give out together leaves the cache, and a loop is faster (by a half at 2**19)."""
+"""Largest size of a layer's output for one member at which one vectorised pass is the faster way on a CPU. Beyond it
+the outputs of all members do not fit the cache, and a loop is faster (by a half at 2**19)."""
 
 
 class Members(nn.Module):
     """Members of an ensemble: networks of one shape, each with weights of its own.
 
-    The weights and buffers of all are stacked under their own names in one of the networks, (member, ...), so that one
-    optimizer that works element by element, such as Adam, trains all of them as if each were alone. Frozen weights are
+    The weights and buffers of all members are stacked, (member, ...), under their names in one of the networks. An
+    optimizer that works element by element, such as Adam, then trains each as a single member. Frozen weights are
     shared.
 
     Args:
-        build: Makes a network; called once a member.
-        members: How many.
-        vectorized: One pass for all, where it is no slower than one after another; where a layer cannot, it says so.
+        build: A function that makes one network, called once a member.
+        members: Number of members.
+        vectorized: Evaluate all members in one pass if that is no slower than one after another; a warning says if a
+            layer does not allow it.
+
+    Raises:
+        RequestError: The number of members is below one.
     """
 
     def __init__(self, build: Callable[[], nn.Module], members: int, *, vectorized: bool = True) -> None:
@@ -38,33 +42,33 @@ class Members(nn.Module):
         check_members(members)
         self.vectorized = vectorized
         self._together: dict[bool, bool] = {}  # by whether it is training
-        self._alone: Weights | None = None  # the one member that is evaluated, while members take their turns
+        self._single: Weights | None = None  # the member that is evaluated, while members take turns
         self.network = _stacked([build() for _ in range(members)])
 
     def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
-        """What each network returns for these arguments: (member, ...)."""
-        if self._alone is not None:
-            made: Tensor = functional_call(self.network, self._alone, arguments, options)
-            return made.unsqueeze(0)
+        """Evaluate each member with these arguments: (member, ...)."""
+        if self._single is not None:
+            output: Tensor = functional_call(self.network, self._single, arguments, options)
+            return output.unsqueeze(0)
         return self.evaluate(self.drawn(), *arguments, **options)
 
     def drawn(self) -> Weights:
-        """The sets of weights that are evaluated, (member, ...): here those of the members."""
+        """Return the sets of weights to evaluate, (member, ...): here those of the members."""
         return self.weights()
 
     @property
     def decided(self) -> bool:
-        """Whether it is known if one pass for all members pays in this mode; a first evaluation finds out."""
+        """True once the way of evaluation is chosen for the present mode; a first evaluation chooses it."""
         return self.training in self._together
 
     @property
     def together(self) -> bool:
-        """Whether all members are evaluated in one pass in this mode."""
+        """True if all members are evaluated in one pass in the present mode."""
         return self._together[self.training]
 
     @contextlib.contextmanager
     def probing(self) -> Iterator[None]:
-        """Evaluate without a trace: no gradients, and random state and buffers as before."""
+        """Evaluate without side effects: no gradients; random state and buffers are restored."""
         held = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
         with torch.no_grad(), torch.random.fork_rng():
             yield
@@ -72,36 +76,45 @@ class Members(nn.Module):
             tensor.copy_(held[name])
 
     @contextlib.contextmanager
-    def alone(self, own: Weights) -> Iterator[None]:
-        """Evaluate a single member, with these weights, in the place of all."""
-        self._alone = own
+    def single_member(self, own: Weights) -> Iterator[None]:
+        """Evaluate a single member, with these weights, in place of all members."""
+        self._single = own
         try:
             yield
         finally:
-            self._alone = None
+            self._single = None
 
     def weights(self) -> Weights:
-        """All that differs between members, by name: (member, ...)."""
+        """Return the weights and buffers that differ between members, by name: (member, ...)."""
         frozen = {name for name, weight in self.network.named_parameters() if not weight.requires_grad}
         tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
         return {name: tensor for name, tensor in tensors if name not in frozen}
 
     def evaluate(self, weights: Weights, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401
-        """The network with each of these sets of weights, (member, ...): (member, ...)."""
+        """Evaluate the network with each set of weights, (member, ...).
+
+        Args:
+            weights: Sets of weights by name, (member, ...).
+            *arguments: Arguments of the network.
+            **options: Keyword arguments of the network.
+
+        Returns:
+            (member, ...).
+        """
 
         def one(own: Weights) -> Tensor:
-            made: Tensor = functional_call(self.network, own, arguments, options)
-            return made
+            output: Tensor = functional_call(self.network, own, arguments, options)
+            return output
 
         if self.training not in self._together:
-            self._together[self.training] = self._pays(weights, one)
+            self._together[self.training] = self._vectorizes(weights, one)
         if self._together[self.training]:
             return vmap(one, randomness="different")(weights)
         return torch.stack([one(own) for own in split(weights)])
 
     @torch.no_grad()
-    def _pays(self, weights: Weights, one: Callable[[Weights], Tensor]) -> bool:
-        """Whether one pass for all is possible, and no slower; found out with two members that are then forgotten."""
+    def _vectorizes(self, weights: Weights, one: Callable[[Weights], Tensor]) -> bool:
+        """Find out, with two members, if one pass for all is possible and no slower than a loop."""
         if not self.vectorized:
             return False
         two = {name: stack[:2].clone() for name, stack in weights.items()}
@@ -132,7 +145,7 @@ class Members(nn.Module):
 
     @torch.no_grad()
     def clip_gradients(self, limit: float) -> None:
-        """Scale each member's gradient down to this norm, where it is above."""
+        """Scale each member's gradient down to this norm if its norm is larger."""
         gradients = [weight.grad for weight in self.weights().values() if weight.grad is not None]
         if not gradients:
             return
@@ -143,45 +156,48 @@ class Members(nn.Module):
 
 
 def check_members(members: int) -> None:
-    """Refuse an ensemble of none.
+    """Refuse a number of members that is not a whole number of at least one.
+
+    Args:
+        members: Number of members.
 
     Raises:
-        RequestError: Fewer than one.
+        RequestError: The number is below one or not a whole number.
     """
     if not isinstance(members, int) or members < 1:
         raise RequestError(f"members {members}: a whole number, at least 1")
 
 
 def _stacked(networks: list[nn.Module]) -> nn.Module:
-    """The first network with all the networks' weights and buffers in the place of its own."""
+    """Return the first network with its weights and buffers replaced by the stacks of all the networks'."""
     first = networks[0]
     for kind in ("_parameters", "_buffers"):
-        # By what stands there, not by name: a tied weight stays tied.
-        made: dict[Tensor, Tensor] = {}
+        # Keyed by tensor, not by name: a tied weight stays tied.
+        stacks: dict[Tensor, Tensor] = {}
         for modules in zip(*(network.modules() for network in networks), strict=True):
             held: dict[str, Tensor | None] = getattr(modules[0], kind)
             for name, tensor in list(held.items()):
                 if tensor is None or (kind == "_parameters" and not tensor.requires_grad):
                     continue
-                if tensor not in made:
+                if tensor not in stacks:
                     stack = torch.stack([getattr(module, kind)[name].detach() for module in modules])
-                    made[tensor] = nn.Parameter(stack) if kind == "_parameters" else stack
-                held[name] = made[tensor]
+                    stacks[tensor] = nn.Parameter(stack) if kind == "_parameters" else stack
+                held[name] = stacks[tensor]
     for module in first.modules():
-        if isinstance(module, nn.RNNBase):  # cuDNN's layout is of one set of weights
+        if isinstance(module, nn.RNNBase):  # cuDNN's layout holds one set of weights only
             module.flatten_parameters = _nothing  # type: ignore[method-assign]
     return first
 
 
 def split(weights: Weights) -> list[Weights]:
-    """Each member's own; taken apart at once, so that gradients are put together at once."""
+    """Return each member's weights; unbound in one step, so that gradients are stacked in one step."""
     columns = zip(*(stack.unbind(0) for stack in weights.values()), strict=True)
     return [dict(zip(weights, column, strict=True)) for column in columns]
 
 
-def _size(given_out: object) -> int:
-    return given_out.numel() if isinstance(given_out, Tensor) else 0
+def _size(output: object) -> int:
+    return output.numel() if isinstance(output, Tensor) else 0
 
 
 def _nothing() -> None:
-    """In the place of `flatten_parameters`."""
+    """Do nothing, in place of `flatten_parameters`."""

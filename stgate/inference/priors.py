@@ -1,9 +1,10 @@
-"""Priors of weights: the logarithm of a density, and its mean under a normal posterior."""
+"""Priors of weights: the log density, and its mean under a normal posterior."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,18 +22,24 @@ def _logistic(z: Tensor) -> Tensor:
     return -z - 2 * softplus(-z)
 
 
-PRIORS: dict[str, Callable[[Tensor], Tensor]] = {"normal": _normal, "logistic": _logistic}
+Prior = Literal["normal", "logistic"]
+PRIORS: dict[Prior, Callable[[Tensor], Tensor]] = {"normal": _normal, "logistic": _logistic}
 """Log densities of unit scale by their name in configs."""
 
 NODES = 16
-"""Of the quadrature: exact for the normal prior, to 1e-4 for the logistic where the posterior is no wider than it."""
+"""Number of quadrature nodes: exact for the normal prior; accurate to 1e-4 for the logistic prior if the posterior is
+no wider than the prior."""
 
 
-def check_prior(name: str | None, scale: float) -> None:
-    """Refuse a name that no prior has, and a scale that is none.
+def check_prior(name: Prior | None, scale: float) -> None:
+    """Refuse an unknown prior and a scale that is not positive.
+
+    Args:
+        name: `normal`, `logistic`, or None for no prior.
+        scale: Scale of the prior.
 
     Raises:
-        RequestError: No prior of this name, or a scale that is not positive.
+        RequestError: There is no prior of this name, or the scale is not positive and finite.
     """
     if name is not None and name not in PRIORS:
         raise RequestError(f"prior {name!r}: {did_you_mean(name, PRIORS)}")
@@ -40,8 +47,16 @@ def check_prior(name: str | None, scale: float) -> None:
         raise RequestError(f"prior_scale {scale:g}: must be above zero")
 
 
-def log_prior(name: str, values: Tensor, scale: float = 1.0) -> Tensor:
-    """The log density of independent values around zero, summed.
+def log_prior(name: Prior, values: Tensor, scale: float = 1.0) -> Tensor:
+    """Compute the sum of the log densities of independent values around zero.
+
+    Args:
+        name: `normal` or `logistic`.
+        values: (...), the weights.
+        scale: Scale of the prior.
+
+    Returns:
+        A scalar.
 
     >>> round(float(log_prior("logistic", torch.zeros(2))), 4)
     -2.7726
@@ -49,17 +64,20 @@ def log_prior(name: str, values: Tensor, scale: float = 1.0) -> Tensor:
     return PRIORS[name](values / scale).sum() - values.numel() * math.log(scale)
 
 
-def expected_log_prior(name: str, loc: Tensor, spread: Tensor, scale: float = 1.0) -> Tensor:
-    """The mean of `log_prior` over values that are normal(loc, spread), by Gauss-Hermite quadrature.
+def expected_log_prior(name: Prior, loc: Tensor, stddev: Tensor, scale: float = 1.0) -> Tensor:
+    """Compute the mean of `log_prior` over normal values, by Gauss-Hermite quadrature.
 
     Args:
-        name: Of the prior.
+        name: `normal` or `logistic`.
         loc: (...), posterior means.
-        spread: (...), posterior standard deviations.
-        scale: Of the prior.
+        stddev: (...), posterior standard deviations.
+        scale: Scale of the prior.
+
+    Returns:
+        A scalar.
     """
     points, weights = np.polynomial.hermite_e.hermegauss(NODES)
     density = PRIORS[name]
     each = zip(points.tolist(), (weights / math.sqrt(2 * math.pi)).tolist(), strict=True)
-    terms = [weight * density((loc + spread * point) / scale).sum() for point, weight in each]
+    terms = [weight * density((loc + stddev * point) / scale).sum() for point, weight in each]
     return torch.stack(terms).sum() - loc.numel() * math.log(scale)

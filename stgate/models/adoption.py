@@ -1,4 +1,4 @@
-"""A forecaster's first sight of its panel: the spec and the scales that a new fit takes from a data module."""
+"""Adoption of a panel by a new fit: the forecaster takes spec and scales from a data module."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_data(forecaster: Forecaster, data: L.LightningDataModule | None) -> Wi
     """
     name, wanted = type(forecaster).__name__, forecaster.data_class
     if not isinstance(data, wanted) or not isinstance(data, WindowData):
-        raise RequestError(f"{name} learns its panel from a {wanted.__name__}: pass datamodule={wanted.__name__}(…)")
+        raise RequestError(f"{name} takes its panel from a {wanted.__name__}: pass datamodule={wanted.__name__}(…)")
     if data.spec.places and wanted is WindowData:
         raise RequestError(f"{name} forecasts from windows, not from a {type(data).__name__}: pass a WindowData")
     return data

@@ -1,4 +1,4 @@
-"""Baselines under the same interface: what every forecaster is measured against."""
+"""Baselines with the interface of all forecasters, to measure these against."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Baseline(Forecaster):
     """A forecaster that is fitted in closed form: no optimizer, one pass at most.
 
     Args:
-        predictor: What forecasts.
+        predictor: The torch module that forecasts.
     """
 
     predictor: BaselinePredictor
@@ -42,11 +42,11 @@ class Baseline(Forecaster):
         return self.predictor.build(spec)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return none at all: there is nothing to descend."""
+        """Return no optimizer: the fit is in closed form."""
         return []
 
     def on_fit_start(self) -> None:
-        """Fit from the training part at once."""
+        """Fit from the whole training part at once."""
         super().on_fit_start()
         self.fit_series(check_data(self, getattr(self.trainer, "datamodule", None)))
 
@@ -54,18 +54,18 @@ class Baseline(Forecaster):
         """Fit from the training rows of the data module's series."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Do nothing: windows have nothing to add, unless a subclass says otherwise."""
+        """Do nothing: most baselines do not use windows."""
 
     def on_train_epoch_end(self) -> None:
-        """Stop after the first epoch: one pass is all it takes."""
+        """Stop after the first epoch: one pass is enough."""
         self.trainer.should_stop = True
 
 
 class Persistence(Baseline):
-    """The value at the origin, for all leads; its standard deviation is that of past changes over as many steps.
+    """The value at the origin, for all leads; the standard deviation at a lead is that of past changes over that lead.
 
     Args:
-        carry: Where the value at the origin is missing, carry the last one of the window forward; otherwise the
+        carry: Carry the last observed value of the window forward if the value at the origin is missing. Without it the
             forecast is missing there too.
     """
 
@@ -75,7 +75,7 @@ class Persistence(Baseline):
         super().__init__(PersistencePredictor(carry=carry))
 
     def fit_series(self, data: WindowData) -> None:
-        """The spread of changes over 1, 2, … steps in the training part."""
+        """Fit the standard deviation of changes over 1, 2, … steps in the training part."""
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
         spreads = []
@@ -99,7 +99,7 @@ class Climatology(Baseline):
         super().__init__(ClimatologyPredictor(keys=keys))
 
     def fit_series(self, data: WindowData) -> None:
-        """Medians of the observed training values; a cell never observed takes the node's overall median."""
+        """Fit medians of the observed training values; a cell never observed takes the node's overall median."""
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
         cells = self.predictor.cells(data.series.clock.time[start:stop])
@@ -120,7 +120,7 @@ class Climatology(Baseline):
 
 
 def _nanmedian(values: Tensor) -> Tensor:
-    """Median along the first axis, NaN left out; torch's own takes the lower of two middle values."""
+    """Compute the median along the first axis without NaN; torch's own takes the lower of two middle values."""
     ordered = values.sort(0).values  # NaN sorts last
     count = (~torch.isnan(values)).sum(0, keepdim=True)
     low, high = (ordered.gather(0, ((count - k) // 2).clamp(min=0)) for k in (1, 0))
@@ -128,15 +128,15 @@ def _nanmedian(values: Tensor) -> Tensor:
 
 
 class Ridge(Baseline):
-    """Ridge regression on the window, one set of weights for all nodes, one column a lead: the linear rival.
+    """Ridge regression on the window: a linear baseline with one set of weights for all nodes, and a column a lead.
 
-    It reads what `GatedRNN` reads: the standardised window with masks, steps since observed, the mean over nodes, the
-    calendar and the known future. Solved exactly in float64 from sums over one epoch; a lead's missing targets drop out
-    of its sums.
+    It reads the inputs of `GatedRNN`: the standardised window with masks, steps since observed, the mean over nodes,
+    the calendar and the future covariates. It is solved exactly in float64 from sums over one epoch; missing targets of
+    a lead are left out of its sums.
 
     Args:
-        penalty: Added to the diagonal of the features' mean cross-product; features have about unit variance.
-        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
     """
 
@@ -167,11 +167,11 @@ class Ridge(Baseline):
         self._sums["count"] += seen.sum(0)
 
     def on_validation_start(self) -> None:
-        """Solve: validation comes before the epoch's end."""
+        """Solve the equations: validation comes before the epoch's end."""
         self._solve()
 
     def on_train_epoch_end(self) -> None:
-        """Solve, where there was no validation, and stop."""
+        """Solve the equations if there was no validation, and stop."""
         self._solve()
         self._sums = {}
         super().on_train_epoch_end()

@@ -24,12 +24,12 @@ class BayesNF(FieldForecaster):
         depth: Number of hidden layers.
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
-        degree: Fourier degree of each coordinate: time, places, static and other covariates; or by names, with 5 for
-            those that are not named.
+        degree: Fourier degree of each coordinate (time, places, static and other covariates): one number for all, or by
+            names, with 5 for those that are not named.
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
             `NegativeBinomial` and `ZeroInflatedNegativeBinomial` are for counts.
-        inference: The way from weights to distributions; an ensemble of sixteen maximum a posteriori estimates under
+        inference: The inference of the weights; an ensemble of sixteen maximum a posteriori estimates under
             logistic priors when None.
         optimizer: Makes the optimizer from the parameters; a learning rate of 0.005 is usual.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,

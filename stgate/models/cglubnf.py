@@ -24,15 +24,15 @@ from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
 HELD = 2**19
-"""Numbers that a layer gives out at once in training: what a backward pass needs of more is not kept in memory, nor is
-as much memory taken anew each time."""
+"""Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less
+in memory and allocates smaller blocks."""
 
 
 class FieldForecaster(Forecaster):
     """Training of the neural fields: on observed entries only, a part of the times at once.
 
     Args:
-        predictor: What forecasts.
+        predictor: The torch module that forecasts.
         optimizer: Makes the optimizer from the parameters.
         lr_scheduler: Makes the scheduler from the optimizer; None for one cycle over the whole fit.
     """
@@ -54,7 +54,7 @@ class FieldForecaster(Forecaster):
         return self.predictor.build(spec)
 
     def prepare(self, data: WindowData) -> None:
-        """Take the stations' places, the scales of coordinates, and the scale of the noise to begin with.
+        """Take the stations' places, the scales of coordinates, and the initial scale of the noise.
 
         Args:
             data: The data that the forecaster is fitted on.
@@ -90,7 +90,7 @@ class FieldForecaster(Forecaster):
             constant.data.copy_(inverse.expand(constant.shape))
 
     def on_fit_start(self) -> None:
-        """Forget the calibrations of other weights, and fix the seed that gives each batch its random state."""
+        """Remove the calibrations of other weights, and fix the seed that gives each batch its random state."""
         super().on_fit_start()
         self.predictor.reconstruction_calibration = None
 
@@ -103,7 +103,7 @@ class FieldForecaster(Forecaster):
         return self.predictor.now(batch).flatten(0, 1)[self.predictor.entries_of(batch)][:, None, None]
 
     def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Cut a batch by its times, as many together as a layer gives out `HELD` numbers for."""
+        """Cut a batch by its times into pieces whose layer outputs hold at most `HELD` numbers."""
         shared = ("static", "ever")
         count, width = len(batch["time"]), int(self.predictor.options["width"])
         together = max(HELD // (width * len(batch["static"])), 1)
@@ -121,47 +121,47 @@ class FieldForecaster(Forecaster):
 class CGLUBNF(FieldForecaster):
     """A field: a value at any time and place, from Fourier features, a graph encoder and channel gated learning units.
 
-    It is fitted on observed entries only, and knows places by their coordinates: stations that training never saw join
-    by their nearest neighbours. With `FieldData(context=…)` it also sees what was observed there and near by, of which
-    training masks a part at random, and never the entry that is asked for. Forecasts, gaps (`stgate.reconstruct`) and
-    new places are then the same call at other coordinates.
+    It is fitted on observed entries only, and knows places by their coordinates: a station that training never saw
+    connects to its nearest neighbours. With `FieldData(context=…)` the field also sees the observations at a place and
+    its neighbours, never the entry itself; training masks a part of this context at random. Forecasts, gaps
+    (`stgate.reconstruct`) and new places are then the same evaluation at other coordinates.
 
-    With graph, gate and residual off and `activation="shared"` it is a Bayesian neural field, see `BayesNF`.
+    With graph, gate and residual off and `activation="shared"` it is a Bayesian neural field (`BayesNF`).
 
     Args:
-        width: Of the hidden layers.
-        depth: How many.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
-        degree: Fourier degree of each coordinate: time, places, static and other covariates; or by names, with 5 for
-            those that are not named. That of time says how fast the field can change apart from its seasons.
+        degree: Fourier degree of each coordinate (time, places, static and other covariates): one number for all, or by
+            names, with 5 for those that are not named. The degree of time limits how fast the field can change apart
+            from its seasons.
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
-        activation: Who shares the learned share of ELU, beside tanh: `shared` (all layers), `layer`, `channel`;
-            `fixed` at a half.
-        gate: Whether each channel of a layer has a gate.
-        residual: Gate of `stgate.nn.gates` by which a layer joins what skips it; `none` lets nothing skip.
-        graph: Size of the embedding of a place by its neighbours; 0 for none.
-        neighbours: Stations that a place looks at: of training, and among those of a panel that observe anything at any
-            time of it, the nearest.
-        heads: Of attention to them.
-        coordinates: Those of time, places, static and other covariates that are features, by name; all when None.
-            Without time the field is the same in every year. Without those of places a place is what lies around it and
-            how far away, but not where: no level of a station is learned by heart, which would mislead at a new one.
-            What `graph` embeds is then static covariates, if there are any.
-        knots: Of a learned path in time over the training part, beside the features of time: with as many as that part
-            has steps the field knows each step by itself, wherever it is asked in space. Beyond that part there is
-            none; 0 for none at all.
-        path: How many numbers it has at each knot.
-        context_masking: Patterns by which training masks the context, one of these a window: `late` (the last one to
-            horizon steps, as forecasts do, few more often than many), `stations` (a share of the nodes for good, as
-            where there is none), `entries` (a share of all entries), `own` (each node's own record, as at a new
-            station).
-        log_context: Whether what was observed is seen by its logarithm (of 1 + 8 times the value in units of its spread
-            in training): for counts, and others that vary by orders of magnitude. Of likelihoods of what is never
-            below zero.
-        varying: Whether the likelihood's other numbers, such as the noise, vary over time and place.
+        activation: Sharing of the learned weight between ELU and tanh: `shared` (one for all layers), `layer` (one a
+            layer), `channel` (one a channel) or `fixed` (one half).
+        gate: Give each channel of a layer a gate.
+        residual: Name of the gate of `stgate.nn.gates` that joins a layer's input to its output; `none` for no residual
+            connection.
+        graph: Size of the graph encoder's embedding of a place; 0 for no graph encoder.
+        neighbours: Number of stations that a place attends to: the nearest of the training stations, and the nearest of
+            the panel's stations that observe anything.
+        heads: Number of attention heads over the neighbours.
+        coordinates: Names of the coordinates that are features, among time, places, static and other covariates; None
+            takes all. Without `time` the field is the same in every year. Without those of places the field knows the
+            neighbours of a place and their distances, but not its position, and cannot learn the level of a station by
+            heart; `graph` then embeds the static covariates, if there are any.
+        knots: Number of knots of a learned temporal embedding, zero outside the training span; 0 disables it. With one
+            knot a training step each step has a state of its own, common to all places.
+        path: Size of the temporal embedding at each knot.
+        context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
+            to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
+            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+        log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
+            deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
+            non-negative values.
+        varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
-        inference: The way from weights to distributions; an ensemble of eight maximum a posteriori estimates under
+        inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
             logistic priors when None.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
@@ -174,7 +174,7 @@ class CGLUBNF(FieldForecaster):
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
         CGLU-BNF ("channel gated learning unit based spatio-temporal Bayesian neural field"): reconstructed from the
         abstract, which names Fourier features, a graph attention encoder, channel gated learning units with learnable
-        activations and gated residual connections, and Bayesian inference. What these are in detail is ours.
+        activations and gated residual connections, and Bayesian inference. The details are ours.
     """
 
     def __init__(

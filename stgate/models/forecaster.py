@@ -1,4 +1,4 @@
-"""The base of all forecasters: a LightningModule that trains a predictor, and whose checkpoint is the whole model."""
+"""The base of all forecasters: a LightningModule that trains a predictor; its checkpoint is the whole model."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ from stgate.schema.spec import PanelSpec
 
 
 class Forecaster(L.LightningModule, ABC):
-    """Base class: a subclass defines `build`, and gives a predictor of its own when more than the network is special.
+    """Base class of forecasters: a subclass defines `build`, and brings its own predictor if it needs more than that.
 
-    What forecasts is `predictor`, a plain torch module: network, scaler, likelihood, calibration and spec. The
-    forecaster trains it and writes it to checkpoints. The network is built once the panel's spec is known: from the
-    data module when fitting, from the checkpoint when loading.
+    The attribute `predictor`, a plain torch module, makes the forecasts: it holds network, scaler, likelihood,
+    calibration and spec. The forecaster trains it and writes it to checkpoints. The network is built once the panel's
+    spec is known: from the data module in a fit, from the checkpoint when it is loaded.
 
     Args:
-        predictor: What forecasts; None for a network that reads standardised windows and is built by `build`.
-        likelihood: The family of distributions that the network's outputs are parameters of; Normal when None.
-        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
-        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        predictor: The torch module that forecasts; None for a network that reads standardised windows and is built by
+            `build`.
+        likelihood: The family of distributions whose parameters the network predicts; Normal when None.
+        inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
+            None.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
@@ -89,7 +91,7 @@ class Forecaster(L.LightningModule, ABC):
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters(plain_options(given))
         for name, value in list(self.hparams.items()):
-            if name not in options:  # of a class between: this one settles it
+            if name not in options:  # an option of a class between, which this class fixes
                 del self.hparams[name]
             elif isinstance(value, np.generic):
                 self.hparams[name] = value.item()
@@ -101,30 +103,30 @@ class Forecaster(L.LightningModule, ABC):
         """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
 
     def prepare(self, data: WindowData) -> None:
-        """Take what else a subclass needs from the data before a new fit, the scales being known."""
+        """Prepare a new fit: take more than the scales from the data, if a subclass needs it."""
 
     def training_forward(self, batch: Batch) -> Distribution:
-        """Forecast what the loss is taken of, with an axis of members first where there are several."""
+        """Make the forecast that enters the loss, with a leading member axis if there are several members."""
         return self.predictor.members(batch)
 
     def training_target(self, batch: Batch) -> Tensor:
-        """Return the values (batch, lead, node, target) that `training_forward` forecasts the first leads of."""
+        """Return the truth of `training_forward`, (batch, lead, node, target); it may have more leads."""
         return batch["target"]
 
     def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Cut a batch into parts that are evaluated one after another, with their shares of its loss; here into one."""
+        """Cut a batch into pieces that are evaluated one after another, with their shares of its loss; here one."""
         return [(batch, 1.0)]
 
     def training_leads(self) -> int:
-        """Return how many leads the loss counts; all of them unless a subclass says otherwise."""
+        """Return the number of leads in the loss; by default the whole horizon."""
         return self.predictor.fitted_spec.horizon
 
     def validation_forward(self, batch: Batch) -> Distribution:
-        """Forecast what is validated while training; as `forward`, unless that takes too long."""
-        made: Distribution = self(batch)
-        return made
+        """Forecast a batch for validation; by default with `forward`."""
+        forecast: Distribution = self(batch)
+        return forecast
 
-    # What the predictor knows
+    # The predictor
 
     @property
     def spec(self) -> PanelSpec | None:
@@ -138,8 +140,8 @@ class Forecaster(L.LightningModule, ABC):
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
-        made: Distribution = self.predictor(batch)
-        return made
+        forecast: Distribution = self.predictor(batch)
+        return forecast
 
     # Building
 
@@ -148,13 +150,13 @@ class Forecaster(L.LightningModule, ABC):
         self.adopt(getattr(self.trainer, "datamodule", None))
 
     def adopt(self, data: L.LightningDataModule | None) -> None:
-        """Take spec and scales from a data module and build the network; when fitted already, check that they agree.
+        """Take spec and scales from a data module and build the network; a fitted forecaster checks that they agree.
 
         Args:
             data: A data module.
 
         Raises:
-            RequestError: The data module is of another kind, or differs from what the forecaster was fitted on.
+            RequestError: The data module is of another kind, or differs from the data of the fit.
         """
         checked = check_data(self, data)
         if self.spec is None:
@@ -193,13 +195,13 @@ class Forecaster(L.LightningModule, ABC):
     # Steps
 
     def on_fit_start(self) -> None:
-        """Forget the calibration of other weights, and fix the seed that gives each batch its random state."""
+        """Remove the calibration of other weights, and fix the seed that gives each batch its random state."""
         predictor = self.predictor
         predictor.calibration = None
         keep_what_is_freed()
         data = check_data(self, getattr(self.trainer, "datamodule", None))
         last = max(data.parts.train[1], data.parts.validation[1]) - 1
-        predictor.seen = str(data.panel["time"].values[last])  # what lies after it is new
+        predictor.seen = str(data.panel["time"].values[last])  # later data are new
         if predictor.seed is None:
             predictor.seed = torch.initial_seed() % 2**63
 
@@ -209,7 +211,7 @@ class Forecaster(L.LightningModule, ABC):
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Compute the loss of a batch; see `stgate.models.training`."""
+        """Compute the training objective of a batch, a scalar."""
         return objective(self, batch)
 
     def configure_gradient_clipping(
@@ -218,7 +220,13 @@ class Forecaster(L.LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip gradients as Lightning does, but by the norm of each member's gradient apart."""
+        """Clip gradients like Lightning, but by the norm of each member's gradient.
+
+        Args:
+            optimizer: The optimizer.
+            gradient_clip_val: Largest norm, or largest value; None for no clipping.
+            gradient_clip_algorithm: `norm` or `value`; `norm` when None.
+        """
         by_norm = gradient_clip_val and gradient_clip_algorithm in (None, "norm")
         inference, network = self.predictor.inference, self.predictor.built
         if not by_norm or not inference.clip_gradients(network, float(gradient_clip_val or 0)):
@@ -242,11 +250,14 @@ class Forecaster(L.LightningModule, ABC):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is ours to Lightning's checkpoint, as plain containers and tensors."""
+        """Add the predictor's state to Lightning's checkpoint, as plain containers and tensors."""
         checkpoint[ckpt.KEY] = ckpt.section_of(self.predictor)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take spec and calibration from a checkpoint of any format, and build the network that its weights fit.
+
+        Args:
+            checkpoint: The checkpoint as the file holds it.
 
         Raises:
             RequestError: The forecaster has been given other data than the checkpoint's.
@@ -275,17 +286,16 @@ class Forecaster(L.LightningModule, ABC):
         weights_only: bool | None = True,
         **changed: Any,  # noqa: ANN401 (whatever the class takes)
     ) -> Self:
-        """Load the fitted forecaster in a file, of whichever class it is, to train it further.
+        """Load a fitted forecaster of any class from a checkpoint, to train it further.
 
         The class is looked up by name among `stgate.models` and imported subclasses; no code in the file is run. To
         forecast, `stgate.load` is enough and needs no Lightning.
 
         Args:
-            checkpoint_path: The file.
-            map_location: Where the weights go.
-            weights_only: True; there for those who write it out.
-            **changed: Options that are to differ from those of the fit, such as the folder of a language model that
-                moved.
+            checkpoint_path: Path of the checkpoint.
+            map_location: Device of the weights.
+            weights_only: True or None; False is refused.
+            **changed: Options that differ from those of the fit, such as the new folder of a language model.
 
         Raises:
             StoreError: There is no such file.

@@ -1,4 +1,4 @@
-"""The base of the gated hybrids: how direct forecasts and roll-outs of a gated network are trained."""
+"""The base of the gated forecasters: training of direct forecasts and of rollouts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
 NEIGHBOURS = 10
-"""Nearest nodes along which nodes are mixed, where a panel has coordinates and no edges."""
+"""Number of nearest nodes that make the graph of a panel with coordinates and no edges."""
 FLOOR = 1e-6
-"""Share of the largest variance by which those of a patch are raised before it is whitened."""
+"""Share of the largest variance that is added to the variances of a patch before it is whitened."""
 
 
 class GatedForecaster(Forecaster):
     """Training of gated recurrent networks and gated transformers.
 
     Args:
-        predictor: What forecasts.
+        predictor: The torch module that forecasts.
         optimizer: Makes the optimizer from the parameters.
         lr_scheduler: Makes the scheduler from the optimizer; None for one cycle over the whole fit.
     """
@@ -49,19 +49,19 @@ class GatedForecaster(Forecaster):
         return self.predictor.build(spec)
 
     def prepare(self, data: WindowData) -> None:
-        """Take, for a roll-out, the usual change over a step and the map that whitens what a patch sees.
+        """Take the panel's graph and, for a rollout, the typical change over a step and the map that whitens a patch.
 
         Args:
             data: The data that the forecaster is fitted on.
 
         Raises:
-            RequestError: The data's options do not fit the roll-out's.
+            RequestError: The data's options do not fit the rollout's, or the panel has no graph.
         """
         rollout, predictor = self.predictor.rollout, self.predictor
         stateful = bool(rollout and rollout.stateful)
         if stateful != data.streams:
             what, fix = ("rollout.stateful", "add streams=True") if stateful else ("streams", "add rollout.stateful")
-            raise RequestError(f"{what}: the other half is missing, which carries states; {fix} (--data.streams true)")
+            raise RequestError(f"{what}: rollout.stateful and streams belong together; {fix} (--data.streams true)")
         if predictor.edges is not None:
             predictor.edges.fill(graph_of(data.panel, NEIGHBOURS, f"spatial {predictor.spatial}"))
         if not rollout:
@@ -78,12 +78,12 @@ class GatedForecaster(Forecaster):
         network.transition.whiten.copy_(whitening(data, network.patches, center, scale, FLOOR))
 
     def training_leads(self) -> int:
-        """Return the leads that the loss counts in the last part of a curriculum: epochs are compared by these."""
+        """Return the number of leads in the loss at the end of a curriculum, by which epochs are compared."""
         rollout, horizon = self.predictor.rollout, self.predictor.fitted_spec.horizon
         return rollout.leads(horizon)[-1] if rollout else horizon
 
     def leads_now(self) -> int:
-        """Return the leads of a roll-out that the loss counts in this epoch."""
+        """Return the number of leads of a rollout in the loss of the present epoch."""
         rollout = self.predictor.rollout
         assert rollout
         plan = rollout.leads(self.predictor.fitted_spec.horizon)
@@ -91,12 +91,12 @@ class GatedForecaster(Forecaster):
         return plan[min(self.current_epoch * len(plan) // max(epochs, 1), len(plan) - 1)]
 
     def _teacher_forced(self) -> int:
-        """Return how many of the window's one-step forecasts the loss counts."""
+        """Return the number of teacher-forced one-step forecasts of the window in the loss."""
         rollout = self.predictor.rollout
         return self.predictor.fitted_spec.window - 1 - rollout.warm_up if rollout else 0
 
     def training_forward(self, batch: Batch) -> Distribution:
-        """Forecast, for a roll-out, the window's one-step forecasts, then the leads that the loss counts."""
+        """Forecast the leads of the loss; a rollout puts the teacher-forced one-step forecasts of the window first."""
         predictor, rollout = self.predictor, self.predictor.rollout
         if not rollout:
             return predictor.members(batch)
@@ -109,7 +109,7 @@ class GatedForecaster(Forecaster):
         return predictor.distribution(raw)
 
     def training_target(self, batch: Batch) -> Tensor:
-        """Return, for a roll-out, the window's last steps, then the leads: (batch, step + lead, node, target)."""
+        """Return the truth: the last steps of the window for a rollout, then the leads, (batch, lead, node, target)."""
         steps, targets = self._teacher_forced(), batch["target"].shape[-1]
         past = batch["past"][:, batch["past"].shape[1] - steps :, :, :targets]
         return torch.cat([past, batch["target"]], 1) if steps else batch["target"]
@@ -123,7 +123,7 @@ class GatedForecaster(Forecaster):
         inputs.values = torch.cat([noisy, inputs.values[..., targets:]], -1)
 
     def _carry_on(self, origin: Tensor) -> None:
-        """Forget the state that the batch before left, unless this one goes on where it ended."""
+        """Drop the state of the batch before, unless this batch continues in time where that one ended."""
         step = torch.tensor([0, self.predictor.fitted_spec.window])
         before = self._before
         if before is None or before.shape != origin.shape or not torch.equal(before + step, origin.cpu()):
@@ -131,5 +131,5 @@ class GatedForecaster(Forecaster):
         self._before = origin.cpu()
 
     def validation_forward(self, batch: Batch) -> Distribution:
-        """Forecast one trajectory, which feeds back its location."""
+        """Forecast a single trajectory, which feeds back its location."""
         return self.predictor.single_trajectory(batch)

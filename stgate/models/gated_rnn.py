@@ -17,31 +17,32 @@ from stgate.prediction.gated import Cell, GatedPredictor, RecurrentCore
 
 
 class GatedRNN(GatedForecaster):
-    """A gated recurrent forecaster, direct or free-running.
+    """A gated recurrent forecaster, direct or by autoregressive rollout.
 
     Args:
         hidden: State size.
-        layers: Recurrent layers.
-        cell: `gru`, `lstm`, `rhn` (recurrent highway) or `none`: then only attention remembers, and without it a
-            roll-out's step knows no more than the field and what forces it.
-        gate: How the output of each cell, and of each attention, joins what enters it, by the name of one of
-            `stgate.nn.gates`: `none`, `additive`, `learned_rate`, `coupled`, `highway`, `gated_unit` or `bilinear`.
-        attention: Heads of the attention over the last states that follows each cell; 0 for none.
-        span: Steps that it attends to.
-        gated_heads: Multiply what its heads give out by a sigmoid of the state.
-        depth: Highway layers in a step of the cell `rhn`.
-        free_carry: A carry gate of its own, of the cell `rhn`.
-        patch: Nodes along each direction that one local model forecasts together.
-        halo: Nodes that it sees beyond either edge of its patch; for rings, rows and lattices.
+        layers: Number of recurrent layers.
+        cell: Recurrent cell: `gru`, `lstm`, `rhn` (recurrent highway) or `none`. With `none` only attention remembers;
+            without attention a rollout's step sees the present field and the covariates only.
+        gate: Name of the gate that joins the input and the output of each cell and each attention: `none`, `additive`,
+            `learned_rate`, `coupled`, `highway`, `gated_unit` or `bilinear` (`stgate.nn.gates`).
+        attention: Number of heads of the attention over the last states, after each cell; 0 for no attention.
+        span: Number of steps that the attention sees.
+        gated_heads: Multiply the output of the attention heads by a sigmoid of the state.
+        depth: Number of highway layers in a step of the cell `rhn`.
+        free_carry: Give the cell `rhn` a carry gate of its own.
+        patch: Number of nodes along each direction that one local model forecasts together.
+        halo: Number of nodes that a local model sees beyond each edge of its patch; for rings, rows and lattices.
         dropout: Share of the state dropped in training.
-        rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
-            leads at once.
+        rollout: Forecast one step at a time, each fed back into the next, with these options (`stgate.nn.RollOut`);
+            None forecasts all leads at once.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
             along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
         spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
         likelihood: The family of distributions of the forecast; Normal when None.
-        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
-        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
+            None.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
@@ -51,8 +52,8 @@ class GatedRNN(GatedForecaster):
         RequestError: An option is out of range.
 
     References:
-        After "Deconstructing recurrence, attention, and gating" (arXiv:2410.02654), reconstructed from its abstract:
-        which components there are is known from it, their equations are not.
+        "Deconstructing recurrence, attention, and gating" (arXiv:2410.02654), reconstructed from its abstract, which
+        names the components but not their equations.
     """
 
     def __init__(

@@ -17,28 +17,29 @@ from stgate.prediction.gated import GatedPredictor, Norm, TransformerCore
 
 
 class GatedTransformer(GatedForecaster):
-    """A causal transformer over each node's past, or each patch's, direct or free-running.
+    """A causal transformer over each node's past, or each patch's, direct or by autoregressive rollout.
 
     Args:
-        hidden: Size of a step; the heads divide it.
-        layers: Blocks of attention and a feed-forward layer.
-        heads: Of each attention.
-        span: Steps that one attends to; also the segment after which a recurrent state is renewed.
-        norm: `pre` or `post`: where the norm stands.
-        gate: What takes the place of each residual, by the name of one of `stgate.nn.gates`.
+        hidden: Size of a step's representation, a multiple of the number of heads.
+        layers: Number of blocks of attention and a feed-forward layer.
+        heads: Number of heads of each attention.
+        span: Number of steps that an attention sees, and length of the segments of a recurrent state.
+        norm: Position of the norm: `pre` (before each layer) or `post` (after it).
+        gate: Name of the gate of `stgate.nn.gates` in place of each residual connection.
         recurrence: Carry a state across segments of `span` steps.
-        gated_heads: Multiply what the heads give out by a sigmoid of the state.
-        patch: Nodes along each direction that one local model forecasts together.
-        halo: Nodes that it sees beyond either edge of its patch; for rings, rows and lattices.
+        gated_heads: Multiply the output of the attention heads by a sigmoid of the state.
+        patch: Number of nodes along each direction that one local model forecasts together.
+        halo: Number of nodes that a local model sees beyond each edge of its patch; for rings, rows and lattices.
         dropout: Share of the state dropped in training.
-        rollout: Forecast one step at a time, each fed back into the next, see `stgate.nn.RollOut`; None forecasts all
-            leads at once.
+        rollout: Forecast one step at a time, each fed back into the next, with these options (`stgate.nn.RollOut`);
+            None forecasts all leads at once.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
             along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
         spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
         likelihood: The family of distributions of the forecast; Normal when None.
-        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
-        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
+            None.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
@@ -48,7 +49,8 @@ class GatedTransformer(GatedForecaster):
         RequestError: An option is out of range.
 
     References:
-        As `GatedRNN`.
+        "Deconstructing recurrence, attention, and gating" (arXiv:2410.02654), reconstructed from its abstract, which
+        names the components but not their equations.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Memory that training steps take: kept from one to the next."""
+"""Reuse of memory between training steps."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def keep_what_is_freed() -> None:
-    """Let what a training step frees serve the next one, rather than go back to the system: taking it anew costs time.
+    """Raise glibc's mmap threshold so that freed blocks are reused, not returned to the system.
 
-    glibc gives back what is free beyond twice the largest block that it had from the system by itself and that was
-    freed, of blocks up to 32 MiB; so one such block, never written to, is made and freed. Elsewhere this does nothing.
+    When glibc frees a block that it got by mmap (of at most 32 MiB), it raises the threshold to the size of that block.
+    So one block just below 32 MiB is allocated, never written to, and freed. With other C libraries this does nothing.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)

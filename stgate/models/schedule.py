@@ -1,4 +1,4 @@
-"""How the learning rate goes over a fit."""
+"""Schedule of the learning rate over a fit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import math
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """The share of the peak learning rate at a step: up for a tenth of the steps, then down to almost nothing.
+    """Compute the share of the peak learning rate at a step: up for a tenth of the steps, then down to almost zero.
 
-    A function of the step alone, so that a fit can be resumed, and lengthened.
+    It depends on the step alone, so that a fit can be resumed, and lengthened.
+
+    Args:
+        step: Number of steps done.
+        steps: Number of steps of the whole fit.
+
+    Returns:
+        A share between 0 and 1.
 
     References:
         Smith and Topin (2019), Super-convergence. doi:10.1117/12.2520589

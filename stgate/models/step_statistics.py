@@ -1,4 +1,4 @@
-"""Statistics of single steps in the training part: how far values move, how those that a patch sees vary together."""
+"""Statistics of single steps in the training part: size of changes, and covariance within a patch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from stgate.data.window_data import WindowData
 from stgate.nn.patches import Patches
 
 ENOUGH = 2**19
-"""Patches from which the covariance is known well enough."""
+"""Number of patches that is enough to estimate the covariance."""
 
 
 def step_spread(data: WindowData, scale: Tensor) -> Tensor:
-    """Root mean square of the targets' changes from one step to the next, in units of `scale`; 1 where it is unknown.
+    """Compute the root mean square of the targets' changes over a step, in units of `scale`.
 
     Args:
-        data: Its training part is read.
-        scale: (target,).
+        data: The data; the training part is used.
+        scale: (target,), unit of the changes.
 
     Returns:
-        (target,).
+        (target,), 1 where it is unknown.
     """
     total, count = torch.zeros(len(scale), dtype=torch.float64), torch.zeros(len(scale), dtype=torch.int64)
     before: Tensor | None = None
@@ -37,19 +37,19 @@ def step_spread(data: WindowData, scale: Tensor) -> Tensor:
 
 
 def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
-    """The map after which what a patch sees is uncorrelated and of unit variance.
+    """Compute the map that makes the inputs of a patch uncorrelated and of unit variance.
 
-    Smooth fields need it: their neighbours are nearly alike, and what distinguishes them is what a derivative is.
+    Smooth fields need it: neighbouring values are nearly equal, and their differences hold the derivatives.
 
     Args:
-        data: Of its training part, evenly spread steps that hold about half a million patches; those without a gap.
-        patches: How nodes are cut.
-        center: (target,), taken off before.
-        scale: (target,), divided by.
-        floor: Variances are raised by this share of the largest, so that noise is not blown up.
+        data: The data. Evenly spread steps of the training part are used, about half a million patches without gaps.
+        patches: The patches that nodes are cut into.
+        center: (target,), subtracted first.
+        scale: (target,), by which values are divided.
+        floor: Share of the largest variance that is added to all variances, so that noise is not amplified.
 
     Returns:
-        (seen, seen), to be multiplied from the right; the identity where patches are too few.
+        (input, input), to be multiplied from the right; the identity if there are too few patches.
 
     References:
         LeCun et al. (1998), Efficient backprop. In Neural networks: tricks of the trade.

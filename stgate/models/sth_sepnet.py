@@ -1,4 +1,4 @@
-"""STH-SepNet: a transformer over what nodes have in common, graphs and a hypergraph over the nodes, and one gate."""
+"""STH-SepNet: a transformer over the mean of all nodes, graphs and a hypergraph over the nodes, and one gate."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ from stgate.schema.spec import PanelSpec
 
 
 class STHSepNet(Forecaster):
-    """Time and space apart: a transformer reads the mean over nodes, graphs and a hypergraph mix nodes, a gate fuses.
+    """Separate temporal and spatial branches: a transformer reads the mean over nodes, graphs mix nodes, a gate fuses.
 
     Args:
-        hidden: Channels of a node in the spatial branch.
-        layers: Of the spatial branch; as many as it takes to make one step of the window when None.
-        kernel: Steps that a layer's convolution joins into one.
-        hops: How far one layer carries along a graph.
-        graph: `adaptive` (learned, directed), `static` (the panel's own edges, else its nearest nodes), `both` or
-            `none`; where the panel has neither, `both` carries along the learned one only.
-        neighbours: Nodes that a node hears in each graph, the strongest.
-        order: Nodes of each learned hyperedge, its own among them; at least 2, or 0 for no hypergraph.
-        soft: Whether nodes belong to hyperedges by degrees.
-        embedding: Size of what graph and hypergraph are learned by.
-        spatial: Whether there is a spatial branch; or the class path of a convolution of `torch_geometric.nn`, which
-            then mixes nodes along the panel's graph in the place of the branch's own mixing.
+        hidden: Number of channels of a node in the spatial branch.
+        layers: Number of layers of the spatial branch; None takes as many as reduce the window to one step.
+        kernel: Number of steps that a layer's convolution joins into one.
+        hops: Number of hops along a graph in one layer.
+        graph: Graph of the spatial branch: `adaptive` (learned, directed), `static` (the panel's own edges, else its
+            nearest nodes), `both` or `none`. If the panel has neither edges nor coordinates, `both` uses the learned
+            graph only.
+        neighbours: Largest number of incoming edges of a node in each graph; the strongest are kept.
+        order: Number of nodes of each learned hyperedge, its own node included; at least 2, or 0 for no hypergraph.
+        soft: Let nodes belong to hyperedges by degrees between 0 and 1.
+        embedding: Size of the node embeddings from which graph and hypergraph are learned.
+        spatial: True for a spatial branch, False for none; or the class path of a convolution of `torch_geometric.nn`,
+            which mixes nodes along the panel's graph in place of the branch's own mixing.
         spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
-        backbone: Of the temporal branch: `transformer`, a small one that is trained from scratch; or a language model
-            of Hugging Face, by its name on the hub or its folder, which stays as it is (extra `llm`); None for no such
-            branch.
-        width: Of a patch's token, and of those of the small transformer.
-        depth: Layers of the backbone: two of the small transformer, all of a language model when None.
-        lora: Rank of the adapters by which the feed-forward layers of a language model learn; 0 for none.
-        description: Of the data set, for a language model; what the panel's attributes say when None.
-        heads: Of attention.
-        patch: Steps of a token.
-        stride: From one token to the next.
-        prototypes: Words that tokens are told in.
+        backbone: Backbone of the temporal branch: `transformer`, a small one that is trained from scratch; or a
+            language model of Hugging Face, by its name on the hub or its folder, whose weights are frozen (extra
+            `llm`); None for no temporal branch.
+        width: Size of the token of a patch, and of the small transformer.
+        depth: Number of layers of the backbone; None takes two of the small transformer, or all of a language model.
+        lora: Rank of the adapters that train the feed-forward layers of a language model; 0 for none.
+        description: Description of the data set, for a language model; None takes it from the panel's attributes.
+        heads: Number of attention heads.
+        patch: Number of steps in a token.
+        stride: Number of steps from one token to the next.
+        prototypes: Number of learned prototypes that tokens are expressed in for the backbone.
         fusion: Gate between the branches: `adaptive`, `attention` or `lstm`.
-        dropout: In both branches.
+        dropout: Share of values dropped in training, in both branches.
         likelihood: The family of distributions of the forecast; Normal when None.
-        inference: The way from weights to distributions, of `stgate.inference`; PointEstimate, a single set, when None.
-        imputation: What stands in for a missing input, beside its mask: `zero` (the channel's mean), `last` (the last
+        inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
+            None.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
@@ -62,8 +64,8 @@ class STHSepNet(Forecaster):
         RequestError: An option is out of range.
 
     References:
-        STH-SepNet (spatio-temporal hypergraph separation network), after its paper. Unlike in the code that was
-        published with it hyperedges are learned, layers are trained, and horizon and window are free of each other.
+        STH-SepNet (spatio-temporal hypergraph separation network), after its paper. Unlike in the published code,
+        hyperedges are learned, layers are trained, and horizon and window are independent.
     """
 
     predictor: SepNetPredictor
@@ -156,6 +158,6 @@ class STHSepNet(Forecaster):
 
 
 def describe(panel: xr.Dataset) -> str:
-    """What a panel says of itself: its title and summary."""
-    said = [str(panel.attrs[key]).strip() for key in ("title", "summary") if panel.attrs.get(key)]
-    return " ".join(text if text.endswith(".") else f"{text}." for text in said) or "a panel of time series."
+    """Return a panel's description: its title and summary."""
+    texts = [str(panel.attrs[key]).strip() for key in ("title", "summary") if panel.attrs.get(key)]
+    return " ".join(text if text.endswith(".") else f"{text}." for text in texts) or "a panel of time series."

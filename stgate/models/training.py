@@ -1,4 +1,4 @@
-"""The training step: a batch's way to the loss, and the scores that are logged on the way."""
+"""The training step: from a batch to the loss, with the scores that are logged."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Stage = Literal["train", "val", "test"]
 
 
 def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
-    """Compute what a training step minimises.
+    """Compute the objective that a training step minimises.
 
     Args:
         forecaster: A forecaster in training mode.
         batch: Windows in raw units.
 
     Returns:
-        A scalar: the mean negative log-likelihood of the observed targets, and what the inference adds to it.
+        A scalar: the mean negative log-likelihood of the observed targets, with the terms of the inference.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -63,17 +63,17 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
         target: (batch, lead, node, target), NaN where missing; it may have more leads than the forecast.
 
     Returns:
-        A scalar: in training of the likelihood's loss, else of the negative log-likelihood.
+        A scalar: the mean of the likelihood's loss in training, else of the negative log-likelihood.
     """
     predictor, leads = forecaster.predictor, forecast.batch_shape[-3]
     trained = leads if stage == "train" else min(forecaster.training_leads(), leads)
-    target = target[:, :leads]  # each member's, where the forecast has an axis of them
-    observed = ~torch.isnan(target).expand_as(forecast.mean)
-    if stage != "train":  # a baseline may have no forecast where it has nothing to go by: not scored there
+    target = target[:, :leads]
+    observed = ~torch.isnan(target).expand_as(forecast.mean)  # expands over members, if the forecast has that axis
+    if stage != "train":  # a baseline may have no forecast for lack of observations: it is not scored there
         observed = observed & ~torch.isnan(forecast.mean)
     # A missing target is imputed before the likelihood sees it: NaN * 0 is NaN, in gradients too.
     complete = torch.where(observed, target, forecast.mean.detach())
-    # A weighted likelihood is for descending only: epochs and forecasters are compared by the likelihood itself.
+    # A weighted likelihood is for training only: epochs and forecasters are compared by the likelihood itself.
     losses = predictor.likelihood.loss(forecast, complete) if stage == "train" else -forecast.log_prob(complete)
     losses, counted = losses[..., :trained, :, :], observed[..., :trained, :, :]
     _log(forecaster, stage, "loss", losses.detach(), counted)
@@ -89,13 +89,13 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
 
 
 def make_scores() -> nn.ModuleDict:
-    """Make the scores that are logged, by `<stage>_<name>`."""
+    """Make the scores that are logged, named `<stage>_<name>`."""
     scores = nn.ModuleDict()
     for stage in ("train", "val", "test"):
-        made: dict[str, nn.Module] = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
+        named: dict[str, nn.Module] = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
         if stage != "train":
-            made |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}
-        scores.update({f"{stage}_{name}": score for name, score in made.items()})
+            named |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}
+        scores.update({f"{stage}_{name}": score for name, score in named.items()})
     return scores
 
 

@@ -62,8 +62,12 @@ def to_data(
 def pairs_of(data: Data, index: str) -> Ints:
     """Return the pairs (2, pair) of a `Data`, the first row checked to be positions of its nodes.
 
+    Args:
+        data: A `torch_geometric.data.Data`.
+        index: Name of the pairs, such as `edge_index`.
+
     Raises:
-        RequestError: No `Data`, no such entry, or pairs that are none.
+        RequestError: This is not a `Data`, it has no such entry, or the entry does not hold pairs.
     """
     from torch_geometric.data import Data
 
@@ -81,8 +85,13 @@ def pairs_of(data: Data, index: str) -> Ints:
 def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
     """Return the weights (edge,) under the first of these names that the `Data` holds; ones where it holds none.
 
+    Args:
+        data: A `Data`.
+        names: Names of entries, in order of preference.
+        count: Number of edges.
+
     Raises:
-        RequestError: Not one number an edge, or one that is negative or not finite.
+        RequestError: The weights are not one number an edge, or one is negative or not finite.
     """
     for name in names:
         found = _array(data, name)
@@ -100,8 +109,13 @@ def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
 def names_of(data: Data, name: str, count: int) -> tuple[Any, ...]:
     """Return the labels under a name; 0 to n-1 where there are none.
 
+    Args:
+        data: A `Data`.
+        name: Name of the entry.
+        count: Number of labels.
+
     Raises:
-        RequestError: Another number of labels, or one that stands twice.
+        RequestError: The number of labels differs, or a label is repeated.
     """
     if name not in data or data[name] is None:
         return tuple(range(count))
@@ -138,8 +152,14 @@ def node_count(data: Data, index: str, first: Ints) -> int:
 def check_below(index: str, positions: Ints, count: int, what: str) -> None:
     """Refuse positions that are negative or not below a count.
 
+    Args:
+        index: Name of the pairs, for the message.
+        positions: Positions to check.
+        count: Number of things that positions count.
+        what: Name of these things, for the message.
+
     Raises:
-        RequestError: Naming the first of them.
+        RequestError: A position is out of range; the message names the first.
     """
     beyond = positions[(positions < 0) | (positions >= count)]
     if len(beyond):
@@ -149,8 +169,12 @@ def check_below(index: str, positions: Ints, count: int, what: str) -> None:
 def positions_of(data: Data, count: int) -> Floats | None:
     """Return `pos` (node, dimension), or None.
 
+    Args:
+        data: A `Data`.
+        count: Number of nodes.
+
     Raises:
-        RequestError: Another number of nodes.
+        RequestError: The number of positions differs from the number of nodes.
     """
     found = _array(data, "pos")
     return None if found is None else _positions(found, count)

@@ -1,4 +1,4 @@
-"""What forecasts: plain torch modules that are loaded from a checkpoint and need no Lightning."""
+"""Predictors: plain torch modules that make forecasts, load from checkpoints, and need no Lightning."""
 
 from typing import TYPE_CHECKING
 

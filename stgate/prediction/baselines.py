@@ -19,12 +19,12 @@ from stgate.schema.spec import PanelSpec
 
 
 class BaselinePredictor(Predictor):
-    """A predictor that is fitted in closed form; where it has nothing to go by its forecast is missing."""
+    """A predictor that is fitted in closed form; its forecast is missing if the observations it needs are missing."""
 
     always_forecasts: ClassVar[bool] = False
 
     def table(self, name: str) -> Tensor:
-        """Return a table that was fitted, by its name."""
+        """Return a fitted table by its name."""
         return self.built.get_buffer(name)
 
 
@@ -32,7 +32,7 @@ class PersistencePredictor(BaselinePredictor):
     """The value at the origin, for all leads.
 
     Args:
-        carry: Where the value at the origin is missing, carry the last one of the window forward.
+        carry: Carry the last observed value of the window forward if the value at the origin is missing.
     """
 
     def __init__(self, *, carry: bool = False) -> None:
@@ -44,7 +44,7 @@ class PersistencePredictor(BaselinePredictor):
         return Table({"spread": torch.ones(spec.horizon, len(spec.targets))})
 
     def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; NaN where there is no value to persist."""
+        """Forecast a raw batch; NaN without a value at the origin."""
         spread = self.table("spread")
         targets = spread.shape[-1]
         past = batch["past"][..., :targets]
@@ -103,8 +103,8 @@ class RidgePredictor(BaselinePredictor):
     """Ridge regression on the standardised window, one set of weights for all nodes, one column a lead.
 
     Args:
-        penalty: Added to the diagonal of the features' mean cross-product; features have about unit variance.
-        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
+        penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
+        imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
 
     Raises:
         RequestError: The penalty is not above zero.
@@ -132,7 +132,7 @@ class RidgePredictor(BaselinePredictor):
         return Table({"weight": torch.zeros(size, *shape), "spread": torch.ones(shape)})
 
     def features(self, batch: Batch) -> Tensor:
-        """Return what the regression reads, (batch, node, feature)."""
+        """Return the features of the regression, (batch, node, feature)."""
         inputs = self.scaler(batch)
         size, _, nodes, _ = inputs.values.shape
         targets = inputs.since.shape[-1]
@@ -155,7 +155,11 @@ class RidgePredictor(BaselinePredictor):
 
 
 class Table(nn.Module):
-    """Named buffers, fitted in closed form."""
+    """Named buffers, fitted in closed form.
+
+    Args:
+        buffers: Tensors by name.
+    """
 
     def __init__(self, buffers: dict[str, Tensor]) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from stgate.prediction.predictor import Predictor
 from stgate.schema.spec import PanelSpec
 
 KEY = "stgate"
-"""Entry of a Lightning checkpoint that holds ours: format, class, version, and what `Predictor.to_plain` returns."""
+"""Our entry in a Lightning checkpoint: format, class, version, and the entries of `Predictor.to_plain`."""
 PREFIX = "predictor."
 """Beginning of the weights' names: the LightningModule holds the predictor under it."""
 
@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         StoreError: There is no such file.
-        CheckpointError: The file is not a checkpoint of stgate, carries a pickled object, or is of a later format.
+        CheckpointError: The file is not a checkpoint of stgate, holds a pickled object, or has a later format.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,9 +42,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: refused, it carries a pickled object or is no checkpoint; fit it again"
+            f"{path}: refused, it holds a pickled object or is not a checkpoint; fit the model again"
         ) from error
-    except Exception as error:  # torch answers a file of another kind with whatever its unpickler stumbles over
+    except Exception as error:  # for a file of another kind torch raises any error of its unpickler
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: not a checkpoint ({reason[:80]})") from error
     ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
@@ -59,7 +59,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint in one step: never half of it."""
+    """Write a checkpoint in one step, never a part of it."""
     with store.atomic(Path(path)) as temporary:
         torch.save(checkpoint, temporary)
 
@@ -94,13 +94,13 @@ def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, chan
 def write_calibrated(
     predictor: Predictor, source: str | os.PathLike[str], path: str | os.PathLike[str], *, resumable: bool = True
 ) -> None:
-    """Write a checkpoint anew with the calibrations that its predictor has now.
+    """Rewrite a checkpoint with the calibrations that its predictor has now.
 
     Args:
-        predictor: A predictor that was loaded from the file.
-        source: The file.
-        path: Where to write; it may be the file itself.
-        resumable: Keep what a trainer needs to go on with the fit.
+        predictor: A predictor that was loaded from the checkpoint.
+        source: Path of the checkpoint.
+        path: Path to write to; it may be the same.
+        resumable: Keep the trainer's state, so that the fit can be resumed.
     """
     checkpoint = read_checkpoint(source)
     calibrations = {name: value for name, value in predictor.to_plain().items() if name.endswith("calibration")}

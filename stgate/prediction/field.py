@@ -1,4 +1,4 @@
-"""Predictors of the neural fields: a value at any time and place, from coordinates and what was observed near by."""
+"""Predictors of the neural fields: a value at any time and place, from coordinates and observations near by."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stgate.schema.spec import PanelSpec
 SEASONS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 30.4375 * 86_400, "year": 365.25 * 86_400}
 """Periods by name, in seconds; month and year are means over leap years."""
 ROWS = 2**15
-"""Rows that are evaluated at once outside of training."""
+"""Number of rows that are evaluated at once outside of training."""
 
 
 Activation = Literal["shared", "layer", "channel", "fixed"]
@@ -35,7 +35,41 @@ class FieldPredictor(Predictor):
     """A field: a value at any time and place, from Fourier features, a graph encoder and channel gated learning units.
 
     Args:
-        **options: Options of `CGLUBNF`.
+        width: Width of the hidden layers.
+        depth: Number of hidden layers.
+        seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
+            steps. None: up to four of day, week and year, as far as the panel's step resolves them.
+        degree: Fourier degree of each coordinate (time, places, static and other covariates): one number for all, or by
+            names, with 5 for those that are not named. The degree of time limits how fast the field can change apart
+            from its seasons.
+        interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
+        activation: Sharing of the learned weight between ELU and tanh: `shared` (one for all layers), `layer` (one a
+            layer), `channel` (one a channel) or `fixed` (one half).
+        gate: Give each channel of a layer a gate.
+        residual: Name of the gate of `stgate.nn.gates` that joins a layer's input to its output; `none` for no residual
+            connection.
+        graph: Size of the graph encoder's embedding of a place; 0 for no graph encoder.
+        neighbours: Number of stations that a place attends to: the nearest of the training stations, and the nearest of
+            the panel's stations that observe anything.
+        heads: Number of attention heads over the neighbours.
+        coordinates: Names of the coordinates that are features, among time, places, static and other covariates; None
+            takes all. Without `time` the field is the same in every year. Without those of places the field knows the
+            neighbours of a place and their distances, but not its position, and cannot learn the level of a station by
+            heart; `graph` then embeds the static covariates, if there are any.
+        knots: Number of knots of a learned temporal embedding, zero outside the training span; 0 disables it. With one
+            knot a training step each step has a state of its own, common to all places.
+        path: Size of the temporal embedding at each knot.
+        context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
+            to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
+            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+        log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
+            deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
+            non-negative values.
+        varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
+        standardized: Standardise the targets by their training mean and scale; False leaves them in their own units.
+        likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
+        inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
+            logistic priors when None.
 
     Raises:
         RequestError: An option is out of range.
@@ -136,7 +170,7 @@ class FieldPredictor(Predictor):
         return [self.degree.get(name, 5) for name in names]
 
     def _seasons(self, spec: PanelSpec) -> list[tuple[float, int]]:
-        """Periods in steps, and how many harmonics of each."""
+        """Return the periods in steps, each with its number of harmonics."""
         if self.seasons is None:
             if spec.time == "model":
                 return []
@@ -161,16 +195,16 @@ class FieldPredictor(Predictor):
 
     @property
     def field(self) -> FieldNetwork:
-        """The network, also where it stands for several members."""
+        """The field's network; of several members the stacked one."""
         return self.part(FieldNetwork)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        """Return the entries of a checkpoint besides weights and options, as plain containers and tensors."""
         stored = self.reconstruction_calibration
         return {**super().to_plain(), "reconstruction_calibration": stored and stored.to_plain()}
 
     def restore(self, plain: dict[str, Any]) -> None:
-        """Take what `to_plain` returned, and build the network that the weights belong to."""
+        """Take the entries that `to_plain` returned, and build the network of the weights."""
         super().restore(plain)
         stored = plain["reconstruction_calibration"]
         self.reconstruction_calibration = None if stored is None else Calibration.from_plain(stored)
@@ -201,7 +235,7 @@ class FieldPredictor(Predictor):
         return self.distribution(self._unflattened(raw).unsqueeze(-3).unsqueeze(-3))
 
     def _unflattened(self, raw: Tensor) -> Tensor:
-        """(…, row, output) -> (…, row, target, parameter): locations of all targets come first."""
+        """Reshape (…, row, output) to (…, row, target, parameter); outputs begin with the locations of all targets."""
         shape = (self.likelihood.parameters, len(self.fitted_spec.targets))
         made: Tensor = raw.unflatten(-1, shape).transpose(-1, -2)  # type: ignore[no-untyped-call]
         return made
@@ -230,7 +264,7 @@ class FieldPredictor(Predictor):
         return FieldInputs(steps, elapsed, which, place, given[which, place], sites, stations, seen, among.edges)
 
     def _seen(self, batch: Batch, lead: int, which: Tensor, place: Tensor, near: Tensor) -> Tensor:
-        """Return the context of each row: what its place and the places near it, (place, neighbour), observed."""
+        """Return the context of each row: the observations at its place and its neighbours, (place, neighbour)."""
         targets = len(self.fitted_spec.targets)
         past, center = (x / self.scaler.target_scale for x in (batch["past"][..., :targets], self.scaler.target_center))
         past = torch.log1p(8 * past) - torch.log1p(8 * center) if self.log_context else past - center
@@ -241,7 +275,7 @@ class FieldPredictor(Predictor):
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]
         values = past.transpose(1, 2).flatten(2)[which.unsqueeze(-1), among]  # (row, 1 + neighbour, lag * target)
         values = values.masked_fill((among < 0).unsqueeze(-1), torch.nan)
-        values[:, 0, -targets:] = torch.nan  # never the entry that is asked for
+        values[:, 0, -targets:] = torch.nan  # never the entry that is reconstructed
         values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
         return with_latest(values.view(*values.shape[:-1], -1, targets))
 
@@ -255,9 +289,9 @@ def bayesnf(*, inference: Inference | None = None, width: int = 256, **options: 
     """Make the predictor of a `BayesNF`: a field without graph, gates and residuals, in the targets' own units.
 
     Args:
-        inference: The way from weights to distributions; an ensemble of sixteen members when None.
+        inference: The inference of the weights; an ensemble of sixteen members when None.
         width: Width of the hidden layers.
-        **options: `depth`, `seasons`, `degree`, `interactions` and `likelihood`, as in `FieldPredictor`.
+        **options: Options of `FieldPredictor`: `depth`, `seasons`, `degree`, `interactions` and `likelihood`.
     """
     return FieldPredictor(
         width=width,

@@ -1,4 +1,4 @@
-"""Predictors of the gated hybrids: direct forecasts, or roll-outs with a state and sampled trajectories."""
+"""Predictors of the gated forecasters: direct forecasts, or rollouts with a state and sampled trajectories."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class RecurrentCore:
 
     @property
     def remembers(self) -> bool:
-        """Whether there is a core at all: without a cell and attention a step knows the field alone."""
+        """True if there is a core; without a cell and attention a step sees the present field only."""
         return self.cell != "none" or self.attention > 0
 
     def make(self, channels: int) -> nn.Module:
-        """Build the layers for so many channels."""
+        """Build the layers for a number of channels."""
         return RecurrentStack(
             channels,
             self.layers,
@@ -89,7 +89,7 @@ class TransformerCore:
         layers: Number of blocks of attention and a feed-forward layer.
         heads: Number of heads of each attention.
         span: Number of steps that an attention sees.
-        norm: `pre` or `post`: where the norm stands.
+        norm: Position of the norm: `pre` (before each layer) or `post` (after it).
         gate: Name of the gate in the place of each residual.
         recurrence: Carry a state across segments of `span` steps.
         gated_heads: Multiply the heads' output by a sigmoid of the state.
@@ -109,7 +109,7 @@ class TransformerCore:
         check_counts(layers=(self.layers, 1))
 
     def make(self, channels: int) -> nn.Module:
-        """Build the blocks for so many channels."""
+        """Build the blocks for a number of channels."""
         return TransformerStack(
             channels,
             self.layers,
@@ -129,15 +129,15 @@ class GatedPredictor(Predictor):
         core: Options of the core, recurrent or a transformer.
         hidden: State size.
         patch: Number of nodes along each direction that one local model forecasts together.
-        halo: Number of nodes that it sees beyond either edge of its patch.
+        halo: Number of nodes that a local model sees beyond each edge of its patch.
         dropout: Share of the state dropped in training.
-        rollout: Options of a roll-out; None forecasts all leads at once.
+        rollout: Options of a rollout; None forecasts all leads at once.
+        likelihood: The family of distributions of the forecast; Normal when None.
+        inference: The inference of the weights; PointEstimate when None.
+        imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
             core; None for no mixing.
         spatial_options: Options of that convolution, plain values.
-        likelihood: The family of distributions of the forecast; Normal when None.
-        inference: The way from weights to distributions; PointEstimate when None.
-        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
 
     Raises:
         RequestError: An option is out of range.
@@ -202,12 +202,12 @@ class GatedPredictor(Predictor):
 
     @property
     def graph(self) -> EdgeList | None:
-        """The edges of the panel's graph, where nodes are mixed along it."""
+        """The edges of the panel's graph; None if nodes are not mixed along it."""
         return self.edges() if self.edges is not None else None
 
     @property
     def hybrid(self) -> HybridNetwork:
-        """The network, also where it stands for several members."""
+        """The gated network; of several members the stacked one."""
         return self.part(HybridNetwork)
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
@@ -216,13 +216,13 @@ class GatedPredictor(Predictor):
         return self.distribution(raw)
 
     def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; a roll-out with samples gives the mixture of the forecasts along each trajectory."""
+        """Forecast a raw batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
             return super().forward(batch)
         count, inputs = self.rollout.samples, self.scaler(batch)
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
         center, scale = self.scaler.target_center, self.scaler.target_scale
-        # Levels drawn beforehand: the same for all members, in whichever way these are evaluated.
+        # Levels drawn beforehand are the same for all members, evaluated in one pass or one after another.
         generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, *batch["origin"][0].tolist()))
         shape = (self.fitted_spec.horizon, count * len(batch["origin"]), *batch["target"].shape[2:])
         levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device)
@@ -236,34 +236,34 @@ class GatedPredictor(Predictor):
         return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
 
     def single_trajectory(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; a roll-out feeds back its location rather than samples."""
+        """Forecast a raw batch; a rollout feeds back its location, not samples."""
         return super().forward(batch)
 
     def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
-        """Roll out freely from the end of a batch's window, in the targets' units.
+        """Run an autoregressive rollout from the end of a batch's window, in the targets' units.
 
         Args:
             batch: Windows in raw units.
             steps: Number of steps.
-            piece: Number of steps that are given out at once.
+            piece: Number of steps in each yielded piece.
 
         Yields:
             The first step of a piece, and its values (batch, step, node, target).
         """
         network = self.built
         assert isinstance(network, HybridNetwork)
-        made: list[Tensor] = []
+        locations: list[Tensor] = []
         for step, location in enumerate(itertools.islice(network.run(self.scaler(batch), self.graph), steps), 1):
-            made.append(location * self.scaler.target_scale + self.scaler.target_center)
-            if len(made) == piece or step == steps:
-                yield step - len(made), torch.stack(made, 1)
-                made = []
+            locations.append(location * self.scaler.target_scale + self.scaler.target_center)
+            if len(locations) == piece or step == steps:
+                yield step - len(locations), torch.stack(locations, 1)
+                locations = []
 
 
 class Trajectories(Mixture):
     """A mixture of the forecasts along several trajectories.
 
-    More data would not reduce what they disagree about: it has no epistemic part.
+    More data would not reduce the differences between trajectories: the mixture has no epistemic part.
     """
 
 
@@ -292,5 +292,5 @@ def _with_core(kind: type[RecurrentCore] | type[TransformerCore], options: dict[
 
 
 def _repeated(value: Tensor, count: int) -> Tensor:
-    """(batch, …) -> (count * batch, …)."""
+    """Repeat (batch, …) to (count * batch, …)."""
     return value.repeat(count, *[1] * (value.dim() - 1))

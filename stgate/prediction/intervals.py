@@ -1,4 +1,4 @@
-"""Quantiles that a forecaster gives out: those of its own distribution, or calibrated ones."""
+"""Quantiles of a forecast: those of its own distribution, or calibrated ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stgate.errors import RequestError
 from stgate.schema.forecast import levels_of
 
 ConformityScore = Literal["scaled", "residual", "quantile", "distribution"]
-"""|y - median| / standard deviation, |y - median|, how far y lies outside the forecast's own interval, or how far its
-level in the forecast's distribution is from a half, |F(y) - 1/2|."""
+"""Conformity scores: `scaled` is |y - median| / standard deviation, `residual` is |y - median|, `quantile` is the
+distance of y from the forecast's own interval (negative inside), `distribution` is |F(y) - 1/2|."""
 CONFORMITY_SCORES: tuple[ConformityScore, ...] = get_args(ConformityScore)
 TAIL = 1e-6
-"""Level beyond which no interval of a `distribution` calibration reaches."""
+"""Lowest quantile level that an interval of a `distribution` calibration reaches; the highest is 1 - TAIL."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Calibration:
     """Conformal quantiles, fitted once and stored in the checkpoint.
 
     Attributes:
-        method: A description of what was calibrated apart.
+        method: A description of the method and of its calibration groups.
         conformity_score: `scaled`, `residual`, `quantile` or `distribution`.
         levels: Central-interval levels, ascending.
         edges: Steps since observed at which a further missingness group begins; none for a single group.
@@ -55,7 +55,7 @@ class Calibration:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Self:
-        """Build a calibration from what `to_plain` returned."""
+        """Build a calibration from the values that `to_plain` returned."""
         options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return cls(**options)
 
@@ -156,5 +156,5 @@ def quantiles_of_forecast(
             half = half * forecast.stddev if kind == "scaled" else half
             lower, upper = middle - half, middle + half
         columns[round((1 - level) / 2, 6)], columns[round((1 + level) / 2, 6)] = lower, upper
-    made = torch.stack([columns[round(q, 6)] for q in quantiles], -1)
-    return made.sort(-1).values if kind == "quantile" else made
+    bounds = torch.stack([columns[round(q, 6)] for q in quantiles], -1)
+    return bounds.sort(-1).values if kind == "quantile" else bounds

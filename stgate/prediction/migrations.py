@@ -1,7 +1,7 @@
-"""Migrations of checkpoints and configs: each step carries one format to the next, and none is ever taken away.
+"""Migrations of checkpoints and configs: each step converts one format to the next, and none is ever removed.
 
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
-Format 2: weights below `predictor.`, options by the names of the field, calibrations as `Calibration` has them.
+Format 2: weights below `predictor.`, options by the names of the field, calibrations by the names of `Calibration`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from stgate.errors import CheckpointError
 
 FORMAT = 2
-"""The format that is written today."""
+"""Number of the format that this version writes."""
 
 
 def migrate(checkpoint: dict[str, Any]) -> None:
-    """Bring a checkpoint to today's format, in place.
+    """Convert a checkpoint to today's format, in place.
 
     Args:
         checkpoint: A checkpoint as a file holds it, with the entry `stgate`.
@@ -36,7 +36,7 @@ def migrate(checkpoint: dict[str, Any]) -> None:
 OPTIONS = {"fill": "imputation", "hide": "context_masking"}
 """Options of forecasters by their names in format 1, and since."""
 ROOMS = {"stgate.nn.": "stgate.distributions."}
-"""Modules of the parts that a config names by a path, in format 1 and since; roll-outs stayed where they were."""
+"""Packages of the parts that a config names by a path, in format 1 and since; that of rollouts is unchanged."""
 
 
 def _from_1(checkpoint: dict[str, Any]) -> None:
@@ -64,10 +64,10 @@ STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}
 
 
 def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's config with the names of today, where a run of an earlier version wrote it.
+    """Return a run's config with today's names of options and modules.
 
     Args:
-        config: What `config.yaml` holds.
+        config: Content of the run's `config.yaml`, of this version or an earlier one.
     """
     model = config.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):

@@ -1,4 +1,4 @@
-"""Which stations a place of a field looks at, and how they lie from there."""
+"""Neighbour tables of a field: the stations that each place attends to, with distances and directions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from stgate.panels.geometry import Places, nearest, nearest_of
 
 
 class Neighbourhoods:
-    """Places with those nearest to them. The last panel's are kept, since they are the same for all its batches.
+    """Three neighbour tables: place -> training stations, station -> stations, and place -> observing places.
+
+    A place is never its own neighbour in the last two. The tables of the last panel are kept: all its batches share
+    them.
 
     Args:
-        ground: Where the field was fitted.
-        names: Coordinates of a place, the first of what is known of it.
-        count: How many neighbours a place has.
-        features: Which of what is known of a place the field sees; directions are told along coordinates among these.
+        ground: The geometry of the training stations.
+        names: Names of the coordinates of a place, which are its first static covariates.
+        count: Number of neighbours of a place.
+        features: Positions of the static covariates that the field sees; directions are given along the coordinates
+            among these.
     """
 
     def __init__(self, ground: FieldGeometry, names: Sequence[str], count: int, features: Sequence[int]) -> None:
@@ -28,21 +32,23 @@ class Neighbourhoods:
         self._last: tuple[Tensor, Tensor, tuple[Neighbourhood, Neighbourhood, Neighbourhood]] | None = None
 
     def forget(self) -> None:
-        """Look again, where the ground has changed."""
+        """Drop the tables, after the geometry of the training stations has changed."""
         self._last = None
 
     def places(self, static: Tensor) -> Places:
-        """Where places are, by what is known of each (place, static)."""
+        """Return the positions of places from their static covariates, (place, static)."""
         return Places.at(self.names, static[:, : len(self.names)].double().cpu().numpy())
 
     def of(self, static: Tensor, ever: Tensor) -> tuple[Neighbourhood, Neighbourhood, Neighbourhood]:
-        """The places of a panel with the nearest stations of training, these with theirs, and the places among them.
-
-        Among them a place looks at those only that observe anything in the panel, of which it is none itself.
+        """Return the three neighbour tables of a panel.
 
         Args:
-            static: (place, static), what is known of each place of a panel.
-            ever: (place,), whether it observes anything at any time of the panel.
+            static: (place, static), the static covariates of the panel's places.
+            ever: (place,), True if the place observes anything at any time of the panel.
+
+        Returns:
+            Place -> training stations, station -> stations, and place -> observing places; in the last two a place is
+            never its own neighbour.
         """
         if self._last is None or not (torch.equal(self._last[0], static) and torch.equal(self._last[1], ever)):
             stations = self._join(self.ground.static)
@@ -53,7 +59,7 @@ class Neighbourhoods:
         return self._last[2]
 
     def _join(self, static: Tensor, stations: Tensor | None = None, ever: Tensor | None = None) -> Neighbourhood:
-        """Places with the nearest of some stations, or of one another: then never themselves, even at one place."""
+        """Find the nearest of some stations for each place; without stations the nearest other places."""
         places = self.places(static)
         if stations is not None:
             near, distance = self.places(stations).nearest_to(places, self.count)

@@ -15,7 +15,7 @@ FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": 
 
 
 def check_part(name: str, part: object) -> None:
-    """Refuse an object that is not a part of its family; a roll-out may be None.
+    """Refuse an object that is not a part of its family; a rollout may be None.
 
     Args:
         name: The name of the option.
@@ -26,9 +26,10 @@ def check_part(name: str, part: object) -> None:
     """
     family = FAMILIES[name]
     if not isinstance(part, family) and not (part is None and family is RollOut):
-        example = list(family.kinds())[-1]
+        example, article = list(family.kinds())[-1], "an" if name == "inference" else "a"
         raise RequestError(
-            f"{name} {part!r}: not one; give an object such as {family.__module__.split('.')[1]}.{example}()"
+            f"{name} {part!r}: not {article} {name}; give an object such as "
+            f"{family.__module__.split('.')[1]}.{example}()"
         )
 
 
@@ -38,6 +39,6 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def options_of(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return options with their parts built, from what a checkpoint holds."""
+    """Return options with their parts built from plain values, as a checkpoint holds them."""
     kept = {name: value for name, value in plain.items() if not name.startswith("_")}
     return kept | {name: family.from_config(kept[name]) for name, family in FAMILIES.items() if kept.get(name)}

@@ -1,4 +1,4 @@
-"""What forecasts: a network, its scaler, likelihood, inference, calibration and spec, as one plain torch module."""
+"""The base of all predictors: network, scaler, likelihood, inference, calibration and spec in one torch module."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 class Prediction(TypedDict):
-    """Numbers that a forecast dataset is made of, one batch of windows.
+    """Numbers of a forecast dataset, for one batch of windows.
 
     Attributes:
         quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
@@ -40,9 +40,10 @@ class Prediction(TypedDict):
         truth: (batch, lead, node, target), NaN where unknown.
         since: (batch, node), steps since any target was observed, at the origin.
         origin: (batch, 2), the member and the row of the last input step.
-        aleatoric: (batch, lead, node, target), of several members: the part of the standard deviation that more data
-            would not reduce.
-        epistemic: (batch, lead, node, target), of several members: the part by which they disagree.
+        aleatoric: (batch, lead, node, target), the part of the standard deviation that more data would not reduce; only
+            with several members.
+        epistemic: (batch, lead, node, target), the part of the standard deviation that comes from differences between
+            members; only with several members.
     """
 
     quantiles: Tensor
@@ -57,19 +58,19 @@ class Prediction(TypedDict):
 
 
 class Predictor(nn.Module, ABC):
-    """A network with all that a forecast needs of the fit; it needs torch, and Lightning only to be trained.
+    """A network with everything that a forecast needs: scaler, likelihood, inference, calibration and spec.
 
-    The network is built once the panel's spec is known: from the data when it is fitted, from the checkpoint when it is
-    loaded.
+    It needs torch only; Lightning is for training. The network is built once the panel's spec is known: from the data
+    in a fit, from the checkpoint when it is loaded.
 
     Args:
-        likelihood: The family of distributions that the network's outputs are parameters of; Normal when None.
-        inference: The way from weights to distributions; PointEstimate, a single set of weights, when None.
-        imputation: What stands in for a missing input: `zero`, `last` or `climatology`.
+        likelihood: The family of distributions whose parameters the network predicts; Normal when None.
+        inference: The inference of the weights; PointEstimate, one set of weights, when None.
+        imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
     """
 
     always_forecasts: ClassVar[bool] = True
-    """Whether a forecast that is not finite is a fault; a baseline may have nothing to go by."""
+    """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
 
     def __init__(
         self,
@@ -133,11 +134,11 @@ class Predictor(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device that the scales lie on, and the weights with them."""
+        """The device of the scales and the weights."""
         return self.scaler.center.device
 
     def part(self, kind: type[Part]) -> Part:
-        """Find a module of a kind inside the network, which may stand for several members."""
+        """Find a module of a kind inside the network, also if several members are stacked in it."""
         return next(module for module in self.built.modules() if isinstance(module, kind))
 
     # Forecasting
@@ -153,11 +154,11 @@ class Predictor(nn.Module, ABC):
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""
-        made: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
-        return made
+        forecast: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        return forecast
 
     def predict(self, batch: Batch, quantiles: Sequence[float]) -> Prediction:
-        """Forecast a raw batch without gradients, as the numbers that a forecast dataset is made of.
+        """Forecast a raw batch without gradients, as numbers for a forecast dataset.
 
         Args:
             batch: Windows in raw units.
@@ -184,7 +185,7 @@ class Predictor(nn.Module, ABC):
     # The checkpoint
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        """Return the entries of a checkpoint besides weights and options, as plain containers and tensors."""
         return {
             "spec": self.fitted_spec.to_dict(),
             "calibration": self.calibration and self.calibration.to_plain(),
@@ -194,7 +195,7 @@ class Predictor(nn.Module, ABC):
         }
 
     def restore(self, plain: dict[str, Any]) -> None:
-        """Take what `to_plain` returned, and build the network that the weights belong to."""
+        """Take the entries that `to_plain` returned, and build the network of the weights."""
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
@@ -213,8 +214,8 @@ class WindowPredictor(Predictor):
     """A predictor whose network reads standardised windows and is built by a function.
 
     Args:
-        build: Makes the network of a panel.
-        **options: `likelihood`, `inference` and `imputation`, as in `Predictor`.
+        build: A function that makes the network of a panel's spec.
+        **options: Options of `Predictor`: `likelihood`, `inference` and `imputation`.
     """
 
     def __init__(self, build: Callable[[PanelSpec], nn.Module], **options: Any) -> None:  # noqa: ANN401
@@ -222,13 +223,13 @@ class WindowPredictor(Predictor):
         self._build = build
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """Build the network by the function that was given."""
+        """Build the network by the given function."""
         return self._build(spec)
 
 
 @contextlib.contextmanager
 def evaluation_mode(predictor: Predictor) -> Iterator[None]:
-    """Evaluate without gradients; the caller's mode comes back."""
+    """Evaluate without gradients; the mode (training or not) is restored afterwards."""
     was_training = predictor.training
     predictor.eval()
     try:

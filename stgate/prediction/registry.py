@@ -58,15 +58,18 @@ def make_predictor(name: str, options: Mapping[str, Any]) -> Predictor:
     """
     if name in PREDICTORS:
         module, _, maker = PREDICTORS[name].rpartition(".")
-        made: Predictor = getattr(importlib.import_module(module), maker)(**options)
+        predictor: Predictor = getattr(importlib.import_module(module), maker)(**options)
     else:
-        made = holder(name)(**options).predictor
-    made.name = name
-    return made
+        predictor = holder(name)(**options).predictor
+    predictor.name = name
+    return predictor
 
 
 def holder(name: str) -> type[Any]:
     """Find the class of an imported forecaster by its name.
+
+    Args:
+        name: The name of the class.
 
     Raises:
         CheckpointError: No class of this name is imported; nothing is imported from what a file says.
@@ -82,17 +85,17 @@ def holders() -> dict[str, type[Any]]:
 
 
 def known_names() -> list[str]:
-    """Return the names of all forecasters that a checkpoint can be loaded of now."""
+    """Return the names of all forecasters whose checkpoints can be loaded now."""
     return sorted({*PREDICTORS, *_HOLDERS})
 
 
 def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **changed: Any) -> Predictor:  # noqa: ANN401
-    """Load what forecasts from a checkpoint, of whichever forecaster it is; no code in the file is run.
+    """Load the predictor in a checkpoint, of any forecaster; no code in the file is run.
 
     Args:
-        path: The file.
-        device: Where the weights go.
-        **changed: Options that are to differ from those of the fit, such as the folder of a language model that moved.
+        path: Path of the checkpoint.
+        device: Device of the weights.
+        **changed: Options that differ from those of the fit, such as the new folder of a language model.
 
     Returns:
         A fitted predictor in evaluation mode, which `stgate.forecast`, `backtest`, `reconstruct`, `free_run` and
@@ -114,6 +117,11 @@ def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **
 
 def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> None:
     """Refuse changes of options that a forecaster does not have.
+
+    Args:
+        name: The name of the forecaster's class, for the message.
+        options: Names of the options that it has.
+        changed: Names of the options that are changed.
 
     Raises:
         RequestError: There is no such option.

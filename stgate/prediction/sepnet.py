@@ -1,4 +1,4 @@
-"""Predictor of STH-SepNet: what forecasts, the given graph and the description for a language model included."""
+"""Predictor of STH-SepNet, with the panel's graph and the description for a language model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SpatialOptions:
     convolution_options: dict[str, Any] | None
 
     def layers_for(self, window: int) -> int:
-        """Return the number of layers that it takes to make one step of a window."""
+        """Return the number of layers that reduce a window to one step."""
         layers, steps = 1, self.kernel
         while steps < window:
             layers, steps = layers + 1, steps * self.kernel
@@ -70,7 +70,38 @@ class SepNetPredictor(Predictor):
     """A temporal branch that reads the mean over nodes, a spatial branch that mixes nodes, and a gate that fuses them.
 
     Args:
-        **options: Options of `STHSepNet`.
+        hidden: Number of channels of a node in the spatial branch.
+        layers: Number of layers of the spatial branch; None takes as many as reduce the window to one step.
+        kernel: Number of steps that a layer's convolution joins into one.
+        hops: Number of hops along a graph in one layer.
+        graph: Graph of the spatial branch: `adaptive` (learned, directed), `static` (the panel's own edges, else its
+            nearest nodes), `both` or `none`. If the panel has neither edges nor coordinates, `both` uses the learned
+            graph only.
+        neighbours: Largest number of incoming edges of a node in each graph; the strongest are kept.
+        order: Number of nodes of each learned hyperedge, its own node included; at least 2, or 0 for no hypergraph.
+        soft: Let nodes belong to hyperedges by degrees between 0 and 1.
+        embedding: Size of the node embeddings from which graph and hypergraph are learned.
+        spatial: True for a spatial branch, False for none; or the class path of a convolution of `torch_geometric.nn`,
+            which mixes nodes along the panel's graph in place of the branch's own mixing.
+        spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
+        backbone: Backbone of the temporal branch: `transformer`, a small one that is trained from scratch; or a
+            language model of Hugging Face, by its name on the hub or its folder, whose weights are frozen (extra
+            `llm`); None for no temporal branch.
+        width: Size of the token of a patch, and of the small transformer.
+        depth: Number of layers of the backbone; None takes two of the small transformer, or all of a language model.
+        lora: Rank of the adapters that train the feed-forward layers of a language model; 0 for none.
+        description: Description of the data set, for a language model; None takes it from the panel's attributes.
+        heads: Number of attention heads.
+        patch: Number of steps in a token.
+        stride: Number of steps from one token to the next.
+        prototypes: Number of learned prototypes that tokens are expressed in for the backbone.
+        fusion: Gate between the branches: `adaptive`, `attention` or `lstm`.
+        dropout: Share of values dropped in training, in both branches.
+        likelihood: The family of distributions of the forecast; Normal when None.
+        inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
+            None.
+        imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
+            observation of the window) or `climatology` (the node's training mean in that month and hour).
 
     Raises:
         RequestError: An option is out of range.
@@ -111,7 +142,7 @@ class SepNetPredictor(Predictor):
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
         check_counts(layers=(1 if layers is None else layers, 1), depth=(1 if depth is None else depth, 1))
         if order == 1:
-            raise RequestError("order 1: an edge of one node joins nothing; give 2 or more, or 0 for no hypergraph")
+            raise RequestError("order 1: a hyperedge needs 2 nodes or more; give 2 or more, or 0 for no hypergraph")
         if graph not in get_args(GraphKind):
             raise RequestError(f"graph {graph!r}: {did_you_mean(graph, get_args(GraphKind))}")
         if width % heads:
@@ -119,7 +150,7 @@ class SepNetPredictor(Predictor):
         if not 0 <= dropout < 1:
             raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
         if backbone is None and not spatial:
-            raise RequestError("backbone: neither branch is left; name one, or let spatial be true")
+            raise RequestError("backbone: neither branch is left; name a backbone, or set spatial to true")
         self.hidden, self.layers, self.graph, self.fusion = hidden, layers, graph, fusion
         self.backbone, self.neighbours = backbone, neighbours
         self.spatial = self.temporal = None
@@ -192,16 +223,19 @@ class SepNetPredictor(Predictor):
 
     @property
     def language_model(self) -> LanguageModel | None:
-        """The language model of the temporal branch, if it has one."""
+        """The language model of the temporal branch; None if it has none."""
         return next((part for part in self.built.modules() if isinstance(part, LanguageModel)), None)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what a checkpoint holds beside weights and options, as plain containers and tensors."""
+        """Return the entries of a checkpoint besides weights and options, as plain containers and tensors."""
         model = self.language_model
         return {**super().to_plain(), "description": self.description, "language": model and model.fingerprint()}
 
     def restore(self, plain: dict[str, Any]) -> None:
-        """Take what `to_plain` returned, and build the network that the weights belong to.
+        """Take the entries that `to_plain` returned, and build the network of the weights.
+
+        Args:
+            plain: The checkpoint's entries.
 
         Raises:
             CheckpointError: The language model of this name is not that of the fit.

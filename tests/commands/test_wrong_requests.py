@@ -207,7 +207,10 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
         ("--model.rollout.scheme rk5", ("--model.rollout.scheme rk5", "did you mean rk4?")),
         ("--model.likelihood Normal --model.likelihood.link expp", ("--model.likelihood.link expp", "mean exp?")),
         ("--model.inference Ensemble --model.inference.members 0", ("members 0", "at least 1")),
-        ("--model.inference MeanField --model.inference.prior laplace", ("prior 'laplace'", "normal, logistic")),
+        (
+            "--model.inference MeanField --model.inference.prior laplace",
+            ("--model.inference.prior laplace", "normal, logistic"),
+        ),
     ],
 )
 def test_a_part_of_a_model_that_is_not_there_is_named_in_whole(stgate_command, tmp_path, saved, given, words):
@@ -321,7 +324,7 @@ def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, mon
             "model:\n  class_path: GatedRNN\n  init_args:\n    hiden: 3",
             ("--model.hiden", "did you mean --model.hidden?"),
         ),
-        ("model: {a\ndata: 3", ("c.yaml", "line 2", "no YAML")),
+        ("model: {a\ndata: 3", ("c.yaml", "line 2", "not YAML")),
         ("- model", ("c.yaml", "no options")),
         ("model: GatedRNN\ndata:\n  window: twelve", ("--data.window twelve: expected int",)),
     ],

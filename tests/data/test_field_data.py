@@ -90,7 +90,7 @@ def test_a_place_that_is_not_known_is_named():
 
 def test_a_target_that_a_forecast_would_hide_is_refused():
     panel = make_panel(steps=100, nodes=NODES)
-    with pytest.raises(RequestError, match="`y_truth`: what a forecast of `y` calls its truth"):
+    with pytest.raises(RequestError, match="`y_truth`: a forecast of `y` has a variable of this name"):
         FieldData(panel.assign(y_truth=panel["y"]), targets=["y", "y_truth"])
 
 

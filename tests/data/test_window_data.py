@@ -195,7 +195,7 @@ def test_a_part_that_observes_no_target_is_named():
     ],
 )
 def test_one_variable_has_one_role(roles):
-    assert "`y`: stands" in refused(RequestError, **roles)
+    assert "`y`: given" in refused(RequestError, **roles)
 
 
 def test_model_time_has_no_calendar():

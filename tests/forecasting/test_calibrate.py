@@ -84,11 +84,11 @@ def test_clusters_of_nodes_by_a_coordinate_have_intervals_of_their_own():
         stgate.calibrate(model, data, by=["kinds"])
 
 
-def test_groups_with_too_few_cases_are_reported():
+def test_groups_with_too_few_observed_values_are_reported():
     model, data = make_model(make_panel(steps=300, missing=0.1))
     stgate.calibrate(model, data, levels=[0.5, 0.9])
     report = model.calibration.report
-    small = "nodes observed 17 to 32 steps before: too few cases from level 0.5 on"
+    small = "nodes observed 17 to 32 steps before: too few observed values from level 0.5 on"
     assert any(line.startswith(small) for line in report)
     assert not any(line.startswith("nodes observed at the origin") for line in report)
 
@@ -129,7 +129,7 @@ def test_rolling_and_adaptive_intervals_come_back_after_a_shift_and_stored_ones_
 
 @pytest.mark.parametrize("mode", ["rolling", "adaptive"])
 @pytest.mark.parametrize("every", [1, 3])
-def test_no_interval_over_time_depends_on_what_came_later(mode, every):
+def test_no_interval_online_intervals_depends_on_what_came_later(mode, every):
     panel = make_panel(steps=260)
     model, _ = make_model(panel)
     altered = panel.copy(deep=True)
@@ -141,7 +141,7 @@ def test_no_interval_over_time_depends_on_what_came_later(mode, every):
     assert int(before.sum()) > 20 and not one["y"].equals(other["y"])
 
 
-def test_members_and_several_targets_are_calibrated_over_time_each_for_itself():
+def test_members_and_several_targets_are_calibrated_online_intervals_each_for_itself():
     one = make_panel(steps=200)
     both = xr.concat([one, make_panel(steps=200, seed=9)], "member")
     model, _ = make_model(both, targets=["y", "u"])
@@ -180,7 +180,7 @@ def test_what_training_has_seen_is_left_out_unless_asked_for_and_then_warned_of(
     assert model.calibration.start == str(times[data.parts.calibration[0]])
     hindcast = stgate.backtest(model, panel, start=str(times[300]), levels=[0.5])
     assert hindcast.attrs["trained_until"] == model.predictor.seen
-    with pytest.warns(CalibrationWarning, match="what training has seen, until"):
+    with pytest.warns(CalibrationWarning, match="training has used data until"):
         stgate.recalibrate(model, panel, start="2020-01-03", levels=[0.5])
     later = panel.assign_coords(time=panel["time"] + np.timedelta64(400, "h"))
     stgate.recalibrate(model, later, levels=[0.5])  # all of it is new
@@ -192,8 +192,8 @@ def test_a_backtest_warms_up_on_what_training_has_not_seen(monkeypatch):
 
     panel, taken = make_panel(steps=400), []
     model, _ = make_model(panel)
-    usual = _forecast.over_time
-    monkeypatch.setattr(_forecast, "over_time", lambda m, p, kept, *a, **o: (
+    usual = _forecast.online_intervals
+    monkeypatch.setattr(_forecast, "online_intervals", lambda m, p, kept, *a, **o: (
         taken.append(sum(len(x["origin"]) for x in p) - kept), usual(m, p, kept, *a, **o))[1])  # fmt: skip
     for seen, expected in ((350, 10), (275, 22), (100, 40)):  # a window at least, four at most
         model.predictor.seen = str(panel["time"].values[seen])
@@ -272,7 +272,7 @@ def test_a_split_without_a_calibration_part_is_refused():
 
 def test_a_level_beyond_what_the_cases_support_is_refused_and_by_default_left_out():
     model, data = make_model(make_panel(steps=160))
-    with pytest.raises(RequestError, match=r"level 0\.999: needs 999 observed cases"):
+    with pytest.raises(RequestError, match=r"level 0\.999: needs 999 observed values"):
         stgate.calibrate(model, data, levels=[0.5, 0.999])
     assert model.calibration is None
     held = list(stgate.calibrate(model, data))

@@ -71,10 +71,10 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
         cases += count
     assert list(covered.values()) == pytest.approx(inside / cases, abs=0.003)
     assert whole.predictor.reconstruction_calibration.start == str(made["time"].values[0])
-    with pytest.raises(RequestError, match="folds: there is none"):
+    with pytest.raises(RequestError, match="folds: there are none"):
         stgate.cross_calibrate_reconstruction(whole, [])
     wrong = fitted(small_field(), field_data(full, context=5), epochs=1)
-    with pytest.raises(RequestError, match="a field with context 5"):
+    with pytest.raises(RequestError, match="a field has context 5"):
         stgate.cross_calibrate_reconstruction(whole, [(wrong, seen, full)])
 
 
@@ -96,7 +96,7 @@ def test_intervals_by_levels_of_the_distribution_stay_skewed_and_cover_alike(ful
 
 def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_is_warned_of(field, full):
     model, _ = field
-    with pytest.warns(CalibrationWarning, match="on what training has seen"):
+    with pytest.warns(CalibrationWarning, match="training has used data until"):
         covered = stgate.calibrate_reconstruction(model, full, levels=[0.9])
     made = stgate.reconstruct(model, full, levels=[0.9])
     assert coverage(made, made["y_truth"].values, 0.9) == pytest.approx(covered[0.9], abs=0.003)
@@ -125,7 +125,7 @@ def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
 
 def test_wrong_requests_are_refused_by_name(field, full):
     model, seen = field
-    with pytest.raises(RequestError, match="nothing to score: the truth holds no value"):
+    with pytest.raises(RequestError, match="nothing to score: the truth has no value"):
         stgate.calibrate_reconstruction(model, seen, seen)
     with pytest.raises(RequestError, match="truth: has no `y`"):
         stgate.calibrate_reconstruction(model, seen, full.rename(y="z"))

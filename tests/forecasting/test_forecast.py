@@ -339,7 +339,7 @@ def test_the_truth_is_the_panel_at_the_valid_time():
     ("options", "message"),
     [
         ({"every": 0}, "every 0"),
-        ({"start": "2020-01-03", "end": "2020-01-02"}, "exchange"),
+        ({"start": "2020-01-03", "end": "2020-01-02"}, "swap"),
         ({"start": "2021-01-01"}, r"start \(--from\) 2021-01-01: outside the panel"),
         ({"end": "2019-01-01"}, r"end \(--to\) 2019-01-01: outside the panel"),
         ({"start": "tomorrow"}, r"start \(--from\) tomorrow: not a time"),

@@ -65,7 +65,7 @@ def test_a_free_run_of_one_trajectory_has_no_members(ring):
 def test_a_run_that_leaves_all_bounds_says_where(ring):
     model = make(ring, GatedRNN(cell="none", rollout=RollOut(unit="bilinear", scheme="rk4")))
     model.predictor.built.transition.tendency.weight.data.fill_(1e3)
-    with pytest.raises(ForecastError, match=r"left all bounds at step \d+"):
+    with pytest.raises(ForecastError, match=r"diverged at step \d+"):
         stgate.free_run(model, ring, steps=300)
 
 

@@ -189,7 +189,7 @@ def test_times_may_be_uneven_where_the_field_sees_coordinates_only():
     stgate.calibrate_reconstruction(model, uneven, start=uneven["time"].values[150])
     with pytest.raises(PanelError, match="time jumps"):
         stgate.forecast(model, uneven)
-    with pytest.raises(PanelError, match=r"time jumps.*; or let the field see no context"):
+    with pytest.raises(PanelError, match=r"time jumps.*; or set context to 0"):
         field_data(uneven, context=3).setup("fit")
 
 
@@ -284,7 +284,7 @@ def test_wrong_requests_are_refused_by_name(make_it, error, said):
 
 def test_a_span_that_ends_before_it_starts_is_refused():
     model = built(small_field())
-    with pytest.raises(RequestError, match="exchange them"):
+    with pytest.raises(RequestError, match="swap them"):
         stgate.reconstruct(model, field_panel(), start="2020-01-04", end="2020-01-02")
 
 

@@ -236,7 +236,7 @@ def test_a_lattice_is_forecast_by_square_patches():
         (lambda: RollOut(unroll=[]), "rollout.unroll"),
         (lambda: RollOut(noise=-1.0), "rollout.noise -1"),
         (lambda: RollOut(samples=-1), "rollout.samples -1"),
-        (lambda: GatedRNN(rollout=True), r"rollout True: not one; give an object such as nn.RollOut\(\)"),
+        (lambda: GatedRNN(rollout=True), r"rollout True: not a rollout; give an object such as nn.RollOut\(\)"),
         (lambda: GatedRNN(rollout=RollOut(stateful=True), inference=Ensemble()), "rollout.stateful"),
         (lambda: GatedRNN(cell="none", rollout=RollOut(stateful=True)), "rollout.stateful: without a cell"),
         (lambda: GatedRNN(hidden="8"), "hidden '8': a whole number"),
@@ -265,7 +265,7 @@ def test_streams_have_a_stride_of_their_own(ring):
 def test_half_of_what_carries_a_state_is_refused(ring):
     carrying = GatedRNN(hidden=8, rollout=RollOut(unroll=2, stateful=True))
     for model, streams in ((carrying, False), (GatedRNN(hidden=8, rollout=RollOut(unroll=2)), True)):
-        with pytest.raises(RequestError, match="the other half is missing"):
+        with pytest.raises(RequestError, match="belong together"):
             model.adopt(ring_data(ring, streams=streams, every=4 if streams else 1))
 
 
@@ -279,7 +279,7 @@ def test_a_roll_out_that_leaves_all_bounds_is_warned_of_and_counted(ring):
     model.adopt(ring_data(ring))
     with torch.no_grad():
         model.predictor.network.get_parameter("transition.tendency.weight").mul_(1e12)
-    with pytest.warns(ForecastWarning, match="left all bounds"):
+    with pytest.warns(ForecastWarning, match="diverged"):
         hindcast = stgate.backtest(model.eval(), ring, start=20.0, every=40)
     scores = stgate.evaluate(hindcast)
     lost = (hindcast["x_truth"].notnull() & hindcast["x_mean"].isnull()).sum()

@@ -101,7 +101,7 @@ def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
         ({"fusion": "adaptiv"}, "adaptive"),
         ({"dropout": 1.0}, "dropout"),
         ({"hops": 0}, "hops"),
-        ({"order": 1}, "order 1: an edge of one node"),
+        ({"order": 1}, "order 1: a hyperedge needs 2 nodes"),
         ({"depth": 0}, "depth 0: must be at least 1"),
     ],
 )

@@ -17,7 +17,19 @@ from stgate.prediction.migrations import migrate_config
 
 
 def prepare(command: str, arguments: list[str]) -> list[str]:
-    """Arguments with packaged configs as paths, a checked model name, and the run's folder settled."""
+    """Complete the arguments: packaged configs become paths, the model's name is checked, the run's folder is set.
+
+    Args:
+        command: `fit`, `validate`, `test` or `predict`.
+        arguments: Arguments as typed.
+
+    Returns:
+        Arguments for Lightning's parser.
+
+    Raises:
+        RequestError: There is no such forecaster, or a config is not YAML.
+        StoreError: `--resume` finds no completed epoch.
+    """
     out, config, model = (value_of(arguments, option) for option in ("--out", "--config", "--model"))
     for option in ("--config", "-c"):
         for index, argument in enumerate(arguments):
@@ -54,7 +66,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
-    """The name of the forecaster that the arguments ask for, themselves or in a config."""
+    """Return the name of the forecaster that the arguments or their config give; None if there is none."""
     given, config = value_of(arguments, "--model"), value_of(arguments, "--config") or value_of(arguments, "-c")
     if given is None and config is not None and Path(config).is_file():
         model = _read_config(config).get("model")
@@ -63,20 +75,20 @@ def model_name(arguments: Sequence[str]) -> str | None:
 
 
 def _read_config(path: str) -> dict[str, Any]:
-    """What a config says.
+    """Read the options that a config holds.
 
     Raises:
-        RequestError: It is no YAML, or no options by their names.
+        RequestError: The file is not YAML, or it does not hold options by name.
     """
     try:
-        said = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        options = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
         where = "" if mark is None else f"line {mark.line + 1}: "
-        raise RequestError(f"--config {path}: {where}{why}; it is no YAML") from error
-    if not isinstance(said, dict):
+        raise RequestError(f"--config {path}: {where}{why}; it is not YAML") from error
+    if not isinstance(options, dict):
         raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
-    return said
+    return options
 
 
 def _of_today(path: Path) -> str:
@@ -93,7 +105,7 @@ def _of_today(path: Path) -> str:
 
 
 def value_of(arguments: Sequence[str], option: str) -> str | None:
-    """The value of an option in raw arguments."""
+    """Return the value of an option in raw arguments; None if it is not given."""
     for index, argument in enumerate(arguments):
         if argument == option and index + 1 < len(arguments):
             return arguments[index + 1]

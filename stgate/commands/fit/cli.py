@@ -26,7 +26,7 @@ from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
-from stgate.commands.parser import said  # noqa: E402
+from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -64,21 +64,30 @@ class OneLineParser(LightningArgumentParser):
     """Lightning's parser, its errors one helpful line."""
 
     def add_class_arguments(self, *arguments: Any, **options: Any) -> list[str]:  # noqa: ANN401 (Lightning's)
-        """As Lightning does, but an existing file's name is a value, not a config to read in its place."""
+        """Add a class's arguments like Lightning, but treat the name of an existing file as a value, not a config."""
         names: list[str] = super().add_class_arguments(*arguments, **{**options, "sub_configs": False})
         return names
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing usage and exiting.
 
+        Args:
+            message: The parser's message.
+            ex: The exception behind it.
+
         Raises:
-            StgateError: Always; no ValueError, which a parser around this one would take up and word anew.
+            StgateError: Always; a ValueError would be caught and reworded by a parser around this one.
         """
         raise StgateError(tidy(message, self))
 
 
 class ForecasterCLI(LightningCLI):
-    """LightningCLI with a run folder, a checkpoint that decides what the model is, and calibration after the fit."""
+    """LightningCLI with a run folder, a checkpoint that defines the model, and calibration after the fit.
+
+    Args:
+        command: `fit`, `validate`, `test` or `predict`.
+        arguments: Arguments of the command, completed by `prepare`.
+    """
 
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
@@ -99,13 +108,13 @@ class ForecasterCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Our options beside Lightning's."""
+        """Add our options to Lightning's."""
         what = "fit: the run's folder (default runs/<config or model>); predict: the forecast, .nc or .zarr"
         parser.add_argument("--out", type=str | None, default=None, help=what)
         parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
-            "--monitor", default="val_loss", help="fit: what the best epoch is lowest in: val_loss or val_mae"
+            "--monitor", default="val_loss", help="fit: the score that is lowest in the best epoch: val_loss or val_mae"
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
@@ -123,7 +132,7 @@ class ForecasterCLI(LightningCLI):
         for name, stored in self.checkpoint["hyper_parameters"].items():
             given = model.init_args.get(name)
             given = given.as_dict() if hasattr(given, "as_dict") else given
-            if name in FAMILIES and stored:  # options that have come since it was written have their defaults
+            if name in FAMILIES and stored:  # options that were added later have their defaults
                 stored = FAMILIES[name].from_config(stored).config()
             if name in FAMILIES and isinstance(given, dict):
                 given = {"init_args": {}, **given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
@@ -135,7 +144,7 @@ class ForecasterCLI(LightningCLI):
                 )
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's folder before anything is loaded."""
+        """Check the run's folder before anything is loaded."""
         config = self.config[self.command]
         if self.command == "predict":
             if config.out is None:
@@ -150,7 +159,7 @@ class ForecasterCLI(LightningCLI):
             if config.trainer.max_epochs == 0:
                 raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
             if config.resume and config.overwrite:
-                raise RequestError("--resume and --overwrite: one goes on with a run, the other replaces it; give one")
+                raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
             store.check_folder(self.out)
             if self.out.exists() and not config.resume:
                 if not config.overwrite and not _never_began(self.out):
@@ -162,7 +171,7 @@ class ForecasterCLI(LightningCLI):
                     )
 
     def instantiate_classes(self) -> None:
-        """As Lightning does; a panel or an optimizer that does not fit is refused before the run's folder is made."""
+        """Make data, model and trainer; refuse an unsuitable panel or optimizer before the run's folder is made."""
         config = self.config[self.command]
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
@@ -186,9 +195,9 @@ class ForecasterCLI(LightningCLI):
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
 
     def _clear_out(self, *, resume: bool) -> None:
-        """Make way for a run that replaces another; a run that goes on keeps the scores it has logged."""
+        """Remove the run that this one replaces; a run that is resumed keeps the scores it has logged."""
         metrics = self.out / "metrics.csv"
-        for half in self.out.glob(".*.tmp"):  # what a kill in the middle of a write left
+        for half in self.out.glob(".*.tmp"):  # left by a kill in the middle of a write
             half.unlink()
         if resume and metrics.exists():
             metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
@@ -209,11 +218,11 @@ class ForecasterCLI(LightningCLI):
         return super()._instantiate_trainer(config, callbacks)
 
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
-        """Lightning's fit; Ctrl-C says how to go on."""
+        """Run Lightning's fit; Ctrl-C prints how to continue."""
         try:
             self.trainer.fit(**arguments)
         except StgateError:
-            if _never_began(self.out):  # a request that was wrong leaves nothing half-written
+            if _never_began(self.out):  # a wrong request leaves no partial run behind
                 shutil.rmtree(self.out)
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
@@ -239,18 +248,18 @@ class ForecasterCLI(LightningCLI):
             )
         else:
             print("not calibrated: the split leaves no calibration part", file=sys.stderr)
-        said(best)
+        report_written(best)
 
     def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
-        """Lightning's predict, its batches written as one forecast."""
+        """Run Lightning's predict, and write its batches as one forecast."""
         predictions: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
         forecast = assemble(self.model.predictor, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
-        said(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
+        report_written(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
 
 
 def _never_began(out: Path) -> bool:
-    """Whether a folder is what a fit leaves that ended before its first checkpoint: nothing is lost with it."""
+    """Return True for the folder of a fit that ended before its first checkpoint: nothing is lost with it."""
     if not out.is_dir():
         return False
     held = list(out.iterdir())
@@ -258,7 +267,7 @@ def _never_began(out: Path) -> bool:
 
 
 def _of_a_run(path: Path) -> bool:
-    """Whether a file is one that a fit writes: nothing else is ever removed."""
+    """Return True for a file that a fit writes: nothing else is ever removed."""
     names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
     return path.is_file() and (path.name in names or path.match("metrics*.csv") or path.match(".*.tmp"))
 
@@ -280,14 +289,14 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
 
 
 def _data_class(model: str | None) -> type[L.LightningDataModule]:
-    """How a forecaster sees its panel; windows where it is not known."""
+    """Return the data module of a forecaster; `WindowData` if the forecaster is not known."""
     known = registry.holders()
     kind = known.get((model or "").rsplit(".", 1)[-1])
     return WindowData if kind is None else kind.data_class
 
 
 def _root(error: BaseException) -> BaseException:
-    """The error of ours that another one hides, or that one itself."""
+    """Return the stgate error that caused another error, or that error itself."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, StgateError):

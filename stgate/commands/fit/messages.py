@@ -1,4 +1,4 @@
-"""jsonargparse's messages, as one line that names the option and the mend."""
+"""Messages of jsonargparse, as one line that names the option and the fix."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from stgate.prediction.registry import holders
 
 KEY = r'Parser key "([\w.]+)": '
 WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
-"""How a nested parser's message stands inside that of the option whose value it reads."""
+"""Pattern of a nested parser's message within that of the option whose value it reads."""
+ONE_OF = r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)"
+"""Pattern of the message on a value that is not one of a few words."""
 FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
-LITERAL = r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (.*?)(?= - Expected| Given|$)"
 UNKNOWN = "no such option"
 
 
 def tidy(message: str, parser: ArgumentParser) -> str:
-    """One line for a message of the fit parser; what is not recognised is shortened."""
+    """Return a message of the fit parser as one line; a message of an unknown form is cut to 300 characters."""
     text = " ".join(message.split())
     if found := re.search(r"- (\w+ \S+: (?:must be|a share|a positive)[^-]*?) - Expected", text):
         return f"--model.{found[1]}"
@@ -46,9 +47,8 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
         return f"--{option} {found[2]}: expected {found[1]}"
-    if found := re.search(LITERAL, text):
-        names = re.findall("'(.*?)'", found[1])
-        return f"--{option} {found[2]}: {did_you_mean(found[2], names)}"
+    if found := re.search(ONE_OF, text):
+        return _not_one_of(option, found)
     if found := re.search(r"Subtypes: \[<class '(\w+)'>.*Expected a dot import path string: (\S+)", text):
         return f"--{option} {found[2]}: expected {found[1]}"  # a number, or a tensor
     if found := re.search(r"Expected a dot import path string: (\S+)|'class_path': '(\w+)'", text):
@@ -57,9 +57,11 @@ def tidy(message: str, parser: ArgumentParser) -> str:
 
 
 def _within(option: str, inner: str) -> str:
-    """The message of a nested parser, told of the option by its whole name."""
+    """Return the message of a nested parser, with the whole name of its option."""
     if found := re.search(r"Expected a dot import path string: (\S+)", inner):
         return _no_class(option, found[1])
+    if found := re.search(ONE_OF, inner):
+        return _not_one_of(option, found)
     if "is abstract" in inner:  # an option of a class that was not named
         owner = option.rsplit(".", 1)[0]
         return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
@@ -79,6 +81,11 @@ def _within(option: str, inner: str) -> str:
     return _unknown(option, [f"--{owner}.{o}" for o in owners])
 
 
+def _not_one_of(option: str, found: re.Match[str]) -> str:
+    known = re.findall(r"[\w.]+", found[1])
+    return f"--{option} {found[2]}: {did_you_mean(found[2], known)}"
+
+
 def _no_class(option: str, name: str) -> str:
     known = _classes(option)
     hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
@@ -86,7 +93,7 @@ def _no_class(option: str, name: str) -> str:
 
 
 def _classes(option: str) -> list[str]:
-    """Names that an option of ours can have."""
+    """Return the names of the classes that an option of ours takes."""
     return forecasters() if option == "model" else [kind.__name__ for kind in _subclasses(option)]
 
 
@@ -96,7 +103,7 @@ def _subclasses(option: str) -> list[type[Configured]]:
 
 
 def forecasters() -> list[str]:
-    """Names of the forecasters that are imported."""
+    """Return the names of the forecasters that are imported."""
     return sorted(holders())
 
 
@@ -107,17 +114,17 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     if last in OPTIONS and owner == "--model":
         return f"{option}: {UNKNOWN}; its name is now {owner}.{OPTIONS[last]}"
     if option == "--data.window" and "--data.context" in known:
-        return f"{option}: {UNKNOWN} of a field's; the steps that it sees are --data.context"
+        return f"{option}: {UNKNOWN} of a field; the number of steps that it sees is --data.context"
     return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
 
 
 def _model_options() -> dict[str, list[str]]:
-    """Every option of the forecasters, with the forecasters that have it."""
+    """Return every option of the forecasters, with the names of the forecasters that have it."""
     return _owners(holders().values())
 
 
 def _owners(kinds: Iterable[type[object]]) -> dict[str, list[str]]:
-    """Every option of these classes, with those that have it."""
+    """Return every option of some classes, with the names of the classes that have it."""
     owners: dict[str, list[str]] = {}
     for kind in sorted(kinds, key=lambda c: c.__name__):
         for option in inspect.signature(kind).parameters:

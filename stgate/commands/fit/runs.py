@@ -1,4 +1,4 @@
-"""What a fit by command adds to Lightning's: one line an epoch, scores in one file, checkpoints written in one step."""
+"""Additions of `stgate fit` to Lightning: one line an epoch, scores in one file, checkpoints written in one step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EpochLines(Callback):
         self.told = self.started
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
-        """A sign of life in long epochs."""
+        """Print the progress of a long epoch every 20 seconds."""
         now = time.monotonic()
         if now - self.told > 20:
             self.told = now
@@ -54,22 +54,22 @@ class EpochLines(Callback):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are never seen half-written.
+    """Checkpoints that are written in one step, never in part.
 
-    Lightning's own go through the system's temporary folder: on another file system than the run that is a copy, and a
-    kill in the middle of it would spoil the one checkpoint to resume from.
+    Lightning writes through the system's temporary folder. If that is on another file system than the run, it copies
+    the file, and a kill in the middle of the copy would spoil the one checkpoint to resume from.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
     ) -> None:
-        """Write beside the old one, then take its place."""
+        """Write a new file beside the old one, then replace it."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, path)
 
 
 def join_metrics(out: Path) -> None:
-    """Put the scores logged before a resume and those logged since into one `metrics.csv`."""
+    """Join the scores logged before a resume and after it into one `metrics.csv`."""
     last = out / "metrics.csv"
     parts = sorted(out.glob("metrics-*.csv"), key=lambda path: int(path.stem.split("-")[1]))
     if not parts:
@@ -83,6 +83,6 @@ def join_metrics(out: Path) -> None:
 
 
 def quiet() -> None:
-    """Leave out Lightning's hints and banners; errors and our own lines remain."""
+    """Silence Lightning's hints and banners; errors and our own lines remain."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
