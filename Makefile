@@ -13,7 +13,7 @@ help:
 	@echo "make demo       install, simulate, fit, forecast, score, draw (about 5 minutes)"
 	@echo "make test       install and run the tests"
 	@echo "make notebooks  execute the notebooks"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy and the order of floors"
 	@echo "make validate   the slow tests"
 	@echo "make clean      remove what these made"
 
@@ -51,10 +51,11 @@ test: $(VENV)/tested
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest --durations=10
 
 lint: $(VENV)/tested
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 notebooks: $(VENV)/tested
 	@$(BIN)/python notebooks/run.py

@@ -1,18 +1,16 @@
 """BayesNF beside the package `bayesnf`: the same numbers from the same weights.
 
-    python benchmarks/bayesnf.py PYTHON
+    python -m benchmarks run bayesnf -- --python PYTHON
 
 The package's negative binomials have logits -log(shape) - log(mean), which belong to the mean 1 / (shape² mean), not to
 the mean and variance that its text and ours state: a last column sets that mean, and is held to the same bar in the
 place of the log likelihood.
 
 PYTHON is the interpreter of an environment of its own, in which the package can be installed with
-jax==0.4.38 jaxlib==0.4.38 "flax<0.11" "optax<0.2.5" "pandas<2.3" bayesnf. Prints and writes the largest differences of
-features, forward pass, log likelihoods (normal, negative binomial, zero-inflated) and log prior; exits 1 above 1e-4.
+jax==0.4.38 jaxlib==0.4.38 "flax<0.11" "optax<0.2.5" "pandas<2.3" bayesnf. Found are the largest differences of
+features, forward pass, log likelihoods (normal, negative binomial, zero-inflated) and log prior; the bar is 1e-4.
 """
 
-import argparse
-import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +20,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from benchmarks.options import Findings, Options
+from benchmarks.registry import BenchmarkError, benchmark
+from benchmarks.tables import table
 from stgate.data import FieldData
 from stgate.distributions import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
 from stgate.distributions.families import NegativeBinomial as Counts
@@ -29,7 +30,6 @@ from stgate.distributions.families import ZeroInflatedNegativeBinomial as ZeroIn
 from stgate.inference import Ensemble
 from stgate.models import BayesNF
 
-RESULTS = Path(__file__).parent / "results"
 LIKELIHOODS = {
     "NORMAL": Normal(min_scale=0.01, link="exp"),
     "NB": NegativeBinomial(),
@@ -44,7 +44,7 @@ ORDER = [
     *range(11, PLACE),
     PLACE + 22,
 ]
-"""The package's features among ours, which go by time, place and both: coordinates, Fourier, seasons, the product."""
+"""Positions of the package's features among ours, which go by time, place and both."""
 REFERENCE = """
 import sys
 import jax
@@ -98,7 +98,7 @@ def model_of(name, width=32):
 
 
 def weights_of(model):
-    """By the package's names; its dense layers are transposed."""
+    """Return our weights by the package's names; its dense layers are transposed."""
     own = {name: value[0].detach().numpy() for name, value in model.predictor.network.network.named_parameters()}
     made = {"log_scale_adjustment": own["features.log_units"], "logit_activation_weight": own["activation.logit"][0]}
     made |= {f"feature_inv_sp_scale{i}": scale for i, scale in enumerate(own["features.scales"])}
@@ -113,7 +113,7 @@ def compare(python, work, name):
     model, batch = model_of(name)
     weights, constant = weights_of(model)
     with torch.no_grad():
-        inputs = model.predictor._inputs(batch, 0, model._cases_of(batch))
+        inputs = model.predictor._inputs(batch, 0, model.predictor.entries_of(batch))
         forecast, truth = model.training_forward(batch), model.training_target(batch)
         raw = model.predictor.network(inputs)[0, :, 0]
         density = forecast.log_prob(truth).sum()
@@ -159,26 +159,29 @@ def _with_its_mean(forecast):
     return forecast
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("python", type=Path)
-    given = parser.parse_args()
+@benchmark(
+    "bayesnf",
+    claim="BayesNF has the numbers of the package bayesnf from the same weights, to 1e-4",
+    cost="1 minute; PYTHON, an interpreter with the package bayesnf",
+    quick="the normal likelihood alone",
+    seeds=(0,),
+)
+def run(options: Options, *, python: Path | None = None):
+    """Compare with the package.
+
+    Args:
+        options: Options of all benchmarks.
+        python: Interpreter of an environment with the package bayesnf.
+    """
+    if python is None:
+        raise BenchmarkError("bayesnf needs -- --python PYTHON, an interpreter with the package bayesnf")
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: compare(given.python, Path(folder), name) for name in LIKELIHOODS}
-    lines = ["| likelihood | " + " | ".join(next(iter(found.values()))) + " |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | " + " | ".join(f"{gap:.1e}" for gap in gaps.values()) + " |" for name, gaps in found.items()]
-    heading = [
-        "# BayesNF and the package bayesnf",
-        "",
-        "`python benchmarks/bayesnf.py PYTHON`: relative differences.",
-        "",
-    ]
-    (RESULTS / "bayesnf.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "bayesnf.json").write_text(json.dumps(found, indent=1) + "\n")
-    print("\n".join(lines))
+        names = list(LIKELIHOODS)[: 1 if options.quick else None]
+        found = {name: compare(python, Path(folder), name) for name in names}
+    lines = table(
+        ["likelihood", *next(iter(found.values()))],
+        ([name, *(f"{gap:.1e}" for gap in gaps.values())] for name, gaps in found.items()),
+    )
     held = [gap for gaps in found.values() for what, gap in gaps.items() if what != "log likelihood"]
-    raise SystemExit(int(max(*held, found["NORMAL"]["log likelihood"]) > 1e-4))
-
-
-if __name__ == "__main__":
-    main()
+    missed = ["a difference above 1e-4"] if max(*held, found["NORMAL"]["log likelihood"]) > 1e-4 else []
+    return Findings("BayesNF and the package bayesnf", lines, found, "relative differences.", missed)

@@ -1,26 +1,29 @@
 """Hashes of the weights and the forecasts of a small fit of every forecaster: what a change of the code must not move.
 
-    python benchmarks/bits.py                 # fit, print one line a forecaster
-    python benchmarks/bits.py --check FILE    # compare with the lines kept in a JSON of the same machine
-    python benchmarks/bits.py --save FOLDER   # keep checkpoints, panel and forecasts (for tests/checkpoints)
+    python -m benchmarks run bits                       # fit, print one line a forecaster
+    python -m benchmarks run bits -- --check FILE       # compare with the lines kept in a JSON of the same machine
+    python -m benchmarks run bits -- --save FOLDER      # keep checkpoints, panel and forecasts (for tests/checkpoints)
+    python -m benchmarks run bits -- --only ridge ...   # some of them
 
 Hashes hold on one machine, torch build and thread count. Weights are hashed without their names, which may change.
+With any of these options nothing is written to the results.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 import warnings
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 
 import stgate
+from benchmarks.fits import trainer
+from benchmarks.options import Findings, Options
+from benchmarks.registry import BenchmarkError, benchmark
+from benchmarks.tables import table
 from stgate.distributions import StudentT
 from stgate.inference import Ensemble, MeanField
 from stgate.models import (
@@ -101,7 +104,7 @@ CASES = {
     "cglubnf": (lambda: CGLUBNF(width=16, graph=4, heads=2, neighbours=2, inference=Ensemble(members=2)), fields),
     "bayesnf": (lambda: BayesNF(width=16, inference=Ensemble(members=2, prior="logistic")), plain_fields),
 }
-"""What is fitted, and on which data module."""
+"""Forecaster and data module of each fit, by name."""
 
 
 def fit(name: str, panel: xr.Dataset):
@@ -109,8 +112,7 @@ def fit(name: str, panel: xr.Dataset):
     make, data_of = CASES[name]
     L.seed_everything(3, verbose=False)
     model, data = make(), data_of(panel)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    L.Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data)
+    trainer(max_epochs=2, accelerator="cpu").fit(model, data)
     stgate.calibrate(model, data, levels=LEVELS)
     if data_of in (fields, plain_fields):
         stgate.calibrate_reconstruction(model, panel, start=str(panel["time"].values[170]), levels=LEVELS)
@@ -118,7 +120,7 @@ def fit(name: str, panel: xr.Dataset):
 
 
 def forecasts(name: str, model, panel: xr.Dataset) -> dict[str, xr.Dataset]:
-    """What the forecaster says of a panel, by the verb that asks it."""
+    """Forecasts of a panel, by the verb that makes them."""
     made = {"forecast": stgate.forecast(model, panel, levels=LEVELS)}
     made["backtest"] = stgate.backtest(model, panel, start=panel["time"].values[200], every=5, levels=LEVELS)
     if "nf" in name:
@@ -139,41 +141,58 @@ def numbers(made: xr.Dataset) -> list[np.ndarray]:
     return [made[v].values for v in made.data_vars if made[v].dtype.kind == "f"]
 
 
-def main() -> int:
-    """Fit each forecaster, print and compare or keep what it gives."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", type=Path, help="a JSON of earlier hashes")
-    parser.add_argument("--save", type=Path, help="a folder for checkpoints, panels and forecasts")
-    parser.add_argument("--only", nargs="*", default=list(CASES), help="names of cases")
-    options = parser.parse_args()
+def keep(folder: Path, name: str, model, panel: xr.Dataset, key: str, made: dict[str, xr.Dataset]) -> None:
+    """Write the checkpoint, the panel and the last forecasts into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    panel.drop_attrs().to_netcdf(folder / f"{key}.nc")
+    model.save(folder / f"{name}.ckpt")
+    for verb, dataset in made.items():
+        last = dataset.isel({d: slice(-2, None) for d in ("init_time", "time") if d in dataset.dims})
+        values = {str(v): last[v].values for v in last.data_vars if last[v].dtype.kind == "f"}
+        np.savez_compressed(folder / f"{name}.{verb}.npz", **values)
+
+
+@benchmark(
+    "bits",
+    claim="a change of the code moves no bit of the weights and forecasts of a small fit of every forecaster",
+    cost="1 minute",
+    quick="the forecasters without a neural network",
+    seeds=(3, 7),
+    one_thread=True,
+)
+def run(
+    options: Options, *, check: Path | None = None, save: Path | None = None, only: list[str] | None = None
+) -> Findings:
+    """Fit each forecaster, print and compare or keep what it gives.
+
+    Args:
+        options: Options of all benchmarks.
+        check: JSON of earlier hashes of the same machine; any difference exits with 1.
+        save: Folder for checkpoints, panels and forecasts.
+        only: Names of the forecasters to fit.
+    """
+    if unknown := sorted(set(only or ()) - set(CASES)):
+        raise BenchmarkError(f"bits has no {', '.join(unknown)}; it has {', '.join(CASES)}")
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     panels = {"panel": small_panel(), "rollout_panel": small_rollout_panel()}
     found = {}
-    for name in options.only:
+    for name in only or (list(CASES)[:3] if options.quick else CASES):
         key = "rollout_panel" if "rollout" in name else "panel"
         model = fit(name, panels[key])
         made = forecasts(name, model, panels[key])
         weights = hash_of(t.detach().numpy() for t in model.state_dict().values())
         found[name] = {"weights": weights} | {verb: hash_of(numbers(m)) for verb, m in made.items()}
         print(name, " ".join(f"{k}={v}" for k, v in found[name].items()), flush=True)
-        if options.save:
-            options.save.mkdir(parents=True, exist_ok=True)
-            panels[key].drop_attrs().to_netcdf(options.save / f"{key}.nc")
-            model.save(options.save / f"{name}.ckpt")
-            for verb, dataset in made.items():
-                last = dataset.isel({d: slice(-2, None) for d in ("init_time", "time") if d in dataset.dims})
-                values = {str(v): last[v].values for v in last.data_vars if last[v].dtype.kind == "f"}
-                np.savez_compressed(options.save / f"{name}.{verb}.npz", **values)
-    if options.save:
-        (options.save / "hashes.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if options.check:
-        kept = json.loads(options.check.read_text(encoding="utf-8"))
+        if save:
+            keep(save, name, model, panels[key], key, made)
+    if save:
+        (save / "hashes.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    other = []
+    if check:
+        kept = json.loads(check.read_text(encoding="utf-8"))
         other = [name for name in found if kept.get(name) != found[name]]
-        print(f"other than {options.check}: {', '.join(other)}" if other else f"as {options.check}")
-        return int(bool(other))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        print(f"other than {check}: {', '.join(other)}" if other else f"as {check}")
+    verbs = ("weights", "forecast", "backtest", "reconstruct", "free_run")
+    lines = table(["forecaster", *verbs], ([name, *(f.get(v, "") for v in verbs)] for name, f in found.items()))
+    missed = [f"{name} has other bits than before" for name in other]
+    return Findings("Bits", lines, found, missed=missed, keep=not (check or save or only))

@@ -1,35 +1,32 @@
-"""Do intervals cover, overall, at each lead and where a node was not observed: python benchmarks/calibration.py FOLDER.
+"""Coverage of intervals: overall, at each lead, where a node was not observed, and after a shift.
 
-FOLDER holds the data sets as the cards under datasets/ describe them. Each (data set, forecaster, mask seed) is one
+The data sets are those that the cards under datasets/ describe. Each (data set, forecaster, mask seed) is one
 run, kept in results/calibration.json, so that a second call goes on where the first one stopped. Everything was chosen
-on years before the test years, on other seeds of the synthetic panels. Further arguments choose runs by how their
-names begin: gaussian/Ridge. Exit 1 where rolling or adaptive intervals miss a bar.
+on years before the test years, on other seeds of the synthetic panels. `--runs` chooses runs by how their
+names begin: gaussian/Ridge. Rolling and adaptive intervals have bars.
 """
 
 import contextlib
 import itertools
 import json
-import os
-import sys
-import time
 import warnings
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from functools import partial
 
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 
 import stgate
+from benchmarks.fits import trainer
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.store import Store
+from benchmarks.tables import table
 from stgate.calibration import conformal_quantile
 from stgate.io import read_tables
 from stgate.metrics import bootstrap, coverage, interval_score
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]
-RESULTS = Path(__file__).parent / "results" / "calibration.json"
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 MODES = ("stored", "rolling", "adaptive")
 
 
@@ -167,14 +164,14 @@ def after_shift(hindcast, name, at):
     }  # fmt: skip
 
 
-def run(make, build, epochs, folder, seed):
+def judge(make, build, epochs, folder, seed):
     panel, name, split, window, horizon = make(folder, seed)
     data = stgate.data.WindowData(
         panel, targets=[name], window=window, horizon=horizon, split=split, every=2, seed=seed
     )
     L.seed_everything(seed, verbose=False)
     model = build()
-    L.Trainer(max_epochs=epochs, num_sanity_val_steps=0, **QUIET).fit(model, data)
+    trainer(max_epochs=epochs, num_sanity_val_steps=0).fit(model, data)
     stgate.calibrate(model, data, levels=LEVELS)
     found, plain, first = {}, None, 0
     for mode in MODES:
@@ -205,18 +202,16 @@ def worst(found):
     }
 
 
-def table(results):
-    lines = [
-        "# Coverage of intervals",
-        "",
-        "`python benchmarks/calibration.py FOLDER`. The worst of 50, 80, 90 and 95 % intervals: distance from nominal "
-        "coverage in points, overall, at a lead time, in a group (observed at the origin or not) of at least 2,000 "
-        "test cells; and the interval score over that of plain rolling split conformal. Bars: 1.5, 3, 3 and 1.02. "
-        "Mean over mask seeds, and the worst; of the worst group also the 95 % bounds of a moving-block bootstrap.",
-        "",
-        "| data | forecaster | intervals | overall | lead | group | score | seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+NOTE = (
+    "The worst of 50, 80, 90 and 95 % intervals: distance from nominal "
+    "coverage in points, overall, at a lead time, in a group (observed at the origin or not) of at least 2,000 "
+    "test cells; and the interval score over that of plain rolling split conformal. Bars: 1.5, 3, 3 and 1.02. "
+    "Mean over mask seeds, and the worst; of the worst group also the 95 % bounds of a moving-block bootstrap."
+)
+
+
+def tables(results):
+    rows = []
     for (name, kind), mode in itertools.product(itertools.product(SETS, FORECASTERS), MODES):
         if name in SHIFTS:
             continue
@@ -228,7 +223,8 @@ def table(results):
             ]
             low, high = max(runs, key=lambda r: r["group"])["bounds"]
             cells[2] = f"{cells[2][:-1]}: {low:.1f} to {high:.1f})"
-            lines.append(f"| {name} | {kind} | {mode} | {' | '.join(cells)} | {len(runs)} |")
+            rows.append([name, kind, mode, *cells, len(runs)])
+    lines = table(["data", "forecaster", "intervals", "overall", "lead", "group", "score", "seeds"], rows)
     lines += [
         "",
         "After a shift, of the noise or of each node's level, coverage less nominal in points over the 200 steps from "
@@ -240,42 +236,62 @@ def table(results):
         for mode in MODES if kind in SHIFTS else ():
             figures = ", ".join(f"{value:.1f}" for value in found[mode]["after the shift"].values())
             lines.append(f"* {kind.replace('_', ' ')}, {forecaster}, {mode}: {figures}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def main():
-    folder, chosen = Path(sys.argv[1]), sys.argv[2:]
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+def text_of(results):
+    """Format the figures, one run a line."""
+    lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in results.items())
+    return f"{{\n{lines}\n}}\n"
+
+
+def held_out(make, build, epochs, folder, seed):
+    with contextlib.redirect_stderr(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return judge(make, build, epochs, folder, seed)
+
+
+@benchmark(
+    "calibration",
+    claim="rolling and adaptive intervals cover: overall, by lead, where a node was not observed, and after a shift",
+    cost="hours; data beijing_air, irish_wind, german_pm10",
+    quick="one ridge on one synthetic panel",
+    seeds=(0, 1, 2, 3, 4),
+    one_thread=True,
+)
+def run(options: Options, *, runs: list[str] | None = None):
+    """Make the runs that the results lack.
+
+    Args:
+        options: Options of all benchmarks.
+        runs: Beginnings of the names DATA/FORECASTER/SEED of the runs to make, as gaussian/Ridge; all by default.
+    """
+    chosen = runs or (["gaussian/Ridge"] if options.quick else [""])
+    results = Store(options.out / "calibration.json", text_of)
     for (name, (make, seeds)), (kind, (build, epochs)) in itertools.product(SETS.items(), FORECASTERS.items()):
         for seed in range(seeds):
             key = f"{name}/{kind}/{seed}"
-            if key in results or (chosen and not any(key.startswith(c) for c in chosen)):
-                continue
-            started = time.monotonic()
-            with contextlib.redirect_stderr(None), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                results[key] = run(make, build, epochs, folder, seed)
-            print(key, {m: worst(results[key][m]) for m in MODES}, f"{time.monotonic() - started:.0f} s", flush=True)
-            lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in results.items())
-            RESULTS.write_text(f"{{\n{lines}\n}}\n")
-            RESULTS.with_suffix(".md").write_text(table(results))
-    print(table(results))
-    return not held(results)
+            if any(key.startswith(c) for c in chosen):
+                results.once(key, make=partial(held_out, make, build, epochs, options.data, seed))
+    made = dict(results)
+    lines, reused = tables(made), results.reused(len(made))
+    used = tuple(sorted({int(key.rpartition("/")[2]) for key in made}))
+    bars, text = missed(made), text_of(made)
+    return Findings("Coverage of intervals", lines, made, NOTE, bars, seeds=used, reused=reused, text=text)
 
 
-def held(results):
-    """Whether rolling and adaptive intervals hold every bar: the mean over mask seeds, and the adaptive ones shifts."""
-    shifted = [v for key, v in results.items() if key.split("/")[0] in SHIFTS]
-    back = [abs(x) <= 2 for found in shifted for x in found["adaptive"]["after the shift"].values()]
+def missed(results):
+    """Name the bars that rolling and adaptive intervals miss: means over mask seeds, and adaptive ones after shifts."""
+    shifted = {key: v for key, v in results.items() if key.split("/")[0] in SHIFTS}
+    found = [
+        f"{key} after the shift"
+        for key, v in shifted.items()
+        if any(abs(x) > 2 for x in v["adaptive"]["after the shift"].values())
+    ]
     runs = {}
-    for key, found in results.items():
-        if key.split("/")[0] not in SHIFTS:
+    for key, v in results.items():
+        if key not in shifted:
             for mode in MODES[1:]:
-                runs.setdefault((*key.split("/")[:2], mode), []).append(worst(found[mode]))
-    means = [np.mean([run[name] for run in same]) <= bar for same in runs.values() for name, bar in BARS.items()]
-    return all(back) and all(means)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    sys.exit(main())
+                runs.setdefault((*key.split("/")[:2], mode), []).append(worst(v[mode]))
+    means = {(who, name): np.mean([run[name] for run in same]) for who, same in runs.items() for name in BARS}
+    return found + [f"{'/'.join(who)}: {name}" for (who, name), mean in means.items() if not mean <= BARS[name]]

@@ -1,33 +1,33 @@
 """Weekly chickenpox cases of four Hungarian counties in 2014, from the other counties' record: a published split.
 
-    python benchmarks/chickenpox.py FOLDER [--validate]
+    python -m benchmarks run chickenpox [-- --validate]
 
-FOLDER holds hungary_chickenpox_raw.csv, chickenpox.8.test.csv and BayesNF's predictions of it (bnf-*.pred.csv.gz). The
-208 test rows are the year 2014 of HEVES, SZABOLCS, VESZPREM and ZALA; all else is trained on. One configuration was
-chosen with `--validate`, which hides the year 2013 of four other counties, named before the first run, and then of
-three further groups in turn, and knows nothing of 2014. The test rows were looked at five times, each time with a
-configuration that was chosen on validation alone: MAE 12.80, 12.67, 12.66, 12.69 and, recorded, 12.71 (the fifth since
-fields see the latest value too). Counties stand at their centroids, recalled to a twentieth of a degree.
+The data set chickenpox holds hungary_chickenpox_raw.csv, chickenpox.8.test.csv and BayesNF's predictions of it
+(bnf-*.pred.csv.gz). The 208 test rows are the year 2014 of HEVES, SZABOLCS, VESZPREM and ZALA; all else is trained on.
+One configuration was chosen with `--validate`, which hides the year 2013 of four other counties, named before the first
+run, and then of three further groups in turn, and knows nothing of 2014. The test rows were looked at five times, each
+time with a configuration that was chosen on validation alone: MAE 12.80, 12.67, 12.66, 12.69 and, recorded, 12.71 (the
+fifth since fields see the latest value too). Counties stand at their centroids, recalled to a twentieth of a degree.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
+from functools import partial
 
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 
 import stgate
+from benchmarks.fits import adam, trainer
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 from stgate.data import FieldData
 from stgate.distributions import NegativeBinomial
 from stgate.inference import Ensemble
 from stgate.io import read_tables
 from stgate.models import CGLUBNF
 
-RESULTS = Path(__file__).parent / "results"
 VALIDATION = (
     "2013",
     [
@@ -61,7 +61,6 @@ PLACES = {
     "VESZPREM": (47.1, 17.85),
     "ZALA": (46.7, 16.85),
 }
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 YEAR = 52.1775
 """Weeks in one."""
 
@@ -72,8 +71,8 @@ def panel_of(folder):
     return panel.assign_coords(lat=("node", list(lat)), lon=("node", list(lon)))
 
 
-def ours(hidden, year, counties):
-    """CGLUBNF, with what all other counties reported in this week and the one before."""
+def ours(hidden, year, counties, epochs):
+    """Forecast by CGLUBNF, with what all other counties reported in this week and the one before."""
     data = FieldData(hidden, targets="cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=16)
     model = CGLUBNF(
         width=32,
@@ -84,10 +83,10 @@ def ours(hidden, year, counties):
         log_context=True,
         likelihood=NegativeBinomial(),
         inference=Ensemble(16, prior="logistic"),
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.005),
+        optimizer=adam(0.005),
     )
     L.seed_everything(0, verbose=False)
-    L.Trainer(max_epochs=30, gradient_clip_val=1.0, limit_val_batches=0, accelerator="cpu", **QUIET).fit(model, data)
+    trainer(max_epochs=epochs, gradient_clip_val=1.0, limit_val_batches=0, accelerator="cpu").fit(model, data)
     made = stgate.reconstruct(model.eval(), hidden, levels=[0.95], start=f"{year}-01-01", end=f"{year}-12-31")
     made = made.sel(node=counties)
     quantiles = (made["cases"].sel(quantile=q, method="nearest").values for q in (0.5, 0.025, 0.975))
@@ -140,48 +139,52 @@ def scores(truth, mean, middle, low, high):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--validate", action="store_true", help="the counties and the year that all was chosen on")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    year, groups = VALIDATION if given.validate else TEST
-    panel = panel_of(given.folder).sel(time=slice(None, f"{year}-12-31"))
-    found, spent = {name: [] for name in METHODS}, 0.0
-    for counties in groups:
-        asked = (panel["time"].dt.year == int(year)) & panel["node"].isin(counties)
-        hidden, truth = panel.where(~asked), panel["cases"].sel(time=year, node=counties).values
-        for name, method in METHODS.items():
-            started = time.process_time()
-            found[name].append(scores(truth, *method(hidden, year, counties)))
-            spent += time.process_time() - started if name == "CGLUBNF" else 0.0
-    rows = {name: {key: sum(s[key] for s in made) / len(made) for key in made[0]} for name, made in found.items()}
-    if not given.validate:
-        rows |= {f"BayesNF {how.upper()}, published": scores(truth, *bayesnf(given.folder, how)) for how in HOW}
-    lines = ["| forecaster | MAE | RMSE | 95 % interval score | coverage |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {name} | {s['mae']:.2f} | {s['rmse']:.2f} | {s['interval score']:.1f} | {s['coverage']:.1%} |"
-        for name, s in rows.items()
-    ]
-    print("\n".join(lines))
-    if given.validate:
-        return
-    told = f"`python benchmarks/chickenpox.py FOLDER`; {spent:.0f} CPU seconds of CGLUBNF."
-    heading = ["# Chickenpox in four Hungarian counties, 2014", "", told, ""]
-    (RESULTS / "chickenpox.md").write_text("\n".join([*heading, *lines, ""]))
-    (RESULTS / "chickenpox.json").write_text(json.dumps(rows, indent=1) + "\n")
-    own = rows["CGLUBNF"]
-    missed = [name for name, bar in BARS.items() if own[name] >= bar] + [""][: not 0.9 <= own["coverage"] <= 0.98]
-    raise SystemExit(f"missed: {missed}" if missed else 0)
-
-
 METHODS = {
-    "CGLUBNF": ours,
     "county and week climatology": climatology,
     "log-ridge on the other counties' same week": log_ridge,
 }
 HOW = ("map", "mle", "vi")
 
-if __name__ == "__main__":
-    main()
+
+@benchmark(
+    "chickenpox",
+    claim="four counties' year from the others' record: MAE below 12.6, RMSE below 20.5, intervals that cover (missed)",
+    cost="2 minutes; data chickenpox",
+    quick="one epoch",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options, *, validate: bool = False):
+    """Score CGLUBNF and its rivals.
+
+    Args:
+        options: Options of all benchmarks.
+        validate: The counties and the year that all was chosen on; nothing is written.
+    """
+    folder = options.dataset("chickenpox")
+    year, groups = VALIDATION if validate else TEST
+    methods = {"CGLUBNF": partial(ours, epochs=1 if options.quick else 30), **METHODS}
+    panel = panel_of(folder).sel(time=slice(None, f"{year}-12-31"))
+    found, spent = {name: [] for name in methods}, 0.0
+    for counties in groups:
+        asked = (panel["time"].dt.year == int(year)) & panel["node"].isin(counties)
+        hidden, truth = panel.where(~asked), panel["cases"].sel(time=year, node=counties).values
+        for name, method in methods.items():
+            started = time.process_time()
+            found[name].append(scores(truth, *method(hidden, year, counties)))
+            spent += time.process_time() - started if name == "CGLUBNF" else 0.0
+    rows = {name: {key: sum(s[key] for s in made) / len(made) for key in made[0]} for name, made in found.items()}
+    if not validate:
+        rows |= {f"BayesNF {how.upper()}, published": scores(truth, *bayesnf(folder, how)) for how in HOW}
+    lines = table(
+        ["forecaster", "MAE", "RMSE", "95 % interval score", "coverage"],
+        (
+            [name, f"{s['mae']:.2f}", f"{s['rmse']:.2f}", f"{s['interval score']:.1f}", f"{s['coverage']:.1%}"]
+            for name, s in rows.items()
+        ),
+    )
+    own = rows["CGLUBNF"]
+    missed = [] if validate else [name for name, bar in BARS.items() if own[name] >= bar]
+    missed += [] if validate or 0.9 <= own["coverage"] <= 0.98 else ["coverage"]
+    title, note = "Chickenpox in four Hungarian counties, 2014", f"{spent:.0f} CPU seconds of CGLUBNF."
+    return Findings(title, lines, rows, note, missed, keep=not validate)

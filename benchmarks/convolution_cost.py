@@ -1,6 +1,4 @@
-"""What a convolution of torch-geometric costs, beside the dense forms of this package.
-
-    python benchmarks/convolution_cost.py
+"""Cost of the convolutions of torch-geometric, beside the dense forms of this package.
 
 CPU time of forward and backward, one thread, the median of rounds in turns: five layers of torch-geometric by
 `stgate.nn.convolution.GraphConvolution`; the mixing of STH-SepNet (`MixProp`), its sums by a matrix and by gathers over
@@ -8,18 +6,15 @@ neighbours; and the attention of CGLUBNF, which is that of GATv2Conv over gather
 10 neighbours each, batches of 8, 32 channels.
 """
 
-import json
-import os
-import subprocess
 import time
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
 import torch_geometric
 
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 from stgate.nn.convolution import GraphConvolution
 from stgate.nn.edges import EdgeList
 from stgate.nn.field.graph_attention import GraphAttention
@@ -27,7 +22,6 @@ from stgate.nn.sepnet import neighbours
 from stgate.nn.sepnet.mixing import MixProp, averages
 from stgate.nn.sepnet.neighbours import Neighbours
 
-RESULTS = Path(__file__).parent / "results"
 NEIGHBOURS, BATCH, CHANNELS = 10, 8, 32
 ROUNDS = {200: 30, 5000: 4}
 LAYERS = {"GCNConv": {}, "GraphConv": {}, "GATv2Conv": {}, "TransformerConv": {}, "ChebConv": {"K": 3}}
@@ -35,7 +29,7 @@ LAYERS = {"GCNConv": {}, "GraphConv": {}, "GATv2Conv": {}, "TransformerConv": {}
 
 
 def contenders(nodes):
-    """What is timed: a name, and a function that steps forward and backward."""
+    """Functions to time by name; each steps forward and backward."""
     torch.manual_seed(0)
     index = torch.stack([torch.randperm(nodes)[:NEIGHBOURS] for _ in range(nodes)])
     weight = torch.rand(nodes, NEIGHBOURS)
@@ -90,28 +84,17 @@ def milliseconds(steps, rounds):
     return {name: round(1e3 * float(np.median(found[1:])), 2) for name, found in spent.items()}
 
 
-def main():
-    torch.set_num_threads(1)
-    folder = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True).stdout.strip()
-    found = {nodes: milliseconds(contenders(nodes), rounds) for nodes, rounds in ROUNDS.items()}
-    lines = [
-        "# What a convolution of torch-geometric costs",
-        "",
-        f"`python benchmarks/convolution_cost.py` at commit {commit[:12]}; CPU ms of forward and backward, one thread, "
-        f"torch {torch.__version__}, torch-geometric {torch_geometric.__version__}; {NEIGHBOURS} neighbours a node, "
-        f"batches of {BATCH}, {CHANNELS} channels.",
-        "",
-        f"| | {' | '.join(f'{nodes:,} nodes' for nodes in found)} |",
-        f"|---|{'---|' * len(found)}",
-        *(f"| {name} | {' | '.join(f'{each[name]:.1f}' for each in found.values())} |" for name in found[200]),
-    ]
-    print("\n".join(lines))
-    kept = {"commit": commit, "torch": torch.__version__, "torch_geometric": torch_geometric.__version__}
-    kept |= {"milliseconds": {str(nodes): each for nodes, each in found.items()}}
-    (RESULTS / "convolution_cost.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (RESULTS / "convolution_cost.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+@benchmark(
+    "convolution_cost",
+    claim="CPU time of five convolutions of torch-geometric beside the dense forms, at 200 and 5,000 nodes",
+    cost="2 minutes",
+    quick="200 nodes",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options):
+    rounds = {200: ROUNDS[200]} if options.quick else ROUNDS
+    found = {nodes: milliseconds(contenders(nodes), count) for nodes, count in rounds.items()}
+    rows = ([name, *(f"{each[name]:.1f}" for each in found.values())] for name in found[200])
+    lines = table(["CPU ms, forward and backward", *(f"{nodes:,} nodes" for nodes in found)], rows)
+    return Findings("Cost of a convolution of torch-geometric", lines, {str(n): each for n, each in found.items()})

@@ -1,18 +1,14 @@
-"""What an epoch of a Bayesian neural field costs, beside the package `bayesnf` on the same core.
+"""Cost of an epoch of a Bayesian neural field, beside the package `bayesnf` on the same core.
 
-    python benchmarks/field_cost.py PYTHON
+    python -m benchmarks run field_cost -- --python PYTHON
 
 PYTHON is the interpreter of an environment with the package, see bayesnf.py. Sixteen members, maximum a posteriori,
 width 256, depth 2, 10,000 rows, full batch: CPU seconds an epoch and member once all is compiled, from the difference
 of a longer fit and a shorter one; the share of the rate that a large float32 product reaches in the same process; and
-peak memory. Both take turns on one core. Exits 1 where ours takes more than the package, of either.
+peak memory. Both take turns on one core. The bar is that ours takes no more of either.
 """
 
-import argparse
-import json
 import os
-import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.options import Findings, Options
+from benchmarks.processes import call, peak_memory
+from benchmarks.registry import ONE_THREAD, BenchmarkError, benchmark
+from benchmarks.tables import table
+
 TIMES = NODES = 100
 MEMBERS, WIDTH, SHORT, LONG, TURNS = 16, 256, 2, 34, 3
 PERIODS = {7.0: 3, 30.4375: 10}
@@ -42,6 +42,7 @@ def ours():
     import torch
     import xarray as xr
 
+    from benchmarks.fits import trainer
     from stgate.data import FieldData
     from stgate.inference import Ensemble
     from stgate.models import BayesNF
@@ -50,8 +51,6 @@ def ours():
     times, lat, lon, y = data()
     where = {"lat": ("node", lat), "lon": ("node", lon)}
     panel = xr.Dataset({"y": (("time", "node"), y)}, {"time": times, "node": [str(i) for i in range(NODES)], **where})
-    names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    quiet = dict.fromkeys(names, False)
 
     def fit(epochs):
         module = FieldData(panel, targets="y", split=(1.0, 0.0, 0.0, 0.0), batch_size=TIMES)
@@ -62,7 +61,7 @@ def ours():
             optimizer=lambda weights: torch.optim.Adam(weights, lr=0.005),
         )
         L.seed_everything(0, verbose=False)
-        L.Trainer(max_epochs=epochs, limit_val_batches=0, accelerator="cpu", **quiet).fit(model, module)
+        trainer(max_epochs=epochs, limit_val_batches=0, accelerator="cpu").fit(model, module)
 
     def rate():
         a = torch.randn(2048, 2048)
@@ -103,62 +102,53 @@ def theirs():
     return fit, lambda: float("nan")
 
 
-def child(which):
+def measure(which, longer):
+    """Seconds, memory and rate of one contender, in this process."""
     fit, rate = {"ours": ours, "theirs": theirs}[which]()
     spent = []
-    for epochs in (1, SHORT, LONG):
+    for epochs in (1, SHORT, longer):
         started = time.process_time()
         fit(epochs)
         spent.append(time.process_time() - started)
-    each = (spent[2] - spent[1]) / (LONG - SHORT) / MEMBERS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": each, "fit of one epoch": spent[0], "peak MB": peak, "rate": rate()}))
+    each = (spent[2] - spent[1]) / (longer - SHORT) / MEMBERS
+    return {"seconds": each, "fit of one epoch": spent[0], "peak MB": peak_memory() / 1024**2, "rate": rate()}
 
 
-def turn(python, which):
-    core = {min(os.sched_getaffinity(0))}
-    made = subprocess.run(  # -P: the file bayesnf.py beside this one is not the package
-        [python, "-P", "-W", "ignore", __file__, "--child", which],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: os.sched_setaffinity(0, core),
-    )
-    return json.loads(made.stdout.splitlines()[-1])
+def turn(python, which, longer):
+    return call(measure, which, longer, python=python, environment=ONE_THREAD, core=min(os.sched_getaffinity(0)))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("python", nargs="?", type=Path)
-    parser.add_argument("--child", choices=["ours", "theirs"], help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        return child(given.child)
-    turns = [{"ours": turn(sys.executable, "ours"), "theirs": turn(given.python, "theirs")} for _ in range(TURNS)]
-    middle = {
-        who: {key: float(np.median([t[who][key] for t in turns])) for key in turns[0][who]}
-        for who in ("ours", "theirs")
-    }
+@benchmark(
+    "field_cost",
+    claim="sixteen members of BayesNF cost an epoch at most the CPU time of the package bayesnf, and less memory",
+    cost="half an hour; PYTHON, an interpreter with the package bayesnf",
+    quick="one turn of fewer epochs",
+    seeds=(0,),
+)
+def run(options: Options, *, python: Path | None = None):
+    """Time both in turns.
+
+    Args:
+        options: Options of all benchmarks.
+        python: Interpreter of an environment with the package bayesnf.
+    """
+    if python is None:
+        raise BenchmarkError("field_cost needs -- --python PYTHON, an interpreter with the package bayesnf")
+    count, longer = (1, 2 * SHORT) if options.quick else (TURNS, LONG)
+    contenders = {"ours": Path(sys.executable), "theirs": python.absolute()}
+    turns = [{who: turn(where, who, longer) for who, where in contenders.items()} for _ in range(count)]
+    middle = {who: {key: float(np.median([t[who][key] for t in turns])) for key in turns[0][who]} for who in contenders}
     own, other = middle["ours"], middle["theirs"]
     ratio = float(np.median([t["ours"]["seconds"] / t["theirs"]["seconds"] for t in turns]))
     share = {who: PRODUCTS / middle[who]["seconds"] / own["rate"] for who in middle}
-    lines = [
-        "| | BayesNF of this package | `bayesnf` |",
-        "|---|---|---|",
-        f"| CPU ms an epoch and member | {1e3 * own['seconds']:.0f} | {1e3 * other['seconds']:.0f} |",
-        f"| its products' share of the rate of one large product | {share['ours']:.0%} | {share['theirs']:.0%} |",
-        f"| CPU seconds of a first fit of an epoch | {own['fit of one epoch']:.1f} | {other['fit of one epoch']:.1f} |",
-        f"| peak memory, MB | {own['peak MB']:.0f} | {other['peak MB']:.0f} |",
+    rows = [
+        ["CPU ms an epoch and member", *(f"{1e3 * f['seconds']:.0f}" for f in (own, other))],
+        ["its products' share of the rate of one large product", *(f"{share[w]:.0%}" for w in ("ours", "theirs"))],
+        ["CPU seconds of a first fit of an epoch", *(f"{f['fit of one epoch']:.1f}" for f in (own, other))],
+        ["peak memory, MB", *(f"{f['peak MB']:.0f}" for f in (own, other))],
     ]
-    told = f"`python benchmarks/field_cost.py PYTHON`; ratio {ratio:.2f}, the median of {TURNS} turns on one core."
-    text = ["# Cost of a Bayesian neural field", "", told, "", *lines]
-    print("\n".join(lines), f"\nratio {ratio:.2f}")
-    (RESULTS / "field_cost.md").write_text("\n".join(text) + "\n")
-    (RESULTS / "field_cost.json").write_text(json.dumps({"ratio": ratio, **middle}, indent=1) + "\n")
-    raise SystemExit(int(ratio > 1 or own["peak MB"] > other["peak MB"]))
-
-
-if __name__ == "__main__":
-    main()
+    lines = table(["", "BayesNF of this package", "`bayesnf`"], rows)
+    missed = ["more CPU time than the package"] if ratio > 1 else []
+    missed += ["more memory than the package"] if own["peak MB"] > other["peak MB"] else []
+    note = f"ratio {ratio:.2f}, the median of {count} turns on one core."
+    return Findings("Cost of a Bayesian neural field", lines, {"ratio": ratio, **middle}, note, missed)

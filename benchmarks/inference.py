@@ -1,28 +1,26 @@
-"""What several members cost, in training and as exact quantiles of their mixture: python benchmarks/inference.py.
+"""Cost of several members: in training, and as exact quantiles of their mixture."""
 
-Exit 1 where a bar is missed.
-"""
-
-import json
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.distributions import Normal
 
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
+from benchmarks.timing import cpu_times
 from stgate.distributions import Mixture
 from stgate.inference import Ensemble
 
 MEMBERS = 16
 
 
-def quantiles():
-    """Wall seconds of one quantile of a million mixtures of 16 normals on two threads, and by how much it misses."""
+def quantiles(count):
+    """Wall seconds of one quantile of so many mixtures of 16 normals on two threads, and by how much it misses."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    components = Normal(2 * torch.randn(16, 10**6), 0.2 + torch.rand(16, 10**6), validate_args=False)
+    components = Normal(2 * torch.randn(16, count), 0.2 + torch.rand(16, count), validate_args=False)
     mixture, found = Mixture(components), {}
     for level in (0.5, 0.9, 0.975):
         times = []
@@ -41,7 +39,7 @@ def perceptron(width):
 
 
 class Recurrent(nn.Module):
-    """What cannot be vectorised."""
+    """A network that cannot be vectorised."""
 
     def __init__(self):
         super().__init__()
@@ -85,7 +83,7 @@ def loop_step(build, x):
     return step, lambda: torch.stack([network(x) for network in networks]).detach()
 
 
-def steps():
+def steps(rounds):
     """CPU time of a training step of 16 members over that of a loop, one thread; and how far the members come apart."""
     torch.set_num_threads(1)
     cases = {f"perceptron of width {w}, {rows} rows": (perceptron(w), torch.randn(rows, 40))
@@ -96,45 +94,36 @@ def steps():
         (ours, made), (loop, expected) = ensemble_step(build, x), loop_step(build, x)
         ours(), loop()
         apart = float((made() - expected()).abs().max() / expected().abs().max())
-        times = {ours: [], loop: []}
-        for _ in range(30):
-            for step, spent in times.items():
-                started = time.process_time()
-                step()
-                spent.append(time.process_time() - started)
-        found[name] = {"loop": min(times[loop]), "ratio": min(times[ours]) / min(times[loop]), "apart": apart}
+        times = cpu_times({"ours": ours, "loop": loop}, rounds, warm_up=0)
+        least = {who: min(seconds) for who, seconds in times.items()}
+        found[name] = {"loop": least["loop"], "ratio": least["ours"] / least["loop"], "apart": apart}
     return found
 
 
-def main():
-    figures = {"steps": steps(), "quantiles": quantiles()}
-    lines = [
-        "# Inference",
-        "",
-        "`python benchmarks/inference.py`. CPU time of a training step of 16 members (forward, backward, gradients "
+@benchmark(
+    "inference",
+    claim="a step of 16 members costs at most 1.05 of a loop's CPU time; a million mixtures' quantiles take under 2 s",
+    cost="5 minutes; two cores",
+    quick="fewer rounds and mixtures",
+    seeds=(0,),
+)
+def run(options: Options):
+    count = 10**4 if options.quick else 10**6
+    figures = {"steps": steps(3 if options.quick else 30), "quantiles": quantiles(count)}
+    lines = table(
+        ["network", "loop, ms", "ratio", "apart"],
+        ([n, f"{1000 * f['loop']:.1f}", f"{f['ratio']:.2f}", f"{f['apart']:.1e}"] for n, f in figures["steps"].items()),
+    )
+    lines += ["", f"One quantile of {count:,} mixtures of 16 normals, two threads:", ""]
+    lines += table(
+        ["level", "wall seconds", "distribution function at the quantile, less the level, at most"],
+        ([level, f"{f['seconds']:.2f}", f"{f['miss']:.1e}"] for level, f in figures["quantiles"].items()),
+    )
+    note = (
+        "CPU time of a training step of 16 members (forward, backward, gradients "
         "clipped for each, AdamW) over that of a loop over 16 networks, one thread; and how far members and networks "
-        "have come apart after one step, as a share of the largest output. Bars: 1.05 and 1e-6.",
-        "",
-        "| network | loop, ms | ratio | apart |",
-        "|---|---|---|---|",
-        *(
-            f"| {n} | {1000 * f['loop']:.1f} | {f['ratio']:.2f} | {f['apart']:.1e} |"
-            for n, f in figures["steps"].items()
-        ),
-        "",
-        "One quantile of 1,000,000 mixtures of 16 normals, two threads:",
-        "",
-        "| level | wall seconds | distribution function at the quantile, less the level, at most |",
-        "|---|---|---|",
-        *(f"| {level} | {f['seconds']:.2f} | {f['miss']:.1e} |" for level, f in figures["quantiles"].items()),
-    ]
-    results = Path(__file__).parent / "results"
-    (results / "inference.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (results / "inference.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-    slow = any(f["ratio"] > 1.05 or f["apart"] > 1e-6 for f in figures["steps"].values())
-    return slow or any(f["seconds"] > 2 or f["miss"] > 1e-5 for f in figures["quantiles"].values())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        "have come apart after one step, as a share of the largest output. Bars: 1.05 and 1e-6."
+    )
+    missed = [n for n, f in figures["steps"].items() if f["ratio"] > 1.05 or f["apart"] > 1e-6]
+    missed += [f"quantile {n}" for n, f in figures["quantiles"].items() if f["seconds"] > 2 or f["miss"] > 1e-5]
+    return Findings("Inference", lines, figures, note, missed)

@@ -1,17 +1,20 @@
-"""Lyapunov exponents against what is known of them: python benchmarks/lyapunov.py [CASE ...] (half an hour, one core).
+"""Lyapunov exponents against what is known of them.
 
 Long runs of `stgate.simulate.lyapunov`. They are the source of the reference table that ships with the package,
-stgate/simulate/lyapunov.json, which this script writes, case by case, and of results/lyapunov.md. It exits with 1 where
-a figure is out of its tolerance.
+stgate/simulate/lyapunov.json, which is written case by case unless the results go elsewhere (`--out`, `--quick`). A bar
+is missed where a figure is out of its tolerance.
 """
 
 import json
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import stgate
+from benchmarks.options import Findings, Options
+from benchmarks.record import write
+from benchmarks.registry import RESULTS, BenchmarkError, benchmark
+from benchmarks.tables import row, table
 from stgate.errors import SimulationWarning
 from stgate.simulate import lyapunov
 
@@ -60,20 +63,20 @@ CASES = {
     "ks-200": (KS, {"length": 200.0}, {"nodes": 512, "step": 0.0625, "duration": 2500.0, "members": 8}, {}),
 }
 TABLE = Path(stgate.__file__).parent / "simulate" / "lyapunov.json"
-RESULTS = Path(__file__).parent / "results" / "lyapunov.md"
-HEAD = """# Lyapunov exponents
+NOTE = (
+    "tangent-linear flow and QR, standard errors from the spread between members. `zero` is the largest magnitude of "
+    "the exponents that ought to be zero (one for Lorenz-96, three for Kuramoto-Sivashinsky)."
+)
+HEADER = [
+    *("system", "step", "members x time", "leading exponent", "positive"),
+    *("Kaplan-Yorke dimension", "sum (exact)", "zero"),
+]
 
-`python benchmarks/lyapunov.py`: tangent-linear flow and QR, standard errors from the spread between members. `zero` is
-the largest magnitude of the exponents that ought to be zero (one for Lorenz-96, three for Kuramoto-Sivashinsky).
 
-| system | step | members x time | leading exponent | positive | Kaplan-Yorke dimension | sum (exact) | zero |
-|---|---|---|---|---|---|---|---|
-"""
-
-
-def measure(case):
-    """An entry of the table."""
+def measure(case, other):
+    """Return an entry of the table, measured by a run with other options where given."""
     system, parameters, run, _ = CASES[case]
+    run = run | other
     found = lyapunov(system, **parameters, **run)
     value = {name: float(found[name]) for name in found.data_vars if found[name].ndim == 0}
     spectrum, errors = found["exponent"].values, found["exponent_error"].values
@@ -97,7 +100,7 @@ def measure(case):
 
 
 def misses(entry, expected):
-    """What is out of its tolerance."""
+    """Name the figures that are out of their tolerance."""
     for name, (value, tolerance) in expected.items():
         found = entry[{"D": "kaplan_yorke_dimension"}.get(name, name)]
         pairs = zip(found, value, strict=True) if isinstance(value, list) else [(found, value)]
@@ -105,8 +108,8 @@ def misses(entry, expected):
             yield f"{name} {found}, expected {value} +- {tolerance}"
 
 
-def row(case, entry):
-    """A line of the results."""
+def cells(case, entry):
+    """Return the cells of a line of the results."""
     run = CASES[case][2]
     if entry["system"] == L96:
         p = entry["parameters"]
@@ -114,38 +117,46 @@ def row(case, entry):
         total = f"{entry['total']:.5f} ({-p['nodes']})"
     else:
         name, total = f"Kuramoto-Sivashinsky, L = {entry['parameters']['length']:g}, {run['nodes']} points", ""
-    return (
-        f"| {name} | {run['step']:g} | {run['members']} x {run['duration']:,.0f} "
-        f"| {entry['exponent']:.4g} ± {entry['exponent_error']:.2g} | {entry['positive']} "
-        f"| {entry['kaplan_yorke_dimension']:.2f} ± {entry['kaplan_yorke_dimension_error']:.2g} "
-        f"| {total} | {entry['zero']:.2g} |"
-    )
+    return [
+        *(name, f"{run['step']:g}", f"{run['members']} x {run['duration']:,.0f}"),
+        *(f"{entry['exponent']:.4g} ± {entry['exponent_error']:.2g}", entry["positive"]),
+        f"{entry['kaplan_yorke_dimension']:.2f} ± {entry['kaplan_yorke_dimension_error']:.2g}",
+        *(total, f"{entry['zero']:.2g}"),
+    ]
 
 
-def main():
-    chosen = sys.argv[1:] or list(CASES)
+@benchmark(
+    "lyapunov",
+    claim="Lyapunov spectra of Lorenz-96 and Kuramoto-Sivashinsky are the known ones within their tolerances",
+    cost="half an hour, one core",
+    quick="Lorenz-96 of four nodes, a short run; the packaged table is left alone",
+    seeds=(0,),
+)
+def run(options: Options, *, cases: list[str] | None = None):
+    """Measure the spectra.
+
+    Args:
+        options: Options of all benchmarks.
+        cases: Names of the cases to measure; the others keep what the packaged table says.
+    """
+    if unknown := sorted(set(cases or ()) - set(CASES)):
+        raise BenchmarkError(f"lyapunov has no case {', '.join(unknown)}; it has {', '.join(CASES)}")
     stored = json.loads(TABLE.read_text(encoding="utf-8"))["entries"]
     entries = {case: entry for case, spec in CASES.items() for entry in stored if spec[:2] == _of(entry)}
-    failed = False
-    for case in chosen:
+    missed = []
+    for case in cases or (["l96-4-20"] if options.quick else CASES):
         started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("error", SimulationWarning)
-            entry = entries[case] = measure(case)
-        print(row(case, entry), f"{time.process_time() - started:.0f} s", flush=True)
-        for miss in misses(entry, CASES[case][3]):
-            failed = True
-            print(f"{case}: {miss}", file=sys.stderr, flush=True)
+            entry = entries[case] = measure(case, {"duration": 50.0} if options.quick else {})
+        print(row(cells(case, entry)), f"{time.process_time() - started:.0f} s", flush=True)
+        missed += [f"{case}: {miss}" for miss in misses(entry, CASES[case][3])]
         ordered = {case: entries[case] for case in CASES if case in entries}
-        TABLE.write_text(json.dumps({"entries": list(ordered.values())}, indent=1) + "\n", encoding="utf-8")
-        rows = [row(case, entry) for case, entry in ordered.items() if "zero" in entry]
-        RESULTS.write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
-    return failed
+        if options.out == RESULTS:
+            write(TABLE, json.dumps({"entries": list(ordered.values())}, indent=1) + "\n")
+    rows = [cells(case, entry) for case, entry in ordered.items() if "zero" in entry]
+    return Findings("Lyapunov exponents", table(HEADER, rows), {"entries": list(ordered.values())}, NOTE, missed)
 
 
 def _of(entry):
     return entry["system"], entry["parameters"]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,17 @@
-"""The figures of the real data sets, through the readers, graphs and scores: python benchmarks/real_data.py FOLDER.
+"""The figures of the real data sets, through the readers, graphs and scores.
 
-FOLDER holds the data sets as the cards under datasets/ describe them. Each line is ours beside the figure that was
+The data sets are those that the cards under datasets/ describe. Each line is ours beside the figure that was
 given with the data. (Persistence on the Beijing data goes the whole road in tests/real; here it is one shift.)
 """
-
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 import stgate
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 from stgate.io import read_tables
 from stgate.metrics import coverage, interval_score
 from stgate.panels.geometry import Places
@@ -28,7 +27,7 @@ def score(forecast, truth):
 
 
 def told(name, ours, given, digits):
-    """Print and keep a line; whether ours, rounded as the given figures are, is the given one."""
+    """Print and keep a line: the same, if ours, rounded as the given figures are, are the given ones."""
     shown = [f"{value:.{d}f}" for value, d in zip(ours, digits, strict=True)]
     same = all(abs(float(s) - g) < 0.5 * 10.0**-d for s, g, d in zip(shown, given, digits, strict=True))
     LINES.append({"figure": name, "ours": " / ".join(shown), "given": " / ".join(map(str, given)), "same": same})
@@ -185,32 +184,29 @@ def flu(folder):
         told(f"us_flu, {name}, persistence, RMSE at 3 / 5 / 10 / 15 weeks", carried, naive, (0,) * 4)
 
 
-def main():
-    folder = Path(sys.argv[1])
-    for name, run in (
-        ("beijing_air", beijing),
-        ("german_pm10", german),
-        ("los_loop", los_loop),
-        ("chickenpox", chickenpox),
-        ("irish_wind", irish),
-        ("pacific_sst", pacific),
-        ("us_flu", flu),
-    ):
-        run(folder / name)
-    results = Path(__file__).parent / "results"
-    head = [
-        "# Figures of the real data sets",
-        "",
-        "`python benchmarks/real_data.py FOLDER`: ours beside the figures that came with the data.",
-        "",
-        "| figure | ours | given | |",
-        "|---|---|---|---|",
-    ]
-    rows = [f"| {x['figure']} | {x['ours']} | {x['given']} | {'same' if x['same'] else 'other'} |" for x in LINES]
-    (results / "real_data.json").write_text(json.dumps(LINES, indent=1) + "\n")
-    (results / "real_data.md").write_text("\n".join([*head, *rows]) + "\n")
+SETS = {
+    "beijing_air": beijing,
+    "german_pm10": german,
+    "los_loop": los_loop,
+    "chickenpox": chickenpox,
+    "irish_wind": irish,
+    "pacific_sst": pacific,
+    "us_flu": flu,
+}
+
+
+@benchmark(
+    "real_data",
+    claim="readers, graphs and scores give the figures that came with the real data",
+    cost="2 minutes; the data sets",
+    quick="irish_wind alone",
+)
+def run(options: Options):
+    LINES.clear()
+    for name in ["irish_wind"] if options.quick else SETS:
+        SETS[name](options.dataset(name))
+    rows = ([x["figure"], x["ours"], x["given"], "same" if x["same"] else "other"] for x in LINES)
     print(f"{sum(x['same'] for x in LINES)} of {len(LINES)} the same")
-
-
-if __name__ == "__main__":
-    main()
+    note = "ours beside the figures that came with the data."
+    lines = table(["figure", "ours", "given", ""], rows)
+    return Findings("Figures of the real data sets", lines, list(LINES), note)

@@ -1,12 +1,7 @@
-"""Scores: their speed beside other packages', and what logging them costs a fit: python benchmarks/scores.py."""
+"""Scores: their speed beside other packages', and what logging them costs a fit."""
 
-import json
-import os
-import sys
 import time
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from unittest import mock
 
 import numpy as np
 import scoringrules
@@ -14,23 +9,18 @@ import torch
 from torchmetrics.regression import ContinuousRankedProbabilityScore
 
 import stgate
+from benchmarks.fits import trainer
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
+from benchmarks.timing import cpu_times
 from stgate.metrics import crps
+from stgate.models import training
 
 ROUNDS = 5
 
 
-def best(function):
-    """Least CPU seconds of several rounds, after one to warm up."""
-    function()
-    times = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        function()
-        times.append(time.process_time() - started)
-    return min(times)
-
-
-def speed():
+def speed(rounds=ROUNDS):
     """Fair CRPS of 100,000 forecasts of 50 members; torchmetrics has the unfair one only."""
     rng = np.random.default_rng(0)
     truth, members = rng.standard_normal(100_000), rng.standard_normal((100_000, 50))
@@ -44,66 +34,67 @@ def speed():
     contenders["torchmetrics"] = lambda: ContinuousRankedProbabilityScore()(*tensors)
     apart = np.abs(contenders["stgate"]() - contenders["scoringrules numpy fair"]()).max()
     assert apart < 1e-9, apart
-    return {name: best(run) for name, run in contenders.items()}
+    return {name: min(cpu_times({name: run}, rounds)[name]) for name, run in contenders.items()}
 
 
-class Silent(stgate.models.GatedRNN):
-    """The same forecaster that logs its loss only."""
-
-    def _log(self, stage, name, *given):
-        if name == "loss":
-            super()._log(stage, name, *given)
+def loss_only(forecaster, stage, name, *given, log=training._log):
+    """Log the loss, and no other score."""
+    if name == "loss":
+        log(forecaster, stage, name, *given)
 
 
-def logging(inference=None):
+def logging(inference=None, rounds=ROUNDS, duration=100):
     """CPU seconds of a fit with its scores logged, and with its loss only, taken in turns."""
     import lightning as L
 
-    panel = stgate.simulate.lorenz96(nodes=40, forcing=8.0, duration=100, step=0.01, every=5, members=4, seed=0)
+    panel = stgate.simulate.lorenz96(nodes=40, forcing=8.0, duration=duration, step=0.01, every=5, members=4, seed=0)
     options = {"window": 20, "horizon": 20, "split": [0.7, 0.1, 0.1, 0.1], "batch_size": 64}
     if inference is not None:
         options |= {"every": 8, "eval_every": 8}
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
     times = {"all scores": [], "loss only": []}
-    for _ in range(ROUNDS):
-        for name, kind in (("all scores", stgate.models.GatedRNN), ("loss only", Silent)):
+    for _ in range(rounds):
+        for name, log in (("all scores", training._log), ("loss only", loss_only)):
             L.seed_everything(0, verbose=False)
-            model = kind(hidden=64, rollout=stgate.nn.RollOut(), halo=2, inference=inference)
+            model = stgate.models.GatedRNN(hidden=64, rollout=stgate.nn.RollOut(), halo=2, inference=inference)
             data = stgate.data.WindowData(panel, targets=["x"], **options)
             data.setup()
             started = time.process_time()
-            L.Trainer(max_epochs=1, num_sanity_val_steps=0, **quiet).fit(model, data)
+            with mock.patch.object(training, "_log", log):
+                trainer(max_epochs=1, num_sanity_val_steps=0).fit(model, data)
             times[name].append(time.process_time() - started)
     return {name: min(values) for name, values in times.items()}
 
 
-def main():
-    figures = {"crps": speed(), "fit": logging(), "ensemble": logging(stgate.inference.Ensemble(8))}
+@benchmark(
+    "scores",
+    claim="fair CRPS is as fast as any package's, and logging scores costs a fit less than 10 %",
+    cost="2 minutes",
+    quick="one round instead of five, on a short panel",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options):
+    rounds, duration = (1, 20) if options.quick else (ROUNDS, 100)
+    figures = {
+        "crps": speed(rounds),
+        "fit": logging(None, rounds, duration),
+        "ensemble": logging(stgate.inference.Ensemble(8), rounds, duration),
+    }
     ours, others = figures["crps"]["stgate"], dict(figures["crps"])
     others.pop("stgate")
     slowest = others.pop("torchmetrics")
     rival = min(others, key=others.get)
     cost, more = (figures[name]["all scores"] / figures[name]["loss only"] - 1 for name in ("fit", "ensemble"))
     lines = [
-        "# Scores",
-        "",
-        "`python benchmarks/scores.py`. CRPS of 100,000 forecasts of 50 members, one thread, milliseconds of CPU time:",
-        "",
-        "| package | ms |",
-        "|---|---|",
-        *(f"| {name} | {1000 * seconds:.0f} |" for name, seconds in figures["crps"].items()),
+        *table(["package", "ms"], ([name, f"{1000 * seconds:.0f}"] for name, seconds in figures["crps"].items())),
         "",
         f"{others[rival] / ours:.1f} times as fast as {rival}, {slowest / ours:.0f} times as fast as torchmetrics.",
         "",
         "CPU time of an epoch of GatedRNN on Lorenz-96 with CRPS, coverage and valid prediction time logged, against "
         f"one with its loss only: {100 * cost:+.1f} %; of an ensemble of 8: {100 * more:+.1f} %.",
     ]
-    results = Path(__file__).parent / "results"
-    (results / "scores.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (results / "scores.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-    return not (others[rival] >= ours and slowest >= 5 * ours and max(cost, more) < 0.1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    missed = [f"CRPS slower than {rival}"] if others[rival] < ours else []
+    missed += ["CRPS less than 5 times as fast as torchmetrics"] if slowest < 5 * ours else []
+    missed += ["logging costs 10 % or more"] if max(cost, more) >= 0.1 else []
+    note = "CRPS of 100,000 forecasts of 50 members, one thread, milliseconds of CPU time:"
+    return Findings("Scores", lines, figures, note, missed)

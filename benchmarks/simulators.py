@@ -1,30 +1,28 @@
-"""Speed of the simulators beside others, in member-steps a CPU second of one core: python benchmarks/simulators.py.
+"""Speed of the simulators beside others, in member-steps a CPU second of one core.
 
 Each contender runs in turn, several rounds, in this one process on one core; a figure is the best round's. Needs the
 extras `bench` (DAPPER, exponax) and `fast` (numba). Ratios, not the figures themselves, hold on other machines.
 """
 
-import json
 import os
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_name] = "1"
+os.environ["NUMBA_NUM_THREADS"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_ENABLE_X64"] = "1"
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever a library would like
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from stgate.simulate.counting import member_stream  # noqa: E402
-from stgate.simulate.plan import Plan  # noqa: E402
-from stgate.simulate.system import Place  # noqa: E402
-from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky  # noqa: E402
-from stgate.simulate.systems.lorenz96 import Lorenz96  # noqa: E402
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
+from stgate.simulate.counting import member_stream
+from stgate.simulate.plan import Plan
+from stgate.simulate.system import Place
+from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
+from stgate.simulate.systems.lorenz96 import Lorenz96
 
 ROUNDS = 7
 SECONDS = 0.5
@@ -65,7 +63,7 @@ def dapper(members):
 
 
 def plain_numpy(system, members, step):
-    """What one would write: all members at once, every array preallocated, the nonlinear term as in the textbook."""
+    """A plain loop: all members at once, every array preallocated, the nonlinear term as in the textbook."""
     n = system.sites
     waves = np.arange(n // 2 + 1)
     k = 2 * np.pi * waves / system.length
@@ -135,16 +133,16 @@ def exponax(system, members, step):
     return advance
 
 
-def compare(contenders, members):
+def compare(contenders, members, rounds, seconds):
     """Best member-steps a CPU second of each, turn by turn."""
     steps = {}
     for name, advance in contenders.items():
         advance(100)  # compiles what is compiled
         started = time.process_time()
         advance(100)
-        steps[name] = max(100, round(SECONDS / max(time.process_time() - started, 1e-6)) * 100)
+        steps[name] = max(100, round(seconds / max(time.process_time() - started, 1e-6)) * 100)
     best = dict.fromkeys(contenders, 0.0)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, advance in contenders.items():
             started = time.process_time()
             advance(steps[name])
@@ -169,68 +167,83 @@ def compile_seconds():
     return [round(float(run.stdout), 2) for run in runs]
 
 
-def main():
+def round_to_three(figures):
+    return {name: float(f"{value:.3g}") for name, value in figures.items()}
+
+
+def lorenz96(members, rounds, seconds):
+    system = Lorenz96()
+    contenders = {
+        "dapper": dapper(members),
+        "numpy": ours(system, members, 0.01, compiled=False),
+        "numba": ours(system, members, 0.01, compiled=True),
+    }
+    return round_to_three(compare(contenders, members, rounds, seconds))
+
+
+def kuramoto_sivashinsky(length, nodes, members, rounds, seconds):
+    system = KuramotoSivashinsky(length=length, nodes=nodes)
+    contenders = {
+        "plain": plain_numpy(system, members, 0.0625),
+        "stgate": ours(system, members, 0.0625, compiled=False),
+        "exponax": exponax(system, members, 0.0625),
+    }
+    return round_to_three(compare(contenders, members, rounds, seconds))
+
+
+@benchmark(
+    "simulators",
+    claim="the simulators are as fast as DAPPER, a plain in-place numpy loop and jitted exponax, or faster",
+    cost="10 minutes; the extras bench and fast",
+    quick="one short round of one and 32 members",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options):
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever a library would like
+    effort = (1, 0.05) if options.quick else (ROUNDS, SECONDS)
     figures = {"lorenz96": {}, "kuramoto_sivashinsky": {}}
-    for members in (1, 32, 1024):
-        system = Lorenz96()
-        found = compare(
-            {
-                "dapper": dapper(members),
-                "numpy": ours(system, members, 0.01, compiled=False),
-                "numba": ours(system, members, 0.01, compiled=True),
-            },
-            members,
-        )
-        figures["lorenz96"][members] = {k: float(f"{v:.3g}") for k, v in found.items()}
-        print(members, figures["lorenz96"][members], flush=True)
+    for members in (1, 32) if options.quick else (1, 32, 1024):
+        figures["lorenz96"][members] = found = lorenz96(members, *effort)
+        print(members, found, flush=True)
     for length, nodes in ((22.0, 64), (200.0, 512)):
-        for members in (1, 32, 1000):
-            system = KuramotoSivashinsky(length=length, nodes=nodes)
-            found = compare(
-                {
-                    "plain": plain_numpy(system, members, 0.0625),
-                    "stgate": ours(system, members, 0.0625, compiled=False),
-                    "exponax": exponax(system, members, 0.0625),
-                },
-                members,
-            )
-            figures["kuramoto_sivashinsky"][f"{nodes} x {members}"] = {k: float(f"{v:.3g}") for k, v in found.items()}
-            print(nodes, members, figures["kuramoto_sivashinsky"][f"{nodes} x {members}"], flush=True)
+        for members in (1, 32) if options.quick else (1, 32, 1000):
+            found = kuramoto_sivashinsky(length, nodes, members, *effort)
+            figures["kuramoto_sivashinsky"][f"{nodes} x {members}"] = found
+            print(nodes, members, found, flush=True)
     figures["first compiled step, seconds: no cache, cache"] = compile_seconds()
-    write(figures)
+    note = "member-steps a CPU second of one core, float64, turn by turn, best round."
+    return Findings("Speed of the simulators", tables(figures), figures, note)
 
 
-def write(figures):
-    lines = [
-        "# Speed of the simulators",
-        "",
-        "`python benchmarks/simulators.py`: member-steps a CPU second of one core, float64, turn by turn, best round.",
-        "",
-        "| Lorenz-96, N = 40, RK4: members | DAPPER | stgate, numpy | over DAPPER | stgate, numba | over numpy |",
-        "|---|---|---|---|---|---|",
-    ]
-    for members, f in figures["lorenz96"].items():
-        lines.append(
-            f"| {members:,} | {f['dapper']:.2g} | {f['numpy']:.2g} | {f['numpy'] / f['dapper']:.1f} "
-            f"| {f['numba']:.2g} | {f['numba'] / f['numpy']:.1f} |"
-        )
-    lines += [
-        "",
-        "| KS, ETDRK4: grid x members | in-place numpy | stgate | over it | exponax, jit | over exponax |",
-        "|---|---|---|---|---|---|",
-    ]
-    for size, f in figures["kuramoto_sivashinsky"].items():
-        lines.append(
-            f"| {size} | {f['plain']:.2g} | {f['stgate']:.2g} | {f['stgate'] / f['plain']:.2f} "
-            f"| {f['exponax']:.2g} | {f['stgate'] / f['exponax']:.2f} |"
-        )
+def tables(figures):
+    lines = table(
+        [
+            *("Lorenz-96, N = 40, RK4: members", "DAPPER", "stgate, numpy"),
+            *("over DAPPER", "stgate, numba", "over numpy"),
+        ],
+        (
+            [
+                *(f"{members:,}", f"{f['dapper']:.2g}", f"{f['numpy']:.2g}", f"{f['numpy'] / f['dapper']:.1f}"),
+                *(f"{f['numba']:.2g}", f"{f['numba'] / f['numpy']:.1f}"),
+            ]
+            for members, f in figures["lorenz96"].items()
+        ),
+    )
+    lines += [""]
+    lines += table(
+        [
+            *("KS, ETDRK4: grid x members", "in-place numpy", "stgate"),
+            *("over it", "exponax, jit", "over exponax"),
+        ],
+        (
+            [
+                *(size, f"{f['plain']:.2g}", f"{f['stgate']:.2g}", f"{f['stgate'] / f['plain']:.2f}"),
+                *(f"{f['exponax']:.2g}", f"{f['stgate'] / f['exponax']:.2f}"),
+            ]
+            for size, f in figures["kuramoto_sivashinsky"].items()
+        ),
+    )
     cold, warm = figures["first compiled step, seconds: no cache, cache"]
-    lines += ["", f"The first compiled step takes {cold} s, and {warm} s once the compiled code is kept on disk."]
-    folder = Path(__file__).parent / "results"
-    (folder / "simulators.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / "simulators.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    main()
+    return [*lines, "", f"The first compiled step takes {cold} s, and {warm} s once the compiled code is kept on disk."]

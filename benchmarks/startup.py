@@ -1,10 +1,11 @@
-"""CPU seconds of `import stgate` and `stgate --help`, the least of several runs: python benchmarks/startup.py."""
+"""CPU seconds of `import stgate` and `stgate --help`: the least of five runs."""
 
-import json
-import resource
-import subprocess
 import sys
-from pathlib import Path
+
+from benchmarks.options import Findings, Options
+from benchmarks.processes import watch
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 
 COMMANDS = {
     "import stgate": ("-c", "import stgate"),
@@ -16,23 +17,17 @@ COMMANDS = {
 }
 
 
-def cpu_seconds(arguments):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def main():
-    figures = {name: round(min(cpu_seconds(arguments) for _ in range(5)), 3) for name, arguments in COMMANDS.items()}
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "startup.json").write_text(json.dumps(figures, indent=1) + "\n")
-    lines = [f"| `{name}` | {seconds:.3f} |" for name, seconds in figures.items()]
-    text = "\n".join(["| command | CPU seconds |", "|---|---|", *lines])
-    (folder / "startup.md").write_text(f"# What starting costs\n\n`python benchmarks/startup.py`\n\n{text}\n")
-    print(text)
-
-
-if __name__ == "__main__":
-    main()
+@benchmark(
+    "startup",
+    claim="`import stgate` takes under 0.5 s and `stgate --help` under 0.3 s of CPU",
+    cost="30 seconds",
+    quick="one run of each command",
+)
+def run(options: Options):
+    rounds = 1 if options.quick else 5
+    figures = {
+        name: round(min(watch([sys.executable, *arguments])["cpu"] for _ in range(rounds)), 3)
+        for name, arguments in COMMANDS.items()
+    }
+    lines = table(["command", "CPU seconds"], ([f"`{name}`", f"{seconds:.3f}"] for name, seconds in figures.items()))
+    return Findings("What starting costs", lines, figures)

@@ -1,4 +1,4 @@
-"""Long runs to zarr: peak memory, and kill -9 at random moments: python benchmarks/streaming.py (needs 4 GB of disk).
+"""Long runs to zarr: peak memory, and kill -9 at random moments.
 
 1. 10^7 output states of Lorenz-96, N = 40, as one long trajectory and as a hundred shorter ones: peak memory of the
    whole command.
@@ -7,7 +7,6 @@
 """
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -16,6 +15,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.options import Findings, Options
+from benchmarks.processes import watch
+from benchmarks.registry import BenchmarkError, benchmark
+from benchmarks.tables import table
 
 LIMIT = 600  # MB
 LONG = {
@@ -36,17 +40,6 @@ def command(system, *options, out):
     return [sys.executable, "-m", "stgate", "simulate", system, *options, *verify, "--out", str(out)]
 
 
-def watched(arguments):
-    """Run to the end; wall seconds and peak resident memory in MB."""
-    started = time.monotonic()
-    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed: {' '.join(arguments)}")
-    return time.monotonic() - started, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
 def killed(arguments, moments, seconds, out):
     """Start a run and kill it at a random moment of its life, which is told; once more if it was done by then."""
     while True:
@@ -58,7 +51,7 @@ def killed(arguments, moments, seconds, out):
         if code == -signal.SIGKILL:
             return moment
         if code:
-            raise SystemExit(f"failed: {' '.join(arguments)}")
+            raise BenchmarkError(f"failed: {' '.join(arguments)}")
         shutil.rmtree(out)
 
 
@@ -70,58 +63,61 @@ def contents(store):
     return {**files, "zarr.json": root}
 
 
-def main():
-    figures = {"peak memory, MB": {}, "killed after s of s": []}
-    folder = Path(tempfile.mkdtemp())
-    try:
-        for name, options in LONG.items():
-            seconds, peak = watched(command("lorenz96", *options, out=folder / "long.zarr"))
-            figures["peak memory, MB"][name] = {"MB": round(peak), "seconds": round(seconds, 1)}
-            print(f"{name}: {peak:.0f} MB, {seconds:.1f} s", flush=True)
-            shutil.rmtree(folder / "long.zarr")
-        moments = random.Random(0)
-        unbroken, broken = {}, 0
-        for kill in range(KILLS):
-            run = RUNS[kill % len(RUNS)]
-            if run not in unbroken:
-                whole = folder / f"{run[0]}.zarr"
-                seconds, _ = watched(command(*run, out=whole))
-                unbroken[run] = seconds, contents(whole)
-            seconds, expected = unbroken[run]
-            out = folder / "killed.zarr"
-            moment = killed(command(*run, out=out), moments, seconds, out)
-            watched([*command(*run, out=out), "--resume"])
-            same = contents(out) == expected and not (folder / "killed.zarr.partial").exists()
-            broken += not same
-            figures["killed after s of s"].append([run[0], round(moment, 2), round(seconds, 2), same])
-            print(f"{run[0]} killed after {moment:.2f} of {seconds:.2f} s: same bytes {same}", flush=True)
-            shutil.rmtree(out)
-    finally:
-        shutil.rmtree(folder)
-    write(figures)
-    return broken or max(f["MB"] for f in figures["peak memory, MB"].values()) >= LIMIT
+def peaks(folder, runs):
+    """Peak memory in MB and wall seconds of long runs, by name."""
+    found = {}
+    for name, options in runs.items():
+        spent = watch(command("lorenz96", *options, out=folder / "long.zarr"))
+        found[name] = {"MB": round(spent["peak"] / 1e6), "seconds": round(spent["wall"], 1)}
+        print(f"{name}: {found[name]['MB']} MB, {found[name]['seconds']} s", flush=True)
+        shutil.rmtree(folder / "long.zarr")
+    return found
 
 
-def write(figures):
-    lines = [
-        "# Long runs to zarr",
-        "",
-        "`python benchmarks/streaming.py`: 10^7 output states of Lorenz-96, N = 40, float32, with the `fast` extra.",
-        "",
-        "| run | peak memory, MB | wall s |",
-        "|---|---|---|",
-        *(f"| {name} | {f['MB']} | {f['seconds']} |" for name, f in figures["peak memory, MB"].items()),
-        "",
-        "kill -9 at a random moment, then `--resume`; compared with an unbroken run byte by byte:",
-        "",
-        "| run | killed after, s | of, s | same bytes |",
-        "|---|---|---|---|",
-        *(f"| {n} | {m} | {s} | {'yes' if same else 'NO'} |" for n, m, s, same in figures["killed after s of s"]),
-    ]
-    folder = Path(__file__).parent / "results"
-    (folder / "streaming.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (folder / "streaming.md").write_text("\n".join(lines) + "\n")
+def kills(folder, count):
+    """System, moment of the kill, length of an unbroken run in seconds, and whether the bytes are the same, of each."""
+    moments = random.Random(0)
+    unbroken, found = {}, []
+    for kill in range(count):
+        run = RUNS[kill % len(RUNS)]
+        if run not in unbroken:
+            whole = folder / f"{run[0]}.zarr"
+            unbroken[run] = watch(command(*run, out=whole))["wall"], contents(whole)
+        seconds, expected = unbroken[run]
+        out = folder / "killed.zarr"
+        moment = killed(command(*run, out=out), moments, seconds, out)
+        watch([*command(*run, out=out), "--resume"])
+        same = contents(out) == expected and not (folder / "killed.zarr.partial").exists()
+        found.append([run[0], round(moment, 2), round(seconds, 2), same])
+        print(f"{run[0]} killed after {moment:.2f} of {seconds:.2f} s: same bytes {same}", flush=True)
+        shutil.rmtree(out)
+    return found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@benchmark(
+    "streaming",
+    claim="10^7 states go to zarr below 600 MB; a run that is killed and resumed has the same bytes",
+    cost="20 minutes; 4 GB of disk, the extra fast",
+    quick="four kills, no long run",
+    seeds=(0,),
+)
+def run(options: Options):
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        figures = {
+            "peak memory, MB": peaks(folder, {} if options.quick else LONG),
+            "killed after s of s": kills(folder, 4 if options.quick else KILLS),
+        }
+    lines = table(
+        ["run", "peak memory, MB", "wall s"],
+        ([name, f["MB"], f["seconds"]] for name, f in figures["peak memory, MB"].items()),
+    )
+    lines += ["", "kill -9 at a random moment, then `--resume`; compared with an unbroken run byte by byte:", ""]
+    lines += table(
+        ["run", "killed after, s", "of, s", "same bytes"],
+        ([n, m, s, "yes" if same else "NO"] for n, m, s, same in figures["killed after s of s"]),
+    )
+    missed = [f"other bytes: {n} killed after {m} s" for n, m, _, same in figures["killed after s of s"] if not same]
+    missed += [f"{name}: {LIMIT} MB or more" for name, f in figures["peak memory, MB"].items() if f["MB"] >= LIMIT]
+    note = "10^7 output states of Lorenz-96, N = 40, float32, with the `fast` extra."
+    return Findings("Long runs to zarr", lines, figures, note, missed)

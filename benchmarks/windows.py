@@ -1,4 +1,4 @@
-"""Windows by gather beside a per-sample Dataset, and a panel larger than memory: python benchmarks/windows.py.
+"""Windows by gather beside a per-sample Dataset, and a panel larger than memory.
 
 1. 207 nodes x 34,000 steps, 12 + 12, batch 64: samples a second of CPU time from `WindowData`, from a memory map, from
    a per-sample torch Dataset with the default collate, and of copying as many bytes, turn by turn in one process.
@@ -6,19 +6,17 @@
    epoch in blocks, and samples a second beside one that holds the panel in memory, turn by turn (wall time, 2 cores).
 """
 
-import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import xarray as xr
+
+from benchmarks.options import Findings, Options
+from benchmarks.processes import call, peak_memory
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 
 ROUNDS = 5
 MEMORY = 30  # MB for the buffers of the large panel
@@ -35,7 +33,7 @@ def small_panel():
 
 
 class PerSample:
-    """What one would write: a slice a sample, with all that a batch of ours holds, left to the default collate."""
+    """A plain Dataset: a slice a sample, with all that a batch of ours holds, left to the default collate."""
 
     def __init__(self, series, origins, window, horizon):
         self.series, self.origins, self.window, self.horizon = series, origins, window, horizon
@@ -70,7 +68,7 @@ def rate(loader, batches):
     return served / (time.process_time() - started)
 
 
-def gathering():
+def gathering(rounds):
     import torch
     from torch.utils.data import DataLoader
 
@@ -111,7 +109,7 @@ def gathering():
             "copy of one piece": one_piece,
         }
         best = dict.fromkeys(contenders, 0.0)
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, make in contenders.items():
                 best[name] = max(best[name], rate(make(), 300))
     return {name: round(value) for name, value in best.items()}
@@ -162,7 +160,7 @@ def loader_of(path, how):
 
 
 def serve(path, how):
-    """Serve an epoch (in memory: a tenth of one) and print samples a second and peak memory."""
+    """Serve an epoch (in memory: a tenth of one); return samples a second and peak memory in MB."""
     import torch
 
     torch.set_num_threads(1)
@@ -174,15 +172,7 @@ def serve(path, how):
         if number + 1 == batches:
             break
     seconds = time.perf_counter() - started
-    print(json.dumps({"rate": served / seconds, "MB": peak_memory(), "served": served}))
-
-
-def peak_memory():
-    """MB of this process; on Linux not by getrusage, which counts what the parent had when it was forked."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(next(x for x in status.read_text().splitlines() if x.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return {"rate": served / seconds, "MB": peak_memory() / 1e6, "served": served}
 
 
 def larger_than_memory():
@@ -192,51 +182,46 @@ def larger_than_memory():
         found = {"blocks": [], "blocks, WindowData": [], "memory": []}
         for _ in range(3):
             for how, runs in found.items():
-                command = [sys.executable, __file__, "serve", str(path), how]
-                run = subprocess.run(command, capture_output=True, text=True, check=True)
-                runs.append(json.loads(run.stdout))
+                runs.append(call(serve, path, how))
     return {
         how: {"samples/s": round(max(r["rate"] for r in runs)), "MB": round(max(r["MB"] for r in runs))}
         for how, runs in found.items()
     }
 
 
-def main():
-    figures = {"gather": gathering(), "larger than memory": larger_than_memory()}
-    gather, large = figures["gather"], figures["larger than memory"]
+@benchmark(
+    "windows",
+    claim="batches come 5 times as fast as from a per-sample Dataset; 800 MB of zarr are served below 500 MB",
+    cost="10 minutes; 1 GB of disk, two cores",
+    quick="one round from memory, nothing from zarr",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options):
+    figures = {"gather": gathering(1 if options.quick else ROUNDS)}
+    gather = figures["gather"]
     speedup = gather["stgate"] / gather["per sample"]
     copying = gather["copy"] / gather["stgate"]
     piece = gather["copy of one piece"] / gather["stgate"]
-    share = large["blocks"]["samples/s"] / large["memory"]["samples/s"]
+    ways = ["stgate", "from a memory map", "a Dataset of samples", "copying the same bytes"]
     lines = [
-        "# Windows",
-        "",
-        "`python benchmarks/windows.py`. 207 nodes x 34,000 steps, 12 + 12, batch 64; samples a second of CPU time:",
-        "",
-        "| stgate | from a memory map | a Dataset of samples | copying the same bytes | copying as many in one piece |",
-        "|---|---|---|---|---|",
-        f"| {' | '.join(f'{rate:,}' for rate in gather.values())} |",
+        *table([*ways, "copying as many in one piece"], [[f"{rate:,}" for rate in gather.values()]]),
         "",
         f"{speedup:.1f} times the per-sample Dataset. A batch takes {copying:.2f} times as long as copying the same "
         f"stretches of memory, cut beforehand, and {piece:.2f} times as long as copying as many bytes in one piece.",
-        "",
-        "2,000 nodes x 100,000 steps of float32 (800 MB) from zarr, 24 + 24, batch 64:",
-        "",
-        "| how | samples a second (wall) | peak memory of the process, MB |",
-        "|---|---|---|",
-        *(f"| {how} | {f['samples/s']:,} | {f['MB']} |" for how, f in large.items()),
-        "",
-        f"In blocks: {100 * share:.0f} % of the throughput in memory.",
     ]
-    results = Path(__file__).parent / "results"
-    (results / "windows.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (results / "windows.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-    return not (speedup >= 5 and copying <= 2 and large["blocks"]["MB"] < 500 and share >= 0.5)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(*sys.argv[2:])
-    else:
-        sys.exit(main())
+    missed = ["less than 5 times the per-sample Dataset"] if speedup < 5 else []
+    missed += ["over 2 times as long as copying"] if copying > 2 else []
+    if not options.quick:
+        figures["larger than memory"] = large = larger_than_memory()
+        share = large["blocks"]["samples/s"] / large["memory"]["samples/s"]
+        lines += ["", "2,000 nodes x 100,000 steps of float32 (800 MB) from zarr, 24 + 24, batch 64:", ""]
+        lines += table(
+            ["how", "samples a second (wall)", "peak memory of the process, MB"],
+            ([how, f"{f['samples/s']:,}", f["MB"]] for how, f in large.items()),
+        )
+        lines += ["", f"In blocks: {100 * share:.0f} % of the throughput in memory."]
+        missed += ["500 MB or more"] if large["blocks"]["MB"] >= 500 else []
+        missed += ["less than half the throughput in memory"] if share < 0.5 else []
+    note = "207 nodes x 34,000 steps, 12 + 12, batch 64; samples a second of CPU time:"
+    return Findings("Windows", lines, figures, note, missed)

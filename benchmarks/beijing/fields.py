@@ -3,9 +3,10 @@
 import warnings
 
 import pandas as pd
-from tasks import LEVELS, adam, fit
 
 import stgate
+from benchmarks.beijing.tasks import LEVELS
+from benchmarks.fits import adam, fit
 from stgate.data import FieldData, WindowData
 from stgate.distributions import LogNormal
 from stgate.inference import Ensemble
@@ -28,7 +29,7 @@ def field(task, **parts):
     )
     options = {"seasons": seasons, "degree": {"time": 0, "lat": 2, "lon": 2}, "neighbours": 11}
     model = CGLUBNF(
-        width=64,
+        64,
         **options,
         **parts,
         log_context=task.hourly,
@@ -36,7 +37,7 @@ def field(task, **parts):
         inference=Ensemble(4, prior="logistic"),
         optimizer=adam(rate),
     )
-    spent = fit(model, data, epochs, task.seed)
+    spent = fit(model, data, epochs, task.seed).cpu
     return (*calibrated(model.eval(), data, task), spent)
 
 
@@ -55,7 +56,7 @@ def bayesnf(task, budget):
 
     def fitted(epochs):
         model = BayesNF(width=256, seasons=seasons, inference=Ensemble(8, prior="logistic"), optimizer=adam(0.005))
-        return model, fit(model, data, epochs, task.seed)
+        return model, fit(model, data, epochs, task.seed).cpu
 
     first, later = fitted(1)[1], fitted(6)[1]
     model, _ = fitted(max(int(5 * (budget - first) / max(later - first, 0.05)), 1))

@@ -1,11 +1,12 @@
-"""What the field is held against: interpolation, boosting and an ensemble of perceptrons."""
+"""Rivals of the field: interpolation, boosting and an ensemble of perceptrons."""
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 from sklearn.ensemble import HistGradientBoostingRegressor
-from tasks import QUANTILES
 from torch import nn
+
+from benchmarks.beijing.tasks import QUANTILES
 
 
 def interpolation(task):
@@ -32,7 +33,7 @@ def _spread(errors):
 
 
 def _mean(values):
-    """Of what is there, NaN where nothing is."""
+    """Return the mean of what is there, NaN where nothing is."""
     there = ~np.isnan(values)
     return np.divide(np.nansum(values, 1), there.sum(1), out=np.full(len(values), np.nan), where=there.any(1))
 
@@ -73,7 +74,7 @@ class Table:
         self.weather = np.stack([(w - np.nanmean(w)) / np.nanstd(w) for w in weather], -1) if weather else None
 
     def rows(self, t, n, lead):
-        """Of the values at (t, n), their origins being `lead` steps before."""
+        """Return the inputs of the values at (t, n), their origins being `lead` steps before."""
         days = (self.time[t] - self.time[0]) / np.timedelta64(1, "D")
         turns = [days / 365.25, days / 7, days]
         when = [f(2 * np.pi * turn) for turn in turns for f in (np.cos, np.sin)]

@@ -1,11 +1,6 @@
-"""What is hidden of the record of Beijing, what is asked, and how it is scored."""
+"""Parts of the record of Beijing that are hidden, what is asked, and its scores."""
 
-import time
-import warnings
-
-import lightning as L
 import numpy as np
-import torch
 import xarray as xr
 
 import stgate
@@ -24,7 +19,6 @@ WEATHER = ("TEMP", "PRES", "DEWP", "RAIN", "WSPM")
 LEADS = {False: (1, 3, 7, 14), True: (1, 6, 12, 24, 72)}
 """Days of daily values, hours of hourly ones."""
 CALIBRATION = "2015-03-01"
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 class Task:
@@ -39,7 +33,7 @@ class Task:
         pattern: Of `stgate.panels.missing.hide`.
         rate: Share that is hidden.
         seed: Of what is hidden, and of fits.
-        weather: Whether the weather of the hour or day that is asked for is known.
+        weather: Names of the weather variables that are known for the hour or day that is asked for.
         validate: Forecast the months from 2014-11-01 to 2015-02-28 instead and fill what is before: for choices.
     """
 
@@ -59,7 +53,7 @@ class Task:
         self.seen, _ = hide(self.masked, "pm25", rate=max(0.1, 0.4 * rate), seed=1000 + seed, **faults)
 
     def empty(self):
-        """What is asked, over (time, node) and (origin, lead, node), without an answer."""
+        """Return what is asked, over (time, node) and (origin, lead, node), without an answer."""
         time, node = self.whole["time"].values, self.whole["node"].values
         step = time[1] - time[0]
         first, last = np.searchsorted(
@@ -78,13 +72,13 @@ class Task:
         return made[0], made[1].assign_coords(valid_time=made[1]["init_time"] + made[1]["lead_time"])
 
     def filled(self, made):
-        """What was made for (time, node), scored where the pattern hid it."""
+        """Score what was made for (time, node) where the pattern hid it."""
         made = made.sel(time=self.empty()[0]["time"])
         hidden = self.whole["pm25"].where(self.hidden).sel(time=made["time"])
         return scores(made.assign(pm25_truth=hidden.transpose("time", "node")))
 
     def forecast(self, made):
-        """What was made for (origin, lead, node), scored by all that was ever observed."""
+        """Score what was made for (origin, lead, node) by all that was ever observed."""
         made = made.isel(lead_time=[lead - 1 for lead in self.leads])
         there = self.whole["pm25"].reindex(time=np.unique(made["valid_time"]))
         inside = (made["valid_time"] >= np.datetime64(self.span[0])) & made["pm25_mean"].notnull()
@@ -98,17 +92,3 @@ def scores(made):
     found = {"rmse": "rmse", "mae": "mae", "mis": "interval_score_95", "mpiw": "width_95", "crps": "crps"}
     kept = {key: float(table[name]) for key, name in found.items()}
     return kept | {"count": int(table["count"]), "picp": [float(table[f"coverage_{100 * q:g}"]) for q in LEVELS]}
-
-
-def fit(model, data, epochs, seed):
-    L.seed_everything(seed, verbose=False)
-    started = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"gradient_clip_val": 1.0, "limit_val_batches": 0}
-        L.Trainer(max_epochs=epochs, accelerator="cpu", **options, **QUIET).fit(model, data)
-    return time.process_time() - started
-
-
-def adam(rate):
-    return lambda weights: torch.optim.Adam(weights, lr=rate)

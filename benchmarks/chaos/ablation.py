@@ -1,29 +1,30 @@
-"""Which of gating, attention and recurrence helps: python benchmarks/chaos/ablation.py [--work DIR].
+"""Gating, attention and recurrence: the help of each.
 
 Recurrent networks (three cells, four gates, with and without attention) and transformers (norm before or after, four
 gates, with and without recurrence) of equal parameter counts, three seeds each, on the slow variables of the
 three-scale Lorenz-96 system and on Kuramoto-Sivashinsky, L=22. All read out linearly, are trained alike on reduced
-budgets, and are scored on the 100 test starts. Runs that are already in results/chaos_ablation.json are not repeated.
+budgets, and are scored on the 100 test starts. Runs that are already in chaos_ablation.json are not repeated.
 """
 
-import argparse
 import itertools
-import json
-import tempfile
 import time
-from pathlib import Path
+from functools import partial
 
 import lightning as L
 import numpy as np
 import torch
-from scoring import forecasts, prediction_time, truth_of
-from systems import SYSTEMS, panel_of
 
 import stgate
+from benchmarks.chaos.scoring import forecasts, prediction_time, truth_of
+from benchmarks.chaos.systems import SYSTEMS, panel_of
+from benchmarks.fits import trainer
+from benchmarks.options import Findings, Options
+from benchmarks.registry import BenchmarkError, benchmark
+from benchmarks.store import Store
+from benchmarks.tables import table
 from stgate.models import GatedRNN, GatedTransformer
 from stgate.nn import RollOut
 
-RESULTS = Path(__file__).parent.parent / "results"
 PARAMETERS, SEEDS, STEPS = 20_000, (0, 1, 2), 800
 GATES = ("none", "additive", "learned_rate", "coupled")
 SETTINGS = {"l96-3scale": {"halo": 2, "batch": 32}, "ks-22": {"halo": 4, "batch": 16}}
@@ -49,7 +50,7 @@ def sized(kind, options, data):
     return make, min(counts, key=lambda h: abs(counts[h] - PARAMETERS)), counts
 
 
-def score(key, kind, options, seed, work):
+def score(key, kind, options, seed, work, steps):
     """One fit and its valid prediction time on the test starts."""
     system, setting = SYSTEMS[key], SETTINGS[key]
     data = stgate.data.WindowData(
@@ -68,17 +69,13 @@ def score(key, kind, options, seed, work):
     model = make(hidden)
     model._optimizer = lambda parameters: torch.optim.AdamW(parameters, lr=3e-3)
     started = time.process_time()
-    machine = L.Trainer(
-        max_steps=STEPS,
+    machine = trainer(
+        max_steps=steps,
         max_epochs=1,
-        limit_train_batches=STEPS,
+        limit_train_batches=steps,
         limit_val_batches=0,
         gradient_clip_val=1.0,
         accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     machine.fit(model, data)
     spent = time.process_time() - started
@@ -121,57 +118,55 @@ def findings(table):
     ]
 
 
-def write(results):
-    """The tables."""
-    lines = [
-        "# Gating, attention, recurrence",
-        "",
-        f"`python benchmarks/chaos/ablation.py`; about {PARAMETERS:,} parameters, {STEPS:,} steps, {len(SEEDS)} seeds; "
-        "valid prediction time (NRMSE < 0.5) on 100 test starts: in model time for the slow variables of three-scale "
-        "Lorenz-96, in Lyapunov times for Kuramoto-Sivashinsky, L=22.",
-    ]
+def tables(results):
+    """Return the findings and the scores of each system that is done."""
+    lines = []
     for key in SETTINGS:
-        table = {}
-        for name, runs in results.get(key, {}).items():
-            table[name] = [run["vpt"] for run in runs.values()]
-        if not table or any(len(v) < len(SEEDS) for v in table.values()):
+        scores = {name: [run["vpt"] for run in runs.values()] for name, runs in results.get(key, {}).items()}
+        if not scores or any(len(v) < len(SEEDS) for v in scores.values()):
             continue
-        lines += [
-            "",
-            f"## {SYSTEMS[key].name}",
-            "",
-            "| published finding | difference (better in so many of the pairs) | here |",
-            "|---|---|---|",
-        ]
-        lines += findings(table)
-        lines += ["", "| network | parameters | valid prediction time, mean | of each seed |", "|---|---|---|---|"]
-        for name in sorted(table, key=lambda n: -np.mean(table[n])):
-            count = next(iter(results[key][name].values()))["parameters"]
-            seeds = ", ".join(f"{v:.2f}" for v in table[name])
-            lines.append(f"| {name} | {count:,} | {np.mean(table[name]):.3f} | {seeds} |")
-    (RESULTS / "chaos_ablation.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        header = ["published finding", "difference (better in so many of the pairs)", "here"]
+        lines += ["", f"## {SYSTEMS[key].name}", "", *table(header, []), *findings(scores), ""]
+        rows = (
+            [
+                *(name, f"{next(iter(results[key][name].values()))['parameters']:,}", f"{np.mean(scores[name]):.3f}"),
+                ", ".join(f"{v:.2f}" for v in scores[name]),
+            ]
+            for name in sorted(scores, key=lambda n: -np.mean(scores[n]))
+        )
+        lines += table(["network", "parameters", "valid prediction time, mean", "of each seed"], rows)
+    return lines
 
 
-def main():
-    """Run what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-chaos")
-    parser.add_argument("--systems", nargs="+", default=list(SETTINGS))
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    path = RESULTS / "chaos_ablation.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    for key, seed in itertools.product(given.systems, SEEDS):
-        for name, kind, options in grid():
-            done = results.setdefault(key, {}).setdefault(name, {})
-            if str(seed) not in done:
-                done[str(seed)] = score(key, kind, options, seed, given.work)
-                print(key, name, seed, done[str(seed)], flush=True)
-                path.write_text(json.dumps(results, indent=1) + "\n")
-    write(results)
+@benchmark(
+    "chaos_ablation",
+    claim="gating, attention and recurrence at equal parameter counts: what each adds to forecasts of chaos",
+    cost="a day",
+    quick="one network, ten steps, one seed",
+    seeds=(0, 1, 2),
+    one_thread=True,
+)
+def run(options: Options, *, systems: list[str] | None = None):
+    """Fit what the results lack.
 
-
-if __name__ == "__main__":
-    main()
+    Args:
+        options: Options of all benchmarks.
+        systems: Names of the systems, l96-3scale and ks-22; both by default.
+    """
+    keys, seeds, networks, steps = systems or list(SETTINGS), SEEDS, list(grid()), STEPS
+    if unknown := sorted(set(keys) - set(SETTINGS)):
+        raise BenchmarkError(f"chaos_ablation has no system {', '.join(unknown)}; it has {', '.join(SETTINGS)}")
+    if options.quick:
+        keys, seeds, networks, steps = keys[:1], SEEDS[:1], networks[:1], 10
+    work, results = options.working("chaos"), Store(options.out / "chaos_ablation.json")
+    for key, seed in itertools.product(keys, seeds):
+        for name, kind, parts in networks:
+            results.once(key, name, str(seed), make=partial(score, key, kind, parts, seed, work, steps))
+    note = (
+        f"about {PARAMETERS:,} parameters, {steps:,} steps, {len(seeds)} seeds; "
+        "valid prediction time (NRMSE < 0.5) on 100 test starts: in model time for the slow variables of three-scale "
+        "Lorenz-96, in Lyapunov times for Kuramoto-Sivashinsky, L=22."
+    )
+    reused = results.reused(sum(len(runs) for of in results.values() for runs in of.values()))
+    title = "Gating, attention, recurrence"
+    return Findings(title, tables(results), dict(results), note, seeds=tuple(seeds), reused=reused)

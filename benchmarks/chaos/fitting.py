@@ -6,16 +6,15 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from pytorch_optimizer import SOAP
-from systems import System, panel_of
 
 import stgate
+from benchmarks.chaos.systems import System, panel_of
 from stgate.distributions import Normal
 from stgate.models import Forecaster, GatedRNN
 from stgate.nn import RollOut
 
 BATCHES = 500
-"""Of an epoch."""
+"""Batches of an epoch."""
 
 
 class Clock(Callback):
@@ -35,11 +34,11 @@ class Clock(Callback):
         print(f"epoch {trainer.current_epoch} {self.spent:.0f} s {scores}", flush=True)
 
     def state_dict(self):
-        """For the checkpoint."""
+        """Return what the checkpoint keeps."""
         return {"spent": self.spent}
 
     def load_state_dict(self, state):
-        """From it."""
+        """Take up what the checkpoint kept."""
         self.spent = state["spent"]
 
 
@@ -50,6 +49,8 @@ def forecaster(system: System) -> Forecaster:
         options = {"lr": system.training["rate"], "eps": 1e-15}  # gradients shrink with the error, to 1e-10 and less
         if system.training["optimizer"] == "adam":
             return torch.optim.Adam(parameters, betas=(0.9, 0.99), **options)
+        from pytorch_optimizer import SOAP
+
         return SOAP(list(parameters), betas=system.training["betas"], weight_decay=0.0, **options)
 
     return GatedRNN(

@@ -1,4 +1,4 @@
-"""What the slow variables alone can tell: python benchmarks/chaos/limit.py.
+"""The limit of what the slow variables alone can tell.
 
 The three-scale Lorenz-96 system forecasts itself, from its true slow variables X and from fast ones that are not true:
 
@@ -11,24 +11,23 @@ tell; a forecast by the mean of such draws errs by 1 / sqrt(2) of it while error
 time at a growth rate of 4.6. Valid prediction times as in run.py.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
-from scoring import prediction_time
-from systems import SYSTEMS
 
 import stgate
+from benchmarks.chaos.scoring import prediction_time
+from benchmarks.chaos.systems import SYSTEMS
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
 
-RESULTS = Path(__file__).parent.parent / "results"
 STARTS, LIBRARY = 100, 500
 SYSTEM = SYSTEMS["l96-3scale"]
 
 
-def run(initial=None, **options):
-    """All scales, from a panel or from a seed."""
+def simulate(initial=None, **options):
+    """Simulate all scales, from a panel or from a seed."""
     return stgate.simulate.lorenz96_three_scale(
         **SYSTEM.parameters, scales=("x", "y", "z"), step=SYSTEM.step, verify=False, initial=initial, **options
     )
@@ -55,55 +54,51 @@ def _like(panel, values, letter, number):
     return array.transpose(*panel[f"{letter}_{number}"].dims).values
 
 
-def main():
-    """Print and write the times."""
-    states = run(members=STARTS + LIBRARY, seed=7, duration=0.05, every=10)
+@benchmark(
+    "chaos_limit",
+    claim="the slow variables of three-scale Lorenz-96 can be forecast from themselves for a limited time only",
+    cost="10 minutes",
+    quick="five starts",
+    seeds=(7,),
+)
+def run(options: Options):
+    starts, library = (5, 50) if options.quick else (STARTS, LIBRARY)
+    states = simulate(members=starts + library, seed=7, duration=0.05, every=10)
     x = states["x"].isel(time=-1).transpose("member", "node").values
     y, z = numbered(states, "y"), numbered(states, "z")
     nodes, fast = y.shape[1:]
     z_of_y = z.reshape(*y.shape, -1)
-    _, nearest = cKDTree(y[STARTS:].reshape(-1, 1)).query(y[:STARTS].reshape(-1, 1))
-    drawn_z = z_of_y[STARTS:].reshape(-1, z_of_y.shape[-1])[nearest].reshape(STARTS, nodes, -1)
+    _, nearest = cKDTree(y[starts:].reshape(-1, 1)).query(y[:starts].reshape(-1, 1))
+    drawn_z = z_of_y[starts:].reshape(-1, z_of_y.shape[-1])[nearest].reshape(starts, nodes, -1)
 
     total, sd = y.sum(-1), x.std()
     near = np.stack([x / sd, total / total.std(), 0.3 * np.roll(x, 1, 1) / sd, 0.3 * np.roll(x, -1, 1) / sd], -1)
-    _, nearest = cKDTree(near[STARTS:].reshape(-1, 4)).query(near[:STARTS].reshape(-1, 4))
-    other_y = y[STARTS:].reshape(-1, fast)[nearest].reshape(STARTS, nodes, fast)
-    other_y += (total[:STARTS] - other_y.sum(-1))[..., None] / fast
-    other_z = z[STARTS:].reshape(-1, z.shape[-1])[nearest].reshape(STARTS, nodes, -1)
+    _, nearest = cKDTree(near[starts:].reshape(-1, 4)).query(near[:starts].reshape(-1, 4))
+    other_y = y[starts:].reshape(-1, fast)[nearest].reshape(starts, nodes, fast)
+    other_y += (total[:starts] - other_y.sum(-1))[..., None] / fast
+    other_z = z[starts:].reshape(-1, z.shape[-1])[nearest].reshape(starts, nodes, -1)
 
-    true = states.isel(member=slice(0, STARTS))
-    starts = {
+    true = states.isel(member=slice(0, starts))
+    known = {
         "X and Y true, Z drawn anew": replaced(true, "z", drawn_z),
         "X and the sum of Y true, Y and Z drawn anew": replaced(replaced(true, "y", other_y), "z", other_z),
     }
-    options = {"duration": SYSTEM.horizon * SYSTEM.interval, "every": SYSTEM.every, "spinup": 0.0}
-    truth = _ahead(run(true.isel(time=[-1]), **options))
+    times = {"duration": SYSTEM.horizon * SYSTEM.interval, "every": SYSTEM.every, "spinup": 0.0}
+    truth = _ahead(simulate(true.isel(time=[-1]), **times))
     sigma = xr.full_like(truth.isel(member=0, lead_time=0, drop=True), sd)
     scores = {
-        name: prediction_time(SYSTEM, truth, _ahead(run(start, **options)).values, sigma)
-        for name, start in starts.items()
+        name: prediction_time(SYSTEM, truth, _ahead(simulate(start, **times)).values, sigma)
+        for name, start in known.items()
     }
-    lines = [
-        "# What the slow variables alone can tell",
-        "",
-        f"`python benchmarks/chaos/limit.py`; {SYSTEM.name}, run by its own equations from states whose fast variables "
-        "are not the true ones; valid prediction time in model time.",
-        "",
-        "| known at the start | mean ± standard error | median |",
-        "|---|---|---|",
-        *(f"| {n} | {s['mean']:.2f} ± {s['standard_error']:.2f} | {s['median']:.2f} |" for n, s in scores.items()),
-        "",
-    ]
-    (RESULTS / "chaos_limit.md").write_text("\n".join(lines))
-    (RESULTS / "chaos_limit.json").write_text(json.dumps(scores, indent=1) + "\n")
-    print("\n".join(lines))
+    note = (
+        f"{SYSTEM.name}, run by its own equations from states whose fast variables "
+        "are not the true ones; valid prediction time in model time."
+    )
+    rows = ([n, f"{s['mean']:.2f} ± {s['standard_error']:.2f}", f"{s['median']:.2f}"] for n, s in scores.items())
+    lines = table(["known at the start", "mean ± standard error", "median"], rows)
+    return Findings("What the slow variables alone can tell", lines, scores, note)
 
 
 def _ahead(panel):
     made = panel["x"].transpose("member", "time", "node").isel(time=slice(1, None))
     return made.rename(time="lead_time")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What the forecasters are measured against: persistence, climatology, a linear model, an echo-state network."""
+"""References of the forecasters: persistence, climatology, a linear model, an echo-state network."""
 
 import numpy as np
 from numpy.typing import NDArray

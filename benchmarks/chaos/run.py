@@ -1,35 +1,35 @@
-"""Forecast chaos: python benchmarks/chaos/run.py [SYSTEM ...] [--work DIR] [--validate].
+"""Forecast chaos: python -m benchmarks run chaos [--work FOLDER] [-- --systems SYSTEM ... --validate].
 
 Fits the gated hybrid of each system (see systems.py), runs it beside persistence, climatology, a linear VAR and an
-echo-state network, and writes results/chaos.json and results/chaos.md. Whatever is there already is not run again; a
+echo-state network, and writes chaos.json and chaos.md. Whatever is there already is not run again; a
 fit that was stopped goes on. `--validate` scores the validation starts only, and writes nothing: all choices were made
 with it. Needs the extra `bench`; one thread.
 """
 
-import argparse
-import json
-import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from fitting import fit
-from references import REFERENCES, echo_state
-from scoring import THRESHOLD, climate, forecasts, free_climate, prediction_time, truth_of
-from systems import STARTS, STATES, SYSTEMS, WARM_UP, panel_of, starts_of
 
 import stgate
+from benchmarks.chaos.fitting import fit
+from benchmarks.chaos.references import REFERENCES, echo_state
+from benchmarks.chaos.scoring import THRESHOLD, climate, forecasts, free_climate, prediction_time, truth_of
+from benchmarks.chaos.systems import STARTS, STATES, SYSTEMS, WARM_UP, panel_of, starts_of
+from benchmarks.options import Findings, Options
+from benchmarks.registry import BenchmarkError, benchmark
+from benchmarks.store import Store
+from benchmarks.tables import table
 from stgate.errors import CalibrationWarning
 
-RESULTS = Path(__file__).parent.parent / "results"
 LONG = 100_000
 SAMPLES = 16
 
 
 def values_of(system, forecast):
-    """(member, lead, node), of the location."""
+    """Return the location, (member, lead, node)."""
     made = forecast[f"{system.variable}_mean"].isel(init_time=0)
     return made.transpose("member", "lead_time", "node").values
 
@@ -94,110 +94,115 @@ def climates(system, key, work):
     }
 
 
-def table(results):
-    """The Markdown."""
-    lines = [
-        "# Forecasting chaos",
-        "",
-        f"`python benchmarks/chaos/run.py`; {STATES:,} training states, {STARTS['test']} test starts of other "
+def note():
+    return (
+        f"{STATES:,} training states, {STARTS['test']} test starts of other "
         f"seeds. Valid prediction time: first time that NRMSE (each node's training sigma) exceeds {THRESHOLD}, in "
-        "Lyapunov times (three-scale system: model time); definitions differ by a factor of two. One thread.",
-        "",
-        "| system | forecaster | mean ± standard error | median | worst decile | censored | minutes | parameters |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for key, made in results.items():
-        for name, s in made["prediction_time"].items():
-            trained = f"{s['minutes']} | {s['parameters']:,}" if "minutes" in s else "| "
-            lines.append(
-                f"| {SYSTEMS[key].name} | {name} | {s['mean']:.2f} ± {s['standard_error']:.2f} | {s['median']:.2f} | "
-                f"{s['worst_decile']:.2f} | {s['censored']:.0%} | {trained} |"
-            )
+        "Lyapunov times (three-scale system: model time); definitions differ by a factor of two. One thread."
+    )
+
+
+def tables(results):
+    """Return the tables of scores, intervals and climates."""
+    header = ["system", "forecaster", "mean ± standard error", "median", "worst decile", "censored", "minutes"]
+    rows = (
+        [
+            *(SYSTEMS[key].name, name, f"{s['mean']:.2f} ± {s['standard_error']:.2f}", f"{s['median']:.2f}"),
+            *(f"{s['worst_decile']:.2f}", f"{s['censored']:.0%}"),
+            *((s["minutes"], f"{s['parameters']:,}") if "minutes" in s else ("", "")),
+        ]
+        for key, made in results.items()
+        for name, s in made["prediction_time"].items()
+    )
+    lines = table([*header, "parameters"], rows)
     lines += [
         "",
         f"Intervals of {SAMPLES} sampled trajectories at 90 %, calibrated on as many other starts: the least and most "
         "coverage of any lead, from the first to well into the climate.",
         "",
-        "| system | least | most | leads | starts |",
-        "|---|---|---|---|---|",
     ]
-    for key, made in results.items():
-        if "intervals" in made:
-            s = made["intervals"]
-            lines.append(
-                f"| {SYSTEMS[key].name} | {s['coverage_least']:.1%} | {s['coverage_most']:.1%} | {s['leads']} | "
-                f"{starts_of(SYSTEMS[key], 'coverage')} |"
-            )
+    rows = (
+        [
+            *(SYSTEMS[key].name, f"{s['coverage_least']:.1%}", f"{s['coverage_most']:.1%}", s["leads"]),
+            starts_of(SYSTEMS[key], "coverage"),
+        ]
+        for key, s in ((key, made["intervals"]) for key, made in results.items() if "intervals" in made)
+    )
+    lines += table(["system", "least", "most", "leads", "starts"], rows)
     lines += [
         "",
         "Climate of a free run of 10,000 steps, and in brackets the floor, the system itself from another seed; how "
         f"far mean and spread of {LONG:,} steps are off, in training standard deviations.",
         "",
-        "| system | spectrum, dB | Wasserstein distance | mean off | spread off |",
-        "|---|---|---|---|---|",
     ]
+    rows = []
     for key, made in results.items():
         if "climate" in made:
             ours, floor, long = (made["climate"][k] for k in ("ours", "floor", "long"))
-            lines.append(
-                f"| {SYSTEMS[key].name} | {ours['spectrum_error_db']} ({floor['spectrum_error_db']}) | "
-                f"{ours['wasserstein']} ({floor['wasserstein']}) | {long['mean_off']:.2%} | {long['spread_off']:.2%} |"
-            )
+            both = (f"{ours[k]} ({floor[k]})" for k in ("spectrum_error_db", "wasserstein"))
+            rows.append([SYSTEMS[key].name, *both, f"{long['mean_off']:.2%}", f"{long['spread_off']:.2%}"])
+    lines += table(["system", "spectrum, dB", "Wasserstein distance", "mean off", "spread off"], rows)
     lines += [
         "",
         "Published, second-hand and not verified: on Lorenz-96 with all of the state 2.3 (reservoir), 1.3 (GRU), 1.0 "
         "(LSTM), the forcing not stated; on Kuramoto-Sivashinsky with 512 points 4 (LSTM), 3.5 (GRU), 3.2 to 4.8 "
         "(reservoirs): a literature table that quotes Vlachas et al. (2020).",
-        "",
     ]
-    return "\n".join(lines)
+    return lines
 
 
-def main():
-    """Run what is missing; exit 1 where a bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("systems", nargs="*", default=list(SYSTEMS))
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stgate-chaos")
-    parser.add_argument("--validate", action="store_true")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    path = RESULTS / "chaos.json"
-    for key in given.systems:
-        system = SYSTEMS[key]
-        names = [*REFERENCES, *system.reservoirs]
-        if given.validate:
-            print(key, hybrid(system, key, given.work, "validation"))
-            for name in names:
-                print(key, name, reference(system, name, given.work, "validation"))
-            continue
-        jobs = {("prediction_time", name): (reference, system, name, given.work, "test") for name in names}
-        jobs |= {
-            ("prediction_time", "gated hybrid"): (hybrid, system, key, given.work, "test"),
-            ("intervals",): (intervals, system, key, given.work),
-            ("climate",): (climates, system, key, given.work),
-        }
-        for where, (job, *arguments) in jobs.items():
-            results = json.loads(path.read_text()) if path.exists() else {}
-            place = results.setdefault(key, {"prediction_time": {}})
-            for step in where[:-1]:
-                place = place[step]
-            if where[-1] not in place:
-                place[where[-1]] = job(*arguments)
-                print(key, *where, place[where[-1]], flush=True)
-                path.write_text(json.dumps(results, indent=1) + "\n")
-    if given.validate:
-        return
-    results = {
-        k: v for k, v in sorted(json.loads(path.read_text()).items(), key=lambda item: list(SYSTEMS).index(item[0]))
-    }
-    (RESULTS / "chaos.md").write_text(table(results))
-    print(table(results))
-    sys.exit(int(any([missed(key, results[key]) for key in given.systems])))
+def score(results, key, work, part, quick):
+    """Make the scores of a system that are not there."""
+    system = SYSTEMS[key]
+    for name in [*REFERENCES, *(() if quick else system.reservoirs)]:
+        results.once(key, "prediction_time", name, make=partial(reference, system, name, work, part))
+    if not quick:
+        results.once(key, "prediction_time", "gated hybrid", make=partial(hybrid, system, key, work, part))
+    if not quick and part == "test":
+        results.once(key, "intervals", make=partial(intervals, system, key, work))
+        results.once(key, "climate", make=partial(climates, system, key, work))
+
+
+@benchmark(
+    "chaos",
+    claim="Lorenz-96 and Kuramoto-Sivashinsky: the gated hybrid is valid for longest, covers, and keeps the climate",
+    cost="a day; the extra bench",
+    quick="references of Lorenz-96 without reservoirs",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options, *, systems: list[str] | None = None, validate: bool = False):
+    """Run what the results lack.
+
+    Args:
+        options: Options of all benchmarks.
+        systems: Names of the systems; all by default.
+        validate: The validation starts, on which all was chosen; nothing is written.
+    """
+    keys = systems or (["l96-8"] if options.quick else list(SYSTEMS))
+    if unknown := sorted(set(keys) - set(SYSTEMS)):
+        raise BenchmarkError(f"chaos has no system {', '.join(unknown)}; it has {', '.join(SYSTEMS)}")
+    work = options.working("chaos")
+    with tempfile.TemporaryDirectory() as nowhere:
+        results = Store((Path(nowhere) if validate else options.out) / "chaos.json")
+        for key in keys:
+            score(results, key, work, "validation" if validate else "test", options.quick)
+        made = {key: results[key] for key in SYSTEMS if key in results}
+    jobs = sum(len(place["prediction_time"]) + len(place) - 1 for place in made.values())
+    short = [] if validate or options.quick else [miss for key in keys for miss in missed(key, made[key])]
+    return Findings(
+        "Forecasting chaos",
+        tables(made),
+        dict(results),
+        note(),
+        short,
+        keep=not validate,
+        reused=results.reused(jobs),
+    )
 
 
 def missed(key, made):
-    """What a system's scores fall short of."""
+    """Name what a system's scores fall short of."""
     times = {name: s["mean"] for name, s in made["prediction_time"].items()}
     ours = times.pop("gated hybrid")
     bar = SYSTEMS[key].bar or 1.25 * max(times.values())
@@ -207,10 +212,4 @@ def missed(key, made):
     short += [f"{minutes} minutes of training > {allowed}"] if minutes > allowed else []
     short += ["coverage"] if not 0.87 <= cover["coverage_least"] <= cover["coverage_most"] <= 0.93 else []
     short += ["climate"] if max(long.values()) > 0.02 else []
-    for what in short:
-        print(f"{key}: missed, {what}")
-    return short
-
-
-if __name__ == "__main__":
-    main()
+    return [f"{key}: {what}" for what in short]

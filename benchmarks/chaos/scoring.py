@@ -2,9 +2,9 @@
 
 import numpy as np
 import xarray as xr
-from systems import CLIMATE, WARM_UP, System
 
 import stgate
+from benchmarks.chaos.systems import CLIMATE, WARM_UP, System
 from stgate.metrics import nrmse, spectrum_error, valid_prediction_time, wasserstein_distance
 
 THRESHOLD = 0.5

@@ -1,4 +1,4 @@
-"""What a roll-out and a training step cost: python benchmarks/chaos/speed.py.
+"""Cost of a roll-out and of a training step.
 
 The roll-out is that of the configuration that meets the bar on Lorenz-96, F=8: 100 starts, 1,000 steps, beside the
 same network called step by step as a module, and beside its matrix products alone. The training step is that of a
@@ -7,42 +7,30 @@ CPU time of one thread, the least of several rounds taken in turns.
 """
 
 import itertools
-import json
-import os
-import sys
-import time
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from fitting import forecaster
-from systems import SYSTEMS
 from torch import nn
 
 import stgate
+from benchmarks.chaos.fitting import forecaster
+from benchmarks.chaos.systems import SYSTEMS
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.tables import table
+from benchmarks.timing import cpu_times
 from stgate.models import GatedRNN
 from stgate.nn import RollOut
 
 STARTS, STEPS, ROUNDS = 100, 1000, 5
-RESULTS = Path(__file__).parent.parent / "results"
 
 
-def seconds(contenders, rounds=ROUNDS):
-    """Least CPU seconds of each, after one round to warm up."""
-    least = {}
-    for round_ in range(rounds + 1):
-        for name, function in contenders.items():
-            started = time.process_time()
-            function()
-            spent = time.process_time() - started
-            if round_:
-                least[name] = min(least.get(name, spent), spent)
-    return least
+def seconds(contenders, rounds):
+    """Return the least CPU seconds of each, after one round to warm up."""
+    return {name: min(spent) for name, spent in cpu_times(contenders, rounds).items()}
 
 
-def roll_out():
-    """Seconds of 1,000 steps from 100 starts."""
+def roll_out(steps, rounds):
+    """Return the CPU seconds of so many steps from 100 starts."""
     system = SYSTEMS["l96-8"]
     panel = stgate.simulate.lorenz96(
         nodes=40, forcing=8.0, duration=2, step=0.01, every=5, members=STARTS, seed=3, verify=False
@@ -60,13 +48,13 @@ def roll_out():
 
     def fused():
         with torch.no_grad():
-            return next(itertools.islice(network.run(inputs), STEPS - 1, None))
+            return next(itertools.islice(network.run(inputs), steps - 1, None))
 
     def naive():
-        """A loop that calls the step's module, as it is trained."""
+        """Roll out by a loop that calls the step's module, as it is trained."""
         with torch.no_grad():
             now = inputs.values[:, -1, :, :1]
-            for _ in range(STEPS):
+            for _ in range(steps):
                 field, _ = transition(now)
                 now = field
 
@@ -79,17 +67,17 @@ def roll_out():
     rooms = [torch.empty(rows, n) for n in (width, 2 * width, width, 1)]
 
     def products():
-        for _ in range(STEPS * evaluations):
+        for _ in range(steps * evaluations):
             torch.mm(patch, entry, out=rooms[0])
             for _ in transition.layers:
                 torch.mm(hidden, inwards, out=rooms[1])
                 torch.mm(hidden, outwards, out=rooms[2])
             torch.mm(hidden, last, out=rooms[3])
 
-    return seconds({"roll-out": fused, "module loop": naive, "matrix products": products}, 3)
+    return seconds({"roll-out": fused, "module loop": naive, "matrix products": products}, rounds)
 
 
-def training_steps(nodes=40, batch=64, window=24, hidden=64):
+def training_steps(rounds, nodes=40, batch=64, window=24, hidden=64):
     """Seconds of a training step: forward, backward and optimizer."""
     panel = stgate.simulate.lorenz96(nodes=nodes, duration=20, step=0.01, every=5, members=2, seed=1, verify=False)
     data = stgate.data.WindowData(panel, targets=["x"], window=window, horizon=1, batch_size=batch)
@@ -127,37 +115,38 @@ def training_steps(nodes=40, batch=64, window=24, hidden=64):
         "gated RHN, depth 3": ours(GatedRNN(hidden=hidden, cell="rhn", depth=3)),
         "LSTM with a roll-out": ours(GatedRNN(hidden=hidden, cell="lstm", rollout=RollOut(unroll=1))),
     }
-    return seconds(contenders)
+    return seconds(contenders, rounds)
 
 
-def main():
-    """Print the table, write the results; exit 1 where a bar is missed."""
-    rolled, trained = roll_out(), training_steps()
+@benchmark(
+    "chaos_speed",
+    claim="a roll-out costs at most twice its matrix products; a step of the LSTM 1.25, of the RHN 4 times nn.LSTM's",
+    cost="10 minutes",
+    quick="one round of a roll-out of 100 steps",
+    seeds=(1, 3),
+    one_thread=True,
+)
+def run(options: Options):
+    steps, rounds = (100, (1, 1)) if options.quick else (STEPS, (3, ROUNDS))
+    rolled, trained = roll_out(steps, rounds[0]), training_steps(rounds[1])
     products, bare = rolled["matrix products"], trained["bare nn.LSTM"]
     lines = [
-        "# What a roll-out and a training step cost",
+        f"Roll-out of {STARTS} starts by {steps} steps (Lorenz-96, F=8, N=40, the configuration that meets the bar):",
         "",
-        f"`python benchmarks/chaos/speed.py`; CPU seconds of one thread, torch {torch.__version__}.",
-        "",
-        f"Roll-out of {STARTS} starts by {STEPS} steps (Lorenz-96, F=8, N=40, the configuration that meets the bar):",
-        "",
-        "| | seconds | of its matrix products (bar 2) |",
-        "|---|---|---|",
-        *(f"| {name} | {value:.2f} | {value / products:.2f} |" for name, value in rolled.items()),
+        *table(
+            ["", "seconds", "of its matrix products (bar 2)"],
+            ([name, f"{value:.2f}", f"{value / products:.2f}"] for name, value in rolled.items()),
+        ),
         "",
         "Three training steps, 64 windows of 24 steps of 40 nodes, 64 channels (the defaults):",
         "",
-        "| | seconds | of a bare nn.LSTM (bars: LSTM 1.25, RHN 4) |",
-        "|---|---|---|",
-        *(f"| {name} | {value:.3f} | {value / bare:.2f} |" for name, value in trained.items()),
-        "",
+        *table(
+            ["", "seconds", "of a bare nn.LSTM (bars: LSTM 1.25, RHN 4)"],
+            ([name, f"{value:.3f}", f"{value / bare:.2f}"] for name, value in trained.items()),
+        ),
     ]
-    print("\n".join(lines))
-    (RESULTS / "chaos_speed.md").write_text("\n".join(lines))
-    (RESULTS / "chaos_speed.json").write_text(json.dumps({"roll_out": rolled, "training": trained}, indent=1) + "\n")
-    missed = rolled["roll-out"] > 2 * products or trained["node-shared LSTM"] > 1.25 * bare
-    sys.exit(int(missed or trained["gated RHN, depth 2"] > 4 * bare))
-
-
-if __name__ == "__main__":
-    main()
+    missed = ["the roll-out"] if rolled["roll-out"] > 2 * products else []
+    missed += ["the node-shared LSTM"] if trained["node-shared LSTM"] > 1.25 * bare else []
+    missed += ["the gated RHN"] if trained["gated RHN, depth 2"] > 4 * bare else []
+    title, note = "What a roll-out and a training step cost", f"CPU seconds of one thread, torch {torch.__version__}."
+    return Findings(title, lines, {"roll_out": rolled, "training": trained}, note, missed)

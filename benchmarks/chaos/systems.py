@@ -24,21 +24,21 @@ class System:
     """One system.
 
     Attributes:
-        name: For tables.
-        simulator: Of `stgate.simulate`.
-        parameters: Its own.
-        step: Of the solver.
-        every: Solver steps between states.
-        thin: Every so many nodes are kept; what they resolve is said in the table.
-        variable: That is forecast.
+        name: Name in tables.
+        simulator: Function of `stgate.simulate`.
+        parameters: Parameters of the simulator.
+        step: Step of the solver.
+        every: Number of solver steps between states.
+        thin: Stride of the nodes that are kept; the table says what they resolve.
+        variable: Variable that is forecast.
         exponent: Leading Lyapunov exponent, as `benchmarks/lyapunov.py` measured it; 1 for scores in model time.
-        horizon: Leads that are forecast.
+        horizon: Number of leads that are forecast.
         bar: Mean valid prediction time that is asked for, in Lyapunov times.
-        minutes: Training that is allowed.
-        options: Of the forecaster's step.
-        halo: Neighbours that it sees.
-        small: It has few independent sites: intervals are calibrated and scored on four times as many starts.
-        training: Batch, learning rate, steps.
+        minutes: Minutes of training that are allowed.
+        options: Options of the forecaster's step.
+        halo: Number of neighbours that it sees on each side.
+        small: Whether it has few independent sites: intervals are calibrated and scored on four times as many starts.
+        training: Batch size, learning rate, steps.
         reservoirs: Options of echo-state networks by name, each the best of a handful on the validation starts.
     """
 
@@ -192,7 +192,7 @@ SYSTEMS = {
 
 
 def starts_of(system: System, part: str) -> int:
-    """How many trajectories a part has."""
+    """Return the number of trajectories of a part."""
     return STARTS.get(part, 1) * (4 if system.small and part in ("calibration", "coverage") else 1)
 
 

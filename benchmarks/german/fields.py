@@ -2,9 +2,9 @@
 
 import time
 
-from tasks import LEVELS, WHOLE, adam, fit, forecasts_of, predicted, split_of
-
 import stgate
+from benchmarks.fits import adam, fit
+from benchmarks.german.tasks import LEVELS, WHOLE, forecasts_of, predicted, split_of
 from stgate.data import FieldData
 from stgate.distributions import LogNormal, Quantiles
 from stgate.inference import Ensemble
@@ -14,14 +14,14 @@ from stgate.models import CGLUBNF
 def of_coordinates(panel, epochs, members, **options):
     """A field that knows coordinates only, and the seconds that its fit took."""
     model = CGLUBNF(
-        width=64,
+        64,
         graph=0,
         likelihood=LogNormal(shift=1.0),
         inference=Ensemble(members, prior="logistic"),
         optimizer=adam(0.01),
         **options,
     )
-    return model, fit(model, FieldData(panel, targets="pm10", split=WHOLE, batch_size=64), epochs)
+    return model, fit(model, FieldData(panel, targets="pm10", split=WHOLE, batch_size=64), epochs).wall
 
 
 def folds(task, make, count=4):
@@ -59,7 +59,7 @@ def field_of_years(task):
 
 
 def field_with_context(task):
-    """What the other stations observed on this day and the one before; where a station lies is not known."""
+    """Estimate a station from what the others observed on this day and the one before, without its coordinates."""
 
     def make(panel, members=2):
         model = CGLUBNF(
@@ -73,7 +73,7 @@ def field_with_context(task):
             inference=Ensemble(members, prior="logistic"),
             optimizer=adam(0.004),
         )
-        return model, fit(model, FieldData(panel, targets="pm10", context=2, split=WHOLE, batch_size=64), 20)
+        return model, fit(model, FieldData(panel, targets="pm10", context=2, split=WHOLE, batch_size=64), 20).wall
 
     model, spent = make(task.train(True), 4)
     stgate.cross_calibrate_reconstruction(model, folds(task, make), levels=LEVELS, conformity_score="distribution")

@@ -1,4 +1,4 @@
-"""What the fields are held against."""
+"""Rivals of the fields."""
 
 import subprocess
 import tempfile
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
-from tasks import LEVELS, QUANTILES, WHOLE, adam, fit, forecasts_of, predicted, split_of
 
 import stgate
+from benchmarks.fits import adam, fit
+from benchmarks.german.tasks import LEVELS, QUANTILES, WHOLE, forecasts_of, predicted, split_of
 from stgate.data import FieldData, WindowData
 from stgate.inference import Ensemble
 from stgate.models import BayesNF, Persistence
@@ -56,7 +57,7 @@ def bayesnf_ours(task, stations, budget):
             inference=Ensemble(8, prior="logistic"),
             optimizer=adam(0.005),
         )
-        return model, fit(model, FieldData(train, targets="pm10", split=WHOLE, batch_size=128), epochs)
+        return model, fit(model, FieldData(train, targets="pm10", split=WHOLE, batch_size=128), epochs).wall
 
     model, _ = fitted(max(int(budget / fitted(1)[1]), 1))
     like = task.truth(stations)

@@ -1,22 +1,16 @@
-"""What is held out of the German record, and how forecasts of it are scored."""
+"""Parts of the German record that are held out, and scores of forecasts of them."""
 
-import time
-import warnings
-
-import lightning as L
 import numpy as np
-import torch
 
 import stgate
 
 LEVELS = (0.5, 0.8, 0.95)
 QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 WHOLE = (1.0, 0.0, 0.0, 0.0)
 
 
 class Task:
-    """What is trained on, left out for calibration, and asked."""
+    """Parts of the record that are trained on, left out for calibration, and asked."""
 
     def __init__(self, panel, validate):
         names = sorted(panel["node"].values.tolist())
@@ -31,32 +25,18 @@ class Task:
         self.first = f"{self.year}-01-01"
 
     def truth(self, stations):
-        """What is asked, (time, node): of the new stations, or of the last two years."""
+        """Return what is asked, (time, node): of the new stations, or of the last two years."""
         kept = self.panel["pm10"].transpose("time", "node")
         return kept.sel(node=self.new) if stations else kept.sel(time=slice(self.first, None))
 
     def train(self, stations, until=None):
-        """What may be trained on: the other stations, or what lies before."""
+        """Return what may be trained on: the other stations, or what lies before."""
         panel = self.panel.sel(node=self.known) if stations else self.panel.sel(time=slice(None, f"{until}-12-31"))
         return panel.isel(node=np.flatnonzero(panel["pm10"].notnull().any("time").values))
 
 
-def fit(model, data, epochs, clip=1.0):
-    L.seed_everything(0, verbose=False)
-    started = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"gradient_clip_val": clip, "limit_val_batches": 0}
-        L.Trainer(max_epochs=epochs, accelerator="cpu", **options, **QUIET).fit(model, data)
-    return time.monotonic() - started
-
-
-def adam(rate):
-    return lambda weights: torch.optim.Adam(weights, lr=rate)
-
-
 def predicted(made, like):
-    """Means and quantiles; NaN at the first times, which lack the context."""
+    """Return means and quantiles; NaN at the first times, which lack the context."""
     made = made.sel(node=like["node"]).reindex(time=like["time"])
     return made["pm10_mean"].values, made["pm10"].transpose("time", "node", "quantile").values
 

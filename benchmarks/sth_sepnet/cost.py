@@ -1,29 +1,27 @@
-"""What a training step of STH-SepNet costs: python benchmarks/sth_sepnet/cost.py [AGCRN].
+"""Cost of a training step of STH-SepNet: python -m benchmarks run sth_sepnet_cost [-- --agcrn AGCRN].
 
 The default configuration, 207 nodes, 12 steps in and 12 ahead, batches of 64, beside the spatial layers that were
 published with the paper (released.py), which are given the same temporal branch and a gate for each lead. And what
 learned graphs cost: the spatial branch with its adaptive graph and hypergraph, and the whole default configuration, 32
 nodes, batches of 16, 32 channels, beside AGCRN of PyTorch Geometric Temporal where AGCRN is its file `agcrn.py` (of
 version 0.56.2; the package declares what cannot be installed beside this torch). CPU time of one thread, the median of
-rounds in turns. Exits 1 where the first is not 3 times as fast, or the second takes more than 38 ms or than AGCRN.
+rounds in turns. Bars: the first is 3 times as fast, the second takes at most 38 ms and no more than AGCRN.
 """
 
-import argparse
 import importlib.util
-import os
-import time
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from kept import record
-from released import Released
 from torch import nn
 
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.sth_sepnet.released import Released
+from benchmarks.tables import table
+from benchmarks.timing import cpu_times
 from stgate.data import WindowData
 from stgate.models import STHSepNet
 
@@ -79,7 +77,7 @@ def published(data, batch):
     return training([*model.parameters(), *layers.parameters(), *gate.parameters()], loss)
 
 
-def agcrn(path, batch, hidden=32):
+def recurrence(path, batch, hidden=32):
     """A recurrence over the window, a linear map of its last state to all leads."""
     found = importlib.util.spec_from_file_location("agcrn", path)
     module = importlib.util.module_from_spec(found)
@@ -98,56 +96,50 @@ def agcrn(path, batch, hidden=32):
 
 
 def seconds(contenders, rounds):
-    """CPU seconds of each, medians, after one round to warm up."""
-    spent = {name: [] for name in contenders}
-    for _ in range(rounds + 1):
-        for name, step in contenders.items():
-            started = time.process_time()
-            step()
-            spent[name].append(time.process_time() - started)
-    return {name: float(np.median(found[1:])) for name, found in spent.items()}
+    """Return the median CPU seconds of each, after one round to warm up."""
+    return {name: float(np.median(spent)) for name, spent in cpu_times(contenders, rounds).items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("agcrn", type=Path, nargs="?")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
+@benchmark(
+    "sth_sepnet_cost",
+    claim="a step of STH-SepNet is 3 times as fast as the published layers, and learned graphs cost at most 38 ms",
+    cost="2 minutes; the file of AGCRN for a rival",
+    quick="fewer rounds",
+    seeds=(0,),
+    one_thread=True,
+)
+def run(options: Options, *, agcrn: Path | None = None):
+    """Time the steps.
+
+    Args:
+        options: Options of all benchmarks.
+        agcrn: File agcrn.py of PyTorch Geometric Temporal.
+    """
+    rounds = (1, 5) if options.quick else (5, 40)
     large = batch_of(207, 64)
-    of_large = seconds({"STH-SepNet": ours(*large), "published layers": published(*large)}, 5)
+    of_large = seconds({"STH-SepNet": ours(*large), "published layers": published(*large)}, rounds[0])
     small = batch_of(32, 16)
     contenders = {
         "spatial branch, learned graph and hypergraph": ours(*small, backbone=None, graph="adaptive"),
         "STH-SepNet": ours(*small),
     }
-    if given.agcrn:
-        contenders["AGCRN of PyTorch Geometric Temporal"] = agcrn(given.agcrn, small[1])
-    of_small = seconds(contenders, 40)
+    if agcrn:
+        contenders["AGCRN of PyTorch Geometric Temporal"] = recurrence(agcrn, small[1])
+    of_small = seconds(contenders, rounds[1])
     fewer = of_large["published layers"] / of_large["STH-SepNet"]
     lines = [
-        "# What a training step of STH-SepNet costs",
-        "",
-        f"`python benchmarks/sth_sepnet/cost.py [AGCRN]`; CPU time of one thread, torch {torch.__version__}.",
-        "",
         f"207 nodes, 12 steps in and ahead, batches of 64 (bar: {FASTER:g} times as fast):",
         "",
-        "| | seconds a step | windows/s |",
-        "|---|---|---|",
-        *(f"| {name} | {s:.2f} | {64 / s:.0f} |" for name, s in of_large.items()),
+        *table(["", "seconds a step", "windows/s"], ([n, f"{s:.2f}", f"{64 / s:.0f}"] for n, s in of_large.items())),
         "",
         f"STH-SepNet is {fewer:.1f} times as fast.",
         "",
         f"32 nodes, 12 steps in and ahead, batches of 16, 32 channels (bar: {1e3 * MOST:g} ms):",
         "",
-        "| | ms a step |",
-        "|---|---|",
-        *(f"| {name} | {1e3 * s:.1f} |" for name, s in of_small.items()),
+        *table(["", "ms a step"], ([name, f"{1e3 * s:.1f}"] for name, s in of_small.items())),
     ]
-    print("\n".join(lines))
-    record("sth_sepnet_cost", lines, {"207 nodes": of_large, "32 nodes": of_small})
     own, *rest = of_small.values()
-    raise SystemExit(int(fewer < FASTER or own > min([MOST, *rest[1:]])))
-
-
-if __name__ == "__main__":
-    main()
+    missed = [f"less than {FASTER:g} times as fast as the published layers"] if fewer < FASTER else []
+    missed += ["learned graphs cost more than the bar or AGCRN"] if own > min([MOST, *rest[1:]]) else []
+    title, note = "What a training step of STH-SepNet costs", f"CPU time of one thread, torch {torch.__version__}."
+    return Findings(title, lines, {"207 nodes": of_large, "32 nodes": of_small}, note, missed)

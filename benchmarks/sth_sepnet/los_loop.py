@@ -1,17 +1,21 @@
 """Speeds at 207 sensors of Los Angeles, 12 steps of 5 minutes in, 12 ahead, by T-GCN's protocol.
 
-    python benchmarks/sth_sepnet/los_loop.py FOLDER [--validate] [--work DIR] [--seeds 3]
+    python -m benchmarks run los_loop [--seeds 3] [--work FOLDER] [-- --validate]
 
-FOLDER holds los_speed.csv.gz and los_adj.csv (see datasets/los_loop/card.yaml). Errors are means over all steps up to
-the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all is chosen on: the last tenth of the
-training part. Scores in DIR are not made again.
+The data set los_loop holds los_speed.csv.gz and los_adj.csv (see datasets/los_loop/card.yaml). Errors are means over
+all steps up to the horizon, RMSE of the mean and MAE of the median. With `--validate`, what all is chosen on: the last
+tenth of the training part. Scores in the working folder are not made again.
 """
 
 import numpy as np
-from kept import Kept, asked, record
-from rivals import persistence, ridge
-from tasks import STEPS, WINDOW, Task, adamw, cosine, fit, of_model
 
+from benchmarks.fits import adamw, cosine, fit
+from benchmarks.options import Findings, Options
+from benchmarks.registry import benchmark
+from benchmarks.sth_sepnet.rivals import persistence, ridge
+from benchmarks.sth_sepnet.tasks import STEPS, WINDOW, Task, of_model
+from benchmarks.store import Store
+from benchmarks.tables import table
 from stgate.data import WindowData
 from stgate.distributions import Quantiles
 from stgate.models import STHSepNet
@@ -22,7 +26,7 @@ PUBLISHED = {(m, key): value for m, both in TGCN.items() for key, value in zip((
 EPOCHS = 10
 
 
-def sepnet(task, seed, **options):
+def sepnet(task, seed, epochs=EPOCHS, **options):
     data = WindowData(
         task.panel,
         targets="speed",
@@ -34,44 +38,59 @@ def sepnet(task, seed, **options):
         seed=seed,
     )
     likelihood = Quantiles(levels=[0.5, 0.8, 0.95])
-    model = STHSepNet(**options, likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(EPOCHS))
-    return of_model(task, fit(model, data, EPOCHS, seed))
+    model = STHSepNet(**options, likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(epochs))
+    fit(model, data, epochs, seed)
+    return of_model(task, model.eval())
 
 
-def main():
-    given = asked(__doc__, "traffic", seeds=3, validate=True)
-    kept = Kept(given.work, f"los_loop{'_validation' * given.validate}")
-    task = Task(given.folder, given.validate)
-    kept.once("persistence", 0, lambda: task.scored(persistence(task)))
-    kept.once("ridge", 0, lambda: task.scored(ridge(task)))
-    for seed in range(given.seeds):
-        kept.once("STH-SepNet", seed, lambda seed=seed: task.scored(sepnet(task, seed)))
-    lines = report(kept, given.validate)
-    if given.validate:
-        return
-    heading = ["# Speeds of Los Angeles, T-GCN's protocol", "", "`python benchmarks/sth_sepnet/los_loop.py FOLDER`", ""]
-    heading += ["RMSE / MAE, miles an hour, means over all steps up to the horizon; STH-SepNet: means over seeds.", ""]
-    record("los_loop", [*heading, *lines], kept)
+@benchmark(
+    "los_loop",
+    claim="speeds of Los Angeles, T-GCN's protocol: STH-SepNet has lower errors than T-GCN, persistence and a ridge",
+    cost="an hour; data los_loop",
+    quick="one epoch of one seed",
+    seeds=3,
+    one_thread=True,
+)
+def run(options: Options, *, validate: bool = False):
+    """Score STH-SepNet and its rivals.
+
+    Args:
+        options: Options of all benchmarks.
+        validate: The last tenth of the training part, which all is chosen on; nothing is written.
+    """
+    kept = Store(options.working("traffic") / f"los_loop{'_validation' * validate}.json")
+    task = Task(options.dataset("los_loop"), validate)
+    seeds, epochs = (options.seeds[:1], 1) if options.quick else (options.seeds, EPOCHS)
+    kept.once("persistence", "0", make=lambda: task.scored(persistence(task)))
+    kept.once("ridge", "0", make=lambda: task.scored(ridge(task)))
+    for seed in seeds:
+        kept.once("STH-SepNet", str(seed), make=lambda seed=seed: task.scored(sepnet(task, seed, epochs)))
     own, *rivals = (mean(kept[who]) for who in ("STH-SepNet", "persistence", "ridge"))
-    raise SystemExit(int(any(own[m, key] >= min(r[m, key] for r in [*rivals, PUBLISHED]) for m, key in own)))
+    missed = [f"{key} at {m} min" for m, key in own if own[m, key] >= min(r[m, key] for r in [*rivals, PUBLISHED])]
+    note = "RMSE / MAE, miles an hour, means over all steps up to the horizon; STH-SepNet: means over seeds."
+    return Findings(
+        "Speeds of Los Angeles, T-GCN's protocol",
+        report(kept, validate),
+        dict(kept),
+        note,
+        [] if validate else missed,
+        keep=not validate,
+        reused=kept.reused(2 + len(seeds)),
+        seeds=seeds,
+    )
 
 
 def mean(seeds):
-    """Over seeds, by minutes and score."""
+    """Return means over seeds, by minutes and score."""
     return {(m, key): np.mean([s[str(m)][key] for s in seeds.values()]) for m in TGCN for key in ("rmse", "mae")}
 
 
 def report(kept, validate):
-    lines = ["| | " + " | ".join(f"{m} min" for m in TGCN) + " |", "|---" * (1 + len(TGCN)) + "|"]
+    rows = []
     if not validate:
-        lines.append("| T-GCN (recalled) | " + " | ".join(f"{r:.2f} / {a:.2f}" for r, a in TGCN.values()) + " |")
+        rows.append(["T-GCN (recalled)", *(f"{r:.2f} / {a:.2f}" for r, a in TGCN.values())])
     for who, seeds in kept.items():
         found = mean(seeds)
         cells = [f"{found[m, 'rmse']:.3f} / {found[m, 'mae']:.3f}" for m in TGCN]
-        lines.append(f"| {who} (seeds: {len(seeds)}) | {' | '.join(cells)} |")
-    print("\n".join(lines), flush=True)
-    return lines
-
-
-if __name__ == "__main__":
-    main()
+        rows.append([f"{who} (seeds: {len(seeds)})", *cells])
+    return table(["", *(f"{m} min" for m in TGCN)], rows)

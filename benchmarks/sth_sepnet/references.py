@@ -62,16 +62,16 @@ class IdentityNetwork(nn.Module):
 
 
 class DLinear(Forecaster):
-    """See above."""
+    """DLinear: a trend and a rest, each by one linear map for all nodes."""
 
     def build(self, spec):
-        """See `Forecaster`."""
+        """Build the network for a panel."""
         return LinearNetwork(spec.window, spec.horizon, self.likelihood.parameters)
 
 
 class STID(Forecaster):
-    """See above."""
+    """STID: perceptrons on the window, the node and the time of day."""
 
     def build(self, spec):
-        """See `Forecaster`."""
+        """Build the network for a panel."""
         return IdentityNetwork(len(spec.nodes), spec.window, spec.horizon, self.likelihood.parameters)

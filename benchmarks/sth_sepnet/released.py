@@ -49,9 +49,9 @@ class Released(nn.Module):
     """(batch, step, node) -> (batch, lead, node); the least window is the receptive field, shorter ones are padded.
 
     Args:
-        nodes: How many.
-        window: Steps that are seen.
-        horizon: Steps that are given out.
+        nodes: Number of nodes.
+        window: Number of steps that are seen.
+        horizon: Number of steps that are forecast.
     """
 
     def __init__(self, nodes, window, horizon):
@@ -70,7 +70,7 @@ class Released(nn.Module):
         self.end = nn.Sequential(nn.ReLU(), nn.Conv2d(SKIP, END, 1), nn.ReLU(), nn.Conv2d(END, horizon, 1))
 
     def at(self, i):
-        """Where nodes stand in the learned space."""
+        """Return the positions of nodes in a learned space, (node, coordinate)."""
         return torch.tanh(SHARPNESS * self.maps[i](self.embeddings[i]))
 
     def adaptive(self):
@@ -90,14 +90,14 @@ class Released(nn.Module):
         return torch.from_numpy(members)
 
     def through_edges(self, x):
-        """Of (batch, channel, node, step), sums over members, then over edges."""
+        """Sum (batch, channel, node, step) over the members of edges, then over edges."""
         members, steps = self.hypergraph(), x.shape[-1]
         entry, outwards = (torch.randn(steps, steps) / steps**0.5 for _ in range(2))
         edges = torch.relu(torch.einsum("bcnt,ne->bcet", x @ entry, members) @ outwards)
         return torch.einsum("bcet,ne->bcnt", edges, members)
 
     def forward(self, x):
-        """See above."""
+        """Map (batch, step, node) to (batch, lead, node)."""
         x = pad(x.transpose(1, 2).unsqueeze(1), (max(self.field - x.shape[1], 0), 0))
         graph = self.adaptive()
         skip, h = self.first(dropout(x, 0.3, self.training)), self.start(x)

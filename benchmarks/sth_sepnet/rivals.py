@@ -1,7 +1,8 @@
-"""What STH-SepNet is held against: persistence, and a ridge that knows lags, the graph and the time of day."""
+"""Rivals of STH-SepNet: persistence, and a ridge that knows lags, the graph and the time of day."""
 
 import numpy as np
-from tasks import STEPS, WINDOW
+
+from benchmarks.sth_sepnet.tasks import STEPS, WINDOW
 
 DAY = 288
 
@@ -15,7 +16,7 @@ def persistence(task):
 
 
 def ridge(task, penalty=30.0):
-    """Of each node and lead: its last 12 values, the last 6 of what is one and two hops away, four daily harmonics."""
+    """Forecast by a ridge on a node's 12 last values, 6 of those one and two hops away, and four daily harmonics."""
     train = task.speed[: task.cut]
     centre, scale = train.mean(0), train.std(0) + 1e-6
     own = (task.speed - centre) / scale

@@ -1,11 +1,7 @@
 """Speeds of Los Angeles as T-GCN's protocol cuts them, and how forecasts of them are scored."""
 
-import warnings
-
-import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 
 import stgate
 from stgate.io import read_tables
@@ -14,14 +10,13 @@ from stgate.panels.graph import Graph
 WINDOW = 12
 STEPS = (3, 6, 9, 12)
 """15, 30, 45 and 60 minutes."""
-QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 class Task:
     """The first 80 % train; test windows lie in the rest, inputs too.
 
     Args:
-        folder: With los_speed.csv.gz and los_adj.csv.
+        folder: Folder that holds los_speed.csv.gz and los_adj.csv.
         validate: Train on nine tenths of the training part and ask the last one instead: for choices.
     """
 
@@ -49,7 +44,7 @@ class Task:
         """RMSE and MAE over all steps up to each horizon.
 
         Args:
-            forecast: From rows (window) to means and medians, (window, 12, node) each.
+            forecast: Function from rows (window) to means and medians, (window, 12, node) each.
         """
         mean, median = forecast(self.rows(1))
         found = {}
@@ -59,23 +54,6 @@ class Task:
             rmse = float(((mean[:count, :steps] - truth) ** 2).mean() ** 0.5)
             found[str(5 * steps)] = {"rmse": rmse, "mae": float(abs(median[:count, :steps] - truth).mean())}
         return found
-
-
-def fit(model, data, epochs, seed):
-    L.seed_everything(seed, verbose=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"gradient_clip_val": 1.0, "limit_val_batches": 0}
-        L.Trainer(max_epochs=epochs, accelerator="cpu", **options, **QUIET).fit(model, data)
-    return model.eval()
-
-
-def adamw(rate, decay=0.01):
-    return lambda weights: torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
-
-
-def cosine(epochs):
-    return lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
 
 def of_model(task, model):

@@ -39,8 +39,7 @@ class Graph:
         source: Position in `nodes` of each edge's source, shape (edge,).
         target: Position in `nodes` of each edge's target, shape (edge,).
         weight: Weight of each edge, not negative, shape (edge,).
-        pos: Coordinates of the nodes, where known: longitude and latitude in degrees, or x, y, z; shape
-            (node, dimension).
+        pos: Coordinates of the nodes, where known: longitude, latitude, or x, y, z; shape (node, dimension).
     """
 
     nodes: tuple[Any, ...]
@@ -66,9 +65,7 @@ class Graph:
         nodes = panel["node"].values.tolist()
         for name in EDGES[:2]:
             if name not in panel:
-                raise PanelError(
-                    f"`{name}`: the panel has no edges of its own; make a graph and add its edges with add_to"
-                )
+                raise PanelError(f"`{name}`: the panel has no edges; make a graph and add its edges with add_to")
         position = {label: i for i, label in enumerate(nodes)}
         ends = []
         for name in EDGES[:2]:

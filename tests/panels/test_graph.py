@@ -131,7 +131,7 @@ def test_a_panel_keeps_its_edges_by_label():
     assert edges(turned) == edges(graph)
     with pytest.raises(PanelError, match="is no node of the panel"):
         Graph.of(graph.add_to(panel).isel(node=[0, 1]))
-    with pytest.raises(PanelError, match="no edges of its own"):
+    with pytest.raises(PanelError, match="the panel has no edges"):
         Graph.of(panel)
 
 

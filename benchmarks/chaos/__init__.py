@@ -1,0 +1,1 @@
+"""Chaotic systems: forecasts, what they cost, and how far they can reach."""

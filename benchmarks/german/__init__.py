@@ -1,0 +1,1 @@
+"""Daily PM10 of German stations: new stations and years ahead, beside rivals."""

@@ -1,0 +1,1 @@
+"""STH-SepNet: traffic, influenza and wind, its cost, its memory and its parts."""
