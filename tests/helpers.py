@@ -68,7 +68,7 @@ def field_panel(steps=120, **options) -> xr.Dataset:
 def ring_panel(duration=30, members=4) -> xr.Dataset:
     """Trajectories of Lorenz 96 with eight nodes, 0.05 units of model time apart."""
     return stgate.simulate.lorenz96(
-        nodes=8, forcing=8.0, duration=duration, step=0.01, every=5, members=members, seed=1
+        nodes=8, forcing=8.0, duration=duration, step=0.01, every=5, members=members, seed=1, verify=False
     )
 
 
@@ -221,7 +221,7 @@ def trainer(epochs=1, **options) -> L.Trainer:
     return L.Trainer(max_epochs=epochs, accelerator="cpu", **(QUIET | options))
 
 
-def fit(model, data=None, epochs=2, seed=0, **options) -> L.Trainer:
+def fit(model, data=None, epochs=1, seed=0, **options) -> L.Trainer:
     """Fit a forecaster after seeding all that is random; the trainer that did it."""
     import lightning as L
 
@@ -231,7 +231,7 @@ def fit(model, data=None, epochs=2, seed=0, **options) -> L.Trainer:
     return machine
 
 
-def fitted(model, data=None, epochs=2, seed=0, **options) -> Forecaster:
+def fitted(model, data=None, epochs=1, seed=0, **options) -> Forecaster:
     """A fitted forecaster, in evaluation mode."""
     fit(model, data, epochs, seed, **options)
     return model.eval()

@@ -38,14 +38,15 @@ def test_every_system_is_listed_and_has_its_help(stgate_command):
 @pytest.mark.parametrize("system", SMALL)
 def test_every_system_writes_a_panel_that_is_the_functions(stgate_command, tmp_path, system, suffix):
     out = tmp_path / f"panel{suffix}"
-    code, printed, err = stgate_command("simulate", system, *SMALL[system], "--seed", 3, "--out", out)
+    quick = ("--no-verify",) * system.endswith("-scale")  # their twin runs take long
+    code, printed, err = stgate_command("simulate", system, *SMALL[system], *quick, "--seed", 3, "--out", out)
     assert (code, printed) == (0, "") and err.splitlines()[-1] == f"wrote {out}"
     panel = stgate.open_panel(out)
     assert f"simulate {system}" in panel.attrs["history"]
     arguments = {k.lstrip("-"): v for k, v in zip(SMALL[system][::2], SMALL[system][1::2], strict=False)}
     if "scales" in arguments:
         arguments["scales"] = SMALL[system][SMALL[system].index("--scales") + 1 :]
-    same = getattr(stgate.simulate, system.replace("-", "_"))(**arguments, seed=3)
+    same = getattr(stgate.simulate, system.replace("-", "_"))(**arguments, seed=3, verify=False)
     for name in same.data_vars:
         np.testing.assert_array_equal(panel[name].values, same[name].values)
     assert list(panel.data_vars) == list(same.data_vars)
@@ -136,7 +137,7 @@ def test_a_finished_run_has_nothing_to_resume_and_is_not_overwritten_unasked(stg
     assert xr.open_zarr(out, consolidated=False).attrs["seed"] == 1
 
 
-RUN = ("--length", "22", "--members", "4", "--duration", "1500", "--dtype", "float64", "--no-verify")
+RUN = ("--length", "22", "--members", "4", "--duration", "900", "--dtype", "float64", "--no-verify")
 CHUNK = 2**17
 """Small, so that there is something to resume soon."""
 PROGRAM = (
@@ -160,7 +161,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(stgate_command, tmp_pat
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL and restart.exists()
     with np.load(restart) as saved:
-        assert 0 < int(saved["done"]) < 6001 and saved["states"].dtype == np.complex128
+        assert 0 < int(saved["done"]) < 3601 and saved["states"].dtype == np.complex128
     assert not (tmp_path / "killed.zarr").exists()
     code, _, err = stgate_command(*run, "killed.zarr")
     assert code == 2 and "--resume goes on, --overwrite starts anew" in err

@@ -95,7 +95,7 @@ def test_scales_spec_and_split_are_those_of_memory(both):
 
 
 @given(start=st.integers(0, STEPS - 1), rows=st.integers(1, 300))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 def test_any_rows_have_the_values_and_the_silence_of_memory(both, start, rows):
     memory, stored = both
     stop = min(start + rows, STEPS)
@@ -148,7 +148,7 @@ def test_a_forecaster_fits_calibrates_and_forecasts_from_a_store_as_from_memory(
     path, few = make(tmp_path / "p.zarr", members=members), 0.05
     data = WindowData(path, **OPTIONS, max_memory=few)
     model = stgate.models.GatedRNN(hidden=4)
-    trainer(2).fit(model, data)
+    trainer().fit(model, data)
     stgate.calibrate(model, data, levels=[0.5])
     panel = stgate.open_panel(path)
     for start, end in ((None, None), ("2020-01-25", "2020-01-28")):

@@ -37,7 +37,7 @@ def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more
 @pytest.mark.parametrize("scores", ["scaled", "residual", "quantile", "distribution"])
 @pytest.mark.parametrize("by", [(), ("missing",), ("node",), ("missing", "node")])
 def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
-    panel = make_panel(steps=900, missing=0.3)
+    panel = make_panel(steps=600, missing=0.3)
     model, data = make_model(panel)
     coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, conformity_score=scores, edges=(1,), minimum=20)
     for level, share in coverage.items():

@@ -15,7 +15,7 @@ LEVELS = [0.5, 0.9]
 
 @pytest.fixture(scope="module")
 def full():
-    panel = field_panel(steps=400)
+    panel = field_panel(steps=300)
     rng = np.random.default_rng(5)
     return panel.assign(y=panel["y"] + rng.standard_t(3, panel["y"].shape))
 
@@ -59,7 +59,7 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
     )
     other = fitted(small_field(), data, epochs=3)
     folds = [(model, seen, full), (other, full.where(~full["node"].isin(FIELD_NODES[:2])), full)]
-    whole = fitted(small_field(), field_data(full, context=data.context), epochs=1)
+    whole = fitted(small_field(), field_data(full, context=data.context))
     covered = stgate.cross_calibrate_reconstruction(whole, iter(folds), levels=LEVELS)
     inside, cases = np.zeros(2), 0
     for fold, shown, truth in folds:
@@ -73,7 +73,7 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
     assert whole.predictor.reconstruction_calibration.start == str(made["time"].values[0])
     with pytest.raises(RequestError, match="folds: there are none"):
         stgate.cross_calibrate_reconstruction(whole, [])
-    wrong = fitted(small_field(), field_data(full, context=5), epochs=1)
+    wrong = fitted(small_field(), field_data(full, context=5))
     with pytest.raises(RequestError, match="a field has context 5"):
         stgate.cross_calibrate_reconstruction(whole, [(wrong, seen, full)])
 
@@ -106,7 +106,7 @@ def test_without_a_truth_what_is_observed_is_scored_and_what_training_has_seen_i
 
 def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(full):
     data = field_data(full, context=4)
-    model = fitted(small_field(), data, epochs=1)
+    model = fitted(small_field(), data)
     gappy = full.where((full["time"].dt.hour < 12) | ~full["node"].isin(FIELD_NODES[:3]))
     stgate.calibrate_reconstruction(model, gappy, full, levels=[0.5])
     stored = model.predictor.reconstruction_calibration
@@ -117,9 +117,9 @@ def test_a_field_with_context_is_calibrated_by_when_the_node_was_last_observed(f
 
 def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
     data = field_data(full.sel(node=list(FIELD_NODES[:4])))
-    model = fitted(small_field(), data, epochs=1)
+    model = fitted(small_field(), data)
     stgate.calibrate_reconstruction(model, full.sel(node=list(FIELD_NODES[4:])), levels=[0.5])
-    fitted(model, data, epochs=1)
+    fitted(model, data)
     assert model.predictor.reconstruction_calibration is None
 
 

@@ -238,7 +238,7 @@ def test_a_reconstruction_is_scored_by_when_the_node_was_observed_before():
 def test_bounds_of_a_shifted_log_normal_begin_at_zero_in_reconstructions_too():
     panel = field_panel()
     panel["y"] = (panel["y"] - panel["y"].min()).astype("float32")
-    model = fitted(small_field(likelihood=LogNormal(shift=50.0)), field_data(panel), epochs=1)
+    model = fitted(small_field(likelihood=LogNormal(shift=50.0)), field_data(panel))
     made = stgate.reconstruct(model, panel, levels=[0.99])
     assert float(made["y"].min()) == 0
 

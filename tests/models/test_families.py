@@ -51,7 +51,7 @@ def test_a_forecaster_of_any_family_fits_is_calibrated_and_comes_back_from_its_c
     bounds = hindcast["y"].transpose(..., "quantile").values
     if likelihood.support != "real":
         assert np.nanmin(bounds) >= 0
-    rolling = stgate.backtest(again, panel, start="2020-01-07", levels=LEVELS, calibration="rolling")
+    rolling = stgate.backtest(again, panel, start="2020-01-07", levels=LEVELS, every=3, calibration="rolling")
     if likelihood.support != "real":
         assert float(rolling["y"].min()) >= 0
     scores = stgate.evaluate(hindcast)

@@ -27,7 +27,7 @@ def cut(batch, window):
 
 
 def test_a_step_that_knows_the_field_alone_forgets_the_window(ring):
-    model = fitted(GatedRNN(cell="none", halo=2, rollout=RollOut()), ring_data(ring), epochs=1, **FEW)
+    model = fitted(GatedRNN(cell="none", halo=2, rollout=RollOut()), ring_data(ring), **FEW)
     batch = batch_of(ring_data(ring))
     changed = batch | {"past": torch.cat([batch["past"][:, 1:], batch["past"][:, -1:]], 1)}
     torch.testing.assert_close(model(changed).mean, model(batch).mean)
@@ -35,7 +35,7 @@ def test_a_step_that_knows_the_field_alone_forgets_the_window(ring):
 
 @pytest.mark.parametrize("model", [GatedRNN, GatedTransformer])
 def test_a_roll_out_of_patches_turns_with_the_ring(ring, model):
-    model = fitted(model(hidden=8, patch=2, halo=2, rollout=RollOut(width=8)), ring_data(ring), epochs=1, **FEW)
+    model = fitted(model(hidden=8, patch=2, halo=2, rollout=RollOut(width=8)), ring_data(ring), **FEW)
     batch = batch_of(ring_data(ring))
     turned = batch | {n: batch[n].roll(2, 2) for n in ("past", "since", "target")}
     torch.testing.assert_close(model(turned).mean, model(batch).mean.roll(2, 2), atol=1e-4, rtol=1e-4)
@@ -79,7 +79,7 @@ def test_a_fit_whose_loss_is_not_finite_says_so(ring):
     model.adopt(ring_data(ring))
     model.predictor.built.transition.tendency.weight.data.fill_(1e4)
     with pytest.raises(TrainingError, match="the training loss is nan at step 0: lower the learning rate"):
-        fit(model, ring_data(ring), epochs=1, **FEW)
+        fit(model, ring_data(ring), **FEW)
 
 
 @pytest.mark.parametrize("scheme", ["rk4", "exponential"])
@@ -94,7 +94,7 @@ def test_a_conservative_forecast_keeps_the_sum_over_all_nodes(ring, scheme):
 
 
 def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring):
-    model = fitted(GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), ring_data(ring), epochs=1, **FEW)
+    model = fitted(GatedRNN(hidden=8, halo=2, cell="lstm", rollout=RollOut()), ring_data(ring), **FEW)
     batch = batch_of(ring_data(ring))
     hidden = {**batch, "past": batch["past"].clone(), "since": batch["since"].clone()}
     hidden["past"][:, -1, 3] = torch.nan
@@ -169,7 +169,7 @@ def test_streams_carry_the_state_from_batch_to_batch(ring):
 def test_truncated_backpropagation_fits(ring):
     model = GatedRNN(hidden=8, cell="gru", halo=2, rollout=RollOut(unroll=1, stateful=True))
     data = ring_data(ring, every=1, streams=True, batch_size=4)
-    machine = fit(model, data, epochs=1)
+    machine = fit(model, data)
     assert machine.callback_metrics["val_vpt"] > 0
 
 
@@ -211,7 +211,7 @@ def test_averaged_weights_are_what_a_fit_leaves_and_a_checkpoint_holds(ring, tmp
     ids=["rnn", "transformer"],
 )
 def test_a_checkpoint_is_the_whole_model(ring, tmp_path, model):
-    model = fitted(model, ring_data(ring), epochs=1, **FEW)
+    model = fitted(model, ring_data(ring), **FEW)
     model.save(tmp_path / "m.ckpt")
     loaded = Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
     assert type(loaded) is type(model) and dict(loaded.hparams) == dict(model.hparams)

@@ -55,7 +55,7 @@ def test_adapters_learn_and_all_else_stays(folder):
     frozen = {name: weight.clone() for name, weight in language.named_parameters() if not weight.requires_grad}
     adapters = {name: weight.clone() for name, weight in language.named_parameters() if weight.requires_grad}
     assert len(adapters) == 2 * len(feed_forward(transformers.AutoModel.from_pretrained(folder)))
-    fitted(model, data, epochs=1, **FEW)
+    fitted(model, data, **FEW)
     for name, weight in language.named_parameters():
         changed = not torch.equal(weight, (adapters if weight.requires_grad else frozen)[name])
         assert changed == weight.requires_grad, name
@@ -68,7 +68,7 @@ def test_adapters_learn_and_all_else_stays(folder):
 
 def test_a_checkpoint_holds_the_adapters_and_the_name(folder, tmp_path):
     data = sepnet_data()
-    model = fitted(STHSepNet(**SMALL, backbone=folder, depth=2), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL, backbone=folder, depth=2), data, **FEW)
     model.save(tmp_path / "m.ckpt")
     stored = torch.load(tmp_path / "m.ckpt", weights_only=True)
     kept = [name for name in stored["state_dict"] if ".backbone." in name]
@@ -79,7 +79,7 @@ def test_a_checkpoint_holds_the_adapters_and_the_name(folder, tmp_path):
 
 def test_a_forecast_does_not_depend_on_the_others_of_its_batch(folder):
     data = sepnet_data()
-    model = fitted(STHSepNet(**SMALL, backbone=folder), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL, backbone=folder), data, **FEW)
     batch = batch_of(data)
     alone = {name: value if name == "static" else value[3:4] for name, value in batch.items()}
     torch.testing.assert_close(model(alone).mean, model(batch).mean[3:4], atol=1e-5, rtol=1e-5)
@@ -131,7 +131,7 @@ def test_another_model_in_its_folder_is_refused(folder, tmp_path):
     """Its checkpoint would forecast other numbers without a word."""
     data, place = sepnet_data(), tmp_path / "model"
     shutil.copytree(folder, place)
-    model = fitted(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data, **FEW)
     model.save(tmp_path / "m.ckpt")
     again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
     torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
@@ -143,7 +143,7 @@ def test_another_model_in_its_folder_is_refused(folder, tmp_path):
 def test_a_folder_that_moved_is_named_once(folder, tmp_path):
     data, place = sepnet_data(), tmp_path / "model"
     shutil.copytree(folder, place)
-    model = fitted(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL, backbone=str(place), description="Speeds."), data, **FEW)
     model.save(tmp_path / "m.ckpt")
     place.rename(tmp_path / "moved")
     with pytest.raises(RequestError, match="folder"):
@@ -160,7 +160,7 @@ def test_a_prompt_that_is_too_long_is_refused(folder):
     with pytest.raises(
         RequestError, match=r"description: a prompt of \d+ tokens and 6 of the series, the model takes 256"
     ):
-        fitted(STHSepNet(**SMALL, backbone=folder, description="min max " * 200), data, epochs=1, **FEW)
+        fitted(STHSepNet(**SMALL, backbone=folder, description="min max " * 200), data, **FEW)
 
 
 def test_a_model_that_is_not_there_is_one_line(monkeypatch):
@@ -189,7 +189,7 @@ def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
 @pytest.mark.filterwarnings("ignore:members run one after another")  # the attention of some cannot be vectorised
 def test_an_ensemble_shares_the_language_model(folder):
     data = sepnet_data()
-    model = fitted(STHSepNet(**SMALL, backbone=folder, inference=Ensemble(members=2)), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL, backbone=folder, inference=Ensemble(members=2)), data, **FEW)
     made = model(batch_of(data))
     assert torch.isfinite(made.mean).all()
     assert torch.isfinite(made.stddev).all()

@@ -54,7 +54,7 @@ def test_nodes_in_another_order_with_all_that_is_known_of_each_get_the_same_fore
     panel = make_panel(steps=200, nodes=SEPNET_NODES)
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(SEPNET_NODES)))
     one, two = (sepnet_data(p) for p in (panel, panel.isel(node=order.numpy())))
-    model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL_SEPNET, fusion=fusion), one, **FEW)
     other = built(STHSepNet(**SMALL_SEPNET, fusion=fusion), two)
     of_nodes = ("level", "scale", "spatial.node", "gain", "shift", "graph.first", "graph.second", "embedding")
     network = {n: w[order] if n.endswith(of_nodes) else w for n, w in model.predictor.network.state_dict().items()}
@@ -86,7 +86,7 @@ def test_the_panels_own_edges_come_before_its_nearest_nodes():
 def test_it_is_saved_and_loaded_whole_and_an_ensemble_of_it_too(tmp_path):
     data = sepnet_data()
     for inference in (None, Ensemble(members=2)):
-        model = fitted(STHSepNet(**SMALL_SEPNET, inference=inference), data, epochs=1, **FEW)
+        model = fitted(STHSepNet(**SMALL_SEPNET, inference=inference), data, **FEW)
         model.save(tmp_path / "m.ckpt")
         again = STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt")
         torch.testing.assert_close(again(batch_of(data)).mean, model(batch_of(data)).mean)
@@ -120,7 +120,7 @@ def test_a_static_graph_is_asked_for_in_vain_where_there_is_none():
 def test_what_a_panel_says_of_itself_is_kept_but_is_no_option(tmp_path):
     """Else a fit could not be resumed without repeating what was never given."""
     data = sepnet_data(make_panel(steps=200, nodes=SEPNET_NODES).assign_attrs(title="Speeds"))
-    model = fitted(STHSepNet(**SMALL_SEPNET), data, epochs=1, **FEW)
+    model = fitted(STHSepNet(**SMALL_SEPNET), data, **FEW)
     assert model.predictor.description == "Speeds." and model.hparams["description"] is None
     model.save(tmp_path / "m.ckpt")
     assert STHSepNet.load_from_checkpoint(tmp_path / "m.ckpt").predictor.description == "Speeds."

@@ -20,26 +20,34 @@ from stgate.prediction.migrations import FORMAT
 FORMAT1 = Path(__file__).parents[1] / "checkpoints" / "format1"
 
 
-def test_the_verbs_of_a_checkpoint_need_no_lightning():
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """What one process printed after each verb on a checkpoint, and the checkpoint that it calibrated anew."""
     panel = str(FORMAT1 / "panel.nc")
-    calls = [("forecast", "gated_rnn"), ("backtest", "gated_rnn"), ("reconstruct", "cglubnf")]
+    path = shutil.copy(FORMAT1 / "run_gated_rnn" / "last.ckpt", tmp_path_factory.mktemp("used") / "last.ckpt")
+    calls = {
+        "forecast": FORMAT1 / "gated_rnn.ckpt",
+        "backtest": FORMAT1 / "gated_rnn.ckpt",
+        "reconstruct": FORMAT1 / "cglubnf.ckpt",
+        "recalibrate": path,
+    }
     code = "import sys, stgate\n" + "".join(
-        f"stgate.{verb}({str(FORMAT1 / f'{name}.ckpt')!r}, {panel!r}, levels=[0.5])\n"
+        f"stgate.{verb}({str(checkpoint)!r}, {panel!r}, levels=[0.5])\n"
         f"print({verb!r}, sorted({{'lightning', 'torchmetrics', 'torch_geometric'}} & sys.modules.keys()))\n"
-        for verb, name in calls
+        for verb, checkpoint in calls.items()
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [f"{verb} []" for verb, _ in calls]
+    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines()), path
 
 
-def test_calibrating_a_checkpoint_needs_no_lightning_and_keeps_what_a_resume_needs(tmp_path):
-    path = shutil.copy(FORMAT1 / "run_gated_rnn" / "last.ckpt", tmp_path / "last.ckpt")
-    code = (
-        "import sys, stgate\n"
-        f"print(stgate.recalibrate({str(path)!r}, {str(FORMAT1 / 'panel.nc')!r}, levels=[0.5]))\n"
-        "assert 'lightning' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+@pytest.mark.parametrize("verb", ["forecast", "backtest", "reconstruct", "recalibrate"])
+def test_the_verbs_of_a_checkpoint_need_no_lightning(used, verb):
+    printed, _ = used
+    assert printed[verb] == "[]"
+
+
+def test_calibrating_a_checkpoint_keeps_what_a_resume_needs(used, tmp_path):
+    _, path = used
     held = read_checkpoint(path)
     assert held[KEY]["calibration"]["levels"] == [0.5]
     assert "optimizer_states" in held

@@ -86,7 +86,7 @@ class SpaceTimeLayer(nn.Module):
 
 
 class SpatialBranch(nn.Module):
-    """What a node becomes after a window, knowing the others: (batch, step, node, input) -> (batch, node, hidden).
+    """State of each node after a window, mixed with the others: (batch, step, node, input) -> (batch, node, hidden).
 
     Args:
         nodes: How many.
