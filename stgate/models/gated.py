@@ -105,7 +105,7 @@ class GatedForecaster(Forecaster):
             self._add_noise(inputs, rollout.noise)
         if rollout.stateful:
             self._carry_on(batch["origin"])
-        raw = predictor.built(inputs, self.leads_now(), taught=self._teacher_forced(), graph=predictor.graph)
+        raw = predictor.built(inputs, self.leads_now(), teacher_forced=self._teacher_forced(), graph=predictor.graph)
         return predictor.distribution(raw)
 
     def training_target(self, batch: Batch) -> Tensor:

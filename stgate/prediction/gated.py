@@ -189,7 +189,7 @@ class GatedPredictor(Predictor):
             halo=self.halo,
             dropout=self.dropout,
             rollout=self.rollout,
-            alone=isinstance(self.inference, PointEstimate),
+            single_member=isinstance(self.inference, PointEstimate),
             convolution=self.spatial,
             convolution_options=self.spatial_options,
         )

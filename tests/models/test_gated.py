@@ -102,7 +102,7 @@ def test_a_missing_entry_of_the_window_is_what_the_step_before_it_forecasts(ring
     expected = model(cut(batch, 3)).mean[:, 0, 3]
     network = model.predictor.built
     inputs = model.predictor.scaler(hidden)
-    _, field, _, _ = network._taught(inputs, 0, None)
+    _, field, _, _ = network._through_window(inputs, 0, None)
     filled = field[:, 3] * model.predictor.scaler.target_scale + model.predictor.scaler.target_center
     torch.testing.assert_close(filled, expected)
     assert torch.isfinite(model(hidden).mean).all()
@@ -158,7 +158,7 @@ def test_streams_carry_the_state_from_batch_to_batch(ring):
         both = model.predictor.scaler({**first, **{n: torch.cat([first[n], second[n]], 1) for n in ("past", "since")}})
         both.calendar = torch.cat([both.calendar, both.calendar], 1)
         model.predictor.built.carried = None
-        raw = model.predictor.built(both, 1, taught=3)
+        raw = model.predictor.built(both, 1, teacher_forced=3)
         torch.testing.assert_close(carried, model.predictor.distribution(raw).mean)
         model.training_forward(first)
         alone = model.training_forward(first | {"origin": first["origin"] + 1}).mean

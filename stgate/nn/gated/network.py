@@ -42,7 +42,7 @@ class HybridNetwork(nn.Module):
         halo: Nodes that it sees beyond either edge.
         dropout: On the state.
         rollout: Options of a roll-out; None forecasts directly.
-        alone: It is not one of several members, evaluated as one.
+        single_member: Whether the network is evaluated by itself, not as one of several members.
         convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
             mixes nodes along a given graph at each step, before the core, and is added to what enters it; None for
             none. It needs patches of one node.
@@ -64,7 +64,7 @@ class HybridNetwork(nn.Module):
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
-        alone: bool = True,
+        single_member: bool = True,
         convolution: str | None = None,
         convolution_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class HybridNetwork(nn.Module):
         self.core = None if core is None else core(hidden)
         self.dropout = nn.Dropout(dropout)
         self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
-        self.rollout, self.alone = rollout, alone
+        self.rollout, self.single_member = rollout, single_member
         if rollout is None:
             self.direct = Direct(spec, self.patches, outputs, hidden)
         else:
@@ -105,21 +105,21 @@ class HybridNetwork(nn.Module):
         inputs: Inputs,
         leads: int | None = None,
         *,
-        taught: int = 0,
+        teacher_forced: int = 0,
         draw: Draw | None = None,
         graph: EdgeList | None = None,
     ) -> Tensor:
-        """The first `leads` leads, in standardised units.
+        """Forecast the first leads, in standardised units.
 
         Args:
-            inputs: Of the window.
-            leads: All of them when None.
-            taught: Of a roll-out, put the one-step forecasts of so many last steps of the window before the leads.
-            draw: Of a roll-out, what is fed back; the location when None.
+            inputs: Standardised inputs of the window.
+            leads: Number of leads; all of them when None.
+            teacher_forced: Number of last steps of the window whose one-step forecasts precede a roll-out's leads.
+            draw: Draws what a roll-out feeds back; None for the location.
             graph: Edges of the given graph, where there is a convolution.
 
         Returns:
-            (batch, lead, node, target, output), `taught` more of them.
+            (batch, teacher_forced + lead, node, target, output).
         """
         leads = self.horizon if leads is None else leads
         if self.rollout is None:
@@ -128,10 +128,10 @@ class HybridNetwork(nn.Module):
             assert state is not None
             made: Tensor = self.direct(state.squeeze(1), inputs, leads)
             return made
-        outputs, field, context, memory = self._taught(inputs, taught, graph)
+        outputs, field, context, memory = self._through_window(inputs, teacher_forced, graph)
         if self.training and self.rollout.stateful and memory is not None:
             self.carried = detached(memory)
-        free = self._free(inputs, field, context, memory, draw, graph)
+        free = self._roll_out(inputs, field, context, memory, draw, graph)
         return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
 
     def run(self, inputs: Inputs, graph: EdgeList | None = None) -> Iterator[Tensor]:
@@ -139,10 +139,10 @@ class HybridNetwork(nn.Module):
 
         There is nothing to be known ahead: no future covariates, no calendar.
         """
-        _, field, context, memory = self._taught(inputs, 0, graph)
-        return (raw[..., 0] for raw in self._free(inputs, field, context, memory, None, graph))
+        _, field, context, memory = self._through_window(inputs, 0, graph)
+        return (raw[..., 0] for raw in self._roll_out(inputs, field, context, memory, None, graph))
 
-    def _free(
+    def _roll_out(
         self,
         inputs: Inputs,
         field: Tensor,
@@ -152,7 +152,7 @@ class HybridNetwork(nn.Module):
         graph: EdgeList | None,
     ) -> Iterator[Tensor]:
         """Raw outputs (batch, node, target, output), lead after lead, each fed back into the next."""
-        fast = self.alone and not torch.is_grad_enabled()
+        fast = self.single_member and not torch.is_grad_enabled()
         advance = FusedTransition.of(self.transition) if fast else self.transition
         since = torch.zeros_like(field).unsqueeze(1)
         for lead in itertools.count():
@@ -168,8 +168,8 @@ class HybridNetwork(nn.Module):
                 state, memory = self._absorb(values, mask, since, calendar, inputs.static, memory, graph=graph)
                 context = None if state is None else state[:, 0]
 
-    def _taught(
-        self, inputs: Inputs, taught: int, graph: EdgeList | None
+    def _through_window(
+        self, inputs: Inputs, teacher_forced: int, graph: EdgeList | None
     ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
         """Through the window: the last one-step forecasts, the last field, what is known of its step, the memory."""
         memory = self.carried if self.training else None
@@ -177,19 +177,19 @@ class HybridNetwork(nn.Module):
         if bool(observed.all()):
             fields, outputs = inputs.values[..., : self.targets], []
             parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
-            context, memory = self._absorb(*parts, memory, last=not taught, graph=graph)
-            if taught:
-                first = fields.shape[1] - 1 - taught
+            context, memory = self._absorb(*parts, memory, last=not teacher_forced, graph=graph)
+            if teacher_forced:
+                first = fields.shape[1] - 1 - teacher_forced
                 before = None if context is None else context[:, first:-1]
                 made, rest = self.transition(fields[:, first:-1], before)
                 outputs.append(torch.cat([made.unsqueeze(-1), rest], -1))
             return outputs, fields[:, -1], None if context is None else context[:, -1], memory
-        return self._filled(inputs, observed, taught, memory, graph)
+        return self._step_by_step(inputs, observed, teacher_forced, memory, graph)
 
-    def _filled(
-        self, inputs: Inputs, observed: Tensor, taught: int, memory: Memory | None, graph: EdgeList | None
+    def _step_by_step(
+        self, inputs: Inputs, observed: Tensor, teacher_forced: int, memory: Memory | None, graph: EdgeList | None
     ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
-        """As `_taught`, one step after another: a missing entry is what the step before it forecasts."""
+        """Go through the window step by step: a missing entry is imputed by the forecast of the step before it."""
         outputs: list[Tensor] = []
         field, context = inputs.values[:, 0, :, : self.targets], None
         for step in range(observed.shape[1]):
@@ -202,7 +202,7 @@ class HybridNetwork(nn.Module):
             parts = (values, inputs.mask[:, now], inputs.since[:, now], inputs.calendar[:, now], inputs.static)
             state, memory = self._absorb(*parts, memory, graph=graph)
             context = None if state is None else state[:, 0]
-        return outputs[len(outputs) - taught :], field, context, memory
+        return outputs[len(outputs) - teacher_forced :], field, context, memory
 
     def _absorb(
         self,
