@@ -5,10 +5,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 from helpers import make_panel
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: two threads on two busy cores are ten times slower
+# Small tensors: two threads on two busy cores are ten times slower, and have other bits than one. A plugin may have
+# loaded OpenMP already, which then reads no variable any more; processes that tests start do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 
