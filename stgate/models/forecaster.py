@@ -21,9 +21,8 @@ from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
 from stgate.models.adoption import check_data, take_scales
-from stgate.models.memory import keep_what_is_freed
 from stgate.models.schedule import one_cycle
-from stgate.models.training import make_scores, masked_loss, objective
+from stgate.models.training import keep_what_is_freed, make_scores, masked_loss, objective
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry

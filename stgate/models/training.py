@@ -99,6 +99,15 @@ def make_scores() -> nn.ModuleDict:
     return scores
 
 
+def keep_what_is_freed() -> None:
+    """Raise glibc's mmap threshold so that freed blocks are reused, not returned to the system.
+
+    When glibc frees a block that it got by mmap (of at most 32 MiB), it raises the threshold to the size of that block.
+    So one block just below 32 MiB is allocated, never written to, and freed. With other C libraries this does nothing.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 def _log(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> None:  # noqa: ANN401 (what that score takes)
     key = f"{stage}_{name}"
     metric = forecaster.scores[key]

@@ -38,6 +38,8 @@ class Holder(Protocol):
 Model = Predictor | Holder | str | os.PathLike[str]
 """A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
 
+FORECASTERS = "stgate.models"
+"""The room whose forecasters are looked up by name where they have no maker here."""
 _HOLDERS: dict[str, type[Any]] = {}
 
 
@@ -74,6 +76,8 @@ def holder(name: str) -> type[Any]:
     Raises:
         CheckpointError: No class of this name is imported; nothing is imported from what a file says.
     """
+    if name not in _HOLDERS and name in importlib.import_module(FORECASTERS).__all__:
+        getattr(importlib.import_module(FORECASTERS), name)  # imports it, and Lightning with it
     if name not in _HOLDERS:
         raise CheckpointError(f"model {name!r}: no such class is imported; {did_you_mean(name, known_names())}")
     return _HOLDERS[name]

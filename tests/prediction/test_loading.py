@@ -113,3 +113,15 @@ def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_pat
 def test_a_renamed_option_is_told_by_its_new_name(stgate_command):
     code, _, error = stgate_command("fit", "--model", "GatedRNN", "--model.fill", "last", "--data.panel", "x.nc")
     assert code == 2 and "--model.imputation" in error
+
+
+def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters():
+    """As one that was added by `build` alone, and that another process has not imported."""
+    code = (
+        "import stgate\n"
+        "from stgate.prediction import registry\n"
+        "del registry.PREDICTORS['GatedRNN']\n"
+        f"print(stgate.load({str(FORMAT1 / 'gated_rnn.ckpt')!r}).name)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "GatedRNN"
