@@ -7,6 +7,7 @@ where they are used, so that a test that needs neither does not wait for them.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,6 +245,22 @@ def _default_data(model) -> WindowData | FieldData:
 def environment() -> dict[str, str]:
     """The environment of a process that imports the same `stgate` as this one, from any folder."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(stgate.__file__).parents[1])}
+
+
+def card_command(name: str, folder: Path, out: Path) -> list[str | Path]:
+    """The command with which a card reads its files, here those in a folder, perhaps compressed."""
+    from stgate.io.catalog import cards
+
+    words = shlex.split(cards()[name]["reader"])[1:]
+    given: list[str | Path] = []
+    for word in words:
+        if word == words[words.index("--out") + 1]:
+            given.append(out)
+        elif "." in word and word[:1].isalpha() and "=" not in word:  # a file, or a pattern
+            given.append(folder / word if list(folder.glob(word)) else folder / f"{word}.gz")
+        else:
+            given.append(word)
+    return given
 
 
 # Comparisons and refusals

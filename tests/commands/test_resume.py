@@ -29,7 +29,7 @@ def wait_for(done, seconds):
 def test_a_fit_killed_and_resumed_ends_in_the_same_bits(stgate_command, tmp_path, monkeypatch):
     """Killed as a process of its own; what is compared with it began in another one, with other random numbers."""
     monkeypatch.chdir(tmp_path)
-    stgate.write(make_panel(steps=2000), "panel.nc")
+    stgate.write(make_panel(steps=1200), "panel.nc")
     fit = ("fit", *DROPPING, "--data.panel", "panel.nc", *DATA, "--out")
     killed = subprocess.Popen(
         [sys.executable, "-m", "stgate", *fit, "killed"], env=environment(), stderr=subprocess.PIPE

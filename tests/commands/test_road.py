@@ -77,7 +77,7 @@ def test_every_packaged_config_fits(stgate_command, tmp_path, config):
     given = yaml.safe_load(config.read_text())
     options, size = given["data"], SIZES[given["model"]["class_path"]]
     names = [*options["targets"], *options.get("past_covariates", [])]
-    panel = make_panel(steps=600, nodes=tuple("abcdef"))
+    panel = make_panel(steps=400, nodes=tuple("abcdef"))
     stgate.write(panel[[]].assign({n: panel["y"] + i for i, n in enumerate(names)}), tmp_path / "panel.nc")
     small = (*size, "--trainer.max_epochs", 1, "--data.horizon", 6)
     code, _, err = stgate_command(

@@ -23,7 +23,7 @@ def counts():
 
 def calibrated(panel, model, epochs=1):
     data = make_data(panel, batch_size=32)
-    fit(model, data, epochs)
+    fit(model, data, epochs, limit_val_batches=1)
     stgate.calibrate(model, data, levels=LEVELS)
     return model
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+SMALL = ["--model.hidden", "4", "--model.rollout.width", "4", "--model.rollout.substeps", "1"]
 
 
 def test_the_shell_lines_run_as_they_stand(stgate_command, tmp_path, monkeypatch):
@@ -16,6 +17,6 @@ def test_the_shell_lines_run_as_they_stand(stgate_command, tmp_path, monkeypatch
         arguments = shlex.split(line, comments=True)[1:]
         if arguments[0] == "fit":  # the same command, made small
             arguments += ["--trainer.max_epochs", "1", "--data.every", "50", "--data.batch_size", "256"]
-            arguments += ["--model.hidden", "4"] if "--config" in arguments else []
+            arguments += SMALL if "--config" in arguments else []
         code, _, err = stgate_command(*arguments)
         assert code == 0, (line, err)

@@ -45,7 +45,7 @@ def runs(mask):
     gaps=st.sampled_from([0.0, 0.3, 0.9]),
     length=st.sampled_from([1, 7, (2, 9)]),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_the_rate_is_met_to_one_entry_and_nothing_else_changes(pattern, rate, seed, members, gaps, length):
     panel = make(times=20, nodes=5, members=members, gaps=gaps, seed=seed)
     before = panel.copy(deep=True)

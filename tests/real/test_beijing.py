@@ -1,6 +1,7 @@
 """The twelve station files of Beijing become one panel, and persistence reproduces its published figures."""
 
 import pytest
+from helpers import card_command
 
 import stgate
 
@@ -11,22 +12,13 @@ FIGURES = {1: (10.2, 19.4), 3: (21.1, 38.4), 6: (31.8, 54.8), 12: (44.2, 72.3), 
 def beijing(shared, tmp_path_factory):
     from stgate.__main__ import main
 
-    out = tmp_path_factory.mktemp("beijing") / "air.nc"
-    files = sorted(map(str, (shared / "data" / "beijing_air").glob("PRSA_Data_*.csv.gz")))
-    columns = ["--time", "year", "month", "day", "hour", "--node", "station", "--drop", "No", "wd"]
-    named = [
-        "--rename",
-        "PM2.5=pm25",
-        "--units",
-        "pm25=ug/m3",
-        "--coords",
-        str(shared / "data" / "beijing_air" / "stations.csv"),
-    ]
-    assert main(["data", "convert", *files, *columns, *named, "--out", str(out)]) == 0
+    out, folder = tmp_path_factory.mktemp("beijing") / "air.nc", shared / "data" / "beijing_air"
+    command = [*card_command("beijing_air", folder, out), "--coords", folder / "stations.csv"]
+    assert main([str(word) for word in command]) == 0
     return out
 
 
-def test_twelve_tables_become_one_panel_with_one_command(beijing):
+def test_twelve_tables_become_one_panel_with_the_cards_command(beijing):
     panel = stgate.open_panel(beijing)
     assert panel.sizes == {"time": 35064, "node": 12}
     assert float(panel["pm25"].isnull().mean()) == pytest.approx(0.021, abs=5e-4)
