@@ -1,5 +1,6 @@
 """Fixtures: a small panel with gaps, the real data where they are at hand, and the command in this process."""
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -14,6 +15,12 @@ from helpers import make_panel
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of each later garbage collection: there is much of it, and it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

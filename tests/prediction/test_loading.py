@@ -115,13 +115,12 @@ def test_a_renamed_option_is_told_by_its_new_name(stgate_command):
     assert code == 2 and "--model.imputation" in error
 
 
-def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters():
-    """As one that was added by `build` alone, and that another process has not imported."""
-    code = (
-        "import stgate\n"
-        "from stgate.prediction import registry\n"
-        "del registry.PREDICTORS['GatedRNN']\n"
-        f"print(stgate.load({str(FORMAT1 / 'gated_rnn.ckpt')!r}).name)"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "GatedRNN"
+def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters(monkeypatch):
+    """As one that was added by `build` alone, where no forecaster has been imported yet."""
+    monkeypatch.delitem(registry.PREDICTORS, "GatedRNN")
+    monkeypatch.setattr(registry, "_HOLDERS", {})
+    monkeypatch.setattr(stgate, "models", stgate.models)  # and put back
+    for module in [name for name in sys.modules if name.partition(".models")[0] == "stgate"]:
+        monkeypatch.delitem(sys.modules, module)
+    assert stgate.load(FORMAT1 / "gated_rnn.ckpt").name == "GatedRNN"
+    assert "stgate.models.gated_rnn" in sys.modules
