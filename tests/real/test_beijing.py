@@ -18,13 +18,15 @@ def beijing(shared, tmp_path_factory):
     return out
 
 
-def test_twelve_tables_become_one_panel_with_the_cards_command(beijing):
+def test_twelve_tables_become_one_panel_with_the_cards_command(beijing, stgate_command):
     panel = stgate.open_panel(beijing)
     assert panel.sizes == {"time": 35064, "node": 12}
     assert float(panel["pm25"].isnull().mean()) == pytest.approx(0.021, abs=5e-4)
     assert float(panel["CO"].isnull().mean()) == pytest.approx(0.049, abs=5e-4)
     assert float(panel["O3"].isnull().mean()) == pytest.approx(0.032, abs=5e-4)
     assert "lat" in panel.coords
+    code, out, _ = stgate_command("data", "check", beijing)
+    assert code == 0 and "node  12: Aotizhongxin" in out
 
 
 def test_persistence_reproduces_its_figures_to_the_printed_digit(beijing, tmp_path):
