@@ -158,7 +158,7 @@ class StoredSeries:
             where = f"member {member}, " if self.members > 1 else ""
             raise PanelError(
                 f"`{self.spec.channels[channel]}`: infinite at {where}time {when}, node {self.spec.nodes[node]}; "
-                "NaN is the mark of a missing value"
+                "mark missing values with NaN"
             )
 
 

@@ -73,7 +73,7 @@ def evaluate(
     groups = [by] if isinstance(by, str) else list(by)
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
     if bootstrap < 0 or bootstrap == 1:
-        raise RequestError(f"bootstrap {bootstrap}: at least 2 resamples, or 0 for none")
+        raise RequestError(f"bootstrap {bootstrap}: must be at least 2, or 0 for none")
     for group in groups:
         known = [*GROUPS, *clusters]
         if group not in known or (group == "member" and "member" not in forecast.dims):
@@ -102,7 +102,7 @@ def evaluate(
         cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
     resample = (bootstrap, _block(forecast, block)) if bootstrap else None
     if resample and "init_time" in groups:
-        raise RequestError("bootstrap: it draws origins, so it cannot be split by init_time; leave out one of the two")
+        raise RequestError("bootstrap: draws origins, so it cannot be used with by init_time; leave one of the two out")
     if bool(lost.any()):
         cases = {"no_forecast": lost.astype("float64").where(lost | scored), **cases}
     scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)

@@ -70,11 +70,11 @@ def calibrate(
     options = CalibrationOptions(levels, by, conformity_score, edges, minimum)
     start, stop = data.parts.calibration
     if stop <= start:
-        raise RequestError("split: it leaves no calibration part; give its third entry a share")
+        raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
         if predictor.fitted_spec != data.spec:
             raise RequestError(
-                "the data are not those that the forecaster was fitted on; use the same panel and options"
+                "data: not the data that the forecaster was fitted on; use the same panel and options"
             )
         times = data.panel["time"].values
         return _calibrate(

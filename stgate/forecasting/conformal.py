@@ -134,7 +134,7 @@ def clusters_of(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
         if name not in (*GROUPS, *named):
             raise RequestError(f"by {name!r}: {did_you_mean(name, (*GROUPS, *named))}")
     if len(chosen) > 1:
-        raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: nodes are in one kind of cluster; give one")
+        raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: only one grouping of nodes is possible; give one")
     if chosen == ["node"]:
         return np.arange(panel.sizes["node"])
     return np.unique(panel[chosen[0]].values, return_inverse=True)[1] if chosen else np.zeros(panel.sizes["node"], int)

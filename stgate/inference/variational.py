@@ -63,9 +63,9 @@ class MeanField(Inference):
         check_prior(prior, prior_scale)
         for name, value in (("samples", samples), ("draws", draws)):
             if value < 1:
-                raise RequestError(f"{name} {value}: at least 1")
+                raise RequestError(f"{name} {value}: must be at least 1")
         if not kl_weight >= 0:
-            raise RequestError(f"kl_weight {kl_weight:g}: at least 0")
+            raise RequestError(f"kl_weight {kl_weight:g}: must not be negative")
         if not initial_spread > MIN_SPREAD:
             raise RequestError(f"initial_spread {initial_spread:g}: must be above {MIN_SPREAD:g}")
         self.members, self.samples, self.draws, self.local = members, samples, draws, local

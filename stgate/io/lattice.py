@@ -92,7 +92,7 @@ def to_lattice(panel: xr.Dataset) -> xr.Dataset:
     """
     for name in ("row", "column"):
         if name not in panel.coords:
-            raise PanelError(f"`{name}`: the nodes come from no lattice; only those of stgate.from_lattice do")
+            raise PanelError(f"`{name}`: the nodes are not from a lattice; make the panel with stgate.from_lattice")
     names = ("lat", "lon") if "lat" in panel.coords else ("y", "x")
     pair = tuple(str(panel.attrs.get("lattice", " ".join(names))).split())
     axes, places = [], []

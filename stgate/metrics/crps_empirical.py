@@ -55,7 +55,7 @@ def crps(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
     if fair and count < 2:
-        raise RequestError("crps: one member has no fair score; give at least two, or fair=False")
+        raise RequestError("crps: a fair score needs at least two members; give more, or fair=False")
     scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
     return average(scores, by, weights)
 
@@ -144,7 +144,7 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
                 f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}; give one for each entry"
             )
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
-        raise RequestError(f"quantiles {levels.tolist()}: must ascend, between 0 and 1")
+        raise RequestError(f"quantiles {levels.tolist()}: must be increasing and between 0 and 1")
     return levels
 
 

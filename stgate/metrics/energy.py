@@ -48,7 +48,7 @@ def energy_score(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
     if fair and count < 2:
-        raise RequestError("energy_score: one member has no fair score; give at least two, or fair=False")
+        raise RequestError("energy_score: a fair score needs at least two members; give more, or fair=False")
 
     def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
         return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)

@@ -46,7 +46,7 @@ class Patches(nn.Module):
                 raise RequestError(f"patch {patch}: must divide the {length} nodes")
             if patch + 2 * halo > length:
                 raise RequestError(
-                    f"halo {halo}: {length} nodes have fewer neighbours; at most {(length - patch) // 2}"
+                    f"halo {halo}: must be at most {(length - patch) // 2} for {length} nodes"
                 )
         nodes = np.arange(np.prod(shape)).reshape(shape)
         padded = np.pad(nodes, halo, "wrap") if spec.boundary == "periodic" else np.pad(nodes, halo, constant_values=-1)

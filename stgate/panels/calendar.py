@@ -70,7 +70,7 @@ def _harmonic(key: str) -> tuple[str, int]:
     if name not in PERIODS:
         raise RequestError(f"calendar {key!r}: {did_you_mean(name, PERIODS)}")
     if key != name and not (number.isdecimal() and int(number) > 0):
-        raise RequestError(f"calendar {key!r}: a harmonic is a whole number from 1 on, such as {name}/2")
+        raise RequestError(f"calendar {key!r}: a harmonic must be a whole number of at least 1, such as {name}/2")
     return name, int(number or 1)
 
 

@@ -337,7 +337,7 @@ def lattice_graph(panel: xr.Dataset, *, diagonal: bool = False) -> Graph:
     """
     for name in ("row", "column"):
         if name not in panel.coords:
-            raise PanelError(f"`{name}`: the nodes come from no lattice; make a panel of one with stgate.from_lattice")
+            raise PanelError(f"`{name}`: the nodes are not from a lattice; make the panel with stgate.from_lattice")
     places = list(zip(panel["row"].values.tolist(), panel["column"].values.tolist(), strict=True))
     position = {place: i for i, place in enumerate(places)}
     steps = [(0, 1), (1, 0), (0, -1), (-1, 0)] + ([(1, 1), (1, -1), (-1, 1), (-1, -1)] if diagonal else [])

@@ -137,7 +137,7 @@ def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hy
     places = Places.of(panel)
     points = places.points
     if not 1 <= clusters <= len(points):
-        raise RequestError(f"clusters {clusters}: {len(points)} nodes form 1 to {len(points)} regions")
+        raise RequestError(f"clusters {clusters}: must lie between 1 and {len(points)}, the number of nodes")
     if places.period is not None:  # a ring is a circle to k-means
         turn = 2 * np.pi * points[:, 0] / places.period
         points = np.stack([np.cos(turn), np.sin(turn)], axis=1)

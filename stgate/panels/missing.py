@@ -204,9 +204,9 @@ def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64
 def _lengths(length: int | tuple[int, int], times: int) -> tuple[int, int]:
     least, most = (length, length) if isinstance(length, int | np.integer) else tuple(length)
     if not 1 <= least <= most:
-        raise RequestError(f"length {length}: at least 1 step, and the shortest not above the longest")
+        raise RequestError(f"length {length}: must be at least 1, and the minimum not above the maximum")
     if most > times:
-        raise RequestError(f"length {some([most])}: the panel has {times} steps")
+        raise RequestError(f"length {some([most])}: must be at most {times}, the steps of the panel")
     return int(least), int(most)
 
 
@@ -219,5 +219,5 @@ def _row(panel: xr.Dataset, start: str | float | None) -> int:
     except ValueError as error:
         raise RequestError(f"start {start!r}: not a time of this panel ({error})") from error
     if row >= panel.sizes["time"]:
-        raise RequestError(f"start {start}: after the panel's last time")
+        raise RequestError(f"start {start}: lies after the panel's last time; give an earlier one")
     return row

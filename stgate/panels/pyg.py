@@ -49,7 +49,7 @@ def to_data(
     from torch_geometric.data import Data
 
     if dtype not in DTYPES:
-        raise RequestError(f"dtype {dtype!r}: float64 (exact) or float32 (what layers compute in)")
+        raise RequestError(f"dtype {dtype!r}: must be float64 (exact) or float32 (as layers compute)")
     kind = getattr(torch, dtype)
     entries: dict[str, Any] = {index: torch.from_numpy(np.array(pairs, np.int64))}
     entries[index.replace("index", "weight")] = torch.from_numpy(np.array(weight, np.float64)).to(kind)
@@ -76,7 +76,7 @@ def pairs_of(data: Data, index: str) -> Ints:
     pairs = _array(data, index)
     if pairs is None:
         held = ", ".join(map(str, data.keys())) or "nothing"
-        raise RequestError(f"data: has no {index} (it holds {held}); give it, (2, number of pairs)")
+        raise RequestError(f"data: has no {index} (it holds {held}); give it with shape (2, number of pairs)")
     if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
         raise RequestError(f"{index}: {pairs.dtype} of shape {pairs.shape}; give whole numbers, (2, number of pairs)")
     return pairs.astype(np.int64)
@@ -101,7 +101,7 @@ def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
             raise RequestError(f"{name}: shape {found.shape}; give one weight for each of {count} edges, ({count},)")
         weight = found.reshape(count).astype(np.float64)
         if not np.isfinite(weight).all() or (weight < 0).any():
-            raise RequestError(f"{name}: a weight is finite and not negative")
+            raise RequestError(f"{name}: weights must be finite and not negative")
         return weight
     return np.ones(count)
 
@@ -125,7 +125,7 @@ def names_of(data: Data, name: str, count: int) -> tuple[Any, ...]:
         raise RequestError(f"{name}: {len(labels)} labels for {count}; give one each")
     if len(set(labels)) != count:
         twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
-        raise RequestError(f"{name}: {some(twice)} stands twice; labels are unique")
+        raise RequestError(f"{name}: {some(twice)} appears twice; labels must be unique")
     return tuple(labels)
 
 

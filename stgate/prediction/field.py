@@ -104,9 +104,9 @@ class FieldPredictor(Predictor):
         check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
         check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
         if graph % heads:
-            raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
+            raise RequestError(f"graph {graph}: must be a multiple of the {heads} heads")
         if width % (4 * heads):
-            raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
+            raise RequestError(f"width {width}: must be a multiple of {4 * heads}, four times the number of heads")
         self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
         self.degree = dict(degree) if isinstance(degree, Mapping) else degree
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
@@ -181,7 +181,7 @@ class FieldPredictor(Predictor):
             try:
                 period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
             except ValueError as error:
-                raise RequestError(f"seasons {name!r}: a number of steps, or one of {', '.join(SEASONS)}") from error
+                raise RequestError(f"seasons {name!r}: must be a number of steps or one of {', '.join(SEASONS)}") from error
             found.append((period, count))
         return found
 

@@ -133,7 +133,7 @@ def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> 
     known = list(options)
     for option in changed:
         if option not in known:
-            raise RequestError(f"{option}: no option of {name}; {did_you_mean(option, known)}")
+            raise RequestError(f"{option}: not an option of {name}; {did_you_mean(option, known)}")
 
 
 def predictor_of(model: Model) -> Predictor:

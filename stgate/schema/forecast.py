@@ -38,7 +38,7 @@ def quantiles_of(levels: Sequence[float] | float) -> list[float]:
     levels = [levels] if isinstance(levels, int | float) else levels
     for level in levels:
         if not 1e-6 <= level <= 1 - 2e-6:
-            raise RequestError(f"level {level:g}: the level of a central interval lies between 0 and 1, such as 0.9")
+            raise RequestError(f"level {level:g}: must lie between 0 and 1, such as 0.9")
     return sorted({round(q, 6) for level in levels for q in ((1 - level) / 2, (1 + level) / 2)} | {0.5})
 
 

@@ -60,10 +60,10 @@ class FieldFeatures(nn.Module):
         self.kinds = [*[TIME] * times, *[PLACE] * places, *[ROW] * others]
         coordinates = len(self.kinds)
         if len(degrees) != coordinates or any(degree < 0 for degree in degrees):
-            raise RequestError(f"degrees {list(degrees)}: one for each of {coordinates} coordinates, 0 or more")
+            raise RequestError(f"degrees {list(degrees)}: must hold one number, at least 0, for each of {coordinates} coordinates")
         for pair in interactions:
             if len(pair) != 2 or not all(0 <= i < coordinates for i in pair):
-                raise RequestError(f"interactions {tuple(pair)}: two of the coordinates 0 to {coordinates - 1}")
+                raise RequestError(f"interactions {tuple(pair)}: must be two of the coordinates 0 to {coordinates - 1}")
         self.interactions = tuple((a, b) for a, b in interactions)
         frequencies, harmonics = _frequencies(seasons)
         self.register_buffer("frequencies", frequencies)
@@ -90,7 +90,7 @@ class FieldFeatures(nn.Module):
             self.register_buffer(f"divisor{kind}", torch.tensor([float(divisor) for _, divisor in columns[kind]]))
         self.size = sum(map(len, columns))
         if not self.size:
-            raise RequestError("the field knows neither a coordinate nor a season; give it one, or context")
+            raise RequestError("coordinates and seasons: none is left; give the field one of them, or context")
         self.log_units = nn.Parameter(torch.zeros(coordinates))
         self.scales = nn.Parameter(torch.zeros(groups))
 

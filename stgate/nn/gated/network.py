@@ -75,7 +75,7 @@ class HybridNetwork(nn.Module):
                 "make it a target or a future covariate, or forecast directly"
             )
         if core is None and not rollout:
-            raise RequestError("cell none: a direct forecast has nothing to read; give attention, or roll out")
+            raise RequestError("cell none: a direct forecast needs a cell or attention; give one of them, or rollout")
         self.targets, self.outputs, self.horizon = len(spec.targets), outputs, spec.horizon
         self.patches = Patches(spec, patch, halo)
         self.features = StepFeatures(spec, self.patches, forcing=core is None)

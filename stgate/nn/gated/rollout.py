@@ -71,7 +71,7 @@ class RollOut(Configured):
         self.unroll = list(unroll) if isinstance(unroll, list | tuple) else unroll
         leads = self.unroll if isinstance(self.unroll, list) else [1 if unroll is None else unroll]
         if not leads or any(type(lead) is not int or lead < 1 for lead in leads):
-            raise RequestError(f"rollout.unroll {unroll!r}: positive numbers of leads, such as 4 or [1, 2, 4]")
+            raise RequestError(f"rollout.unroll {unroll!r}: must be positive numbers of leads, such as 4 or [1, 2, 4]")
         check_number("rollout.noise", noise)
         if noise < 0:
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")
