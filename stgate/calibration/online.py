@@ -116,7 +116,9 @@ class OnlineConformal:
         """
         since = np.asarray(since)
         if since.shape != self.groups.shape[1:] or not (since >= 0).all():
-            raise RequestError(f"since: must hold one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
+            raise RequestError(
+                f"since: must hold one number of steps, at least 0, for each of {self.groups.shape[1]} cells"
+            )
         if self.count % self.refresh == 0:
             newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
             for recent in self.windows:

@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--by",
         nargs="*",
         metavar="GROUP",
-        help="groups to calibrate separately: missing, and node or a node coordinate that holds clusters (default missing)",
+        help="separate groups: missing, and node or a node coordinate that holds clusters (default missing)",
     )
     add(
         "--reconstruction",

@@ -179,7 +179,9 @@ class WindowData(L.LightningDataModule):
         if not self.streams:
             return self._loader(windows, seed=self.seed)
         if not isinstance(windows, Windows):
-            raise RequestError("streams: not possible while the panel is read in blocks; raise max_memory, or leave streams out")
+            raise RequestError(
+                "streams: not possible while the panel is read in blocks; raise max_memory, or leave streams out"
+            )
         members = self.panel.sizes.get("member", 1)
         sampler = StreamBatches(len(windows), members, self.batch_size, self.seed)
         return DataLoader(windows, batch_size=None, sampler=sampler)

@@ -73,9 +73,7 @@ def calibrate(
         raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
         if predictor.fitted_spec != data.spec:
-            raise RequestError(
-                "data: not the data that the forecaster was fitted on; use the same panel and options"
-            )
+            raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
         return _calibrate(
             predictor,

@@ -139,7 +139,9 @@ def _alike(field: FieldPredictor, fold: Predictor) -> FieldPredictor:
     own, other = field.fitted_spec, field_of(fold).fitted_spec
     for what, a, b in (("targets", own.targets, other.targets), ("context", own.window, other.window)):
         if a != b:
-            raise RequestError(f"folds: a field has {what} {b}, the calibrated one has {a}; fit all with the same options")
+            raise RequestError(
+                f"folds: a field has {what} {b}, the calibrated one has {a}; fit all with the same options"
+            )
     return field_of(fold)
 
 

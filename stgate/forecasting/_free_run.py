@@ -56,7 +56,9 @@ def free_run(
     if not isinstance(predictor, GatedPredictor) or not predictor.rollout:
         raise RequestError(f"{predictor.name}: forecasts all leads at once; fit it with rollout for a free run")
     if not isinstance(predictor.inference, PointEstimate):
-        raise RequestError(f"inference {type(predictor.inference).__name__}: a free run needs one set of weights; fit with PointEstimate")
+        raise RequestError(
+            f"inference {type(predictor.inference).__name__}: needs one set of weights; fit with PointEstimate"
+        )
     if spec.time != "model" or spec.future_covariates:
         raise RequestError("a free run needs model time and no future covariates: their values are not known")
     if steps < 1:

@@ -60,7 +60,9 @@ def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML ho
         raise StoreError(f"{path}: `name` is {card['name']!r}, its folder is {path.parent.name!r}")
     for file in card.get("files", ()):
         if set(file) != {"name", "url", "sha256"} or Path(file["name"]).name != file["name"]:
-            raise StoreError(f"{path}: `files`: each must have a plain name, a url and a sha256 (null where none is known)")
+            raise StoreError(
+                f"{path}: `files`: each must have a plain name, a url and a sha256 (null where none is known)"
+            )
     for figure in card.get("published", ()):
         if set(figure) != {"figure", "standing"} or str(figure["standing"]).split()[0] not in STANDING:
             raise StoreError(f"{path}: `published`: each must have a figure and its standing, {', '.join(STANDING)}")

@@ -150,7 +150,9 @@ def read_tables(
         frame = frame[([node] if node else []) + list(kept)].assign(time=times)
         if node is None and name is None:  # one file a station, named after it
             if len(chosen) == 1:
-                raise RequestError(f"{path}: the layout is unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one")
+                raise RequestError(
+                    f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
+                )
             frame = frame.assign(node=stem(path))
         frames.append(frame)
     for old, new in (rename or {}).items():

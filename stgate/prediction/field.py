@@ -181,7 +181,9 @@ class FieldPredictor(Predictor):
             try:
                 period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
             except ValueError as error:
-                raise RequestError(f"seasons {name!r}: must be a number of steps or one of {', '.join(SEASONS)}") from error
+                raise RequestError(
+                    f"seasons {name!r}: must be a number of steps or one of {', '.join(SEASONS)}"
+                ) from error
             found.append((period, count))
         return found
 

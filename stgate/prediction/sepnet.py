@@ -244,4 +244,6 @@ class SepNetPredictor(Predictor):
         super().restore(plain)
         model = self.language_model
         if model and model.fingerprint() != plain["language"]:
-            raise CheckpointError(f"backbone {self.backbone!r}: differs from the language model of the fit; give that one")
+            raise CheckpointError(
+                f"backbone {self.backbone!r}: differs from the language model of the fit; give that one"
+            )

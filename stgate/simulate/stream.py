@@ -106,14 +106,16 @@ class Store:
         stopped = self.partial.exists()
         if stopped and not (overwrite or resume):
             raise StoreError(
-                f"--out {self.out}: a stopped run is there; continue it with --resume, or replace it with --overwrite"
+                f"--out {self.out}: holds a stopped run; continue it with --resume, or replace it with --overwrite"
             )
         if resume and not stopped:
             text = f"--resume: {self.out} has no stopped run, so this one starts from the beginning"
             warnings.warn(text, SimulationWarning, stacklevel=4)
         room = shutil.disk_usage(self.out.parent).free
         if not stopped and plan.nbytes > room:
-            raise StoreError(f"--out {self.out}: needs {size_text(plan.nbytes)} and {size_text(room)} are free there; give another place")
+            raise StoreError(
+                f"--out {self.out}: needs {size_text(plan.nbytes)}, {size_text(room)} are free; give another place"
+            )
         self._claim(afresh=overwrite or not stopped)
 
     def _claim(self, *, afresh: bool) -> None:

@@ -114,7 +114,9 @@ class ForecasterCLI(LightningCLI):
         parser.add_argument("--resume", action="store_true", help="fit: continue from the last epoch in --out")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
-            "--monitor", default="val_loss", help="fit: the score whose lowest value marks the best epoch: val_loss or val_mae"
+            "--monitor",
+            default="val_loss",
+            help="fit: the score whose lowest value marks the best epoch: val_loss or val_mae",
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
@@ -163,7 +165,9 @@ class ForecasterCLI(LightningCLI):
             store.check_folder(self.out)
             if self.out.exists() and not config.resume:
                 if not config.overwrite and not _never_began(self.out):
-                    raise StoreError(f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite")
+                    raise StoreError(
+                        f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite"
+                    )
                 if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
                     raise StoreError(
                         f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "

@@ -60,7 +60,9 @@ class FieldFeatures(nn.Module):
         self.kinds = [*[TIME] * times, *[PLACE] * places, *[ROW] * others]
         coordinates = len(self.kinds)
         if len(degrees) != coordinates or any(degree < 0 for degree in degrees):
-            raise RequestError(f"degrees {list(degrees)}: must hold one number, at least 0, for each of {coordinates} coordinates")
+            raise RequestError(
+                f"degrees {list(degrees)}: must hold one number, at least 0, for each of {coordinates} coordinates"
+            )
         for pair in interactions:
             if len(pair) != 2 or not all(0 <= i < coordinates for i in pair):
                 raise RequestError(f"interactions {tuple(pair)}: must be two of the coordinates 0 to {coordinates - 1}")

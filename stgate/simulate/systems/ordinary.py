@@ -69,14 +69,18 @@ class OrdinarySystem(System):
         try:
             json.dumps(dict(parameters or {}))
         except (TypeError, ValueError) as error:
-            raise RequestError(f"parameters: must hold only numbers, text, and lists and dicts of them ({error})") from error
+            raise RequestError(
+                f"parameters: must hold only numbers, text, and lists and dicts of them ({error})"
+            ) from error
         if not str(variable).isidentifier() or variable in ("time", "node", "member"):
             raise RequestError(f"variable {variable!r}: must be a name such as x or u, and not the name of a dimension")
         slope = np.asarray(rhs(0.0, np.array(states)))
         if slope.dtype.kind not in "fiu":
             raise RequestError(f"rhs: returns {slope.dtype}; must return real numbers")
         if slope.shape != states.shape:
-            raise RequestError(f"rhs: returns shape {slope.shape} for states {states.shape}; must return the shape of the states")
+            raise RequestError(
+                f"rhs: returns shape {slope.shape} for states {states.shape}; must return the shape of the states"
+            )
         if not np.isfinite(np.asarray(slope, dtype=np.float64)).all():
             raise RequestError("rhs: must be finite at the initial state")
 
