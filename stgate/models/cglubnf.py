@@ -72,11 +72,11 @@ class FieldForecaster(Forecaster):
             last = first + int(rows[-1]) if len(rows) else last
         share = (seen / seen.sum()).unsqueeze(-1)
         center = (share * static).sum(0)
-        spread = (share * (static - center).square()).sum(0).sqrt()
+        scale = (share * (static - center).square()).sum(0).sqrt()
         ground, times = predictor.ground, data.series.clock.time
         ground.static.copy_(static)
         ground.center.copy_(center)
-        ground.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        ground.scale.copy_(torch.where(scale > 0, scale, 1.0))
         ground.start.copy_(times[start])
         ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
         if len(static) > 1:

@@ -114,8 +114,7 @@ class Graph:
                 one number an edge, else 1. Labels are `node_names`, else 0 to n-1. `pos` is kept.
 
         Raises:
-            RequestError: This is not a `Data`, it has no edges, weights are negative or not one an edge, or labels
-                repeat.
+            RequestError: This is not a `Data`, it has no edges, a weight is negative or missing, or labels repeat.
         """
         pairs = pyg.pairs_of(data, "edge_index")
         count = pyg.node_count(data, "edge_index", pairs.ravel())
@@ -123,7 +122,7 @@ class Graph:
         nodes = pyg.names_of(data, "node_names", count)
         return cls(nodes, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
 
-    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: pyg.DType = "float64") -> Data:
         """Return a `torch_geometric.data.Data` with `edge_index`, `edge_weight`, `node_names`, and `pos` where known.
 
         Args:
@@ -171,7 +170,7 @@ class Graph:
             kinds = {type(panel["node"].values[0]).__name__, type(unknown[0]).__name__}
             why = f" (labels are of types {' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
             raise PanelError(
-                f"`node`: {some(unknown)} is not a node of the panel{why}; give the graph the panel's labels"
+                f"`node`: {some(unknown)} is not a node of the panel{why}; give the panel's labels"
             )
         attrs = {"long_name": "node label"}
         return panel.drop_vars([n for n in EDGES if n in panel]).assign(
@@ -376,7 +375,7 @@ def _check_threshold(threshold: float) -> None:
 
 
 def _weighted(
-    panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: str, sigma: float | None
+    panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: Kernel, sigma: float | None
 ) -> Graph:
     if kernel not in KERNELS:
         raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, KERNELS)}")

@@ -65,7 +65,7 @@ class Hypergraph:
         weight = pyg.weights_of(data, ("hyperedge_weight",), edges)
         return cls(*labels, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
 
-    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: pyg.DType = "float64") -> Data:
         """Return a `torch_geometric.data.Data` with `hyperedge_index` (2, incidence), nodes in the first row.
 
         It holds `hyperedge_weight`, `node_names` and `hyperedge_names` too, and `pos` where the coordinates are known.

@@ -7,7 +7,7 @@ stays light.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-DTYPES = ("float64", "float32")
+DType = Literal["float64", "float32"]
+DTYPES: tuple[DType, ...] = get_args(DType)
 
 
 def to_data(
@@ -29,7 +30,7 @@ def to_data(
     weight: Floats,
     names: Sequence[Any],
     pos: ArrayLike | None,
-    dtype: str,
+    dtype: DType,
     **more: Sequence[Any],
 ) -> Data:
     """Return a `Data` of a graph or a hypergraph.

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
 from stgate.errors import did_you_mean
-from stgate.prediction.migrations import OPTIONS
+from stgate.prediction.migrations import OPTIONS, PART_OPTIONS
 from stgate.prediction.parts import FAMILIES
 from stgate.prediction.registry import holders
 
@@ -111,8 +111,9 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     option = name if name.startswith("-") else f"--{name}"
     known = list(known)
     owner, _, last = option.rpartition(".")
-    if last in OPTIONS and owner == "--model":
-        return f"{option}: {UNKNOWN}; its name is now {owner}.{OPTIONS[last]}"
+    renamed = OPTIONS if owner == "--model" else PART_OPTIONS.get(owner.removeprefix("--model."), {})
+    if last in renamed:
+        return f"{option}: {UNKNOWN}; its name is now {owner}.{renamed[last]}"
     if option == "--data.window" and "--data.context" in known:
         return f"{option}: {UNKNOWN} of a field; the number of steps that it sees is --data.context"
     return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
