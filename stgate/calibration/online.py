@@ -27,13 +27,13 @@ ADAPTED = ("given", "missed", "losses", "count")
 
 
 class OnlineConformal:
-    """Rolling and adaptive conformal prediction, for each lead time and missingness group apart.
+    """Rolling and adaptive conformal prediction, separately for each lead time and missingness group.
 
     Half-widths of a new forecast's intervals are conformal quantiles of the scores of the last `window` origins whose
     truth is known. They are in units of the forecast's scale.
 
-    With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, for observed and
-    unobserved nodes apart, so that coverage returns to the nominal level. A second window is a fifth as long. The
+    With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, separately for
+    observed and unobserved nodes, so that coverage returns to the nominal level. A second window is a fifth as long. The
     quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores from
     before a shift soon count for little. No interval is infinite.
 

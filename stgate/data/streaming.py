@@ -192,7 +192,7 @@ class StoredWindows(Dataset[Batch]):
 
     The origins are cut into blocks of rows. Each epoch puts the blocks in a new order and reads several at a time into
     a buffer; the windows of a buffer are shuffled, and the next buffer is read while this one is in use. Every window
-    appears once an epoch. Its batch depends on the seed and the epoch alone.
+    appears once an epoch. Its batch depends only on the seed and the epoch.
 
     Args:
         series: The store.

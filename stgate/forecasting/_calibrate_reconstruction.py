@@ -50,7 +50,7 @@ def calibrate_reconstruction(
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
-            path, which is written anew.
+            path, which is rewritten.
         panel: The panel that the field sees, or the path of one; its nodes may differ from those of training.
         truth: A panel with values that `panel` lacks; these are scored. None scores the observed values of `panel`
             itself: the field does not see the entry, but sees what its node observed before.
@@ -100,7 +100,7 @@ def cross_calibrate_reconstruction(
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
-            path, which is written anew.
+            path, which is rewritten.
         folds: For each fold a fitted field, the panel that it sees, and a panel whose further values are scored (None
             scores the panel that it sees). A generator may fit the fields one after another.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed

@@ -38,7 +38,7 @@ def crps(
         fair: Average over pairs of different members, which needs at least two members.
         dim: Name of the dim of a DataArray that holds the members.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.
@@ -97,7 +97,7 @@ def crps_quantiles(
         forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
         quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, in the target's units; NaN where the truth is missing.

@@ -34,7 +34,7 @@ def energy_score(
         dim: Name of the dim of a DataArray that holds the members.
         over: Name of the dim of a DataArray that holds the vectors' quantities.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`; NaN where all of its quantities are missing.

@@ -149,9 +149,9 @@ class Ridge(Baseline):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the normal equations of each lead and target."""
-        features = self.predictor.features(batch).flatten(0, 1).double()  # (case, feature)
+        features = self.predictor.features(batch).flatten(0, 1).double()  # (row, feature)
         target = ((batch["target"] - self.predictor.scaler.target_center) / self.predictor.scaler.target_scale).double()
-        target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (case, lead * target)
+        target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (row, lead * target)
         seen = ~torch.isnan(target)
         filled = torch.where(seen, target, 0.0)
         columns, size = target.shape[1], features.shape[1]

@@ -169,9 +169,7 @@ class Graph:
         if unknown:
             kinds = {type(panel["node"].values[0]).__name__, type(unknown[0]).__name__}
             why = f" (labels are of types {' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
-            raise PanelError(
-                f"`node`: {some(unknown)} is not a node of the panel{why}; give the panel's labels"
-            )
+            raise PanelError(f"`node`: {some(unknown)} is not a node of the panel{why}; give the panel's labels")
         attrs = {"long_name": "node label"}
         return panel.drop_vars([n for n in EDGES if n in panel]).assign(
             edge_source=("edge", labels[self.source], attrs),

@@ -39,7 +39,7 @@ Model = Predictor | Holder | str | os.PathLike[str]
 """A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
 
 FORECASTERS = "stgate.models"
-"""The room whose forecasters are looked up by name where they have no maker here."""
+"""Package whose forecasters are looked up by name if `PREDICTORS` does not list them."""
 _HOLDERS: dict[str, type[Any]] = {}
 
 

@@ -77,7 +77,7 @@ def lyapunov(
     duration = 20 * equation.defaults.duration if duration is None else number("duration", duration)
     members, seed = whole("members", members), whole("seed", seed)
     transient = max(0.1 * duration // step, BETWEEN) * step if transient is None else transient
-    count = equation.telling if exponents is None else whole("exponents", exponents)
+    count = equation.exponents_needed if exponents is None else whole("exponents", exponents)
     positive(exponents=count)
     if members < 2:
         raise RequestError(f"members {members}: must be at least 2, for the standard error")

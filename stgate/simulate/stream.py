@@ -140,7 +140,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave nothing of a run that blew up, for it would again, or that was refused before it began."""
+        """Remove the files of a run that blew up, which it would do again, or that was refused before it began."""
         fixable = kind and issubclass(kind, StgateError) and not self.whole
         if kind and fixable and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
             shutil.rmtree(self.partial, ignore_errors=True)

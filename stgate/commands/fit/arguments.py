@@ -92,7 +92,7 @@ def _read_config(path: str) -> dict[str, Any]:
 
 
 def _of_today(path: Path) -> str:
-    """Return the path of a run's config with the names of today; a migrated one is kept until the command ends."""
+    """Return the path of a run's config with today's option names; a migrated copy is kept until the command ends."""
     held = _read_config(str(path))
     migrated = migrate_config(held)
     if migrated == held:

@@ -231,7 +231,7 @@ class ForecasterCLI(LightningCLI):
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = (self.out / "last.ckpt").exists()
-            hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
+            hint = f"continue with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
             raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
         finally:
             join_metrics(self.out)

@@ -27,8 +27,8 @@ class RollOut(Configured):
             truncated backpropagation through time; it needs `WindowData(streams=True)`.
         noise: Standard deviation of the Gaussian noise added to the targets of the window in training, in units of the
             standard deviation of their changes from step to step. It teaches the step to return to the attractor.
-        samples: Number of trajectories of a forecast, each step of each drawn from the likelihood. 0 feeds back the
-            location alone and gives the distribution of a single step.
+        samples: Number of trajectories of a forecast, each step of each drawn from the likelihood. 0 feeds back only
+            the location and gives the distribution of a single step.
         width: Number of channels of the step's local network.
         blocks: Number of gated layers of the step's local network; 0 makes it linear.
         unit: Gated linear unit of these layers: `swiglu`, `geglu`, `glu` or `bilinear`.

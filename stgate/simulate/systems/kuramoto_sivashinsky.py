@@ -90,7 +90,7 @@ class KuramotoSivashinsky(System):
         return {"boundary": "periodic", "period": float(self.length)}
 
     @property
-    def telling(self) -> int:
+    def exponents_needed(self) -> int:
         """Number of exponents a little above the dimension, which grows like 0.226 L."""
         return min(int(0.25 * self.length) + 7, self.dimension)
 
@@ -157,7 +157,7 @@ class KuramotoSivashinsky(System):
 
 
 class SpectralStepper(Stepper):
-    """Stepper of spectra, which makes restarts exact; through the physical field they would not be."""
+    """Stepper of spectra, which makes restarts exact; restarts from the physical field would not be."""
 
     def __init__(self, scheme: ETDRK4) -> None:
         self.scheme = scheme

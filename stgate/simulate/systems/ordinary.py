@@ -39,7 +39,7 @@ class OrdinarySystem(System):
     equation: ClassVar[str] = "dx/dt = rhs(t, x), given by the user"
     defaults: ClassVar[Defaults] = Defaults(duration=100.0, step=0.01, every=1, spinup=0.0)
     block: ClassVar[int] = 2**62
-    """All members go together: a function need neither be safe on threads nor round alike in every company."""
+    """Members are stepped together, as a function may be unsafe on threads and may round by the number of members."""
 
     @classmethod
     def from_rhs(

@@ -18,7 +18,7 @@ GRID = 32
 """Waves in each direction; the sources are smooth, so the next one would carry less than 1e-5 of the field."""
 SOURCES = 6
 DRAWS = 24
-"""Steps whose random numbers are drawn together; each lot has a stream of its own, so that a run can go on anywhere."""
+"""Number of steps whose random numbers are drawn together, from a stream of their own, so that a run can be resumed."""
 YEAR = 8766.0
 
 
@@ -32,7 +32,7 @@ class SensorNetwork(System):
         E = (0.4 + Σ q exp(-|x - x_q|² / 2 s_q²)) (1 - 0.4 cos d - 0.3 cos(2 d - 2)) (1 + 0.4 cos y)
         1/τ = (1 - 0.6 cos(d - 0.5)) / 16,  κ = 5
         w = 4 + 2i + 5 exp(i d) + OU(standard deviation 8 in each direction, memory 36 h), eastward + i northward
-    The sources' q, x_q and s_q are drawn from the seed and stand in the panel's attributes. Over each step wind,
+    The sources' q, x_q and s_q are drawn from the seed and are kept in the panel's attributes. Over each step wind,
     dilution and emissions are constant, taken at its middle, and each Fourier mode is then advanced exactly: the truth
     has no error of discretisation, and is known at any place. A station reports it times log-normal noise of mean 1.
     Time is in hours and the panel's time is a calendar.
