@@ -65,8 +65,8 @@ def grouped_conformal(
             finite quantile of the level takes.
 
     Returns:
-        quantiles: (group, level, ...), infinite if all observations together are too few. They are non-decreasing in the
-            level only if all levels share their scores.
+        quantiles: (group, level, ...), infinite if all observations together are too few. They are non-decreasing
+            in the level only if all levels share their scores.
         source: (group, level, ...), the group that was used: 0 for the group itself, k for the k-th wider group,
             len(chain) + 1 for all observations.
 

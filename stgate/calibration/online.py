@@ -33,9 +33,9 @@ class OnlineConformal:
     truth is known. They are in units of the forecast's scale.
 
     With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, separately for
-    observed and unobserved nodes, so that coverage returns to the nominal level. A second window is a fifth as long. The
-    quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores from
-    before a shift soon count for little. No interval is infinite.
+    observed and unobserved nodes, so that coverage returns to the nominal level. A second window is a fifth as long.
+    The quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores
+    from before a shift soon count for little. No interval is infinite.
 
     Calls go in order of time: `update` with the scores that became known, then `predict`.
 

@@ -33,8 +33,9 @@ def evaluate(
     Args:
         forecast: A forecast from `backtest` or `reconstruct`, or any dataset of the forecast schema with
             `<target>_truth`.
-        by: Groups with separate scores: `lead_time`, `node`, `init_time`, `member`, `observed` (the node is observed at the
-            origin, or not), or the name of a node coordinate, whose values group the nodes. Empty: one score over all.
+        by: Groups with separate scores: `lead_time`, `node`, `init_time`, `member`, `observed` (the node is observed at
+            the origin, or not), or the name of a node coordinate, whose values group the nodes. Empty: one score over
+            all.
         target: The variable to score; None takes the only one.
         truth: Observed values over `time` and `node`, used in the place of the forecast's own truth. They may be
             observed after the forecast was made, or masked before the fit (`panel["pm25_hidden"]` of a panel from

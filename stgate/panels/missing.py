@@ -194,10 +194,15 @@ def _around(rank: Floats, near: list[NDArray[np.int64]]) -> Floats:
 
 def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64]]:
     try:
-        return list(nearest(Places.of(panel), neighbours)[0])
+        places = Places.of(panel)
     except PanelError:
         if "edge_source" not in panel:
             raise
+    else:
+        others = len(places.points) - 1
+        if not 1 <= neighbours <= others:
+            raise RequestError(f"neighbours {neighbours}: must lie between 1 and {others}, the number of other nodes")
+        return list(nearest(places, neighbours)[0])
     graph = Graph.of(panel)
     return [graph.source[graph.target == node] for node in range(panel.sizes["node"])]
 

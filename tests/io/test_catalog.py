@@ -87,7 +87,7 @@ def test_a_server_that_has_it_not_and_one_that_is_away_are_told_apart(server, ca
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         carded(f"http://127.0.0.1:{free.getsockname()[1]}/good.csv", None)
-        with pytest.raises(FetchError, match="cannot be reached; are you offline"):
+        with pytest.raises(FetchError, match="cannot be reached; check your connection"):
             fetch("tiny", tmp_path)
 
 
