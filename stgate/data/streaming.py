@@ -217,7 +217,7 @@ class StoredWindows(Dataset[Batch]):
         if rows < 4 * halo:
             raise RequestError(
                 f"max_memory {size_text(max_memory)}: a window of {spec.window} and a horizon of {spec.horizon} of "
-                f"this panel need {size_text(4 * halo * row)}"
+                f"this panel need {size_text(4 * halo * row)}; give at least that"
             )
         # Whole chunks of the store, at least two of them: each block also reads into its neighbours.
         whole = min((rows - halo) // series.stride, max(2, rows // series.stride // 4))

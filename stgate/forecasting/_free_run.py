@@ -84,7 +84,9 @@ def free_run(
             row += count
     if not np.isfinite(values).all():
         bad = int(np.argmin(np.isfinite(values).all((0, 2, 3))))
-        raise ForecastError(f"the run diverged at step {bad}: the forecaster does not stay on the attractor")
+        raise ForecastError(
+            f"the run diverged at step {bad}: it does not stay on the attractor; fit it longer or with noise"
+        )
     return _panel(values, predictor, history, origin)
 
 

@@ -71,8 +71,8 @@ def check_forecast(forecast: xr.Dataset) -> None:
     for dim in ("init_time", "lead_time", "node", "quantile"):
         if dim not in forecast.dims or dim not in forecast.coords:
             raise ForecastError(
-                f"`{dim}`: not among the forecast's dimensions; is this a panel (`stgate backtest` makes a "
-                f"forecast of it), or was one value selected without a list (isel({dim}=[0]) keeps the dimension)?"
+                f"`{dim}`: not a dimension of this dataset; make a forecast of a panel with `stgate backtest`, "
+                f"or keep the dimension when selecting one value, with isel({dim}=[0])"
             )
     if "valid_time" not in forecast.coords:
         raise ForecastError("`valid_time`: missing; a forecast carries valid_time(init_time, lead_time)")

@@ -268,7 +268,7 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
         (lambda: built(CGLUBNF(residual="couple")), RequestError, "did you mean coupled"),
         (lambda: built(CGLUBNF(activation="layr")), RequestError, "did you mean layer"),
         (lambda: built(CGLUBNF(seasons={"daily": 2})), RequestError, "seasons 'daily'"),
-        (lambda: built(CGLUBNF(seasons={"day": 13})), RequestError, "one of 24 steps cannot have 13 harmonics"),
+        (lambda: built(CGLUBNF(seasons={"day": 13})), RequestError, "a period of 24 steps cannot have 13 harmonics"),
         (lambda: built(CGLUBNF(interactions=[["time", "latt"]])), RequestError, "did you mean lat"),
         (lambda: field_data(context=2, horizon=2), RequestError, "context 2"),
         (lambda: field_data(field_panel().drop_vars(["lat", "lon"])).spec, PanelError, "has no coordinates"),

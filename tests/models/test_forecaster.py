@@ -243,7 +243,7 @@ def test_numpy_scalars_as_options_still_make_a_loadable_checkpoint(make, tmp_pat
 
 def test_a_forecaster_that_has_seen_no_panel_says_so(tmp_path):
     for act in (lambda m: m.save(tmp_path / "m.ckpt"), lambda m: stgate.forecast(m, make_panel())):
-        with pytest.raises(CheckpointError, match="GatedRNN is not fitted"):
+        with pytest.raises(CheckpointError, match="GatedRNN: not fitted"):
             act(GatedRNN())
 
 

@@ -147,8 +147,8 @@ def _frequencies(seasons: Seasons) -> tuple[Tensor, list[int]]:
     found: dict[float, int] = {}
     for period, count in seasons:
         if not period > 0 or count < 1 or count > period / 2:
-            can = f"1 to {int(period // 2)} are distinct" if period >= 2 else "leave it out, it is below two steps"
-            raise RequestError(f"seasons: one of {period:g} steps cannot have {count} harmonics; {can}")
+            can = f"give 1 to {int(period // 2)}" if period >= 2 else "leave it out, it is below two steps"
+            raise RequestError(f"seasons: a period of {period:g} steps cannot have {count} harmonics; {can}")
         for harmonic in range(1, count + 1):
             found.setdefault(harmonic / period, harmonic)
     return torch.tensor(list(found), dtype=torch.float64), list(found.values())
