@@ -219,7 +219,7 @@ def test_bootstrap_bounds_hold_each_score():
         xr.testing.assert_equal(bounded[key], plain[key])
         assert (bounded[f"{key}_low"] <= bounded[key]).all() and (bounded[key] <= bounded[f"{key}_high"]).all()
     assert not any(str(k).endswith("_low") for k in plain)
-    with pytest.raises(RequestError, match="cannot be split by init_time"):
+    with pytest.raises(RequestError, match="cannot be used with by init_time"):
         stgate.evaluate(forecast, by="init_time", bootstrap=10)
     for wrong in (-1, 1):
         with pytest.raises(RequestError, match=f"bootstrap {wrong}: at least 2"):

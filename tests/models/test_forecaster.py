@@ -175,7 +175,7 @@ def test_options_can_be_others_than_in_the_fit_where_the_weights_fit(tmp_path):
     model.save(tmp_path / "m.ckpt")
     again = GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", imputation="last", optimizer=torch.optim.SGD)
     assert again.hparams["imputation"] == "last" and again.predictor.fingerprint() == model.predictor.fingerprint()
-    with pytest.raises(RequestError, match="hiden: no option of GatedRNN; did you mean hidden"):
+    with pytest.raises(RequestError, match="hiden: not an option of GatedRNN; did you mean hidden"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hiden=3)
     with pytest.raises(CheckpointError, match="weights do not fit hidden 5"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hidden=5)
