@@ -298,7 +298,7 @@ def test_a_forecast_without_its_mean_is_refused_by_name():
 
 
 def test_a_panel_is_not_mistaken_for_a_forecast(panel):
-    with pytest.raises(ForecastError, match="is this a panel"):
+    with pytest.raises(ForecastError, match="make a forecast of a panel"):
         stgate.evaluate(panel)
 
 

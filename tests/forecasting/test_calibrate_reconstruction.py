@@ -127,7 +127,7 @@ def test_wrong_requests_are_refused_by_name(field, full):
     model, seen = field
     with pytest.raises(RequestError, match="truth: nothing to score"):
         stgate.calibrate_reconstruction(model, seen, seen)
-    with pytest.raises(RequestError, match="truth: has no `y`"):
+    with pytest.raises(RequestError, match="truth: has no variable `y`"):
         stgate.calibrate_reconstruction(model, seen, full.rename(y="z"))
     with pytest.raises(RequestError, match="cannot reconstruct"):
         stgate.calibrate_reconstruction(GatedRNN(), seen)

@@ -224,7 +224,7 @@ def test_layers_that_lose_nodes_or_let_graphs_see_each_other_are_refused(monkeyp
 
     for kind, message in {
         Fewer: "returns 9 rows for 10 nodes",
-        Mean: "mixes the graphs of a batch see each other",
+        Mean: "mixes the graphs of a batch",
     }.items():
         kind.__module__ = "torch_geometric.nn.conv.mine"
         monkeypatch.setattr(torch_geometric.nn, "Mine", kind, raising=False)

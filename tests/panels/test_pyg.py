@@ -127,7 +127,7 @@ def test_what_is_no_hypergraph_is_refused():
         Hypergraph.from_pyg(Data(edge_index=PAIR, num_nodes=2))
     with pytest.raises(RequestError, match="has 1 among its positions; hyperedges must be 0 to 0"):
         Hypergraph.from_pyg(Data(hyperedge_index=PAIR, hyperedge_weight=torch.ones(1), num_nodes=2))
-    with pytest.raises(RequestError, match="pos: shape"):
+    with pytest.raises(RequestError, match="pos: has shape"):
         knn_graph(placed(), 2).to_pyg(np.zeros((5, 2)))
     with pytest.raises(RequestError, match="dtype 'half'"):
         knn_graph(placed(), 2).to_pyg(dtype="half")

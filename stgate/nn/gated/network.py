@@ -84,7 +84,11 @@ class HybridNetwork(nn.Module):
         self.mixing = None
         if convolution is not None:
             if patch != 1 or not informed:
-                why = "mixes single nodes; give patch 1" if informed else "needs a cell or attention; give one of them"
+                why = (
+                    "mixes single nodes; give patch 1"
+                    if informed
+                    else "has no states to mix; give a cell, attention or covariates"
+                )
                 raise RequestError(f"spatial {convolution}: {why}")
             self.mixing = GraphConvolution(convolution, hidden, convolution_options, option="spatial")
         elif convolution_options:

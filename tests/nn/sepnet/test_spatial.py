@@ -194,7 +194,7 @@ def test_a_convolution_carries_along_the_given_graph_in_the_place_of_mixprop(ada
 
 
 def test_a_convolution_needs_a_given_graph():
-    with pytest.raises(RequestError, match="spatial .*: needs the given graph"):
+    with pytest.raises(RequestError, match=r"spatial .*: needs the given graph"):
         SpatialBranch(9, 3, **OPTIONS, convolution="torch_geometric.nn.GCNConv")
     with pytest.raises(RequestError, match="spatial_options: without a layer"):
         SpatialBranch(9, 3, **OPTIONS, convolution_options={"heads": 2})
