@@ -60,7 +60,7 @@ def free_run(
             f"inference {type(predictor.inference).__name__}: needs one set of weights; fit with PointEstimate"
         )
     if spec.time != "model" or spec.future_covariates:
-        raise RequestError("a free run needs model time and no future covariates: their values are not known")
+        raise RequestError("a free run needs model time and no future covariates, whose values are unknown")
     if steps < 1:
         raise RequestError(f"steps {steps}: must be at least 1")
     history = History.of(panel, spec, None)

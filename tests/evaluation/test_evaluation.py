@@ -222,7 +222,7 @@ def test_bootstrap_bounds_hold_each_score():
     with pytest.raises(RequestError, match="cannot be used with by init_time"):
         stgate.evaluate(forecast, by="init_time", bootstrap=10)
     for wrong in (-1, 1):
-        with pytest.raises(RequestError, match=f"bootstrap {wrong}: at least 2"):
+        with pytest.raises(RequestError, match=f"bootstrap {wrong}: must be at least 2"):
             stgate.evaluate(forecast, bootstrap=wrong)
     with pytest.raises(RequestError, match="block 9999"):
         stgate.evaluate(forecast, bootstrap=10, block=9999)

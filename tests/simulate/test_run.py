@@ -150,7 +150,7 @@ def test_two_runs_do_not_write_one_store(tmp_path):
     def meanwhile(done, total):
         if not tried:
             for options in ({}, {"resume": True}, {"overwrite": True}):
-                with pytest.raises(StoreError, match=r"another process is writing it|a stopped run of it is there"):
+                with pytest.raises(StoreError, match=r"another process is writing it|holds a stopped run"):
                     lorenz96(**run, **options)
                 tried.append(options)
 
@@ -187,7 +187,7 @@ def test_ones_own_equation_runs_like_the_others():
     short = {"duration": 1.0, "step": 0.01}
     for options, message in (
         ({"initial": [2.0]}, "starts from state"),
-        ({"variable": "node"}, "not that of a dimension"),
+        ({"variable": "node"}, "not the name of a dimension"),
         ({"resume": True}, "goes with out"),
     ):
         with pytest.raises(RequestError, match=message):
