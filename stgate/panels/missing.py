@@ -20,7 +20,7 @@ from stgate.panels.graph import Graph
 from stgate.schema.panel import check_panel, first_row, some
 
 Floats = NDArray[np.float64]
-Pattern = Literal["point", "block", "spatial_block", "spatiotemporal_block", "outage", "value_dependent"]
+Pattern = Literal["point", "block", "outage", "spatial_block", "spatiotemporal_block", "value_dependent"]
 
 
 def mask(

@@ -188,7 +188,7 @@ def test_ones_own_equation_runs_like_the_others():
     for options, message in (
         ({"initial": [2.0]}, "starts from state"),
         ({"variable": "node"}, "not the name of a dimension"),
-        ({"resume": True}, "goes with out"),
+        ({"resume": True}, "only used with out"),
     ):
         with pytest.raises(RequestError, match=message):
             integrate(decay, [1.0], **short, **options)
