@@ -68,7 +68,11 @@ def test_neighbours_are_those_of_all_distances(seed, count):
 def test_nearest_neighbours_are_no_symmetric_relation_and_say_who_hears_whom():
     panel = panel_of(["a", "b", "c"], x=[0.0, 1.0, 3.0], y=[0.0, 0.0, 0.0])
     graph = knn_graph(panel, 1, kernel="one")
-    assert edges(graph) == {("b", "a"), ("a", "b"), ("b", "c")}  # source, target: c hears b, nobody hears c
+    assert edges(graph) == {
+        ("b", "a"),
+        ("a", "b"),
+        ("b", "c"),
+    }  # (source, target): c has an edge from b, none goes out from c
     assert graph.weight.tolist() == [1, 1, 1]
 
 

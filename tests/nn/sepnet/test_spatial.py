@@ -67,11 +67,11 @@ def test_the_hypergraph_convolution_is_that_of_torch_geometric_between_its_halve
         theirs.lin.weight.copy_(torch.eye(4))
     pairs = torch.stack([index.flatten(), torch.arange(7).repeat_interleave(3)])
     made = ours(x, Neighbours(index, torch.ones(7, 3)))
-    heard = torch.isin(torch.arange(7), index)
-    torch.testing.assert_close(made[heard], theirs(x, pairs)[heard])
+    members = torch.isin(torch.arange(7), index)
+    torch.testing.assert_close(made[members], theirs(x, pairs)[members])
 
 
-def test_of_two_nodes_at_most_one_hears_the_other_and_the_strongest_are_kept():
+def test_two_nodes_are_connected_in_at_most_one_direction_and_the_strongest_edges_are_kept():
     torch.manual_seed(3)
     whole, few = AdaptiveGraph(9, 5, 9), AdaptiveGraph(9, 5, 2)
     few.load_state_dict(whole.state_dict())
