@@ -32,7 +32,7 @@ MODES = ("stored", "rolling", "adaptive")
 
 def hidden(panel, name, seed, length):
     """The panel with 20 % of it lost in blocks, and the name."""
-    return stgate.panels.missing.hide(panel, name, pattern="block", rate=0.2, length=length, seed=seed)[0], name
+    return stgate.panels.missing.mask(panel, name, pattern="block", rate=0.2, length=length, seed=seed)[0], name
 
 
 def beijing(folder, seed):
@@ -79,7 +79,7 @@ def synthetic(kind):
             values[7500:] += 3 * rng.standard_normal(nodes)  # each node's by an amount of its own
         times = pd.date_range("2020-01-01", periods=steps, freq="h")
         panel = stgate.to_panel(pd.DataFrame(values, times, [f"n{i:02d}" for i in range(nodes)]), name="y")
-        panel, _ = stgate.panels.missing.hide(panel, "y", pattern="block", rate=0.1, length=(3, 24), seed=seed)
+        panel, _ = stgate.panels.missing.mask(panel, "y", pattern="block", rate=0.1, length=(3, 24), seed=seed)
         return panel, "y", [str(times[k]) for k in (4500, 5000, 6500)], 24, 6
 
     return make

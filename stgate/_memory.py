@@ -38,7 +38,7 @@ def memory_limit(megabytes: float | None) -> float:
     if megabytes is None:
         return 0.5 * (free_memory() or 2**32)
     if not megabytes > 0:
-        raise RequestError(f"max_memory {megabytes:g}: a positive number of megabytes")
+        raise RequestError(f"max_memory {megabytes:g}: must be a positive number of megabytes")
     return 1e6 * megabytes
 
 

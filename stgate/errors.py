@@ -93,7 +93,7 @@ def check_counts(**counts: tuple[object, int]) -> None:
     """
     for name, (value, least) in counts.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise RequestError(f"{name} {value!r}: a whole number, at least {least}")
+            raise RequestError(f"{name} {value!r}: must be a whole number of at least {least}")
         if int(value) < least:
             raise RequestError(f"{name} {value}: must be at least {least}")
 
@@ -109,7 +109,7 @@ def check_number(name: str, value: object) -> None:
         RequestError: The value is not a finite number; the message names the option.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise RequestError(f"{name} {value!r}: a number")
+        raise RequestError(f"{name} {value!r}: must be a number")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,11 +7,21 @@ from stgate.nn.feedforward import UNITS, UnitName
 from stgate.nn.gates import GATES, GateName
 from stgate.nn.imputation import ImputationName, make_imputation
 from stgate.nn.sepnet.fusion import FusionName, make_fusion
+from stgate.panels.calendar import CELLS, CellKey
+from stgate.panels.missing import PATTERNS, Pattern
 from stgate.simulate.systems.lorenz96_two_scale import PRESETS, PresetName
 
 
 @pytest.mark.parametrize(
-    ("names", "table"), [(GateName, GATES), (UnitName, UNITS), (LinkName, LINKS), (PresetName, PRESETS)]
+    ("names", "table"),
+    [
+        (GateName, GATES),
+        (UnitName, UNITS),
+        (LinkName, LINKS),
+        (PresetName, PRESETS),
+        (Pattern, PATTERNS),
+        (CellKey, CELLS),
+    ],
 )
 def test_the_names_that_an_option_offers_are_those_of_its_table(names, table):
     assert get_args(names) == tuple(table)

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 import stgate
-from stgate.panels.missing import hide
+from stgate.panels.missing import mask
 
 LEVELS = (0.5, 0.8, 0.95)
 QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
@@ -30,7 +30,7 @@ class Task:
 
     Args:
         panel: Hourly or daily.
-        pattern: Of `stgate.panels.missing.hide`.
+        pattern: Of `stgate.panels.missing.mask`.
         rate: Share that is hidden.
         seed: Of what is hidden, and of fits.
         weather: Names of the weather variables that are known for the hour or day that is asked for.
@@ -49,8 +49,8 @@ class Task:
         self.weather, self.seed = tuple(weather), seed
         faults = {"pattern": pattern, "length": (24, 168) if self.hourly else (3, 21)}
         self.whole = panel[["pm25", *weather]]
-        self.masked, self.hidden = hide(self.whole, "pm25", rate=rate, seed=seed, **faults)
-        self.seen, _ = hide(self.masked, "pm25", rate=max(0.1, 0.4 * rate), seed=1000 + seed, **faults)
+        self.masked, self.hidden = mask(self.whole, "pm25", rate=rate, seed=seed, **faults)
+        self.seen, _ = mask(self.masked, "pm25", rate=max(0.1, 0.4 * rate), seed=1000 + seed, **faults)
 
     def empty(self):
         """Return what is asked, over (time, node) and (origin, lead, node), without an answer."""

@@ -24,7 +24,7 @@ from benchmarks.tables import table
 from stgate.data import WindowData
 from stgate.distributions import Quantiles
 from stgate.models import STHSepNet
-from stgate.panels.missing import hide
+from stgate.panels.missing import mask
 
 RATES, LEVELS, EPOCHS, HORIZON, FIRST = (0.0, 0.2, 0.5), (0.5, 0.8, 0.95), 10, 12, 0.8
 MODELS = {"STH-SepNet": STHSepNet, "STID, zero-filled": STID}
@@ -32,7 +32,7 @@ MODELS = {"STH-SepNet": STHSepNet, "STID, zero-filled": STID}
 
 def scored(panel, kind, rate, epochs):
     """Errors, and coverage in percent of all entries and by what was observed at the origin."""
-    masked = hide(panel, "speed", rate=rate, pattern="block", length=(6, 48), seed=0)[0] if rate else panel
+    masked = mask(panel, "speed", rate=rate, pattern="block", length=(6, 48), seed=0)[0] if rate else panel
     parts = {"split": (FIRST - 0.1, 0, 0.1, 1 - FIRST), "calendar": ["hour"], "seed": 0}
     data = WindowData(masked, targets="speed", window=12, horizon=HORIZON, batch_size=32, **parts)
     options = {"optimizer": adamw(0.003), "lr_scheduler": cosine(epochs)}

@@ -61,8 +61,8 @@ class Released(nn.Module):
         self.embeddings = nn.ParameterList(torch.randn(nodes, SIZE) for _ in range(3))
         self.maps = nn.ModuleList(nn.Linear(SIZE, SIZE) for _ in range(3))
         self.start, self.first = nn.Conv2d(1, CHANNELS, 1), nn.Conv2d(1, SKIP, (1, steps[0]))
-        self.update, self.openness = (nn.ModuleList(Inception() for _ in range(LAYERS)) for _ in range(2))
-        self.hears, self.heard = (nn.ModuleList(MixProp() for _ in range(LAYERS)) for _ in range(2))
+        self.update, self.gates = (nn.ModuleList(Inception() for _ in range(LAYERS)) for _ in range(2))
+        self.incoming, self.outgoing = (nn.ModuleList(MixProp() for _ in range(LAYERS)) for _ in range(2))
         self.skips = nn.ModuleList(nn.Conv2d(CHANNELS, SKIP, (1, t)) for t in steps[1:])
         self.norms = nn.ModuleList(nn.LayerNorm((CHANNELS, nodes, t)) for t in steps[1:])
         self.share = nn.Parameter(torch.tensor(0.5))
@@ -103,10 +103,10 @@ class Released(nn.Module):
         skip, h = self.first(dropout(x, 0.3, self.training)), self.start(x)
         for i in range(LAYERS):
             before = h
-            h = torch.tanh(self.update[i](h)) * torch.sigmoid(self.openness[i](h))
+            h = torch.tanh(self.update[i](h)) * torch.sigmoid(self.gates[i](h))
             h = dropout(h, 0.3, self.training)
             skip = skip + self.skips[i](h)
-            along = self.hears[i](h, graph) + self.heard[i](h, graph.T)
+            along = self.incoming[i](h, graph) + self.outgoing[i](h, graph.T)
             h = self.share * along + (1 - self.share) * self.through_edges(h)
             h = self.norms[i](h + before[..., -h.shape[-1] :])
         return self.end(skip + self.last(h)).squeeze(-1)

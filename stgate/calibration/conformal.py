@@ -74,11 +74,11 @@ def split_conformal(scores: ArrayLike, levels: Sequence[float]) -> NDArray[np.fl
     """Half-widths of central intervals in units of the forecast's scale, by split conformal prediction.
 
     Args:
-        scores: Conformity scores |truth - median| / scale, (case, ...), NaN where the truth is missing.
+        scores: Conformity scores |truth - median| / scale, (observation, ...), NaN where the truth is missing.
         levels: Levels of the central intervals, ascending in (0, 1).
 
     Returns:
-        (level, ...) half-widths, non-decreasing in the level; infinite where there are too few cases.
+        (level, ...) half-widths, non-decreasing in the level; infinite where there are too few observations.
 
     Raises:
         RequestError: A level is not between 0 and 1.

@@ -1,4 +1,4 @@
-"""Mondrian groups of cases, calibrated apart, with fallback to wider groups where a group is too small."""
+"""Mondrian groups of observations, calibrated separately; a group that is too small falls back to a wider one."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def grouped_conformal(
     """Conformal quantiles of Mondrian groups; a group that is too small takes those of a wider group.
 
     Args:
-        scores: Conformity scores, (level, case, ...), NaN where the truth is missing. The first axis has one entry if
-            all levels share the scores. Entries of further axes are calibrated apart.
-        group: (case,), number of each case's group.
+        scores: Conformity scores, (level, observation, ...), NaN where the truth is missing. The first axis has one
+            entry if all levels share the scores. Entries of further axes are calibrated separately.
+        group: (observation,), number of each observation's group.
         chain: Wider groups to fall back to, from narrow to wide. Each entry, (group,), gives the wider group that
-            holds a group. All cases together are the widest group and are not listed.
+            holds a group. All observations together are the widest group and are not listed.
         levels: Levels of the central intervals, ascending in (0, 1).
-        minimum: Least number of cases that a group needs to use its own quantiles. It also needs as many as a finite
-            quantile of the level takes.
+        minimum: Least number of observations that a group needs to use its own quantiles. It also needs as many as a
+            finite quantile of the level takes.
 
     Returns:
-        quantiles: (group, level, ...), infinite if all cases together are too few. They are non-decreasing in the level
-            only if all levels share their scores.
+        quantiles: (group, level, ...), infinite if all observations together are too few. They are non-decreasing
+            in the level only if all levels share their scores.
         source: (group, level, ...), the group that was used: 0 for the group itself, k for the k-th wider group,
-            len(chain) + 1 for all cases.
+            len(chain) + 1 for all observations.
 
     References:
         Vovk, Lindsay, Nouretdinov, Gammerman (2003), Mondrian confidence machine.
@@ -86,9 +86,9 @@ def grouped_conformal(
     quantiles = np.repeat(overall[None], count, axis=0)
     source = np.full(quantiles.shape, len(kinds), "int64")
     for kind in range(len(kinds) - 1, -1, -1):  # from wide to narrow: the narrowest that is large enough stays
-        of_case = kinds[kind][narrow]
-        for wider in np.unique(of_case):
-            chosen, inside = of_case == wider, kinds[kind] == wider
+        of_observation = kinds[kind][narrow]
+        for wider in np.unique(of_observation):
+            chosen, inside = of_observation == wider, kinds[kind] == wider
             mine = given if chosen.all() else given[:, chosen]
             enough = (~np.isnan(mine)).sum(1) >= least  # (level, ...)
             if enough.any():
@@ -99,7 +99,7 @@ def grouped_conformal(
 
 
 def _quantiles(scores: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
-    """Conformal quantiles, (level, ...), of scores (level or 1, case, ...)."""
+    """Conformal quantiles, (level, ...), of scores (level or 1, observation, ...)."""
     if len(scores) == 1:
         return split_conformal(scores[0], levels)
     return np.stack([conformal_quantile(own, level) for own, level in zip(scores, levels, strict=True)])

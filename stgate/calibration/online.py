@@ -27,15 +27,15 @@ ADAPTED = ("given", "missed", "losses", "count")
 
 
 class OnlineConformal:
-    """Rolling and adaptive conformal prediction, for each lead time and missingness group apart.
+    """Rolling and adaptive conformal prediction, separately for each lead time and missingness group.
 
     Half-widths of a new forecast's intervals are conformal quantiles of the scores of the last `window` origins whose
     truth is known. They are in units of the forecast's scale.
 
-    With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, for observed and
-    unobserved nodes apart, so that coverage returns to the nominal level. A second window is a fifth as long. The
-    quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores from
-    before a shift soon count for little. No interval is infinite.
+    With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, separately for
+    observed and unobserved nodes, so that coverage returns to the nominal level. A second window is a fifth as long.
+    The quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores
+    from before a shift soon count for little. No interval is infinite.
 
     Calls go in order of time: `update` with the scores that became known, then `predict`.
 
@@ -82,10 +82,10 @@ class OnlineConformal:
         self.levels = np.atleast_1d(np.asarray(levels, "float64"))
         inside = (self.levels > 0) & (self.levels < 1)
         if not inside.all() or (np.diff(self.levels) <= 0).any():
-            raise RequestError(f"levels {self.levels.tolist()}: must ascend, between 0 and 1")
+            raise RequestError(f"levels {self.levels.tolist()}: must be increasing and between 0 and 1")
         check_counts(leads=(leads, 1), cells=(cells, 1), window=(window, 1), minimum=(minimum, 1), refresh=(refresh, 1))
         if not 0 <= rate < 1:
-            raise RequestError(f"rate {rate}: 0 for rolling intervals, or a small step such as 0.07")
+            raise RequestError(f"rate {rate}: must be 0 (rolling intervals) or a small step below 1, such as 0.07")
         self.window, self.rate, self.edges, self.minimum, self.refresh = window, rate, tuple(edges), minimum, refresh
         kept, groups, count = LOOKBACK * window, len(self.edges) + 1, len(self.levels)
         normal = np.repeat(ndtri((1 + self.levels) / 2)[:, None], leads, axis=1)
@@ -116,7 +116,9 @@ class OnlineConformal:
         """
         since = np.asarray(since)
         if since.shape != self.groups.shape[1:] or not (since >= 0).all():
-            raise RequestError(f"since: one number of steps, at least 0, for each of {self.groups.shape[1]} cells")
+            raise RequestError(
+                f"since: must hold one number of steps, at least 0, for each of {self.groups.shape[1]} cells"
+            )
         if self.count % self.refresh == 0:
             newest = np.argsort(self.issued)[::-1][: (self.issued >= 0).sum()]
             for recent in self.windows:
@@ -153,7 +155,7 @@ class OnlineConformal:
         known = np.asarray(scores, "float64")
         if known.shape != self.groups.shape[1:] or (known < 0).any() or np.isinf(known).any():
             raise RequestError(
-                f"scores: one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN"
+                f"scores: must hold one finite number, at least 0, for each of {self.groups.shape[1]} cells, or NaN"
             )
         place = number % len(self.scores)
         if self.issued[place] != number:
@@ -212,7 +214,7 @@ class OnlineConformal:
         try:
             return cls._loaded(path)
         except (ValueError, KeyError, OSError, BadZipFile) as error:
-            raise StoreError(f"{path}: not the state of an OnlineConformal; `save` writes one") from error
+            raise StoreError(f"{path}: not the state of an OnlineConformal; write one with its method save") from error
 
     @classmethod
     def _loaded(cls, path: str | os.PathLike[str]) -> OnlineConformal:

@@ -73,11 +73,11 @@ class RecentScores:
     def _sorted(
         self, scores: NDArray[np.float32], newest: NDArray[np.int64], chosen: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Sort the newest scores of a group: (lead, case), ascending and NaN last; also count them at each lead."""
+        """Sort the newest scores of a group: (lead, observation), ascending and NaN last; also count them."""
         enough = self.window * scores.shape[2]
         origins = int(np.searchsorted(np.cumsum(chosen.sum(1)), enough)) + 1
         recent = scores[newest[:origins]] / self.scale
-        mine = recent.transpose(0, 2, 1)[chosen[:origins]]  # (case, lead)
+        mine = recent.transpose(0, 2, 1)[chosen[:origins]]  # (observation, lead)
         ordered: NDArray[np.float32] = np.sort(np.ascontiguousarray(mine.T), axis=1).astype("float32", copy=False)
         return ordered, (~np.isnan(ordered)).sum(1)
 

@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--by",
         nargs="*",
         metavar="GROUP",
-        help="groups calibrated apart: missing, and node or a node coordinate that holds clusters (default missing)",
+        help="separate groups: missing, and node or a node coordinate that holds clusters (default missing)",
     )
     add(
         "--reconstruction",
@@ -50,7 +50,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
 
     if given.truth and not given.reconstruction:
-        raise RequestError("--truth: belongs to --reconstruction; give both")
+        raise RequestError("--truth: only used with --reconstruction; add it, or leave --truth out")
     if given.reconstruction and given.by not in (None, ["missing"]):
         raise RequestError("--by: reconstructions are always calibrated by missingness; leave it out")
 

@@ -62,7 +62,7 @@ def card_text(card: Card) -> str:
         lines.append(f"{key.replace('_', ' '):<10}{wrapped[0]}")
         lines += [f"{'':<10}{line}" for line in wrapped[1:]]
     for file in card.get("files", ()):
-        lines.append(f"{'file':<10}{file['name']}  {file['url']}  sha256 {file['sha256'] or 'not known'}")
+        lines.append(f"{'file':<10}{file['name']}  {file['url']}  sha256 {file['sha256'] or 'unknown'}")
     for figure in card.get("published", ()):
         wrapped = textwrap.wrap(f"{figure['figure']} ({figure['standing']})", 96)
         lines.append(f"{'figure':<10}{wrapped[0]}")

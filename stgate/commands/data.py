@@ -105,7 +105,7 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
     options = {name: value for name, value in options.items() if value not in (None, {}, [])}
     if first.endswith((".nc", ".zarr", ".npz")):
         if len(given.files) > 1:
-            raise RequestError(f"{given.files[1]}: one file too many; only tables are read several at once")
+            raise RequestError(f"{given.files[1]}: a second file is not allowed here; only tables can be several")
         kind = "an .npz" if first.endswith(".npz") else "a lattice"
         wanted = {"variables", "start", "freq", "missing", "units"} if first.endswith(".npz") else {"missing", "freq"}
         for name in options:

@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         nargs="+",
         default=[],
         metavar="GROUP",
-        help=f"groups to score apart: {', '.join(GROUPS)}, or a node coordinate",
+        help=f"groups to score separately: {', '.join(GROUPS)}, or a node coordinate",
     )
     parser.add_argument("--target", help="the variable, when there are several")
     parser.add_argument(

@@ -43,7 +43,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         type=float,
         help=f"model time to average over, for each member (default {20 * default.duration:g})",
     )
-    add("--transient", type=float, help="model time discarded before (default a tenth of --duration)")
+    add("--transient", type=float, help="model time discarded at the start (default a tenth of --duration)")
     add("--step", type=float, help=f"integration step (default {default.step:g})")
     add("--members", type=int, default=8, help="independent trajectories (default 8)")
     add("--seed", type=int, default=0, help="seed of the initial states (default 0)")

@@ -8,7 +8,7 @@ from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.readers import open_panel
-from stgate.panels.missing import PATTERNS, hide
+from stgate.panels.missing import PATTERNS, mask
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     name = names[0] if given.variable is None else given.variable
     if name not in names:
         raise RequestError(f"--variable {name}: {did_you_mean(name, names)}")
-    masked, hidden = hide(
+    masked, hidden = mask(
         panel,
         name,
         pattern=given.pattern,

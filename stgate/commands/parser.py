@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
             "--max-memory",
             type=float,
             metavar="MB",
-            help="a .zarr panel that would take more is read in blocks (default: half of the free memory)",
+            help="a .zarr panel that needs more memory is read in blocks (default: half of the free memory)",
         )
 
 

@@ -76,7 +76,7 @@ def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
     except ValueError as error:
         raise RequestError(f"{options}: not a time of this panel ({error})") from error
     if last < first:
-        raise RequestError(f"{options}: no time of the panel, which spans {at(times[0])} to {at(times[-1])}")
+        raise RequestError(f"{options}: no time of the panel is selected; it spans {at(times[0])} to {at(times[-1])}")
     return slice(first, last + 1)
 
 

@@ -72,7 +72,7 @@ class FieldData(WindowData):
         memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
         if context < 0 or 0 < context <= horizon:
-            raise RequestError(f"context {context}: 0 for none, or more than the horizon of {horizon}")
+            raise RequestError(f"context {context}: must be 0 (no context) or above the horizon of {horizon}")
         super().__init__(
             panel,
             targets=targets,
@@ -98,7 +98,7 @@ class FieldData(WindowData):
         member, row = torch.nonzero(series.observed[:, first:stop], as_tuple=True)
         origins = torch.stack([member, row + first], 1)
         if len(origins) == 0:
-            raise PanelError(f"`{self.targets[0]}`: the train part observes no target; split elsewhere")
+            raise PanelError(f"`{self.targets[0]}`: never observed in the training part; change the split")
         if not isinstance(series, StoredSeries):
             return self._loader(Windows(series, spec, origins), seed=self.seed)
         stored = copy.copy(series)
@@ -129,7 +129,7 @@ class FieldData(WindowData):
         if self.places is not None:
             lacking = [name for name in self.places if name not in on_node]
             if lacking:
-                raise PanelError(f"`{lacking[0]}`: no coordinate of the nodes that is a number; they have {on_node}")
+                raise PanelError(f"`{lacking[0]}`: not a numeric coordinate of the nodes; they have {on_node}")
             return self.places
         if {"lat", "lon"} <= set(on_node):
             return ("lat", "lon")

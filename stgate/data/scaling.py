@@ -74,10 +74,10 @@ class Statistics:
         fixed.add(static)
         return cls(
             center=channels.mean.float(),
-            scale=channels.spread,
+            scale=channels.stddev,
             static_center=fixed.mean.float(),
-            static_scale=fixed.spread,
-            node_scale=nodes.spread,
+            static_scale=fixed.stddev,
+            node_scale=nodes.stddev,
             observed=int(nodes.count.sum()),
             least=nodes.least.amin(0),
             whole=nodes.whole.all(0),
@@ -131,7 +131,7 @@ class Moments:
         self.count = self.count + count
 
     @property
-    def spread(self) -> Tensor:
+    def stddev(self) -> Tensor:
         """The standard deviation, float32; 1 where it is zero or unknown."""
-        spread = (self.squares / self.count.clamp(min=1)).sqrt().float()
-        return torch.where(spread > 0, spread, 1.0)
+        stddev = (self.squares / self.count.clamp(min=1)).sqrt().float()
+        return torch.where(stddev > 0, stddev, 1.0)

@@ -158,7 +158,7 @@ class StoredSeries:
             where = f"member {member}, " if self.members > 1 else ""
             raise PanelError(
                 f"`{self.spec.channels[channel]}`: infinite at {where}time {when}, node {self.spec.nodes[node]}; "
-                "NaN is the mark of a missing value"
+                "mark missing values with NaN"
             )
 
 
@@ -192,7 +192,7 @@ class StoredWindows(Dataset[Batch]):
 
     The origins are cut into blocks of rows. Each epoch puts the blocks in a new order and reads several at a time into
     a buffer; the windows of a buffer are shuffled, and the next buffer is read while this one is in use. Every window
-    appears once an epoch. Its batch depends on the seed and the epoch alone.
+    appears once an epoch. Its batch depends only on the seed and the epoch.
 
     Args:
         series: The store.
@@ -217,7 +217,7 @@ class StoredWindows(Dataset[Batch]):
         if rows < 4 * halo:
             raise RequestError(
                 f"max_memory {size_text(max_memory)}: a window of {spec.window} and a horizon of {spec.horizon} of "
-                f"this panel need {size_text(4 * halo * row)}"
+                f"this panel need {size_text(4 * halo * row)}; give at least that"
             )
         # Whole chunks of the store, at least two of them: each block also reads into its neighbours.
         whole = min((rows - halo) // series.stride, max(2, rows // series.stride // 4))

@@ -179,7 +179,9 @@ class WindowData(L.LightningDataModule):
         if not self.streams:
             return self._loader(windows, seed=self.seed)
         if not isinstance(windows, Windows):
-            raise RequestError("streams: the panel is read in blocks; give more max_memory, or leave streams out")
+            raise RequestError(
+                "streams: not possible while the panel is read in blocks; raise max_memory, or leave streams out"
+            )
         members = self.panel.sizes.get("member", 1)
         sampler = StreamBatches(len(windows), members, self.batch_size, self.seed)
         return DataLoader(windows, batch_size=None, sampler=sampler)
@@ -227,7 +229,7 @@ class WindowData(L.LightningDataModule):
             spec = dataclasses.replace(spec, horizon=self.train_horizon)
         origins = part_origins(series.observed, spec, getattr(self.parts, part), every=every, name=part)
         if len(origins) == 0:
-            raise PanelError(f"`{self.targets[0]}`: the {part} part observes no target in any window; split elsewhere")
+            raise PanelError(f"`{self.targets[0]}`: never observed in any window of the {part} part; change the split")
         if isinstance(series, StoredSeries):
             seed = self.seed if part == "train" else None
             series = copy.copy(series)

@@ -148,7 +148,7 @@ def _since(values: Tensor, before: Tensor) -> Tensor:
 class Windows(Dataset[Batch]):
     """Windows of a series, by origin (member, row of the last input step).
 
-    Windows overlap in memory: each is one contiguous stretch of the flattened panel, and a batch copies these.
+    Windows overlap in memory: each is one contiguous piece of the flattened panel, and a batch copies these.
 
     Args:
         series: The panel as tensors.
@@ -222,7 +222,7 @@ def _room(rows: Tensor, count: int) -> Tensor:
 
 
 def _stretches(rows: Tensor, length: int) -> Tensor:
-    """Return all stretches of `length` rows as an overlapping view, (start, length * row)."""
+    """Return all runs of `length` rows as an overlapping view, (start, length * row)."""
     rows = rows.contiguous().flatten(1)
     count, width = rows.shape
     if width == 0:
@@ -261,7 +261,7 @@ def part_origins(observed: Tensor, spec: PanelSpec, part: tuple[int, int], *, ev
 
 
 class EpochBatches(Sampler[Tensor]):
-    """Indices of the windows of each batch; the shuffle depends on seed and epoch alone, so a resumed run repeats it.
+    """Indices of the windows of each batch; the shuffle depends only on seed and epoch, so a resumed run repeats it.
 
     Args:
         size: Number of windows.
@@ -292,14 +292,14 @@ class EpochBatches(Sampler[Tensor]):
 class StreamBatches(EpochBatches):
     """Batches that each continue in time where the one before ended, so that a state can be carried along.
 
-    Each member is cut into stretches of equal length, enough for all members together to fill a batch; the remainder at
-    a member's end is left out. A batch holds the next window of each of its stretches.
+    Each member is cut into segments of equal length, enough for all members together to fill a batch; the remainder at
+    a member's end is left out. A batch holds the next window of each of its segments.
 
     Args:
         size: Number of windows, ordered by member, then by time.
         members: Number of members of the panel.
-        batch_size: Number of stretches that run side by side.
-        seed: Seed of the order of the stretches.
+        batch_size: Number of segments that run side by side.
+        seed: Seed of the order of the segments.
     """
 
     def __init__(self, size: int, members: int, batch_size: int, seed: int) -> None:

@@ -104,7 +104,7 @@ class Normal(Likelihood):
     def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
         _check_min_scale(min_scale)
         if not 0 <= beta <= 1:
-            raise RequestError(f"beta {beta:g}: between 0 and 1")
+            raise RequestError(f"beta {beta:g}: must lie between 0 and 1")
         if link not in LINKS:
             raise RequestError(f"link {link!r}: {did_you_mean(link, LINKS)}")
         self.min_scale, self.beta, self.link = min_scale, beta, link
@@ -185,7 +185,7 @@ class LogNormal(Likelihood):
         _check_min_scale(min_scale)
         check_number("shift", shift)
         if shift < 0:
-            raise RequestError(f"shift {shift:g}: zero, or above it")
+            raise RequestError(f"shift {shift:g}: must not be negative")
         self.min_scale, self.shift = min_scale, shift
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:

@@ -33,8 +33,9 @@ def evaluate(
     Args:
         forecast: A forecast from `backtest` or `reconstruct`, or any dataset of the forecast schema with
             `<target>_truth`.
-        by: Groups to score apart: `lead_time`, `node`, `init_time`, `member`, `observed` (the node is observed at the
-            origin, or not), or the name of a node coordinate, whose values group the nodes. Empty: one score over all.
+        by: Groups with separate scores: `lead_time`, `node`, `init_time`, `member`, `observed` (the node is observed at
+            the origin, or not), or the name of a node coordinate, whose values group the nodes. Empty: one score over
+            all.
         target: The variable to score; None takes the only one.
         truth: Observed values over `time` and `node`, used in the place of the forecast's own truth. They may be
             observed after the forecast was made, or masked before the fit (`panel["pm25_hidden"]` of a panel from
@@ -73,7 +74,7 @@ def evaluate(
     groups = [by] if isinstance(by, str) else list(by)
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
     if bootstrap < 0 or bootstrap == 1:
-        raise RequestError(f"bootstrap {bootstrap}: at least 2 resamples, or 0 for none")
+        raise RequestError(f"bootstrap {bootstrap}: must be at least 2, or 0 for none")
     for group in groups:
         known = [*GROUPS, *clusters]
         if group not in known or (group == "member" and "member" not in forecast.dims):
@@ -89,7 +90,7 @@ def evaluate(
     if not bool(scored.any()):
         raise ForecastError(f"`{name}_truth`: no observation has a forecast; nothing to score")
     truth = truth.where(scored)
-    cases = {
+    entries = {
         "mae": metrics.absolute_error(truth, middle),
         "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
         "crps": metrics.crps_quantiles(truth, forecast[name]),
@@ -97,15 +98,15 @@ def evaluate(
     for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else sorted(levels):
         lower, upper = interval(forecast, name, level)
         label = f"{100 * level:g}"
-        cases[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
-        cases[f"width_{label}"] = metrics.interval_width(truth, lower, upper)
-        cases[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
+        entries[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
+        entries[f"width_{label}"] = metrics.interval_width(truth, lower, upper)
+        entries[f"interval_score_{label}"] = metrics.interval_score(truth, lower, upper, level=level)
     resample = (bootstrap, _block(forecast, block)) if bootstrap else None
     if resample and "init_time" in groups:
-        raise RequestError("bootstrap: it draws origins, so it cannot be split by init_time; leave out one of the two")
+        raise RequestError("bootstrap: draws origins, so it cannot be used with by init_time; leave one of the two out")
     if bool(lost.any()):
-        cases = {"no_forecast": lost.astype("float64").where(lost | scored), **cases}
-    scores = _grouped(xr.Dataset(cases), scored, forecast, groups, resample)
+        entries = {"no_forecast": lost.astype("float64").where(lost | scored), **entries}
+    scores = _grouped(xr.Dataset(entries), scored, forecast, groups, resample)
     for key in ("rmse", "rmse_low", "rmse_high"):
         if key in scores:
             scores[key] = np.sqrt(scores[key])
@@ -145,7 +146,7 @@ def _check_scorable(forecast: xr.Dataset, name: str) -> None:
 
 
 def _grouped(
-    cases: xr.Dataset,
+    entries: xr.Dataset,
     scored: xr.DataArray,
     forecast: xr.Dataset,
     groups: Sequence[str],
@@ -154,7 +155,7 @@ def _grouped(
     """Average the scores over all dims but the groups.
 
     Args:
-        cases: Scores of each observation.
+        entries: Scores of each observation.
         scored: True where there is a score, over the same dims.
         forecast: The forecast that is scored.
         groups: Names of the groups.
@@ -165,12 +166,12 @@ def _grouped(
         rest = [g for g in groups if g != split]
         parts = _parts(forecast, split)
         tables: list[xr.Dataset] = [
-            _grouped(cases.where(inside), scored & inside, forecast, rest, resample) for inside in parts.values()
+            _grouped(entries.where(inside), scored & inside, forecast, rest, resample) for inside in parts.values()
         ]
         return xr.concat(tables, pd.Index(list(parts), name=split))
     dims = [d for d in scored.dims if d not in groups]
     table = xr.Dataset({"count": scored.sum(dims)})
-    for key, values in cases.items():
+    for key, values in entries.items():
         table[str(key)] = metrics.average(values, groups)
         if resample:
             samples, block = resample

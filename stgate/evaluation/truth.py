@@ -41,7 +41,7 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
     for dim in truth.dims:
         held = rows >= 0 if dim == "time" else np.isin(truth[dim], forecast[dim] if dim in forecast.dims else [])
         if not held.any():
-            raise RequestError(f"truth: no {dim} in common with the forecast; is it from the same panel?")
+            raise RequestError(f"truth: no {dim} in common with the forecast; give the truth of the same panel")
     truth = truth.reindex({dim: forecast[dim] for dim in truth.dims if dim != "time"})
     at = xr.DataArray(rows.reshape(valid.shape), dims=valid.dims)
     found = truth.isel(time=at).drop_vars("time").where(at >= 0)

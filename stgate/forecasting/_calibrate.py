@@ -39,17 +39,17 @@ def calibrate(
 ) -> dict[float, float]:
     """Fit split conformal intervals on the calibration part, and store them in the model.
 
-    Scores are pooled over origins and members, for each lead time and target apart, and for each group of `by`. If new
+    Scores are pooled over origins and members, separately for each lead time, target and group of `by`. If new
     scores are exchangeable with those of the calibration part, an interval of level p covers with probability at least
     p, in each group; under drift it need not (see `backtest(calibration="rolling")`).
 
     Args:
-        model: A fitted forecaster, whose calibration is replaced; or a checkpoint's path, which is written anew.
+        model: A fitted forecaster, whose calibration is replaced; or a checkpoint's path, which is rewritten.
         data: The data that the forecaster was fitted on; neither training nor model choice has seen its calibration
             part.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
             values supports.
-        by: Groups that are calibrated apart: `missing` (how long ago the node was observed, at the origin; see
+        by: Groups that are calibrated separately: `missing` (how long ago the node was observed, at the origin; see
             `edges`), and `node` or clusters of nodes by the name of a node coordinate that holds them. A group with
             fewer observed values than `minimum`, or than its level needs, falls back to a wider one: a node or cluster
             to all nodes, a missingness group to all that were not observed, then to all.
@@ -70,12 +70,10 @@ def calibrate(
     options = CalibrationOptions(levels, by, conformity_score, edges, minimum)
     start, stop = data.parts.calibration
     if stop <= start:
-        raise RequestError("split: it leaves no calibration part; give its third entry a share")
+        raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
         if predictor.fitted_spec != data.spec:
-            raise RequestError(
-                "the data are not those that the forecaster was fitted on; use the same panel and options"
-            )
+            raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
         return _calibrate(
             predictor,
@@ -102,14 +100,14 @@ def recalibrate(
     """Fit split conformal intervals on any span of a panel that training has not seen, and store them in the model.
 
     Args:
-        model: A fitted forecaster, whose calibration is replaced; or a checkpoint's path, which is written anew.
+        model: A fitted forecaster, whose calibration is replaced; or a checkpoint's path, which is rewritten.
         panel: A panel, or the path of one, with the nodes and variables that the forecaster was fitted on.
         start: The first valid time; origins may precede it. None: the first that neither training nor model choice has
             used, or if they have used all, as early as the window allows. A warning names an earlier start.
         end: The last valid time; a date without an hour means its last step. None: the panel's end.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
             values supports.
-        by: Groups that are calibrated apart: `missing` (how long ago the node was observed, at the origin; see
+        by: Groups that are calibrated separately: `missing` (how long ago the node was observed, at the origin; see
             `edges`), and `node` or clusters of nodes by the name of a node coordinate that holds them. A group with
             fewer observed values than `minimum`, or than its level needs, falls back to a wider one: a node or cluster
             to all nodes, a missingness group to all that were not observed, then to all.

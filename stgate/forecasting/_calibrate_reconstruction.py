@@ -50,7 +50,7 @@ def calibrate_reconstruction(
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
-            path, which is written anew.
+            path, which is rewritten.
         panel: The panel that the field sees, or the path of one; its nodes may differ from those of training.
         truth: A panel with values that `panel` lacks; these are scored. None scores the observed values of `panel`
             itself: the field does not see the entry, but sees what its node observed before.
@@ -100,7 +100,7 @@ def cross_calibrate_reconstruction(
 
     Args:
         model: A fitted `CGLUBNF` or `BayesNF`, whose calibration of reconstructions is replaced; or a checkpoint's
-            path, which is written anew.
+            path, which is rewritten.
         folds: For each fold a fitted field, the panel that it sees, and a panel whose further values are scored (None
             scores the panel that it sees). A generator may fit the fields one after another.
         levels: Central-interval levels to hold. None: those of twelve from 0.1 to 0.99 that the number of observed
@@ -139,7 +139,9 @@ def _alike(field: FieldPredictor, fold: Predictor) -> FieldPredictor:
     own, other = field.fitted_spec, field_of(fold).fitted_spec
     for what, a, b in (("targets", own.targets, other.targets), ("context", own.window, other.window)):
         if a != b:
-            raise RequestError(f"folds: a field has {what} {b}, the calibrated one has {a}; fit them alike")
+            raise RequestError(
+                f"folds: a field has {what} {b}, the calibrated one has {a}; fit all with the same options"
+            )
     return field_of(fold)
 
 
@@ -166,7 +168,7 @@ def _calibrate(
             span.extend(one.span)
             yield from one.scored()
         if not span:
-            raise RequestError("folds: there are none; give at least one field that was fitted on a part of the data")
+            raise RequestError("folds: empty; give at least one field that was fitted on a part of the data")
 
     found, covered = split_conformal_calibration(
         field.fitted_spec, scored(), options, cluster=np.zeros(1, int), kind="of reconstructions"
@@ -218,7 +220,7 @@ class _CalibrationSet:
         columns = []
         for name in self.field.fitted_spec.targets:
             if name not in panel:
-                raise RequestError(f"truth: has no `{name}`")
+                raise RequestError(f"truth: has no variable `{name}`; give a panel with it")
             array = panel[name].reindex(labels)
             if "member" not in array.dims:
                 array = array.expand_dims(member=self.history.frame.sizes.get("member", 1))
@@ -244,6 +246,6 @@ class _CalibrationSet:
                 yield field.reconstruction(batch), truth, steps_before(batch)
         if not scored:
             raise RequestError(
-                "nothing to score: the truth has no value that the panel lacks; keep the stations of the truth in the "
+                "truth: nothing to score, it has no value that the panel lacks; keep the stations of the truth in the "
                 "panel, with all their values missing"
             )

@@ -113,18 +113,18 @@ def backtest(
         RequestError: A time lies outside the panel, a level is not calibrated, or an option is out of range.
     """
     if every < 1:
-        raise RequestError(f"every {every}: at least 1 step between origins")
+        raise RequestError(f"every {every}: must be at least 1")
     if calibration not in MODES:
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
     if calibration_window < 2:
-        raise RequestError(f"calibration_window {calibration_window}: at least 2 origins")
+        raise RequestError(f"calibration_window {calibration_window}: must be at least 2")
     predictor = predictor_of(model)
     spec = predictor.fitted_spec
     history = History.of(panel, spec, max_memory)
     first = spec.window if start is None else history.row(start, "start")
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
     if start is not None and end is not None and last < first:
-        raise RequestError(f"the end {end} lies before the start {start}; swap them")
+        raise RequestError(f"end {end}: lies before the start {start}; swap them")
     rows = np.arange(first - 1 - every * ((first - 1) // every), last, every)
     rows = rows[(rows >= spec.window - 1) & (rows + spec.horizon >= first)]
     if rows.size == 0:

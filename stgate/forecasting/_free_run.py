@@ -56,11 +56,13 @@ def free_run(
     if not isinstance(predictor, GatedPredictor) or not predictor.rollout:
         raise RequestError(f"{predictor.name}: forecasts all leads at once; fit it with rollout for a free run")
     if not isinstance(predictor.inference, PointEstimate):
-        raise RequestError(f"inference {type(predictor.inference).__name__}: a free run needs one set of weights")
+        raise RequestError(
+            f"inference {type(predictor.inference).__name__}: needs one set of weights; fit with PointEstimate"
+        )
     if spec.time != "model" or spec.future_covariates:
-        raise RequestError("a free run needs model time and no future covariates: their values are not known")
+        raise RequestError("a free run needs model time and no future covariates, whose values are unknown")
     if steps < 1:
-        raise RequestError(f"steps {steps}: at least 1")
+        raise RequestError(f"steps {steps}: must be at least 1")
     history = History.of(panel, spec, None)
     last = history.last
     if start is None and last is None:
@@ -71,7 +73,7 @@ def free_run(
     members = history.frame.sizes.get("member", 1)
     size, free = 4.0 * members * steps * len(spec.nodes) * len(spec.targets), free_memory()
     if free is not None and 2 * size > free:
-        raise RequestError(f"steps {steps}: take {size_text(size)}, {size_text(free)} are free; run fewer")
+        raise RequestError(f"steps {steps}: need {size_text(size)} of memory, {size_text(free)} are free; run fewer")
     values = np.empty((members, steps, len(spec.nodes), len(spec.targets)), np.float32)
     with evaluation_mode(predictor):
         row = 0
@@ -82,7 +84,9 @@ def free_run(
             row += count
     if not np.isfinite(values).all():
         bad = int(np.argmin(np.isfinite(values).all((0, 2, 3))))
-        raise ForecastError(f"the run diverged at step {bad}: the forecaster does not stay on the attractor")
+        raise ForecastError(
+            f"the run diverged at step {bad}: it does not stay on the attractor; fit it longer or with noise"
+        )
     return _panel(values, predictor, history, origin)
 
 

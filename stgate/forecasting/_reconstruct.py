@@ -87,7 +87,7 @@ def field_of(predictor: Predictor) -> FieldPredictor:
         RequestError: The predictor is of another kind.
     """
     if not isinstance(predictor, FieldPredictor):
-        raise RequestError(f"{predictor.name}: forecasts from windows and reconstructs nothing; fit a CGLUBNF")
+        raise RequestError(f"{predictor.name}: forecasts from windows and cannot reconstruct; fit a CGLUBNF")
     return predictor
 
 
@@ -110,7 +110,7 @@ def rows_of(history: History, start: str | float | None, end: str | float | None
     first = window - 1 if start is None else max(history.row(start, "start"), window - 1)
     last = history.steps - 1 if end is None else history.row(end, "end", last=True)
     if start is not None and end is not None and last < history.row(start, "start"):
-        raise RequestError(f"the end {end} lies before the start {start}; swap them")
+        raise RequestError(f"end {end}: lies before the start {start}; swap them")
     rows = np.arange(first, last + 1)
     if len(rows) == 0:
         raise ForecastError(f"no time up to {history.times[last]} has {window} steps of context; give more history")

@@ -22,7 +22,7 @@ from stgate.schema.spec import PanelSpec
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Default central-interval levels of a calibration."""
 GROUPS = ("missing", "node")
-"""Mondrian groups that can be calibrated apart, besides clusters of nodes by a coordinate."""
+"""Mondrian groups that can be calibrated separately, besides clusters of nodes by a coordinate."""
 Scored = tuple[Distribution, Tensor, Tensor]
 """A forecast and the truth, both (batch, lead, node, target), and steps since each node was observed (batch, node)."""
 
@@ -34,7 +34,7 @@ class CalibrationOptions:
     Attributes:
         levels: Central-interval levels to hold, ascending. None: those of `LEVELS` that the number of observed values
             supports.
-        by: Groups that are calibrated apart: `missing`, and `node` or a node coordinate that holds clusters.
+        by: Groups that are calibrated separately: `missing`, and `node` or a node coordinate that holds clusters.
         conformity_score: `scaled`, `residual`, `quantile` or `distribution`.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
@@ -65,7 +65,7 @@ class CalibrationOptions:
 
     @property
     def groups(self) -> list[str]:
-        """The groups that are calibrated apart, as a list."""
+        """The groups that are calibrated separately, as a list."""
         return [self.by] if isinstance(self.by, str) else list(self.by)
 
 
@@ -77,7 +77,7 @@ def split_conformal_calibration(
     cluster: NDArray[np.int64],
     kind: str,
 ) -> tuple[Calibration, dict[float, float]]:
-    """Calibrate the quantiles of conformity scores, for each lead and target apart.
+    """Calibrate the quantiles of conformity scores, separately for each lead and target.
 
     Args:
         spec: The spec of the predictor.
@@ -95,7 +95,9 @@ def split_conformal_calibration(
     by, ordered = options.groups, options.ordered
     if spec.places and by not in ([], ["missing"]):
         raise RequestError(f"by {by[-1]!r}: a field takes panels with other nodes; calibrate it by missing only")
-    scores, since = _joined(scored, options.conformity_score, ordered)  # (level or 1, case, lead, target), (case,)
+    scores, since = _joined(
+        scored, options.conformity_score, ordered
+    )  # (level or 1, observation, lead, target), (observation,)
     counts = (~np.isnan(scores[0])).sum(0)
     kept = _supported(ordered, counts, spec.targets, drop=options.levels is None)
     if len(scores) > 1:
@@ -106,7 +108,7 @@ def split_conformal_calibration(
     wide = np.arange(len(edges) + 1).repeat(clusters)  # the missingness group of each narrow one
     narrow = group * clusters + cluster[np.arange(len(since)) % len(cluster)]
     quantiles, source = grouped_conformal(scores, narrow, [wide, np.minimum(wide, 1)], kept, options.minimum)
-    chosen = quantiles[narrow].swapaxes(0, 1)  # (level, case, lead, target)
+    chosen = quantiles[narrow].swapaxes(0, 1)  # (level, observation, lead, target)
     seen = ~np.isnan(scores[0])
     clustered = next((name for name in by if name != "missing"), "")
     table = quantiles.reshape(len(edges) + 1, clusters, *quantiles.shape[1:])
@@ -134,7 +136,7 @@ def clusters_of(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
         if name not in (*GROUPS, *named):
             raise RequestError(f"by {name!r}: {did_you_mean(name, (*GROUPS, *named))}")
     if len(chosen) > 1:
-        raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: nodes are in one kind of cluster; give one")
+        raise RequestError(f"by {chosen[0]!r} and {chosen[1]!r}: only one grouping of nodes is possible; give one")
     if chosen == ["node"]:
         return np.arange(panel.sizes["node"])
     return np.unique(panel[chosen[0]].values, return_inverse=True)[1] if chosen else np.zeros(panel.sizes["node"], int)
@@ -143,7 +145,7 @@ def clusters_of(panel: xr.Dataset, by: Sequence[str]) -> NDArray[np.int64]:
 def _joined(
     scored: Iterable[Scored], kind: ConformityScore, levels: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Join the scores of all batches, (level or 1, case, lead, target), and steps since observed, (case,)."""
+    """Join the scores of all batches, (level or 1, observation, lead, target), and their steps since observed."""
     parts, groups = [], []
     for forecast, truth, since in scored:
         score = conformity_scores(forecast, truth, kind, levels)  # (level or 1, batch, lead, node, target)

@@ -165,7 +165,7 @@ def check_members(members: int) -> None:
         RequestError: The number is below one or not a whole number.
     """
     if not isinstance(members, int) or members < 1:
-        raise RequestError(f"members {members}: a whole number, at least 1")
+        raise RequestError(f"members {members}: must be a whole number of at least 1")
 
 
 def _stacked(networks: list[nn.Module]) -> nn.Module:

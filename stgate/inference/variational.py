@@ -16,8 +16,8 @@ from stgate.inference.priors import Prior, check_prior, expected_log_prior
 
 RHO = "_posterior_rho"
 """Suffix of the parameter beside a weight that holds rho; the posterior standard deviation of the weight is
-MIN_SPREAD + softplus(rho)."""
-MIN_SPREAD = 1e-4
+MIN_STDDEV + softplus(rho)."""
+MIN_STDDEV = 1e-4
 
 
 class MeanField(Inference):
@@ -33,7 +33,7 @@ class MeanField(Inference):
         prior: Prior of all weights: `normal` or `logistic`.
         prior_scale: Scale of the prior.
         kl_weight: Weight of the divergence from the prior; below 1 the posterior is narrower than Bayes' rule gives.
-        initial_spread: Standard deviation of each weight's posterior before training.
+        initial_stddev: Standard deviation of each weight's posterior before training.
         local: In linear layers draw the outputs, one draw for each row, in place of the weights, one draw for each
             batch: gradients are less noisy. Other layers draw weights.
         vectorized: Evaluate all draws in one pass; networks that cannot be vectorised (GRU, LSTM) are evaluated one
@@ -55,7 +55,7 @@ class MeanField(Inference):
         prior: Prior = "normal",
         prior_scale: float = 1.0,
         kl_weight: float = 1.0,
-        initial_spread: float = 0.01,
+        initial_stddev: float = 0.01,
         local: bool = False,
         vectorized: bool = True,
     ) -> None:
@@ -63,14 +63,14 @@ class MeanField(Inference):
         check_prior(prior, prior_scale)
         for name, value in (("samples", samples), ("draws", draws)):
             if value < 1:
-                raise RequestError(f"{name} {value}: at least 1")
+                raise RequestError(f"{name} {value}: must be at least 1")
         if not kl_weight >= 0:
-            raise RequestError(f"kl_weight {kl_weight:g}: at least 0")
-        if not initial_spread > MIN_SPREAD:
-            raise RequestError(f"initial_spread {initial_spread:g}: must be above {MIN_SPREAD:g}")
+            raise RequestError(f"kl_weight {kl_weight:g}: must not be negative")
+        if not initial_stddev > MIN_STDDEV:
+            raise RequestError(f"initial_stddev {initial_stddev:g}: must be above {MIN_STDDEV:g}")
         self.members, self.samples, self.draws, self.local = members, samples, draws, local
         self.prior, self.prior_scale, self.kl_weight = prior, prior_scale, kl_weight
-        self.initial_spread, self.vectorized = initial_spread, vectorized
+        self.initial_stddev, self.vectorized = initial_stddev, vectorized
 
     def wrap(self, build: Callable[[], nn.Module]) -> nn.Module:
         """Build the member networks as one `Posteriors`; outputs gain a leading axis of draws and members."""
@@ -112,7 +112,7 @@ class Posteriors(Members):
 
         super().__init__(prepared, options.members, vectorized=options.vectorized)
         self.options = options
-        rho = math.log(math.expm1(options.initial_spread - MIN_SPREAD))
+        rho = math.log(math.expm1(options.initial_stddev - MIN_STDDEV))
         rhos: dict[Tensor, nn.Parameter] = {}
         for module in list(self.network.modules()):
             for name, weight in list(module.named_parameters(recurse=False)):
@@ -191,4 +191,4 @@ def _with_local_linear(network: nn.Module) -> nn.Module:
 
 
 def _stddev(rho: Tensor) -> Tensor:
-    return MIN_SPREAD + softplus(rho)
+    return MIN_STDDEV + softplus(rho)

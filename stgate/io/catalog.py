@@ -60,10 +60,12 @@ def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML ho
         raise StoreError(f"{path}: `name` is {card['name']!r}, its folder is {path.parent.name!r}")
     for file in card.get("files", ()):
         if set(file) != {"name", "url", "sha256"} or Path(file["name"]).name != file["name"]:
-            raise StoreError(f"{path}: `files`: each has a plain name, a url and a sha256 (null where none is known)")
+            raise StoreError(
+                f"{path}: `files`: each must have a plain name, a url and a sha256 (null where none is known)"
+            )
     for figure in card.get("published", ()):
         if set(figure) != {"figure", "standing"} or str(figure["standing"]).split()[0] not in STANDING:
-            raise StoreError(f"{path}: `published`: each has a figure and its standing, {', '.join(STANDING)}")
+            raise StoreError(f"{path}: `published`: each must have a figure and its standing, {', '.join(STANDING)}")
 
 
 def find_card(name: str) -> Card:
@@ -124,7 +126,7 @@ def fetch(
             code = error.response.status_code if error.response is not None else "an error"
             raise FetchError(f"{file['url']}: the server answers {code}; source: {card['source']}") from error
         except requests.exceptions.RequestException as error:
-            raise FetchError(f"{file['url']}: cannot be reached; are you offline?") from error
+            raise FetchError(f"{file['url']}: cannot be reached; check your connection") from error
         except ValueError as error:  # pooch raises it when a checksum does not match
             raise FetchError(
                 f"{file['name']}: its checksum is not the card's: the file differs or was damaged on the way; try again"

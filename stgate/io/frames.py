@@ -57,7 +57,7 @@ def to_panel(
     frame = frame.rename_axis(index="time")
     for key in [name] if node is None else [c for c in frame.columns if c != node]:
         if "/" in str(key):
-            raise PanelError(f"{key!r}: a variable's name must have no slash, which files cannot hold; rename it")
+            raise PanelError(f"{key!r}: a variable's name must not contain a slash, which files cannot hold; rename it")
     if node is None:
         if name is None:
             raise PanelError("a wide frame needs name=…, the variable's name; a long one node=…, the column of nodes")
@@ -72,7 +72,7 @@ def to_panel(
                 f"column {node!r}: no label at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
             )
         if frame.shape[1] < 2:
-            raise PanelError(f"the frame has no column but times and {node!r}; add one a variable")
+            raise PanelError(f"the frame has only columns of times and of {node!r}; add a column for each variable")
         keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
         twice = keyed.index.duplicated()
         if twice.any():

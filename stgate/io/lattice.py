@@ -21,8 +21,7 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
 
     Args:
         dataset: Variables over (member, time, lat, lon), in any order; `member` is optional, and `latitude`,
-            `longitude` or `y`, `x` may take the place of `lat`, `lon`. Variables over the lattice alone become node
-            variables.
+            `longitude` or `y`, `x` may take the place of `lat`, `lon`. Variables without time become node variables.
         keep_empty: Keep cells in which nothing is ever observed, such as land in sea temperatures.
 
     Returns:
@@ -88,11 +87,11 @@ def to_lattice(panel: xr.Dataset) -> xr.Dataset:
         The variables with two dimensions in the place of `node`; cells without a node are missing.
 
     Raises:
-        PanelError: The nodes come from no lattice.
+        PanelError: The nodes are not from a lattice.
     """
     for name in ("row", "column"):
         if name not in panel.coords:
-            raise PanelError(f"`{name}`: the nodes come from no lattice; only those of stgate.from_lattice do")
+            raise PanelError(f"`{name}`: the nodes are not from a lattice; make the panel with stgate.from_lattice")
     names = ("lat", "lon") if "lat" in panel.coords else ("y", "x")
     pair = tuple(str(panel.attrs.get("lattice", " ".join(names))).split())
     axes, places = [], []

@@ -49,7 +49,7 @@ def read_npz(
     if not path.exists():
         raise StoreError(f"{path}: no such file")
     if (start is None) != (freq is None):
-        raise RequestError("start and freq: times need both; leave out both for model time")
+        raise RequestError("start and freq: only one is given; give both, or neither for model time")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if array not in arrays:

@@ -36,7 +36,7 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
     if str(path).endswith(CSV):
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):
-        raise StoreError(f"{path}: make a panel of it with stgate data convert, which takes the roles of its columns")
+        raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
     opened = store.open_dataset(path)
     if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
         return from_lattice(opened)
@@ -131,7 +131,7 @@ def read_tables(
     if node is not None and name is not None:
         raise RequestError("node and name: a long table needs node, a wide table needs name; give one of the two")
     if start is not None and (name is None or freq is None):
-        raise RequestError("start: it counts the rows of a wide table; give name, and freq for the step")
+        raise RequestError("start: only used for a wide table; give name too, and freq for the step")
     texts = () if isinstance(missing, Mapping) else tuple(m for m in missing if isinstance(m, str))
     dialect = Dialect(separator, decimal, header, encoding, texts)
     frames = []
@@ -150,7 +150,9 @@ def read_tables(
         frame = frame[([node] if node else []) + list(kept)].assign(time=times)
         if node is None and name is None:  # one file a station, named after it
             if len(chosen) == 1:
-                raise RequestError(f"{path}: one table is long (give --node COLUMN) or wide (give --name VARIABLE)")
+                raise RequestError(
+                    f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
+                )
             frame = frame.assign(node=stem(path))
         frames.append(frame)
     for old, new in (rename or {}).items():

@@ -109,11 +109,13 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
     """
     path = Path(path)
     if path.suffix not in suffixes:
-        raise StoreError(f"--out {path}: the suffix names the format, one of {', '.join(suffixes)}")
+        raise StoreError(f"--out {path}: the suffix must name the format, one of {', '.join(suffixes)}")
     if path.exists() and not overwrite:
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
     if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
-        raise StoreError(f"--out {path}: a folder that is no zarr store is not overwritten; choose another name")
+        raise StoreError(
+            f"--out {path}: a folder that is not a zarr store, so it is not overwritten; give another name"
+        )
     if not path.parent.is_dir():
         raise StoreError(f"--out {path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     check_folder(path.parent)

@@ -111,7 +111,9 @@ def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int |
         else:
             return _csv(path, dialect or Dialect(), label)
     except LookupError as error:
-        raise RequestError(f"encoding {(dialect or Dialect()).encoding!r}: not known; write it as latin-1") from error
+        raise RequestError(
+            f"encoding {(dialect or Dialect()).encoding!r}: unknown; give one such as latin-1"
+        ) from error
     except RequestError:
         raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:

@@ -131,7 +131,7 @@ def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) ->
     try:
         clock = ZoneInfo(zone)
     except (LookupError, ValueError, OSError) as error:
-        raise RequestError(f"time zone {zone!r}: not known; write it like Europe/Berlin") from error
+        raise RequestError(f"time zone {zone!r}: unknown; give one such as Europe/Berlin") from error
     parts = [times] if nodes is None else [part for _, part in times.groupby(nodes, sort=False)]
     try:
         local = [part.dt.tz_localize(clock, ambiguous="infer", nonexistent="raise") for part in parts]

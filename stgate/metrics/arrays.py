@@ -1,4 +1,4 @@
-"""Helper that applies a function of arrays to arrays and DataArrays alike."""
+"""Helper that applies a function of arrays to arrays and to DataArrays."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def crps_normal(
         loc: μ, broadcast against y.
         scale: σ > 0, broadcast against y.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units.
@@ -67,7 +67,7 @@ def crps_student_t(
         loc: Location parameter, broadcast against y.
         scale: Scale parameter > 0, which is not the standard deviation.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.
@@ -107,7 +107,7 @@ def crps_lognormal(
         loc: μ, mean of the logarithm, broadcast against y.
         scale: σ > 0, standard deviation of the logarithm, broadcast against y.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.
@@ -144,10 +144,10 @@ def crps_normal_mixture(
         observation: y, any shape; NaN gives NaN.
         loc: μ of each component, along the last axis of an array or `dim` of a DataArray.
         scale: σ > 0 of each component, along the same axis.
-        probability: w of each component, along the same axis, adding up to 1; None weighs all alike.
+        probability: w of each component, along the same axis, adding up to 1; None weighs all equally.
         dim: Name of the dim of a DataArray that holds the components.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.

@@ -38,7 +38,7 @@ def crps(
         fair: Average over pairs of different members, which needs at least two members.
         dim: Name of the dim of a DataArray that holds the members.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better.
@@ -55,7 +55,7 @@ def crps(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
     if fair and count < 2:
-        raise RequestError("crps: one member has no fair score; give at least two, or fair=False")
+        raise RequestError("crps: a fair score needs at least two members; give more, or fair=False")
     scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
     return average(scores, by, weights)
 
@@ -97,7 +97,7 @@ def crps_quantiles(
         forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
         quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, in the target's units; NaN where the truth is missing.
@@ -144,7 +144,7 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
                 f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}; give one for each entry"
             )
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
-        raise RequestError(f"quantiles {levels.tolist()}: must ascend, between 0 and 1")
+        raise RequestError(f"quantiles {levels.tolist()}: must be increasing and between 0 and 1")
     return levels
 
 

@@ -34,7 +34,7 @@ def energy_score(
         dim: Name of the dim of a DataArray that holds the members.
         over: Name of the dim of a DataArray that holds the vectors' quantities.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`; NaN where all of its quantities are missing.
@@ -48,7 +48,7 @@ def energy_score(
     """
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
     if fair and count < 2:
-        raise RequestError("energy_score: one member has no fair score; give at least two, or fair=False")
+        raise RequestError("energy_score: a fair score needs at least two members; give more, or fair=False")
 
     def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
         return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)

@@ -23,7 +23,7 @@ def coverage(
         lower: Lower bound of the interval, broadcast against the truth.
         upper: Upper bound of the interval, broadcast against the truth.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One value a forecast, or the share of observations covered, over `by`.
@@ -40,14 +40,14 @@ def coverage(
 def interval_width(
     observation: Values, lower: Values, upper: Values, *, by: Groups | None = None, weights: Weights = None
 ) -> Values:
-    """Width of the interval where there is an observation, NaN elsewhere: the cases that coverage counts.
+    """Width of the interval where there is an observation, NaN elsewhere: for the observations that `coverage` counts.
 
     Args:
-        observation: Truth, any shape; its missing values leave cases out.
+        observation: Truth, any shape; where it is missing the width is NaN.
         lower: Lower bound of the interval, broadcast against the truth.
         upper: Upper bound of the interval, broadcast against the truth.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One width a forecast, or the mean width over `by`, in the target's units.
@@ -76,7 +76,7 @@ def interval_score(
         upper: The (1 + level) / 2 quantile.
         level: The interval's nominal coverage, in (0, 1).
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; smaller is better; NaN where the truth is missing.

@@ -29,7 +29,7 @@ def log_score_normal(
         loc: μ, broadcast against y.
         scale: σ > 0, broadcast against y.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in nats; smaller is better. It changes with the target's units.
@@ -61,7 +61,7 @@ def log_score_student_t(
         loc: Location parameter, broadcast against y.
         scale: Scale parameter > 0, which is not the standard deviation.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in nats; smaller is better.
@@ -90,7 +90,7 @@ def log_score_lognormal(
         loc: Mean of the logarithm, broadcast against y.
         scale: Standard deviation > 0 of the logarithm, broadcast against y.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in nats; smaller is better.
@@ -121,7 +121,7 @@ def log_score_normal_mixture(
         scale: σ > 0 of each component, along the same axis.
         dim: Name of the dim of a DataArray that holds the components.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in nats; smaller is better.

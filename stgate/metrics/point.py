@@ -46,7 +46,7 @@ def mae(observation: Values, forecast: Values, *, by: Groups = (), weights: Weig
         observation: Truth, any shape.
         forecast: Forecast of the same shape; the median has the smallest expected error.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the errors, such as `latitude_weights`, broadcast against them; None weighs all alike.
+        weights: Weights of the errors, such as `latitude_weights`, broadcast against them; None weighs all equally.
 
     Returns:
         Mean errors over `by`, in the target's units.
@@ -64,7 +64,7 @@ def rmse(observation: Values, forecast: Values, *, by: Groups = (), weights: Wei
         observation: Truth, any shape.
         forecast: Forecast of the same shape; the mean has the smallest expected squared error.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         Errors over `by`, in the target's units.
@@ -79,7 +79,7 @@ def bias(observation: Values, forecast: Values, *, by: Groups = (), weights: Wei
         observation: Truth, any shape.
         forecast: Forecast of the same shape.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         Mean differences over `by`, in the target's units.
@@ -97,7 +97,7 @@ def mape(
         forecast: Forecast of the same shape.
         zero: Observations with |y| at or below this drop out, as their relative error is not defined.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         Shares over `by`: 0.1 is ten percent.
@@ -120,7 +120,7 @@ def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (
         scale: Mean absolute error of the naive forecast, from `naive_scale`; broadcast against the others. A node
             whose scale is zero drops out.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         Errors over `by`: below 1 where the forecast is better than the naive one was.
@@ -161,7 +161,7 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
         observation: Truth, any shape.
         forecast: Forecast of the same shape.
         by: Dims (axes of an array) to keep; all others are averaged over.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         Coefficients over `by`: 1 is perfect, 0 is the mean of the observations; NaN where they do not vary.

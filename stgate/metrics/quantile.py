@@ -25,7 +25,7 @@ def pinball(
         forecast: x, the forecast of the q quantile.
         quantile: Level q of the quantile, between 0 and 1.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units.
@@ -62,7 +62,7 @@ def weighted_interval_score(
             the two bounds of each central interval.
         quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
 
     Returns:
         One score a forecast, or over `by`, in the target's units; it tends to the CRPS as K grows.
@@ -93,7 +93,7 @@ def reliability(
         observation: Truth, (...); missing values drop out.
         forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
         quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
-        weights: Weights of the observations, not negative, of their shape; None weighs all alike.
+        weights: Weights of the observations, not negative, of their shape; None weighs all equally.
 
     Returns:
         (quantile,) shares; those of a calibrated forecast equal the levels.
@@ -117,7 +117,7 @@ def calibration_error(
         observation: Truth, (...); missing values drop out.
         forecast: Quantiles, (..., quantile), the last axis of an array, or a DataArray over `quantile`.
         quantiles: Levels of the last axis, ascending in (0, 1); not needed for a DataArray, which carries them.
-        weights: Weights of the observations, not negative, of their shape; None weighs all alike.
+        weights: Weights of the observations, not negative, of their shape; None weighs all equally.
 
     Returns:
         The distance, from 0 to 1; 0 is best.

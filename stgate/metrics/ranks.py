@@ -47,7 +47,7 @@ def rank_histogram(observation: Values, forecast: Values, *, dim: str = "sample"
 
     Args:
         observation: y, any shape; a missing one is not counted.
-        forecast: Members, the last axis of an array or `dim` of a DataArray; cases with a missing one are not counted.
+        forecast: Members, the last axis of an array or `dim` of a DataArray; forecasts that lack one are not counted.
         dim: Name of the dim of a DataArray that holds the members.
         seed: Seed of the random draws.
 

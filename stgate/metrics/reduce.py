@@ -19,7 +19,7 @@ Parameter = ArrayLike | xr.DataArray
 """Parameter of a distribution; broadcast against the observations."""
 
 Weights = ArrayLike | xr.DataArray | None
-"""Weights, broadcast against the scores; None weighs all alike."""
+"""Weights, broadcast against the scores; None weighs all equally."""
 
 
 def average(values: Values, by: Groups | None = (), weights: Weights = None) -> Values:
@@ -55,7 +55,7 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
     Args:
         values: Values, NaN where missing.
         by: Dims (axes of an array) to keep; all others are summed over.
-        weights: Weights, not negative, broadcast against the values; None weighs all alike.
+        weights: Weights, not negative, broadcast against the values; None weighs all equally.
 
     Returns:
         The sums of weighted values and the sums of weights, both over `by`.
@@ -120,7 +120,7 @@ def bootstrap(
     Args:
         values: Scores over `dim` and others, origins in order.
         by: Dims to keep; all others are averaged over. `dim` cannot be among them.
-        weights: Weights of the scores, not negative, broadcast against them; None weighs all alike.
+        weights: Weights of the scores, not negative, broadcast against them; None weighs all equally.
         dim: Name of the dim from which blocks are drawn.
         block: Number of entries in a block, at least as many as are dependent. The cube root of the dim's length when
             None.

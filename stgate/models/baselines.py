@@ -13,6 +13,7 @@ from stgate.data.window_data import WindowData
 from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
 from stgate.nn.imputation import ImputationName
+from stgate.panels.calendar import CellKey
 from stgate.prediction.baselines import (
     BaselinePredictor,
     ClimatologyPredictor,
@@ -78,11 +79,11 @@ class Persistence(Baseline):
         """Fit the standard deviation of changes over 1, 2, … steps in the training part."""
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
-        spreads = []
+        stddevs = []
         for lead in range(1, data.spec.horizon + 1):
             change = values[:, lead:] - values[:, :-lead]
-            spreads.append(change.square().flatten(0, 2).nanmean(0).sqrt())
-        self.predictor.table("spread").copy_(torch.stack(spreads).nan_to_num(1.0).clamp(min=1e-6))
+            stddevs.append(change.square().flatten(0, 2).nanmean(0).sqrt())
+        self.predictor.table("spread").copy_(torch.stack(stddevs).nan_to_num(1.0).clamp(min=1e-6))
 
 
 class Climatology(Baseline):
@@ -95,7 +96,7 @@ class Climatology(Baseline):
 
     predictor: ClimatologyPredictor
 
-    def __init__(self, *, keys: Sequence[str] | None = None) -> None:
+    def __init__(self, *, keys: Sequence[CellKey] | None = None) -> None:
         super().__init__(ClimatologyPredictor(keys=keys))
 
     def fit_series(self, data: WindowData) -> None:
@@ -103,20 +104,20 @@ class Climatology(Baseline):
         start, stop = data.parts.train
         values = data.series.values[:, start:stop, :, : len(data.spec.targets)]
         cells = self.predictor.cells(data.series.clock.time[start:stop])
-        median, spread = self.predictor.table("median"), self.predictor.table("spread")
+        median, stddev = self.predictor.table("median"), self.predictor.table("spread")
         everything = values.flatten(0, 1)  # (time, node, target)
         overall = _nanmedian(everything)
-        overall_spread = (everything - overall).square().nanmean(0).sqrt()
+        overall_stddev = (everything - overall).square().nanmean(0).sqrt()
         for cell in range(median.shape[0]):
             chosen = values[:, cells == cell].flatten(0, 1)
             if len(chosen) == 0:
-                middle, width = overall, overall_spread
+                middle, width = overall, overall_stddev
             else:
                 middle = _nanmedian(chosen)
                 middle = torch.where(torch.isnan(middle), overall, middle)
                 width = (chosen - middle).square().nanmean(0).sqrt()
             median[cell] = middle
-            spread[cell] = torch.where(width > 0, width, overall_spread).clamp(min=1e-6)
+            stddev[cell] = torch.where(width > 0, width, overall_stddev).clamp(min=1e-6)
 
 
 def _nanmedian(values: Tensor) -> Tensor:
@@ -148,9 +149,9 @@ class Ridge(Baseline):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the normal equations of each lead and target."""
-        features = self.predictor.features(batch).flatten(0, 1).double()  # (case, feature)
+        features = self.predictor.features(batch).flatten(0, 1).double()  # (row, feature)
         target = ((batch["target"] - self.predictor.scaler.target_center) / self.predictor.scaler.target_scale).double()
-        target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (case, lead * target)
+        target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (row, lead * target)
         seen = ~torch.isnan(target)
         filled = torch.where(seen, target, 0.0)
         columns, size = target.shape[1], features.shape[1]
@@ -179,7 +180,7 @@ class Ridge(Baseline):
     def _solve(self) -> None:
         if not self._sums:
             return
-        weights, spreads = [], []
+        weights, stddevs = [], []
         for column in range(len(self._sums["count"])):
             count = self._sums["count"][column].clamp(min=1)
             gram = (self._sums["gram"] - self._sums["missing"][column]) / count
@@ -188,7 +189,7 @@ class Ridge(Baseline):
             weight = torch.linalg.solve(damped, cross)
             error = self._sums["square"][column] / count - 2 * weight @ cross + weight @ gram @ weight
             weights.append(weight)
-            spreads.append(error.clamp(min=1e-12).sqrt())
-        weight, spread = self.predictor.table("weight"), self.predictor.table("spread")
+            stddevs.append(error.clamp(min=1e-12).sqrt())
+        weight, stddev = self.predictor.table("weight"), self.predictor.table("spread")
         weight.copy_(torch.stack(weights, -1).view_as(weight))
-        spread.copy_(torch.stack(spreads).view_as(spread) * self.predictor.scaler.target_scale)
+        stddev.copy_(torch.stack(stddevs).view_as(stddev) * self.predictor.scaler.target_scale)

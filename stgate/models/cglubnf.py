@@ -72,11 +72,11 @@ class FieldForecaster(Forecaster):
             last = first + int(rows[-1]) if len(rows) else last
         share = (seen / seen.sum()).unsqueeze(-1)
         center = (share * static).sum(0)
-        spread = (share * (static - center).square()).sum(0).sqrt()
+        scale = (share * (static - center).square()).sum(0).sqrt()
         ground, times = predictor.ground, data.series.clock.time
         ground.static.copy_(static)
         ground.center.copy_(center)
-        ground.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        ground.scale.copy_(torch.where(scale > 0, scale, 1.0))
         ground.start.copy_(times[start])
         ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
         if len(static) > 1:
@@ -134,8 +134,8 @@ class CGLUBNF(FieldForecaster):
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
         degree: Fourier degree of each coordinate (time, places, static and other covariates): one number for all, or by
-            names, with 5 for those that are not named. The degree of time limits how fast the field can change apart
-            from its seasons.
+            names, with 5 for those that are not named. The degree of time limits how fast the field can change, besides
+            its seasons.
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
         activation: Sharing of the learned weight between ELU and tanh: `shared` (one for all layers), `layer` (one a
             layer), `channel` (one a channel) or `fixed` (one half).
@@ -148,8 +148,8 @@ class CGLUBNF(FieldForecaster):
         heads: Number of attention heads over the neighbours.
         coordinates: Names of the coordinates that are features, among time, places, static and other covariates; None
             takes all. Without `time` the field is the same in every year. Without those of places the field knows the
-            neighbours of a place and their distances, but not its position, and cannot learn the level of a station by
-            heart; `graph` then embeds the static covariates, if there are any.
+            neighbours of a place and their distances, but not its position, and cannot memorise the level of a station;
+            `graph` then embeds the static covariates, if there are any.
         knots: Number of knots of a learned temporal embedding, zero outside the training span; 0 disables it. With one
             knot a training step each step has a state of its own, common to all places.
         path: Size of the temporal embedding at each knot.

@@ -14,7 +14,7 @@ from stgate.errors import RequestError
 from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
 from stgate.models.graphs import graph_of
-from stgate.models.step_statistics import step_spread, whitening
+from stgate.models.step_statistics import typical_change, whitening
 from stgate.nn.inputs import Inputs
 from stgate.prediction.gated import GatedPredictor
 from stgate.schema.batch import Batch
@@ -74,7 +74,7 @@ class GatedForecaster(Forecaster):
             )
         network = predictor.hybrid
         center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
-        network.transition.change.copy_(step_spread(data, scale))  # of all members alike
+        network.transition.change.copy_(typical_change(data, scale))  # of all members alike
         network.transition.whiten.copy_(whitening(data, network.patches, center, scale, FLOOR))
 
     def training_leads(self) -> int:

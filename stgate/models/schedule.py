@@ -8,7 +8,7 @@ import math
 def one_cycle(step: int, steps: int) -> float:
     """Compute the share of the peak learning rate at a step: up for a tenth of the steps, then down to almost zero.
 
-    It depends on the step alone, so that a fit can be resumed, and lengthened.
+    It depends only on the step, so that a fit can be resumed, and lengthened.
 
     Args:
         step: Number of steps done.

@@ -14,7 +14,7 @@ ENOUGH = 2**19
 """Number of patches that is enough to estimate the covariance."""
 
 
-def step_spread(data: WindowData, scale: Tensor) -> Tensor:
+def typical_change(data: WindowData, scale: Tensor) -> Tensor:
     """Compute the root mean square of the targets' changes over a step, in units of `scale`.
 
     Args:
@@ -32,8 +32,8 @@ def step_spread(data: WindowData, scale: Tensor) -> Tensor:
         total += torch.nansum(change.double().square(), 0)
         count += (~torch.isnan(change)).sum(0)
         before = values[:, -1:].clone()
-    spread = (total / count.clamp(min=1)).sqrt().float()
-    return torch.where(spread > 0, spread, 1.0)
+    rms = (total / count.clamp(min=1)).sqrt().float()
+    return torch.where(rms > 0, rms, 1.0)
 
 
 def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:

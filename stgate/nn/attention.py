@@ -35,7 +35,7 @@ class CausalAttention(nn.Module):
         if heads < 1 or channels % heads:
             raise RequestError(f"heads {heads}: must divide the {channels} channels")
         if span < 1:
-            raise RequestError(f"span {span}: at least 1 step")
+            raise RequestError(f"span {span}: must be at least 1")
         self.heads, self.span = heads, span
         self.project = nn.Linear(channels, 3 * channels)
         self.bias = nn.Parameter(torch.zeros(heads, span))  # by distance, the step itself first

@@ -1,4 +1,4 @@
-"""A given graph as a list of weighted edges: what the convolutions of torch-geometric take."""
+"""A given graph as a list of weighted edges, the form that the convolutions of torch-geometric take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stgate.panels.graph import Graph
 
 KEPT = 8
-"""Numbers of copies whose edges are kept: those of a fit (whole batches, the last one, validation) and few more."""
+"""Largest number of batch sizes whose joined graphs are cached; a fit has about three."""
 
 
 @dataclasses.dataclass
@@ -20,8 +20,8 @@ class EdgeList:
     """Directed edges between nodes; a node receives from the sources of the edges that end in it.
 
     Attributes:
-        index: (2, edge), positions of source and target nodes.
-        weight: (edge,), not negative.
+        index: Positions of source and target nodes, (2, edge).
+        weight: Weights, (edge,), not negative.
     """
 
     index: Tensor
@@ -29,22 +29,22 @@ class EdgeList:
     _copies: dict[int, tuple[Tensor, Tensor]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def copies(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return the edges of so many copies of the graph without an edge between them, kept for the next call.
+        """Join copies of the graph, without edges between them, into one graph; the result is cached.
 
-        Node n of copy c has the number `n * count + c`, so that a tensor (node, copy, channel) is flattened to their
-        rows without being moved.
+        Node n of copy c gets the number `n * count + c`, so that a tensor (node, copy, channel) is flattened to rows
+        without a copy in memory.
 
         Args:
             count: Number of copies.
 
         Returns:
-            The index (2, edge * count) and the weights (edge * count,).
+            The positions, (2, edge * count), and the weights, (edge * count,).
         """
         if count == 1:
             return self.index, self.weight
         if count in self._copies:
             return self._copies[count]
-        # What is first made while validating is used in training too, which refuses tensors of inference mode.
+        # A graph that validation caches is used in training too, which refuses tensors made in inference mode.
         with torch.inference_mode(False):
             apart = torch.arange(count, device=self.index.device)
             made = (self.index.unsqueeze(-1) * count + apart).flatten(1), self.weight.repeat_interleave(count)
@@ -56,9 +56,9 @@ class EdgeList:
 
 
 class GivenEdges(nn.Module):
-    """The edges of a graph that is not learned; they travel with the weights.
+    """Edges of a graph that is not learned; they are stored with the weights.
 
-    There are none until `fill` takes them from a graph; loaded from a state dict, there are as many as it holds.
+    There are none until `fill` takes them from a graph, or a state dict is loaded.
     """
 
     index: Tensor
@@ -71,7 +71,7 @@ class GivenEdges(nn.Module):
         self._edges: EdgeList | None = None
 
     def fill(self, graph: Graph) -> None:
-        """Take the edges of a graph, those that end in one node side by side."""
+        """Take the edges of a graph, sorted by their target node."""
         order = np.lexsort([graph.source, graph.target])
         index = np.stack([graph.source[order], graph.target[order]]).astype(np.int64)
         weight = graph.weight[order].astype(np.float64)
@@ -79,7 +79,7 @@ class GivenEdges(nn.Module):
         self.weight = torch.from_numpy(weight).to(self.weight)
 
     def forward(self) -> EdgeList:
-        """Return the edges; the same object, with the copies it has made, until they change."""
+        """Return the edges: the same object, with its cached copies, until they change."""
         kept = self._edges
         if kept is None or kept.index is not self.index or kept.weight is not self.weight:
             kept = self._edges = EdgeList(self.index, self.weight)

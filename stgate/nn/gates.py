@@ -162,7 +162,7 @@ GATES: dict[GateName, type[nn.Module]] = {
 """Classes of the gates by their names in configs."""
 
 
-def make_gate(name: str, channels: int) -> nn.Module:
+def make_gate(name: GateName, channels: int) -> nn.Module:
     """Make a gate by its name.
 
     Args:

@@ -45,9 +45,7 @@ class Patches(nn.Module):
             if patch < 1 or length % patch:
                 raise RequestError(f"patch {patch}: must divide the {length} nodes")
             if patch + 2 * halo > length:
-                raise RequestError(
-                    f"halo {halo}: {length} nodes have fewer neighbours; at most {(length - patch) // 2}"
-                )
+                raise RequestError(f"halo {halo}: must be at most {(length - patch) // 2} for {length} nodes")
         nodes = np.arange(np.prod(shape)).reshape(shape)
         padded = np.pad(nodes, halo, "wrap") if spec.boundary == "periodic" else np.pad(nodes, halo, constant_values=-1)
         own, around = (_tiles(grid, patch, reach) for grid, reach in ((nodes, patch), (padded, patch + 2 * halo)))

@@ -16,7 +16,8 @@ from stgate.schema.panel import step_number, time_kind
 PERIODS = {"hour": 86_400.0, "weekday": 7 * 86_400.0, "yearday": 365.2425 * 86_400.0}
 """Calendar keys and their periods in seconds."""
 
-CELLS = {"month": 12, "weekday": 7, "hour": 24}
+CellKey = Literal["month", "weekday", "hour"]
+CELLS: dict[CellKey, int] = {"month": 12, "weekday": 7, "hour": 24}
 """Calendar keys by which times are grouped, and the number of cells of each."""
 
 
@@ -49,7 +50,7 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
         Features in [-1, 1], shape (time, 2 * len(keys)).
 
     Raises:
-        RequestError: A key is unknown, or a harmonic is not a whole number from 1 on.
+        RequestError: A key is unknown, or a harmonic is not a whole number of at least 1.
     """
     asked = [_harmonic(key) for key in keys]
     if not keys:
@@ -70,11 +71,11 @@ def _harmonic(key: str) -> tuple[str, int]:
     if name not in PERIODS:
         raise RequestError(f"calendar {key!r}: {did_you_mean(name, PERIODS)}")
     if key != name and not (number.isdecimal() and int(number) > 0):
-        raise RequestError(f"calendar {key!r}: a harmonic is a whole number from 1 on, such as {name}/2")
+        raise RequestError(f"calendar {key!r}: a harmonic must be a whole number of at least 1, such as {name}/2")
     return name, int(number or 1)
 
 
-def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...]:
+def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[CellKey, ...]:
     """Return the default calendar keys of a climatology: month and hour, as far as the time step resolves them.
 
     Args:
@@ -89,7 +90,7 @@ def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[str, ...
     return ("month", "hour") if step < 86_400 else ("month",)
 
 
-def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDArray[np.int64]:
+def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[CellKey]) -> NDArray[np.int64]:
     """Number the calendar cell of each time, such as its (month, hour).
 
     Args:

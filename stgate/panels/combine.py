@@ -78,12 +78,14 @@ def select(
     nodes = [nodes] if isinstance(nodes, str | int) else nodes
     without = [without] if isinstance(without, str | int) else list(without)
     if unknown := [n for n in (*(nodes or ()), *without) if n not in set(have)]:
-        raise PanelError(f"`node`: no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}")
+        raise PanelError(
+            f"`node`: the panel has no {some(unknown[:1])}; {did_you_mean(str(unknown[0]), map(str, have))}"
+        )
     if nodes is not None:
         nodes = list(nodes)
         if len(set(nodes)) < len(nodes):
             raise PanelError(
-                f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} is named twice; name it once"
+                f"`node`: {some([n for n in nodes if nodes.count(n) > 1][:1])} appears twice; name it once"
             )
         kept = kept.sel(node=nodes)
     kept = kept.isel(node=np.flatnonzero(~np.isin(kept["node"].values, without)))

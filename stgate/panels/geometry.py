@@ -174,7 +174,7 @@ def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
     """
     count = len(places.points)
     if not 1 <= k < count:
-        raise RequestError(f"k {k}: each of {count} nodes has 1 to {count - 1} neighbours")
+        raise RequestError(f"k {k}: must lie between 1 and {count - 1}, the number of other nodes")
     tree = places.tree
     straight, near = tree.query(tree.data, k + 1)
     # A node is its own nearest neighbour, unless another has the same position.

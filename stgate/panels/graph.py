@@ -73,7 +73,7 @@ class Graph:
             unknown = [label for label in labels if label not in position]
             if unknown:
                 fix = "drop its edges with stgate.panels.select(panel)"
-                raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is no node of the panel; {fix}")
+                raise PanelError(f"`{name}`: {some(dict.fromkeys(unknown))} is not a node of the panel; {fix}")
             ends.append(np.array([position[label] for label in labels], np.int64))
         weight = panel["edge_weight"].values if "edge_weight" in panel else np.ones(len(ends[0]))
         return cls(tuple(nodes), ends[0], ends[1], np.asarray(weight, np.float64), coordinates(panel))
@@ -110,11 +110,11 @@ class Graph:
         """Build a graph from a `torch_geometric.data.Data`.
 
         Args:
-            data: With `edge_index` (2, edge). The weights are its `edge_weight` (edge,), else its `edge_attr` if that
-                is one number an edge, else ones; the labels its `node_names`, else 0 to n-1; `pos` is kept.
+            data: A `Data` with `edge_index` (2, edge). Weights are `edge_weight` (edge,), else `edge_attr` if that is
+                one number an edge, else 1. Labels are `node_names`, else 0 to n-1. `pos` is kept.
 
         Raises:
-            RequestError: No `Data`, no edges, weights that are negative or not one an edge, labels that are not unique.
+            RequestError: This is not a `Data`, it has no edges, a weight is negative or missing, or labels repeat.
         """
         pairs = pyg.pairs_of(data, "edge_index")
         count = pyg.node_count(data, "edge_index", pairs.ravel())
@@ -122,16 +122,16 @@ class Graph:
         nodes = pyg.names_of(data, "node_names", count)
         return cls(nodes, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
 
-    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: pyg.DType = "float64") -> Data:
         """Return a `torch_geometric.data.Data` with `edge_index`, `edge_weight`, `node_names`, and `pos` where known.
 
         Args:
-            pos: (node, dimension), coordinates of the nodes; those of the graph when None.
+            pos: Coordinates of the nodes, (node, dimension); those of the graph when None.
             dtype: Type of weights and coordinates: `float64`, from which `from_pyg` makes the same graph again, or
                 `float32`, in which layers compute.
 
         Raises:
-            RequestError: Coordinates of another number of nodes, or another type.
+            RequestError: The dtype is unknown, or the coordinates are of another number of nodes.
         """
         pairs = np.stack([self.source, self.target])
         return pyg.to_data("edge_index", pairs, self.weight, self.nodes, self.pos if pos is None else pos, dtype)
@@ -169,7 +169,7 @@ class Graph:
         if unknown:
             kinds = {type(panel["node"].values[0]).__name__, type(unknown[0]).__name__}
             why = f" (labels are of types {' and '.join(sorted(kinds))})" if len(kinds) > 1 else ""
-            raise PanelError(f"`node`: {some(unknown)} is no node of the panel{why}; give the graph the panel's labels")
+            raise PanelError(f"`node`: {some(unknown)} is not a node of the panel{why}; give the panel's labels")
         attrs = {"long_name": "node label"}
         return panel.drop_vars([n for n in EDGES if n in panel]).assign(
             edge_source=("edge", labels[self.source], attrs),
@@ -333,11 +333,11 @@ def lattice_graph(panel: xr.Dataset, *, diagonal: bool = False) -> Graph:
         The graph; all weights are 1.
 
     Raises:
-        PanelError: The nodes come from no lattice.
+        PanelError: The nodes are not from a lattice.
     """
     for name in ("row", "column"):
         if name not in panel.coords:
-            raise PanelError(f"`{name}`: the nodes come from no lattice; make a panel of one with stgate.from_lattice")
+            raise PanelError(f"`{name}`: the nodes are not from a lattice; make the panel with stgate.from_lattice")
     places = list(zip(panel["row"].values.tolist(), panel["column"].values.tolist(), strict=True))
     position = {place: i for i, place in enumerate(places)}
     steps = [(0, 1), (1, 0), (0, -1), (-1, 0)] + ([(1, 1), (1, -1), (-1, 1), (-1, -1)] if diagonal else [])
@@ -373,7 +373,7 @@ def _check_threshold(threshold: float) -> None:
 
 
 def _weighted(
-    panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: str, sigma: float | None
+    panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: Kernel, sigma: float | None
 ) -> Graph:
     if kernel not in KERNELS:
         raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, KERNELS)}")

@@ -46,15 +46,15 @@ class Hypergraph:
 
     @classmethod
     def from_pyg(cls, data: Data) -> Self:
-        """A hypergraph from a `torch_geometric.data.Data`.
+        """Build a hypergraph from a `torch_geometric.data.Data`.
 
         Args:
-            data: With `hyperedge_index` (2, incidence), nodes in the first row. The weights are its `hyperedge_weight`,
-                else ones; the labels its `node_names` and `hyperedge_names`, else 0 to n-1; `pos` is kept.
+            data: A `Data` with `hyperedge_index` (2, incidence), nodes in the first row. Weights are
+                `hyperedge_weight`, else 1. Labels are `node_names` and `hyperedge_names`, else 0 to n-1. `pos` is kept.
 
         Raises:
-            RequestError: No `Data`, no hyperedges, weights that are negative or not one an edge, labels that are not
-                unique.
+            RequestError: This is not a `Data`, it has no hyperedges, weights are negative or not one a hyperedge, or
+                labels repeat.
         """
         pairs = pyg.pairs_of(data, "hyperedge_index")
         count = pyg.node_count(data, "hyperedge_index", pairs[0])
@@ -65,18 +65,18 @@ class Hypergraph:
         weight = pyg.weights_of(data, ("hyperedge_weight",), edges)
         return cls(*labels, pairs[0], pairs[1], weight, pyg.positions_of(data, count))
 
-    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: str = "float64") -> Data:
+    def to_pyg(self, pos: ArrayLike | None = None, *, dtype: pyg.DType = "float64") -> Data:
         """Return a `torch_geometric.data.Data` with `hyperedge_index` (2, incidence), nodes in the first row.
 
         It holds `hyperedge_weight`, `node_names` and `hyperedge_names` too, and `pos` where the coordinates are known.
 
         Args:
-            pos: (node, dimension), coordinates of the nodes; those of the hypergraph when None.
+            pos: Coordinates of the nodes, (node, dimension); those of the hypergraph when None.
             dtype: Type of weights and coordinates: `float64`, from which `from_pyg` makes the same hypergraph again, or
                 `float32`, in which layers compute.
 
         Raises:
-            RequestError: Coordinates of another number of nodes, or another type.
+            RequestError: The dtype is unknown, or the coordinates are of another number of nodes.
         """
         pairs, places = np.stack([self.node, self.edge]), self.pos if pos is None else pos
         more = {"hyperedge_names": list(self.edges)}
@@ -137,7 +137,7 @@ def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hy
     places = Places.of(panel)
     points = places.points
     if not 1 <= clusters <= len(points):
-        raise RequestError(f"clusters {clusters}: {len(points)} nodes form 1 to {len(points)} regions")
+        raise RequestError(f"clusters {clusters}: must lie between 1 and {len(points)}, the number of nodes")
     if places.period is not None:  # a ring is a circle to k-means
         turn = 2 * np.pi * points[:, 0] / places.period
         points = np.stack([np.cos(turn), np.sin(turn)], axis=1)

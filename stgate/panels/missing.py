@@ -8,7 +8,7 @@ same entries and more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -20,13 +20,14 @@ from stgate.panels.graph import Graph
 from stgate.schema.panel import check_panel, first_row, some
 
 Floats = NDArray[np.float64]
+Pattern = Literal["point", "block", "outage", "spatial_block", "spatiotemporal_block", "value_dependent"]
 
 
-def hide(
+def mask(
     panel: xr.Dataset,
     name: str,
     *,
-    pattern: str = "point",
+    pattern: Pattern = "point",
     rate: float = 0.2,
     seed: int = 0,
     length: int | tuple[int, int] = 24,
@@ -71,7 +72,7 @@ def hide(
     >>> import pandas as pd, stgate
     >>> days = pd.date_range("2020-01-01", periods=100)
     >>> panel = stgate.to_panel(pd.DataFrame({"a": range(100), "b": range(100)}, days), name="y")
-    >>> masked, hidden = hide(panel, "y", pattern="block", rate=0.25, length=5, seed=1)
+    >>> masked, hidden = mask(panel, "y", pattern="block", rate=0.25, length=5, seed=1)
     >>> int(hidden.sum()), int(masked["y"].isnull().sum())
     (50, 50)
     """
@@ -98,10 +99,10 @@ def hide(
     }
     rank = PATTERNS[pattern](np.random.default_rng(seed), observed.shape, options)
     hidden = _lowest(rank, observed, rate, latest_first=pattern == "outage").reshape(variable.shape)
-    mask = xr.DataArray(hidden, variable.coords, variable.dims, name=f"{name}_hidden")
-    mask.attrs = {"long_name": f"{name} was hidden", "pattern": pattern, "rate": float(rate), "seed": int(seed)}
+    flags = xr.DataArray(hidden, variable.coords, variable.dims, name=f"{name}_hidden")
+    flags.attrs = {"long_name": f"{name} was masked", "pattern": pattern, "rate": float(rate), "seed": int(seed)}
     kept = variable.copy(data=np.where(hidden, np.array(np.nan, variable.dtype), variable.values))
-    return panel.assign({name: kept}), mask
+    return panel.assign({name: kept}), flags
 
 
 def _lowest(rank: Floats, observed: NDArray[np.bool_], rate: float, *, latest_first: bool) -> NDArray[np.bool_]:
@@ -156,7 +157,7 @@ def _value_dependent(rng: np.random.Generator, shape: tuple[int, ...], options: 
     return -lost
 
 
-PATTERNS: dict[str, Callable[[np.random.Generator, tuple[int, ...], dict[str, Any]], Floats]] = {
+PATTERNS: dict[Pattern, Callable[[np.random.Generator, tuple[int, ...], dict[str, Any]], Floats]] = {
     "point": _point,
     "block": _block,
     "outage": _outage,
@@ -193,10 +194,15 @@ def _around(rank: Floats, near: list[NDArray[np.int64]]) -> Floats:
 
 def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64]]:
     try:
-        return list(nearest(Places.of(panel), neighbours)[0])
+        places = Places.of(panel)
     except PanelError:
         if "edge_source" not in panel:
             raise
+    else:
+        others = len(places.points) - 1
+        if not 1 <= neighbours <= others:
+            raise RequestError(f"neighbours {neighbours}: must lie between 1 and {others}, the number of other nodes")
+        return list(nearest(places, neighbours)[0])
     graph = Graph.of(panel)
     return [graph.source[graph.target == node] for node in range(panel.sizes["node"])]
 
@@ -204,9 +210,9 @@ def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64
 def _lengths(length: int | tuple[int, int], times: int) -> tuple[int, int]:
     least, most = (length, length) if isinstance(length, int | np.integer) else tuple(length)
     if not 1 <= least <= most:
-        raise RequestError(f"length {length}: at least 1 step, and the shortest not above the longest")
+        raise RequestError(f"length {length}: must be at least 1, and the minimum not above the maximum")
     if most > times:
-        raise RequestError(f"length {some([most])}: the panel has {times} steps")
+        raise RequestError(f"length {some([most])}: must be at most {times}, the steps of the panel")
     return int(least), int(most)
 
 
@@ -219,5 +225,5 @@ def _row(panel: xr.Dataset, start: str | float | None) -> int:
     except ValueError as error:
         raise RequestError(f"start {start!r}: not a time of this panel ({error})") from error
     if row >= panel.sizes["time"]:
-        raise RequestError(f"start {start}: after the panel's last time")
+        raise RequestError(f"start {start}: lies after the panel's last time; give an earlier one")
     return row

@@ -1,12 +1,13 @@
 """Exchange of graphs with torch-geometric: arrays to a `torch_geometric.data.Data` and back.
 
-The only file of this room that knows torch, and it imports it where a function is called: `stgate.panels` stays light.
+It is the only file of this package that uses torch, and it imports torch within functions, so that `stgate.panels`
+stays light.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-DTYPES = ("float64", "float32")
+DType = Literal["float64", "float32"]
+DTYPES: tuple[DType, ...] = get_args(DType)
 
 
 def to_data(
@@ -28,28 +30,28 @@ def to_data(
     weight: Floats,
     names: Sequence[Any],
     pos: ArrayLike | None,
-    dtype: str,
+    dtype: DType,
     **more: Sequence[Any],
 ) -> Data:
-    """Return a `Data` of pairs of positions.
+    """Return a `Data` of a graph or a hypergraph.
 
     Args:
-        index: Name of the pairs, `edge_index` or `hyperedge_index`; the weights are named alike.
-        pairs: (2, pair).
-        weight: (edge,).
+        index: Name of the pairs, `edge_index` or `hyperedge_index`; the name of the weights follows from it.
+        pairs: Pairs of positions, (2, pair).
+        weight: Weights, (edge,).
         names: Labels of the nodes.
-        pos: (node, dimension), where the nodes are; None leaves it out.
-        dtype: Of weights and positions, `float64` or `float32`.
+        pos: Coordinates of the nodes, (node, dimension); None leaves them out.
+        dtype: Type of weights and coordinates, `float64` or `float32`.
         more: Further entries.
 
     Raises:
-        RequestError: Another dtype, or positions of another number of nodes.
+        RequestError: The dtype is unknown, or the coordinates are of another number of nodes.
     """
     import torch
     from torch_geometric.data import Data
 
     if dtype not in DTYPES:
-        raise RequestError(f"dtype {dtype!r}: float64 (exact) or float32 (what layers compute in)")
+        raise RequestError(f"dtype {dtype!r}: must be float64 (exact) or float32 (as layers compute)")
     kind = getattr(torch, dtype)
     entries: dict[str, Any] = {index: torch.from_numpy(np.array(pairs, np.int64))}
     entries[index.replace("index", "weight")] = torch.from_numpy(np.array(weight, np.float64)).to(kind)
@@ -72,13 +74,13 @@ def pairs_of(data: Data, index: str) -> Ints:
     from torch_geometric.data import Data
 
     if not isinstance(data, Data):
-        raise RequestError(f"data: a {type(data).__name__}; give a torch_geometric.data.Data of one kind of node")
+        raise RequestError(f"data: is a {type(data).__name__}; give a torch_geometric.data.Data of one kind of node")
     pairs = _array(data, index)
     if pairs is None:
         held = ", ".join(map(str, data.keys())) or "nothing"
-        raise RequestError(f"data: has no {index} (it holds {held}); give it, (2, number of pairs)")
+        raise RequestError(f"data: has no {index} (it holds {held}); give it with shape (2, number of pairs)")
     if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
-        raise RequestError(f"{index}: {pairs.dtype} of shape {pairs.shape}; give whole numbers, (2, number of pairs)")
+        raise RequestError(f"{index}: is {pairs.dtype} of shape {pairs.shape}; must be integers, (2, number of pairs)")
     return pairs.astype(np.int64)
 
 
@@ -98,10 +100,10 @@ def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
         if found is None:
             continue
         if found.shape not in ((count,), (count, 1)):
-            raise RequestError(f"{name}: shape {found.shape}; give one weight for each of {count} edges, ({count},)")
+            raise RequestError(f"{name}: has shape {found.shape}; must be one weight for each edge, ({count},)")
         weight = found.reshape(count).astype(np.float64)
         if not np.isfinite(weight).all() or (weight < 0).any():
-            raise RequestError(f"{name}: a weight is finite and not negative")
+            raise RequestError(f"{name}: weights must be finite and not negative")
         return weight
     return np.ones(count)
 
@@ -122,18 +124,18 @@ def names_of(data: Data, name: str, count: int) -> tuple[Any, ...]:
     found = data[name]
     labels = found.tolist() if hasattr(found, "tolist") else list(found)
     if len(labels) != count:
-        raise RequestError(f"{name}: {len(labels)} labels for {count}; give one each")
+        raise RequestError(f"{name}: has {len(labels)} labels; must have {count}")
     if len(set(labels)) != count:
         twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
-        raise RequestError(f"{name}: {some(twice)} stands twice; labels are unique")
+        raise RequestError(f"{name}: {some(twice)} appears twice; labels must be unique")
     return tuple(labels)
 
 
 def node_count(data: Data, index: str, first: Ints) -> int:
-    """Return the number of nodes of a `Data`: its `num_nodes`, else what it holds of each node tells.
+    """Return the number of nodes of a `Data`: its `num_nodes`, else from its entries of nodes.
 
     Args:
-        data: Where it holds nothing of each node, the highest position that a pair names is its last node.
+        data: The `Data`. If it has no entry of nodes, the highest position among the pairs is the last node.
         index: Name of the pairs, for the message.
         first: Positions of nodes, checked to lie among them.
 
@@ -163,18 +165,18 @@ def check_below(index: str, positions: Ints, count: int, what: str) -> None:
     """
     beyond = positions[(positions < 0) | (positions >= count)]
     if len(beyond):
-        raise RequestError(f"{index}: names number {beyond[0]} of {count} {what}; give 0 to {count - 1}")
+        raise RequestError(f"{index}: has {beyond[0]} among its positions; {what} must be 0 to {count - 1}")
 
 
 def positions_of(data: Data, count: int) -> Floats | None:
-    """Return `pos` (node, dimension), or None.
+    """Return the coordinates `pos` of the nodes, (node, dimension), or None.
 
     Args:
         data: A `Data`.
         count: Number of nodes.
 
     Raises:
-        RequestError: The number of positions differs from the number of nodes.
+        RequestError: There are coordinates of another number of nodes.
     """
     found = _array(data, "pos")
     return None if found is None else _positions(found, count)
@@ -190,5 +192,5 @@ def _array(data: Data, name: str) -> NDArray[Any] | None:
 def _positions(pos: ArrayLike, count: int) -> Floats:
     places = np.array(pos, np.float64)
     if places.ndim != 2 or len(places) != count:
-        raise RequestError(f"pos: shape {places.shape} for {count} nodes; give ({count}, dimensions)")
+        raise RequestError(f"pos: has shape {places.shape}; must have ({count}, dimensions), one row for each node")
     return places

@@ -58,7 +58,7 @@ def split_panel(panel: xr.Dataset, split: Sequence[float | str]) -> Split:
             "or three times at which validation, calibration and test start"
         )
     if sorted(edges) != edges:
-        raise RequestError(f"split {_shown(split)}: the times are not in order")
+        raise RequestError(f"split {_shown(split)}: the times must be in order")
     starts = [0, *edges[:-1]]
     return Split(*zip(starts, edges, strict=True))
 

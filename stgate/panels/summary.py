@@ -47,7 +47,7 @@ def _edge_lines(panel: xr.Dataset, nodes: set[object]) -> list[str]:
     gone = [label for label in dict.fromkeys([*ends[0], *ends[1]]) if label not in nodes]
     if gone:
         lines.append(
-            f"  {some(gone)} is no node of the panel, so the edges make no graph; stgate.panels.select drops them"
+            f"  {some(gone)} is not a node of the panel, so the edges make no graph; stgate.panels.select drops them"
         )
     isolated = len(nodes - {label for labels in ends for label in labels})
     return lines + [f"  nodes without an edge: {isolated}"] * (isolated > 0)

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Normal
 
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
-from stgate.panels.calendar import CELLS, calendar_groups, cell_keys
+from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -45,8 +45,8 @@ class PersistencePredictor(BaselinePredictor):
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch; NaN without a value at the origin."""
-        spread = self.table("spread")
-        targets = spread.shape[-1]
+        stddev = self.table("spread")
+        targets = stddev.shape[-1]
         past = batch["past"][..., :targets]
         last = past[:, -1]
         if self.carry:
@@ -54,8 +54,8 @@ class PersistencePredictor(BaselinePredictor):
             seen = inputs.mask[..., :targets].amax(1) > 0
             carried = inputs.last * self.scaler.target_scale + self.scaler.target_center
             last = torch.where(torch.isnan(last), torch.where(seen, carried, torch.nan), last)
-        location = last.unsqueeze(1).expand(-1, spread.shape[0], -1, -1)
-        return Normal(location, spread[:, None].expand_as(location), validate_args=False)
+        location = last.unsqueeze(1).expand(-1, stddev.shape[0], -1, -1)
+        return Normal(location, stddev[:, None].expand_as(location), validate_args=False)
 
 
 class ClimatologyPredictor(BaselinePredictor):
@@ -69,7 +69,7 @@ class ClimatologyPredictor(BaselinePredictor):
         RequestError: A key is unknown.
     """
 
-    def __init__(self, *, keys: Sequence[str] | None = None) -> None:
+    def __init__(self, *, keys: Sequence[CellKey] | None = None) -> None:
         super().__init__()
         self.keys = None if keys is None else tuple(keys)
         calendar_groups(np.zeros(0, "datetime64[s]"), self.keys or ())  # an unknown key is refused now
@@ -82,7 +82,7 @@ class ClimatologyPredictor(BaselinePredictor):
         shape = (cells, len(spec.nodes), len(spec.targets))
         return Table({"median": torch.zeros(shape), "spread": torch.ones(shape)})
 
-    def _keys(self, spec: PanelSpec) -> tuple[str, ...]:
+    def _keys(self, spec: PanelSpec) -> tuple[CellKey, ...]:
         return cell_keys(spec.step, spec.time) if self.keys is None else self.keys
 
     def cells(self, time: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class ClimatologyPredictor(BaselinePredictor):
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch."""
         cells = self.cells(batch["time"][:, -self.fitted_spec.horizon :])
-        median, spread = self.table("median"), self.table("spread")
-        return Normal(median[cells], spread[cells], validate_args=False)
+        median, stddev = self.table("median"), self.table("spread")
+        return Normal(median[cells], stddev[cells], validate_args=False)
 
 
 class RidgePredictor(BaselinePredictor):
@@ -150,8 +150,8 @@ class RidgePredictor(BaselinePredictor):
         weight = self.table("weight")
         location = torch.einsum("bnf,flt->blnt", self.features(batch), weight)
         location = location * self.scaler.target_scale + self.scaler.target_center
-        spread = self.table("spread")
-        return Normal(location, spread[:, None].expand_as(location), validate_args=False)
+        stddev = self.table("spread")
+        return Normal(location, stddev[:, None].expand_as(location), validate_args=False)
 
 
 class Table(nn.Module):

@@ -88,7 +88,8 @@ def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, chan
         predictor.load_state_dict(weights)
     except RuntimeError as error:
         given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
-        raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}") from error
+        fix = "give the options of the fit" if given else "fit the model again"
+        raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}; {fix}") from error
 
 
 def write_calibrated(

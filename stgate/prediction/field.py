@@ -40,8 +40,8 @@ class FieldPredictor(Predictor):
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
         degree: Fourier degree of each coordinate (time, places, static and other covariates): one number for all, or by
-            names, with 5 for those that are not named. The degree of time limits how fast the field can change apart
-            from its seasons.
+            names, with 5 for those that are not named. The degree of time limits how fast the field can change, besides
+            its seasons.
         interactions: Pairs of coordinates by name (`time`, `lat`, …) whose products are features.
         activation: Sharing of the learned weight between ELU and tanh: `shared` (one for all layers), `layer` (one a
             layer), `channel` (one a channel) or `fixed` (one half).
@@ -54,8 +54,8 @@ class FieldPredictor(Predictor):
         heads: Number of attention heads over the neighbours.
         coordinates: Names of the coordinates that are features, among time, places, static and other covariates; None
             takes all. Without `time` the field is the same in every year. Without those of places the field knows the
-            neighbours of a place and their distances, but not its position, and cannot learn the level of a station by
-            heart; `graph` then embeds the static covariates, if there are any.
+            neighbours of a place and their distances, but not its position, and cannot memorise the level of a station;
+            `graph` then embeds the static covariates, if there are any.
         knots: Number of knots of a learned temporal embedding, zero outside the training span; 0 disables it. With one
             knot a training step each step has a state of its own, common to all places.
         path: Size of the temporal embedding at each knot.
@@ -104,9 +104,9 @@ class FieldPredictor(Predictor):
         check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
         check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
         if graph % heads:
-            raise RequestError(f"graph {graph}: does not divide among {heads} heads; give a multiple")
+            raise RequestError(f"graph {graph}: must be a multiple of the {heads} heads")
         if width % (4 * heads):
-            raise RequestError(f"width {width}: a quarter of it goes to {heads} heads; give a multiple of {4 * heads}")
+            raise RequestError(f"width {width}: must be a multiple of {4 * heads}, four times the number of heads")
         self.seasons = None if seasons is None else {str(period): count for period, count in seasons.items()}
         self.degree = dict(degree) if isinstance(degree, Mapping) else degree
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
@@ -181,7 +181,9 @@ class FieldPredictor(Predictor):
             try:
                 period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
             except ValueError as error:
-                raise RequestError(f"seasons {name!r}: a number of steps, or one of {', '.join(SEASONS)}") from error
+                raise RequestError(
+                    f"seasons {name!r}: must be a number of steps or one of {', '.join(SEASONS)}"
+                ) from error
             found.append((period, count))
         return found
 

@@ -163,7 +163,7 @@ class GatedPredictor(Predictor):
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
         check_number("dropout", dropout)
         if not 0 <= dropout < 1:
-            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
+            raise RequestError(f"dropout {dropout:g}: must lie between 0 and 1")
         if rollout and rollout.stateful and not isinstance(self.inference, PointEstimate):
             raise RequestError("rollout.stateful: carries the state of one set of weights; use inference PointEstimate")
         if rollout and rollout.stateful and not core.remembers:
@@ -177,9 +177,9 @@ class GatedPredictor(Predictor):
         if self.rollout:
             longest, warm_up = max(self.rollout.leads(spec.horizon)), self.rollout.warm_up
             if longest > spec.horizon:
-                raise RequestError(f"rollout.unroll {longest}: beyond the horizon of {spec.horizon}; give at most that")
+                raise RequestError(f"rollout.unroll {longest}: must be at most {spec.horizon}, the horizon")
             if warm_up >= spec.window:
-                raise RequestError(f"rollout.warm_up {warm_up}: leaves nothing of the window of {spec.window}")
+                raise RequestError(f"rollout.warm_up {warm_up}: must be below {spec.window}, the window")
         return HybridNetwork(
             spec,
             self.likelihood.parameters,

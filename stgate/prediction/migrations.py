@@ -1,7 +1,7 @@
 """Migrations of checkpoints and configs: each step converts one format to the next, and none is ever removed.
 
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
-Format 2: weights below `predictor.`, options by the names of the field, calibrations by the names of `Calibration`.
+Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ def migrate(checkpoint: dict[str, Any]) -> None:
 
 
 OPTIONS = {"fill": "imputation", "hide": "context_masking"}
-"""Options of forecasters by their names in format 1, and since."""
+"""Names of forecasters' options in format 1, and today's names."""
+PART_OPTIONS = {"inference": {"initial_spread": "initial_stddev"}}
+"""Names of the options of parts in format 1, and today's names, by the forecaster's option that holds the part."""
 ROOMS = {"stgate.nn.": "stgate.distributions."}
-"""Packages of the parts that a config names by a path, in format 1 and since; that of rollouts is unchanged."""
+"""Packages of the parts whose class path a config names, in format 1, and today's packages."""
 
 
 def _from_1(checkpoint: dict[str, Any]) -> None:
     ours, options = checkpoint["stgate"], checkpoint["hyper_parameters"]
     weights = {name.replace("scaler.fill.", "scaler.imputation."): w for name, w in checkpoint["state_dict"].items()}
     checkpoint["state_dict"] = {f"predictor.{name}": weight for name, weight in weights.items()}
-    checkpoint["hyper_parameters"] = {OPTIONS.get(name, name): value for name, value in options.items()}
+    checkpoint["hyper_parameters"] = _renamed(options)
     ours["n_observations"] = ours.pop("cases")
     for name in ("calibration", "reconstruction_calibration"):
         if ours.get(name) is not None:
@@ -52,6 +54,16 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours["description"] = ours.pop("told")
     if ours["class"] in ("CGLUBNF", "BayesNF"):
         ours.setdefault("reconstruction_calibration", None)
+
+
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a forecaster's options, and the options of its parts, with today's names."""
+    renamed = {OPTIONS.get(name, name): value for name, value in options.items()}
+    for name, new in PART_OPTIONS.items():
+        part = renamed.get(name)
+        if isinstance(part, dict) and isinstance(part.get("init_args"), dict):
+            renamed[name] = {**part, "init_args": {new.get(k, k): value for k, value in part["init_args"].items()}}
+    return renamed
 
 
 def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
@@ -72,8 +84,7 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     model = config.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
         return config
-    options: dict[str, Any] = model["init_args"]
-    options = {OPTIONS.get(name, name): value for name, value in options.items()}
+    options = _renamed(model["init_args"])
     part = options.get("likelihood")
     if isinstance(part, dict) and isinstance(part.get("class_path"), str):
         for old, new in ROOMS.items():

@@ -118,7 +118,7 @@ class Predictor(nn.Module, ABC):
             CheckpointError: The forecaster has not seen a panel yet.
         """
         if self.network is None:
-            raise CheckpointError(f"{self.name} is not fitted: fit it, or load a checkpoint")
+            raise CheckpointError(f"{self.name}: not fitted; fit it, or load a checkpoint")
         return self.network
 
     @property
@@ -129,7 +129,7 @@ class Predictor(nn.Module, ABC):
             CheckpointError: The forecaster has not seen a panel yet.
         """
         if self.spec is None:
-            raise CheckpointError(f"{self.name} is not fitted: fit it, or load a checkpoint")
+            raise CheckpointError(f"{self.name}: not fitted; fit it, or load a checkpoint")
         return self.spec
 
     @property

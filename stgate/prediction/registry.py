@@ -39,7 +39,7 @@ Model = Predictor | Holder | str | os.PathLike[str]
 """A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
 
 FORECASTERS = "stgate.models"
-"""The room whose forecasters are looked up by name where they have no maker here."""
+"""Package whose forecasters are looked up by name if `PREDICTORS` does not list them."""
 _HOLDERS: dict[str, type[Any]] = {}
 
 
@@ -133,7 +133,7 @@ def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> 
     known = list(options)
     for option in changed:
         if option not in known:
-            raise RequestError(f"{option}: no option of {name}; {did_you_mean(option, known)}")
+            raise RequestError(f"{option}: not an option of {name}; {did_you_mean(option, known)}")
 
 
 def predictor_of(model: Model) -> Predictor:

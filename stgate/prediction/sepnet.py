@@ -146,11 +146,11 @@ class SepNetPredictor(Predictor):
         if graph not in get_args(GraphKind):
             raise RequestError(f"graph {graph!r}: {did_you_mean(graph, get_args(GraphKind))}")
         if width % heads:
-            raise RequestError(f"width {width}: does not divide among {heads} heads; give a multiple")
+            raise RequestError(f"width {width}: must be a multiple of the {heads} heads")
         if not 0 <= dropout < 1:
-            raise RequestError(f"dropout {dropout:g}: a share between 0 and 1")
+            raise RequestError(f"dropout {dropout:g}: must lie between 0 and 1")
         if backbone is None and not spatial:
-            raise RequestError("backbone: neither branch is left; name a backbone, or set spatial to true")
+            raise RequestError("backbone: no branch is left; name a backbone, or set spatial to true")
         self.hidden, self.layers, self.graph, self.fusion = hidden, layers, graph, fusion
         self.backbone, self.neighbours = backbone, neighbours
         self.spatial = self.temporal = None
@@ -244,4 +244,6 @@ class SepNetPredictor(Predictor):
         super().restore(plain)
         model = self.language_model
         if model and model.fingerprint() != plain["language"]:
-            raise CheckpointError(f"backbone {self.backbone!r}: not the language model of the fit; put that one there")
+            raise CheckpointError(
+                f"backbone {self.backbone!r}: differs from the language model of the fit; give that one"
+            )

@@ -38,7 +38,7 @@ def quantiles_of(levels: Sequence[float] | float) -> list[float]:
     levels = [levels] if isinstance(levels, int | float) else levels
     for level in levels:
         if not 1e-6 <= level <= 1 - 2e-6:
-            raise RequestError(f"level {level:g}: the level of a central interval lies between 0 and 1, such as 0.9")
+            raise RequestError(f"level {level:g}: must lie between 0 and 1, such as 0.9")
     return sorted({round(q, 6) for level in levels for q in ((1 - level) / 2, (1 + level) / 2)} | {0.5})
 
 
@@ -71,8 +71,8 @@ def check_forecast(forecast: xr.Dataset) -> None:
     for dim in ("init_time", "lead_time", "node", "quantile"):
         if dim not in forecast.dims or dim not in forecast.coords:
             raise ForecastError(
-                f"`{dim}`: not among the forecast's dimensions; is this a panel (`stgate backtest` makes a "
-                f"forecast of it), or was one value selected without a list (isel({dim}=[0]) keeps the dimension)?"
+                f"`{dim}`: not a dimension of this dataset; make a forecast of a panel with `stgate backtest`, "
+                f"or keep the dimension when selecting one value, with isel({dim}=[0])"
             )
     if "valid_time" not in forecast.coords:
         raise ForecastError("`valid_time`: missing; a forecast carries valid_time(init_time, lead_time)")

@@ -175,7 +175,7 @@ def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
             f"{d} {at(panel[d].values[i])}" for d, i in zip(wanted, where, strict=True) if d in panel.coords
         )
         raise PanelError(
-            f"`{name}`: infinite at {place}; NaN is the mark of a missing value: "
+            f"`{name}`: infinite at {place}; mark missing values with NaN: "
             f"panel[{name!r}].where(abs(panel[{name!r}]) < float('inf'))"
         )
 

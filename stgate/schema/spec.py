@@ -95,7 +95,7 @@ class PanelSpec:
                 have = sorted(map(str, panel.data_vars))
                 raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
             if name in self.channels and "time" not in panel[name].dims:
-                raise PanelError(f"`{name}`: is not over time; make it one of static_covariates")
+                raise PanelError(f"`{name}`: has no time dimension; give it in static_covariates")
         for name in self.targets:
             unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
             if unit and fitted and unit != fitted:

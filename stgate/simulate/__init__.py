@@ -1,4 +1,4 @@
-"""Chaotic systems and a sensor network as benchmark panels. Floor 1: numpy and xarray only."""
+"""Chaotic systems and a sensor network as benchmark panels. It needs numpy and xarray only."""
 
 from typing import TYPE_CHECKING
 

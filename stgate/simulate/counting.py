@@ -25,7 +25,7 @@ def steps_in(span: float, step: float, name: str, what: str = "steps") -> int:
         RequestError: The step is not positive or does not divide the span.
     """
     if not (np.isfinite(step) and step > 0):
-        raise RequestError(f"step {step:g}: a time step is positive")
+        raise RequestError(f"step {step:g}: must be positive")
     if not np.isfinite(span) or span < 0:
         raise RequestError(f"{name} {span:g}: must be {'a finite number' if not np.isfinite(span) else 'zero or more'}")
     count = round(span / step)

@@ -72,24 +72,24 @@ def lyapunov(
     """
     equation = build(system, parameters)
     if not equation.zeros:
-        raise RequestError(f"{system}: not a chaotic system, so it has no Lyapunov exponents to speak of")
+        raise RequestError(f"{system}: not a chaotic system; choose one that is")
     step = equation.defaults.step if step is None else number("step", step)
     duration = 20 * equation.defaults.duration if duration is None else number("duration", duration)
     members, seed = whole("members", members), whole("seed", seed)
     transient = max(0.1 * duration // step, BETWEEN) * step if transient is None else transient
-    count = equation.telling if exponents is None else whole("exponents", exponents)
+    count = equation.exponents_needed if exponents is None else whole("exponents", exponents)
     positive(exponents=count)
     if members < 2:
-        raise RequestError(f"members {members}: the standard error needs at least 2")
+        raise RequestError(f"members {members}: must be at least 2, for the standard error")
     if seed < 0:
         raise RequestError(f"seed {seed}: must not be negative")
     if count > equation.dimension:
-        raise RequestError(f"exponents {count}: the system has {equation.dimension}")
+        raise RequestError(f"exponents {count}: must be at most {equation.dimension}, the dimension of the system")
     check_step(equation, step, force=force)
     rounds = steps_in(duration, step, "duration") // BETWEEN
     discarded = steps_in(transient, step, "transient") // BETWEEN
     if rounds < 1:
-        raise RequestError(f"duration {duration:g}: at least {BETWEEN} steps of {step:g}")
+        raise RequestError(f"duration {duration:g}: must be at least {BETWEEN} steps of {step:g}")
     rates = _rates(equation, count, rounds, discarded, step, members, seed, progress)
     return _dataset(equation, rates, {"step": step, "duration": duration, "members": members, "seed": seed})
 

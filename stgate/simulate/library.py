@@ -262,15 +262,15 @@ def integrate(
     if "initial" in run:
         raise RequestError("initial: integrate starts from state; leave initial out")
     if np.iscomplexobj(state) or not np.size(state):
-        raise RequestError("state: real numbers, (node,) or (member, node), at least one")
+        raise RequestError("state: must hold real numbers, at least one, over (node,) or (member, node)")
     try:
         states = np.atleast_2d(np.asarray(state, dtype=np.float64))
     except (TypeError, ValueError) as error:
-        raise RequestError("state: real numbers, (node,) or (member, node)") from error
+        raise RequestError("state: must hold real numbers over (node,) or (member, node)") from error
     if not np.isfinite(states).all():
         raise RequestError("state: not all values are finite")
     system = OrdinarySystem.from_rhs(rhs, states, name=name, variable=variable, units=units, parameters=parameters)
     if "duration" not in run or "step" not in run:
-        raise RequestError("integrate: give duration and step, of which nothing is known here")
+        raise RequestError("duration and step: both are needed; give them")
     run["initial"] = states
     return simulate(system, **run)

@@ -108,7 +108,7 @@ class Plan:
         every = whole("every", options.get("every", defaults.every))
         positive(every=every)
         if not (math.isfinite(step) and step > 0):
-            raise RequestError(f"step {step:g}: a time step is positive")
+            raise RequestError(f"step {step:g}: must be positive")
         kept = f"kept states (every {every} steps of {step:g})" if every > 1 else "steps"
         outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration", kept) + 1
         given = _given(system, options.get("initial"))
@@ -127,7 +127,7 @@ class Plan:
             raise RequestError(f"seed {seed}: must be between 0 and 2^63")
         for name in ("overwrite", "resume"):
             if options.get(name) and options.get("out") is None:
-                raise RequestError(f"{name}: goes with out, the store that is streamed to")
+                raise RequestError(f"{name}: only used with out, the store to stream to; give out")
         _check_memory(system, members)
         check_step(system, step, force=options.get("force", False))
         if given is not None and (why := system.symmetry(given)):
@@ -259,7 +259,7 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
             raise RequestError(f"initial: the panel has {some(sorted(sizes))} nodes, the system {system.sites}")
         states = system.gather(fields)
     else:
-        wrong = RequestError("initial: neither an array of numbers nor a panel")
+        wrong = RequestError("initial: must be an array of numbers or a panel")
         if np.iscomplexobj(initial):
             raise wrong
         try:

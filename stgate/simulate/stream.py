@@ -95,9 +95,9 @@ class Store:
         self.data = self.partial / "data"
         self.lock: FolderLock | None = None
         if self.out.suffix != ".zarr":
-            raise StoreError(f"out {self.out}: only a .zarr store can be streamed to; else leave out away and write it")
+            raise StoreError(f"out {self.out}: must be a .zarr store; for another format write the panel afterwards")
         if overwrite and resume:
-            raise RequestError("--overwrite and --resume: one starts afresh, the other goes on; give one of them")
+            raise RequestError("--overwrite and --resume: one replaces the run, the other continues it; give one")
         self.whole = resume and (self.out / "zarr.json").is_file()
         check_out(self.out, overwrite=overwrite or self.whole, suffixes=(".zarr",))
         if self.whole:
@@ -106,14 +106,16 @@ class Store:
         stopped = self.partial.exists()
         if stopped and not (overwrite or resume):
             raise StoreError(
-                f"--out {self.out}: a stopped run of it is there; --resume goes on, --overwrite starts anew"
+                f"--out {self.out}: holds a stopped run; continue it with --resume, or replace it with --overwrite"
             )
         if resume and not stopped:
-            text = f"--resume: no stopped run of {self.out} is there, so this one starts from the beginning"
+            text = f"--resume: {self.out} has no stopped run, so this one starts from the beginning"
             warnings.warn(text, SimulationWarning, stacklevel=4)
         room = shutil.disk_usage(self.out.parent).free
         if not stopped and plan.nbytes > room:
-            raise StoreError(f"--out {self.out}: takes {size_text(plan.nbytes)} and {size_text(room)} are free there")
+            raise StoreError(
+                f"--out {self.out}: needs {size_text(plan.nbytes)}, {size_text(room)} are free; give another place"
+            )
         self._claim(afresh=overwrite or not stopped)
 
     def _claim(self, *, afresh: bool) -> None:
@@ -138,7 +140,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave nothing of a run that blew up, for it would again, or that was refused before it began."""
+        """Remove the files of a run that blew up, which it would do again, or that was refused before it began."""
         fixable = kind and issubclass(kind, StgateError) and not self.whole
         if kind and fixable and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
             shutil.rmtree(self.partial, ignore_errors=True)

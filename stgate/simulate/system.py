@@ -214,7 +214,7 @@ class System(ABC):
         return {}
 
     @property
-    def telling(self) -> int:
+    def exponents_needed(self) -> int:
         """Number of Lyapunov exponents for the Kaplan-Yorke dimension: all of a small system, 64 of a large one."""
         return min(self.dimension, 64)
 

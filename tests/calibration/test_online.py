@@ -164,7 +164,7 @@ def test_the_first_factors_are_a_normals_unless_others_are_given():
     ("options", "said"),
     [
         ({"levels": [1.5]}, "levels"),
-        ({"levels": [0.9, 0.5]}, "must ascend"),
+        ({"levels": [0.9, 0.5]}, "must be increasing"),
         ({"rate": -1.0}, "rate"),
         ({"window": 0}, "window 0"),
     ],
@@ -180,7 +180,7 @@ def test_what_is_no_score_and_what_was_never_predicted_are_refused():
         online.update(0, 0, [1.0, 1.0])
     online.predict([0, 0])
     for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0]):
-        with pytest.raises(RequestError, match="scores: one finite number"):
+        with pytest.raises(RequestError, match="scores: must hold one finite number"):
             online.update(0, 0, scores)
     for since in ([0], [np.nan, 0], [-1, 0]):
         with pytest.raises(RequestError, match="since"):

@@ -78,7 +78,7 @@ def test_ctrl_c_says_how_to_go_on(stgate_command, tmp_path, monkeypatch, interru
     code, _, err = stgate_command("fit", *DROPPING, *endless, "--data.panel", "panel.nc", *DATA, "--out", "run")
     pressing.join()
     assert code == 130, err
-    assert "go on with: stgate fit --out run --resume" in err.splitlines()[-1]
+    assert "continue with: stgate fit --out run --resume" in err.splitlines()[-1]
 
 
 def test_a_finished_fit_can_be_lengthened_and_keeps_its_scores(stgate_command, tmp_path):

@@ -164,7 +164,7 @@ def test_a_run_killed_and_resumed_ends_in_the_same_bytes(stgate_command, tmp_pat
         assert 0 < int(saved["done"]) < 3601 and saved["states"].dtype == np.complex128
     assert not (tmp_path / "killed.zarr").exists()
     code, _, err = stgate_command(*run, "killed.zarr")
-    assert code == 2 and "--resume goes on, --overwrite starts anew" in err
+    assert code == 2 and "continue it with --resume, or replace it with --overwrite" in err
     # What a kill in the middle of a write leaves: zarr's temporary file, and ours.
     chunk = next(p for p in (tmp_path / "killed.zarr.partial" / "data" / "u").rglob("0") if p.is_file())
     for stray in (chunk.with_name("0.5c1aa422.partial"), restart.with_name(".unfinished")):

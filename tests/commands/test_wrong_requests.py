@@ -243,7 +243,7 @@ def test_a_fit_that_is_refused_leaves_nothing_and_one_that_never_began_may_begin
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("of a fit that was killed before its first checkpoint")
-    one_line(stgate_command(*begin, "--resume"), "no epoch was complete; start it without --resume")
+    one_line(stgate_command(*begin, "--resume"), "no epoch was completed; start again without --resume")
     assert stgate_command(*begin)[0] == 0
 
 
@@ -324,7 +324,7 @@ def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, mon
             "model:\n  class_path: GatedRNN\n  init_args:\n    hiden: 3",
             ("--model.hiden", "did you mean --model.hidden?"),
         ),
-        ("model: {a\ndata: 3", ("c.yaml", "line 2", "not YAML")),
+        ("model: {a\ndata: 3", ("c.yaml", "line 2", "not valid YAML")),
         ("- model", ("c.yaml", "no options")),
         ("model: GatedRNN\ndata:\n  window: twelve", ("--data.window twelve: expected int",)),
     ],

@@ -30,7 +30,7 @@ def test_moments_of_pieces_are_those_of_the_whole(values, cuts):
             np.testing.assert_allclose(moments.mean[column], there.mean(), rtol=1e-9, atol=1e-6)
             spread = there.std()
             if spread > 1e-3:
-                np.testing.assert_allclose(moments.spread[column], spread, rtol=1e-5)
+                np.testing.assert_allclose(moments.stddev[column], spread, rtol=1e-5)
 
 
 @given(values=VALUES)
@@ -41,7 +41,7 @@ def test_what_is_standardised_comes_back_and_gaps_stay_gaps(values):
     channels = values.shape[1]
     scaler = Standardize(channels, 0, 1, channels)
     scaler.center.copy_(moments.mean)
-    scaler.scale.copy_(moments.spread)
+    scaler.scale.copy_(moments.stddev)
     raw = torch.from_numpy(values).float()[None, :, None]  # (batch, window, node, channel)
     empty = torch.zeros(1, 0)
     batch = {

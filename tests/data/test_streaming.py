@@ -133,7 +133,7 @@ def test_training_windows_of_a_store_can_be_shorter_than_a_forecast(tmp_path):
     assert isinstance(stored._windows("train"), StoredWindows)
     assert leads == [{1}, {1}] and origins[0] == origins[1]
     assert next(iter(stored.part_dataloader("test")))["target"].shape[1] == stored.spec.horizon > 1
-    with pytest.raises(RequestError, match="streams: the panel is read in blocks"):
+    with pytest.raises(RequestError, match="streams: not possible while the panel is read in blocks"):
         WindowData(path, **OPTIONS, streams=True, max_memory=0.02).train_dataloader()
 
 

@@ -219,10 +219,10 @@ def test_bootstrap_bounds_hold_each_score():
         xr.testing.assert_equal(bounded[key], plain[key])
         assert (bounded[f"{key}_low"] <= bounded[key]).all() and (bounded[key] <= bounded[f"{key}_high"]).all()
     assert not any(str(k).endswith("_low") for k in plain)
-    with pytest.raises(RequestError, match="cannot be split by init_time"):
+    with pytest.raises(RequestError, match="cannot be used with by init_time"):
         stgate.evaluate(forecast, by="init_time", bootstrap=10)
     for wrong in (-1, 1):
-        with pytest.raises(RequestError, match=f"bootstrap {wrong}: at least 2"):
+        with pytest.raises(RequestError, match=f"bootstrap {wrong}: must be at least 2"):
             stgate.evaluate(forecast, bootstrap=wrong)
     with pytest.raises(RequestError, match="block 9999"):
         stgate.evaluate(forecast, bootstrap=10, block=9999)
@@ -298,7 +298,7 @@ def test_a_forecast_without_its_mean_is_refused_by_name():
 
 
 def test_a_panel_is_not_mistaken_for_a_forecast(panel):
-    with pytest.raises(ForecastError, match="is this a panel"):
+    with pytest.raises(ForecastError, match="make a forecast of a panel"):
         stgate.evaluate(panel)
 
 

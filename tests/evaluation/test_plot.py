@@ -161,7 +161,7 @@ def test_an_origin_that_was_not_forecast_is_refused():
 
 def test_a_panel_is_not_mistaken_for_a_forecast(panel):
     for draw in (stgate.plot.fan, stgate.plot.hovmoeller):
-        with pytest.raises(ForecastError, match="is this a panel"):
+        with pytest.raises(ForecastError, match="make a forecast of a panel"):
             draw(panel)
 
 

@@ -98,7 +98,7 @@ def test_the_command_scores_what_was_hidden(stgate_command, tmp_path):
 
 def test_what_mask_hid_scores_a_reconstruction():
     network = stgate.simulate.sensor_network(stations=5, duration=48, seed=0)[["pm25"]]
-    masked, hidden = stgate.panels.missing.hide(network, "pm25", pattern="point", rate=0.2, seed=0)
+    masked, hidden = stgate.panels.missing.mask(network, "pm25", pattern="point", rate=0.2, seed=0)
     filled = network["pm25"] + 1.0
     filled = filled.expand_dims(quantile=[0.05, 0.5, 0.95])
     made = xr.Dataset({"pm25": filled, "pm25_mean": network["pm25"] + 1.0, "pm25_truth": masked["pm25"]})

@@ -282,7 +282,7 @@ def test_a_level_beyond_what_the_cases_support_is_refused_and_by_default_left_ou
 
 def test_data_that_the_model_was_not_fitted_on_do_not_calibrate_it():
     model, _ = make_model(make_panel(steps=160))
-    with pytest.raises(RequestError, match="not those that the forecaster was fitted on"):
+    with pytest.raises(RequestError, match="not the data that the forecaster was fitted on"):
         stgate.calibrate(model, WindowData(make_panel(steps=160), targets="y", window=WINDOW + 1, horizon=HORIZON))
 
 

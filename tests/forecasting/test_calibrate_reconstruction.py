@@ -71,7 +71,7 @@ def test_folds_that_each_left_stations_out_calibrate_a_field_of_all(field, full)
         cases += count
     assert list(covered.values()) == pytest.approx(inside / cases, abs=0.003)
     assert whole.predictor.reconstruction_calibration.start == str(made["time"].values[0])
-    with pytest.raises(RequestError, match="folds: there are none"):
+    with pytest.raises(RequestError, match="folds: empty"):
         stgate.cross_calibrate_reconstruction(whole, [])
     wrong = fitted(small_field(), field_data(full, context=5))
     with pytest.raises(RequestError, match="a field has context 5"):
@@ -125,11 +125,11 @@ def test_a_new_fit_forgets_the_calibration_of_other_weights(full):
 
 def test_wrong_requests_are_refused_by_name(field, full):
     model, seen = field
-    with pytest.raises(RequestError, match="nothing to score: the truth has no value"):
+    with pytest.raises(RequestError, match="truth: nothing to score"):
         stgate.calibrate_reconstruction(model, seen, seen)
-    with pytest.raises(RequestError, match="truth: has no `y`"):
+    with pytest.raises(RequestError, match="truth: has no variable `y`"):
         stgate.calibrate_reconstruction(model, seen, full.rename(y="z"))
-    with pytest.raises(RequestError, match="reconstructs nothing"):
+    with pytest.raises(RequestError, match="cannot reconstruct"):
         stgate.calibrate_reconstruction(GatedRNN(), seen)
     with pytest.raises(RequestError, match="conformity_score 'scald'"):
         stgate.calibrate_reconstruction(model, seen, full, conformity_score="scald")

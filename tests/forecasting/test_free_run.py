@@ -88,5 +88,5 @@ def test_a_run_of_no_step_or_before_the_window_is_refused(ring):
         stgate.free_run(model, ring, steps=0)
     with pytest.raises(ForecastError, match="the window needs 3"):
         stgate.free_run(model, ring, steps=3, start=0.05)
-    with pytest.raises(RequestError, match="steps 1000000000000: take"):
+    with pytest.raises(RequestError, match="steps 1000000000000: need"):
         stgate.free_run(model, ring, steps=10**12)

@@ -88,7 +88,7 @@ def test_each_member_is_the_network_that_its_start_alone_would_have_become(clip)
 
 
 def test_posteriors_without_spread_or_pull_to_the_prior_are_the_point_estimate():
-    narrow = built(MeanField(initial_spread=1.01e-4, kl_weight=0.0, draws=2))
+    narrow = built(MeanField(initial_stddev=1.01e-4, kl_weight=0.0, draws=2))
     single = built(PointEstimate())
     batch = batch_of(make_data(), "train")
     torch.testing.assert_close(narrow.eval()(batch).mean, single.eval()(batch).mean, atol=5e-3, rtol=1e-3)
@@ -140,7 +140,7 @@ def test_locally_drawn_outputs_have_the_mean_and_spread_of_those_of_drawn_weight
     batch = batch_of(make_data(), "train")
     raws, noise = {}, {}
     for local in (False, True):
-        model = built(MeanField(samples=2, initial_spread=0.1, local=local)).train()
+        model = built(MeanField(samples=2, initial_stddev=0.1, local=local)).train()
         inputs = model.predictor.scaler(batch)
         drawn = torch.stack([model.predictor.network(inputs) for _ in range(300)]).flatten(0, 1)
         raws[local] = drawn.mean(0), drawn.std(0)
@@ -262,7 +262,7 @@ def test_same_seed_same_bits():
         (lambda: MeanField(samples=0), "samples 0"),
         (lambda: MeanField(draws=0), "draws 0"),
         (lambda: MeanField(kl_weight=-1.0), "kl_weight -1"),
-        (lambda: MeanField(initial_spread=0.0), "initial_spread 0"),
+        (lambda: MeanField(initial_stddev=0.0), "initial_stddev 0"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(make, said):

@@ -108,5 +108,5 @@ def test_what_is_no_lattice_is_refused(change, message):
 
 
 def test_other_nodes_come_from_no_lattice(panel):
-    with pytest.raises(PanelError, match="come from no lattice"):
+    with pytest.raises(PanelError, match="are not from a lattice"):
         stgate.to_lattice(panel)

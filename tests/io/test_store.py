@@ -205,6 +205,6 @@ def test_zarr_keeps_the_order_of_the_variables(tmp_path):
 def test_overwrite_spares_a_folder_that_is_no_store(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "chapter.txt").write_text("precious")
-    with pytest.raises(StoreError, match="no zarr store"):
+    with pytest.raises(StoreError, match="not a zarr store"):
         store.write(make_panel(), tmp_path / name, overwrite=True)
     assert (tmp_path / name / "chapter.txt").read_text() == "precious"

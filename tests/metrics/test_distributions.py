@@ -143,7 +143,7 @@ def test_the_reliability_curve_of_a_calibrated_forecast_is_the_diagonal():
 
 @pytest.mark.parametrize(
     ("levels", "message"),
-    [(None, "does not say"), ([0.1, 0.9], "2 levels"), ([0.9, 0.5, 0.1], "ascend"), ([0.0, 0.5, 1.0], "between")],
+    [(None, "does not say"), ([0.1, 0.9], "2 levels"), ([0.9, 0.5, 0.1], "increasing"), ([0.0, 0.5, 1.0], "between")],
 )
 def test_levels_that_cannot_be_are_refused(levels, message):
     for score in (metrics.crps_quantiles, metrics.weighted_interval_score, metrics.reliability):

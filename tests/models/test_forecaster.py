@@ -175,7 +175,7 @@ def test_options_can_be_others_than_in_the_fit_where_the_weights_fit(tmp_path):
     model.save(tmp_path / "m.ckpt")
     again = GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", imputation="last", optimizer=torch.optim.SGD)
     assert again.hparams["imputation"] == "last" and again.predictor.fingerprint() == model.predictor.fingerprint()
-    with pytest.raises(RequestError, match="hiden: no option of GatedRNN; did you mean hidden"):
+    with pytest.raises(RequestError, match="hiden: not an option of GatedRNN; did you mean hidden"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hiden=3)
     with pytest.raises(CheckpointError, match="weights do not fit hidden 5"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt", hidden=5)
@@ -243,7 +243,7 @@ def test_numpy_scalars_as_options_still_make_a_loadable_checkpoint(make, tmp_pat
 
 def test_a_forecaster_that_has_seen_no_panel_says_so(tmp_path):
     for act in (lambda m: m.save(tmp_path / "m.ckpt"), lambda m: stgate.forecast(m, make_panel())):
-        with pytest.raises(CheckpointError, match="GatedRNN is not fitted"):
+        with pytest.raises(CheckpointError, match="GatedRNN: not fitted"):
             act(GatedRNN())
 
 

@@ -7,7 +7,7 @@ import xarray as xr
 from helpers import make_data
 
 from stgate.data import windows
-from stgate.models.step_statistics import step_spread, whitening
+from stgate.models.step_statistics import typical_change, whitening
 from stgate.nn.patches import Patches
 
 STEPS, NODES = 400, 6
@@ -33,13 +33,13 @@ def test_the_usual_change_counts_every_pair_of_steps(piece, monkeypatch):
     monkeypatch.setattr(windows, "PIECE", piece)
     values = gappy()
     expected = np.sqrt(np.nanmean(np.diff(values, axis=0) ** 2)) / 2
-    assert float(step_spread(data_of(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
+    assert float(typical_change(data_of(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_change_of_a_panel_that_never_shows_two_steps_on_end_is_one():
     values = gappy()
     values[::2] = np.nan
-    assert float(step_spread(data_of(values), torch.ones(1))) == 1.0
+    assert float(typical_change(data_of(values), torch.ones(1))) == 1.0
 
 
 def whitened(data, every=1):

@@ -76,7 +76,7 @@ def test_the_panels_own_edges_come_before_its_nearest_nodes():
     assert near.index.shape == (7, 3) and (near.weight > 0).all()
     graph = stgate.panels.graph.Graph.of_matrix(SEPNET_NODES, np.eye(7, k=1) + 2 * np.eye(7, k=2) + np.eye(7))
     own = strongest(find_graph(graph.add_to(panel), 3), 3)
-    expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # a row hears
+    expected = np.triu(np.eye(7, k=1) + 2 * np.eye(7, k=2), 1).T  # rows are targets
     np.testing.assert_array_equal(own.matrix(), expected)
     one = strongest(find_graph(graph.add_to(panel), 1), 1).matrix()
     np.testing.assert_array_equal(one, np.where(expected == expected.max(1, keepdims=True), expected, 0))

@@ -167,23 +167,23 @@ def test_a_class_path_is_looked_up_below_torch_geometric_alone():
 
 
 REFUSED = {
-    "os.system": "no class path below torch_geometric.nn",
-    "torch_geometric.nn": "no class path below",
-    "torch_geometric.nn.GCNConv\n": "no class path below",
-    "torch_geometric.nn.__loader__": "no class path below",
+    "os.system": "not a class path below torch_geometric.nn",
+    "torch_geometric.nn": "not a class path below",
+    "torch_geometric.nn.GCNConv\n": "not a class path below",
+    "torch_geometric.nn.__loader__": "not a class path below",
     "torch_geometric.nn.conv.gcn_conv.torch.nn.Linear": "no module torch in torch_geometric.nn.conv.gcn_conv",
     "torch_geometric.nn.inspect.os": "no module inspect in torch_geometric.nn",
-    "torch_geometric.nn.conv.gcn_conv.gcn_norm": "no convolution of torch_geometric",
-    "torch_geometric.nn.Linear": "no convolution of torch_geometric; take",
-    "torch_geometric.nn.MessagePassing": "no convolution of torch_geometric; take",
+    "torch_geometric.nn.conv.gcn_conv.gcn_norm": "not a convolution of torch_geometric",
+    "torch_geometric.nn.Linear": "not a convolution of torch_geometric; take",
+    "torch_geometric.nn.MessagePassing": "not a convolution of torch_geometric; take",
     "torch_geometric.nn.GATv3Conv": "did you mean GATv2Conv?",
-    "torch_geometric.nn.HypergraphConv": "needs hyperedge_index; a panel's graph is nodes and weighted edges",
+    "torch_geometric.nn.HypergraphConv": "needs hyperedge_index; a panel's graph has only nodes and weighted edges",
     "torch_geometric.nn.RGCNConv": "needs edge_type",
     "torch_geometric.nn.GCN2Conv": "needs x_0",
     "torch_geometric.nn.DynamicEdgeConv": "takes no edge_index",
-    "torch_geometric.nn.GINConv": "needs nn, which is no plain value",
-    "torch_geometric.nn.CuGraphSAGEConv": "needs an extra that is not installed",
-    "torch_geometric.nn.ChebConv": "needs the option K; give it among its options",
+    "torch_geometric.nn.GINConv": "needs nn, which a checkpoint cannot hold",
+    "torch_geometric.nn.CuGraphSAGEConv": "needs a package that is not installed",
+    "torch_geometric.nn.ChebConv": "needs K; give it in convolution_options",
     "torch_geometric.nn.WLConv": "does not work here",
 }
 
@@ -198,11 +198,11 @@ def test_what_cannot_be_used_is_refused_in_one_line(path, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": 2}, "no option head; did you mean heads?"),
-        ({"heads": 3}, "8 channels do not divide among 3 heads"),
-        ({"heads": 0}, "heads 0; give a whole number"),
-        ({"edge_dim": 2}, "edge_dim is settled by the network"),
-        ({"cached": True}, "cached is settled by the network"),
+        ({"head": 2}, "head is not an option of it; did you mean heads?"),
+        ({"heads": 3}, "heads 3 must divide the 8 channels"),
+        ({"heads": 0}, "heads 0 must be a whole number"),
+        ({"edge_dim": 2}, "the network sets edge_dim"),
+        ({"cached": True}, "the network sets cached"),
         ({"aggr": torch.relu}, "give a plain value"),
         ({"aggr": "nonsense"}, "does not work here (Could not resolve 'nonsense'"),
     ],
@@ -222,7 +222,10 @@ def test_layers_that_lose_nodes_or_let_graphs_see_each_other_are_refused(monkeyp
         def forward(self, x, edge_index, edge_weight=None):
             return x - x.mean(0)
 
-    for kind, message in {Fewer: "gives out 9 of 10 nodes", Mean: "lets the graphs of a batch see each other"}.items():
+    for kind, message in {
+        Fewer: "returns 9 rows for 10 nodes",
+        Mean: "mixes the graphs of a batch",
+    }.items():
         kind.__module__ = "torch_geometric.nn.conv.mine"
         monkeypatch.setattr(torch_geometric.nn, "Mine", kind, raising=False)
         with pytest.raises(RequestError, match=message):

@@ -67,7 +67,7 @@ def test_beyond_an_open_edge_there_is_nothing():
     [
         ({"patch": 5}, "patch 5: must divide the 12 nodes"),
         ({"patch": 0}, "patch 0: must divide"),
-        ({"patch": 4, "halo": 5}, "halo 5: 12 nodes have fewer neighbours; at most 4"),
+        ({"patch": 4, "halo": 5}, "halo 5: must be at most 4"),
     ],
 )
 def test_patches_that_do_not_fit_are_refused(options, said):

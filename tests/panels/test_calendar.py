@@ -100,7 +100,7 @@ def test_groups_count_from_zero(key, size):
 
 @pytest.mark.parametrize("key", ["hour/", "hour/0", "hour/-2", "hour/1.5", "hour/two", "hour/2/3"])
 def test_a_harmonic_is_a_whole_number(key):
-    with pytest.raises(RequestError, match=f"calendar '{key}': a harmonic is a whole number .* hour/2"):
+    with pytest.raises(RequestError, match=f"calendar '{key}': a harmonic must be a whole number .* hour/2"):
         calendar_features(HOURS, [key])
 
 

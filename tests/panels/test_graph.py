@@ -68,7 +68,11 @@ def test_neighbours_are_those_of_all_distances(seed, count):
 def test_nearest_neighbours_are_no_symmetric_relation_and_say_who_hears_whom():
     panel = panel_of(["a", "b", "c"], x=[0.0, 1.0, 3.0], y=[0.0, 0.0, 0.0])
     graph = knn_graph(panel, 1, kernel="one")
-    assert edges(graph) == {("b", "a"), ("a", "b"), ("b", "c")}  # source, target: c hears b, nobody hears c
+    assert edges(graph) == {
+        ("b", "a"),
+        ("a", "b"),
+        ("b", "c"),
+    }  # (source, target): c has an edge from b, none goes out from c
     assert graph.weight.tolist() == [1, 1, 1]
 
 
@@ -129,7 +133,7 @@ def test_a_panel_keeps_its_edges_by_label():
     np.testing.assert_array_equal(kept.matrix(), graph.matrix())
     turned = Graph.of(graph.add_to(panel).isel(node=[3, 1, 0, 2]))
     assert edges(turned) == edges(graph)
-    with pytest.raises(PanelError, match="is no node of the panel"):
+    with pytest.raises(PanelError, match="is not a node of the panel"):
         Graph.of(graph.add_to(panel).isel(node=[0, 1]))
     with pytest.raises(PanelError, match="the panel has no edges"):
         Graph.of(panel)
@@ -141,7 +145,7 @@ def test_neighbours_on_a_lattice_with_a_hole():
         *(("a", "b"), ("b", "a"), ("a", "c"), ("c", "a"), ("c", "d"), ("d", "c"), ("d", "e"), ("e", "d"))
     }
     assert ("b", "c") in edges(lattice_graph(panel, diagonal=True))
-    with pytest.raises(PanelError, match="come from no lattice"):
+    with pytest.raises(PanelError, match="are not from a lattice"):
         lattice_graph(on_earth())
 
 
@@ -183,7 +187,7 @@ def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p: knn_graph(p, 4), RequestError, "k 4: each of 4 nodes has 1 to 3"),
+        (lambda p: knn_graph(p, 4), RequestError, "k 4: must lie between 1 and 3"),
         (lambda p: knn_graph(p, 1, kernel="gauss"), RequestError, "did you mean gaussian"),
         (lambda p: knn_graph(p, 1, sigma=0.0), RequestError, "sigma 0: must be positive"),
         (lambda p: radius_graph(p, -1.0), RequestError, "radius -1"),
@@ -205,10 +209,10 @@ def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
         (
             lambda p: Graph.of_matrix([1, 2, 3, 4], np.eye(4)).add_to(p),
             PanelError,
-            r"1, 2.* no node of the panel \(labels",
+            r"1, 2.* not a node of the panel \(labels",
         ),
         (lambda p: correlation_graph(p, "z"), PanelError, "no such variable"),
-        (lambda p: cluster_hypergraph(p, 5), RequestError, "1 to 4 regions"),
+        (lambda p: cluster_hypergraph(p, 5), RequestError, "clusters .*: must lie between 1 and 4"),
         (lambda p: table_hypergraph(p, pd.DataFrame({"a": [1]})), RequestError, "needs node and hyperedge"),
     ],
 )

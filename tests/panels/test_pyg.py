@@ -103,15 +103,15 @@ WRONG = {
     "a Tensor; give a torch_geometric.data.Data": PAIR,
     "a HeteroData; give": HeteroData(),
     "data: has no edge_index (it holds x); give it": Data(x=torch.zeros(2, 1)),
-    "edge_index: int64 of shape (3, 1)": Data(edge_index=torch.zeros(3, 1, dtype=torch.long), num_nodes=2),
-    "edge_index: float32": Data(edge_index=PAIR.float(), num_nodes=2),
-    "edge_index: names number 1 of 1 nodes; give 0 to 0": Data(edge_index=PAIR, num_nodes=1),
-    "edge_weight: shape (2,); give one weight": Data(edge_index=PAIR, edge_weight=torch.ones(2), num_nodes=2),
-    "edge_attr: shape (1, 3)": Data(edge_index=PAIR, edge_attr=torch.ones(1, 3), num_nodes=2),
-    "edge_weight: a weight is finite": Data(edge_index=PAIR, edge_weight=-torch.ones(1), num_nodes=2),
-    "node_names: 1 labels for 2": Data(edge_index=PAIR, node_names=["a"], num_nodes=2),
-    "node_names: 'a' stands twice": Data(edge_index=PAIR, node_names=["a", "a"]),
-    "pos: shape (3, 2) for 2 nodes": Data(edge_index=PAIR, pos=torch.zeros(3, 2), num_nodes=2),
+    "edge_index: is int64 of shape (3, 1)": Data(edge_index=torch.zeros(3, 1, dtype=torch.long), num_nodes=2),
+    "edge_index: is float32": Data(edge_index=PAIR.float(), num_nodes=2),
+    "edge_index: has 1 among its positions; nodes must be 0 to 0": Data(edge_index=PAIR, num_nodes=1),
+    "edge_weight: has shape (2,); must be one weight": Data(edge_index=PAIR, edge_weight=torch.ones(2), num_nodes=2),
+    "edge_attr: has shape (1, 3)": Data(edge_index=PAIR, edge_attr=torch.ones(1, 3), num_nodes=2),
+    "edge_weight: weights must be finite": Data(edge_index=PAIR, edge_weight=-torch.ones(1), num_nodes=2),
+    "node_names: has 1 labels; must have 2": Data(edge_index=PAIR, node_names=["a"], num_nodes=2),
+    "node_names: 'a' appears twice": Data(edge_index=PAIR, node_names=["a", "a"]),
+    "pos: has shape (3, 2); must have (2, dimensions)": Data(edge_index=PAIR, pos=torch.zeros(3, 2), num_nodes=2),
 }
 
 
@@ -125,9 +125,9 @@ def test_what_is_no_graph_is_refused_in_one_line(message, data):
 def test_what_is_no_hypergraph_is_refused():
     with pytest.raises(RequestError, match="has no hyperedge_index"):
         Hypergraph.from_pyg(Data(edge_index=PAIR, num_nodes=2))
-    with pytest.raises(RequestError, match="names number 1 of 1 hyperedges"):
+    with pytest.raises(RequestError, match="has 1 among its positions; hyperedges must be 0 to 0"):
         Hypergraph.from_pyg(Data(hyperedge_index=PAIR, hyperedge_weight=torch.ones(1), num_nodes=2))
-    with pytest.raises(RequestError, match="pos: shape"):
+    with pytest.raises(RequestError, match="pos: has shape"):
         knn_graph(placed(), 2).to_pyg(np.zeros((5, 2)))
     with pytest.raises(RequestError, match="dtype 'half'"):
         knn_graph(placed(), 2).to_pyg(dtype="half")

@@ -70,7 +70,7 @@ def test_model_times_as_people_write_them_name_their_own_step(step, rows):
         ([], "four fractions"),
         ([0.6, 0.2, 0.2], "not a time"),
         (["noon", "2020-01-06", "2020-01-07"], "'noon' is not a time"),
-        (["2020-01-07", "2020-01-06", "2020-01-08"], "not in order"),
+        (["2020-01-07", "2020-01-06", "2020-01-08"], "must be in order"),
         (["2020-01-05", "2020-01-06", "2021-01-01"], "2021-01-01 lies outside"),
         (["2019-01-01", "2020-01-06", "2020-01-07"], "2019-01-01 lies outside"),
         (["2020-01-01", "2020-01-06", "2020-01-07"], "2020-01-01 lies outside"),  # nothing is left to train on

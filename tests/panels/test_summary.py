@@ -47,5 +47,5 @@ def test_edges_are_counted_and_those_to_nodes_that_are_gone_are_named():
     whole = graph.add_to(panel)
     assert "edge  1 between nodes" in summarize(whole)
     assert "nodes without an edge: 1" in summarize(whole)
-    assert "'b' is no node of the panel" in summarize(whole.sel(node=["a", "c"]))
+    assert "'b' is not a node of the panel" in summarize(whole.sel(node=["a", "c"]))
     assert "edge " not in summarize(panel)

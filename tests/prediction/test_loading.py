@@ -110,9 +110,19 @@ def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_pat
     assert np.isfinite(stgate.forecast("run/best.ckpt", "panel.nc")["y_mean"]).any()
 
 
-def test_a_renamed_option_is_told_by_its_new_name(stgate_command):
-    code, _, error = stgate_command("fit", "--model", "GatedRNN", "--model.fill", "last", "--data.panel", "x.nc")
-    assert code == 2 and "--model.imputation" in error
+@pytest.mark.parametrize(
+    ("options", "new"),
+    [
+        (["--model.fill", "last"], "--model.imputation"),
+        (
+            ["--model.inference", "MeanField", "--model.inference.initial_spread", "0.1"],
+            "--model.inference.initial_stddev",
+        ),
+    ],
+)
+def test_a_renamed_option_is_answered_with_its_new_name(stgate_command, options, new):
+    code, _, error = stgate_command("fit", "--model", "GatedRNN", *options, "--data.panel", "x.nc")
+    assert code == 2 and f"its name is now {new}" in error
 
 
 def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters(monkeypatch):

@@ -52,7 +52,7 @@ def test_the_kaplan_yorke_dimension_has_its_limits():
         ({"system": "lorenz97"}, "did you mean lorenz96"),
         ({"system": "sensor_network"}, "not a chaotic system"),
         ({"members": 1}, "at least 2"),
-        ({"exponents": 41}, "the system has 40"),
+        ({"exponents": 41}, "at most 40"),
         ({"exponents": 0}, "exponents 0"),
         ({"duration": 0.05}, "at least 10 steps"),
         ({"duration": 1.005}, "not a whole number"),

@@ -57,7 +57,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
             last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
             if not last.is_file():
                 raise StoreError(
-                    f"--resume: {out} holds no last.ckpt, no epoch was complete; start it without --resume"
+                    f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
                 )
             arguments = [*([] if config or model else ["--config", _of_today(stored)]), *arguments]
             if value_of(arguments, "--ckpt_path") is None:
@@ -85,14 +85,14 @@ def _read_config(path: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
         where = "" if mark is None else f"line {mark.line + 1}: "
-        raise RequestError(f"--config {path}: {where}{why}; it is not YAML") from error
+        raise RequestError(f"--config {path}: not valid YAML ({where}{why}); correct the file") from error
     if not isinstance(options, dict):
         raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
     return options
 
 
 def _of_today(path: Path) -> str:
-    """Return the path of a run's config with the names of today; a migrated one is kept until the command ends."""
+    """Return the path of a run's config with today's option names; a migrated copy is kept until the command ends."""
     held = _read_config(str(path))
     migrated = migrate_config(held)
     if migrated == held:

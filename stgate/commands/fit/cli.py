@@ -115,10 +115,12 @@ class ForecasterCLI(LightningCLI):
         """Add our options to Lightning's."""
         what = "fit: the run's folder (default runs/<config or model>); predict: the forecast, .nc or .zarr"
         parser.add_argument("--out", type=str | None, default=None, help=what)
-        parser.add_argument("--resume", action="store_true", help="fit: go on from --out's last epoch")
+        parser.add_argument("--resume", action="store_true", help="fit: continue from the last epoch in --out")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
-            "--monitor", default="val_loss", help="fit: the score that is lowest in the best epoch: val_loss or val_mae"
+            "--monitor",
+            default="val_loss",
+            help="fit: the score whose lowest value marks the best epoch: val_loss or val_mae",
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
@@ -152,7 +154,7 @@ class ForecasterCLI(LightningCLI):
         config = self.config[self.command]
         if self.command == "predict":
             if config.out is None:
-                raise RequestError("predict: where to? give --out hindcast.nc")
+                raise RequestError("--out: missing; give the file to write, such as hindcast.nc")
             self.out = store.check_out(config.out, overwrite=config.overwrite)
         if self.command == "fit":
             self.out = Path(config.out)
@@ -167,10 +169,12 @@ class ForecasterCLI(LightningCLI):
             store.check_folder(self.out)
             if self.out.exists() and not config.resume:
                 if not config.overwrite and not _never_began(self.out):
-                    raise StoreError(f"--out {self.out}: exists; go on with --resume, or replace it with --overwrite")
+                    raise StoreError(
+                        f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite"
+                    )
                 if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
                     raise StoreError(
-                        f"--out {self.out}: not a run, it holds {strange[0]}: --overwrite leaves it alone; "
+                        f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "
                         "give another name"
                     )
 
@@ -231,7 +235,7 @@ class ForecasterCLI(LightningCLI):
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = (self.out / "last.ckpt").exists()
-            hint = f"go on with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
+            hint = f"continue with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
             raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
         finally:
             join_metrics(self.out)
@@ -287,7 +291,7 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
     path = value_of(arguments, "--ckpt_path")
     if {"-h", "--help"} & set(arguments) or path is None:
         if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
-            raise RequestError(f"{command}: which checkpoint? give --ckpt_path runs/…/best.ckpt")
+            raise RequestError(f"--ckpt_path: missing; {command} needs a checkpoint, such as runs/…/best.ckpt")
         return None
     return ckpt.read_checkpoint(path)
 

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
 from stgate.errors import did_you_mean
-from stgate.prediction.migrations import OPTIONS
+from stgate.prediction.migrations import OPTIONS, PART_OPTIONS
 from stgate.prediction.parts import FAMILIES
 from stgate.prediction.registry import holders
 
@@ -26,7 +26,7 @@ UNKNOWN = "no such option"
 def tidy(message: str, parser: ArgumentParser) -> str:
     """Return a message of the fit parser as one line; a message of an unknown form is cut to 300 characters."""
     text = " ".join(message.split())
-    if found := re.search(r"- (\w+ \S+: (?:must be|a share|a positive)[^-]*?) - Expected", text):
+    if found := re.search(r"- (\w+ \S+: must [^-]*?) - Expected", text):
         return f"--model.{found[1]}"
     if found := re.match(WRAPPED, text):
         nested = re.match(r"NestedArg\(key='([\w.]+)'", found[3])
@@ -42,7 +42,7 @@ def tidy(message: str, parser: ArgumentParser) -> str:
         return f"--{found[1]}: {UNKNOWN}"
     if found := re.search(r"required: (.+)", text):
         names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
-        return f"still needed: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
+        return f"missing: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
     keys = re.findall(KEY, text)
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
@@ -64,7 +64,7 @@ def _within(option: str, inner: str) -> str:
         return _not_one_of(option, found)
     if "is abstract" in inner:  # an option of a class that was not named
         owner = option.rsplit(".", 1)[0]
-        return f"--{option}: of which class? give --{owner} first; {did_you_mean('', _classes(owner))}"
+        return f"--{option}: the class is missing; give --{owner} first, {did_you_mean('', _classes(owner))}"
     if inner.startswith(f"--{option}."):  # it has its whole name already
         return inner
     deeper = re.match(r"--(\w+)(?=:| )", inner)
@@ -111,8 +111,9 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     option = name if name.startswith("-") else f"--{name}"
     known = list(known)
     owner, _, last = option.rpartition(".")
-    if last in OPTIONS and owner == "--model":
-        return f"{option}: {UNKNOWN}; its name is now {owner}.{OPTIONS[last]}"
+    renamed = OPTIONS if owner == "--model" else PART_OPTIONS.get(owner.removeprefix("--model."), {})
+    if last in renamed:
+        return f"{option}: {UNKNOWN}; its name is now {owner}.{renamed[last]}"
     if option == "--data.window" and "--data.context" in known:
         return f"{option}: {UNKNOWN} of a field; the number of steps that it sees is --data.context"
     return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")

@@ -27,13 +27,13 @@ class EpochLines(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self.started, self.first = time.monotonic(), trainer.current_epoch
-        self.told = self.started
+        self.last_report = self.started
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Print the progress of a long epoch every 20 seconds."""
         now = time.monotonic()
-        if now - self.told > 20:
-            self.told = now
+        if now - self.last_report > 20:
+            self.last_report = now
             share = (trainer.fit_loop.batch_idx + 1) / max(float(trainer.num_training_batches), 1)
             print(
                 f"epoch {trainer.current_epoch + 1}: {100 * share:.0f} % after {now - self.started:.0f} s",
@@ -42,9 +42,9 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line; validation is done by now."""
-        self.told = time.monotonic()
+        self.last_report = time.monotonic()
         done = trainer.current_epoch + 1
-        elapsed = self.told - self.started
+        elapsed = self.last_report - self.started
         wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
         left = elapsed / max(done - self.first, 1) * (wanted - done)
         scores = {k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae")}

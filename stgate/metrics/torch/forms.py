@@ -1,6 +1,6 @@
 """Scores for training as torchmetrics, kept as float64 sums and counts, so that each observation weighs the same.
 
-Processes add up sums and counts, so that a mean over several processes is the mean over all their cases.
+Processes add up sums and counts, so that a mean over several processes is the mean over all their observations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stgate.metrics.torch.distributions import crps_of, inside
 
 
 class Mean(Metric):
-    """Mean over all observed cases of an epoch, not the mean of batch means; NaN when none was observed."""
+    """Mean over all observed values of an epoch, not the mean of batch means; NaN when none was observed."""
 
     total: Tensor
     count: Tensor
@@ -157,7 +157,7 @@ class ValidPredictionTime(Mean):
 
 
 def _filled(observation: Tensor, forecast: Distribution) -> tuple[Tensor, Tensor]:
-    """Replace missing observations by the forecast's mean; also return the mask of cases where neither is missing."""
+    """Replace missing observations by the forecast's mean; also return the mask of entries where neither is missing."""
     mean = forecast.mean.detach()
     observed = ~torch.isnan(observation) & ~torch.isnan(mean)
     return torch.where(observed, observation, mean), observed

@@ -60,10 +60,12 @@ class FieldFeatures(nn.Module):
         self.kinds = [*[TIME] * times, *[PLACE] * places, *[ROW] * others]
         coordinates = len(self.kinds)
         if len(degrees) != coordinates or any(degree < 0 for degree in degrees):
-            raise RequestError(f"degrees {list(degrees)}: one for each of {coordinates} coordinates, 0 or more")
+            raise RequestError(
+                f"degrees {list(degrees)}: must hold one number, at least 0, for each of {coordinates} coordinates"
+            )
         for pair in interactions:
             if len(pair) != 2 or not all(0 <= i < coordinates for i in pair):
-                raise RequestError(f"interactions {tuple(pair)}: two of the coordinates 0 to {coordinates - 1}")
+                raise RequestError(f"interactions {tuple(pair)}: must be two of the coordinates 0 to {coordinates - 1}")
         self.interactions = tuple((a, b) for a, b in interactions)
         frequencies, harmonics = _frequencies(seasons)
         self.register_buffer("frequencies", frequencies)
@@ -90,7 +92,7 @@ class FieldFeatures(nn.Module):
             self.register_buffer(f"divisor{kind}", torch.tensor([float(divisor) for _, divisor in columns[kind]]))
         self.size = sum(map(len, columns))
         if not self.size:
-            raise RequestError("the field knows neither a coordinate nor a season; give it one, or context")
+            raise RequestError("coordinates and seasons: none is left; give the field one of them, or context")
         self.log_units = nn.Parameter(torch.zeros(coordinates))
         self.scales = nn.Parameter(torch.zeros(groups))
 
@@ -145,8 +147,8 @@ def _frequencies(seasons: Seasons) -> tuple[Tensor, list[int]]:
     found: dict[float, int] = {}
     for period, count in seasons:
         if not period > 0 or count < 1 or count > period / 2:
-            can = f"1 to {int(period // 2)} are distinct" if period >= 2 else "leave it out, it is below two steps"
-            raise RequestError(f"seasons: one of {period:g} steps cannot have {count} harmonics; {can}")
+            can = f"give 1 to {int(period // 2)}" if period >= 2 else "leave it out, it is below two steps"
+            raise RequestError(f"seasons: a period of {period:g} steps cannot have {count} harmonics; {can}")
         for harmonic in range(1, count + 1):
             found.setdefault(harmonic / period, harmonic)
     return torch.tensor(list(found), dtype=torch.float64), list(found.values())

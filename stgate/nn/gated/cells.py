@@ -31,7 +31,7 @@ class RecurrentHighway(nn.Module):
     def __init__(self, inputs: int, hidden: int, depth: int = 2, *, free: bool = False) -> None:
         super().__init__()
         if depth < 1:
-            raise RequestError(f"depth {depth}: at least 1 layer")
+            raise RequestError(f"depth {depth}: must be at least 1")
         self.hidden, self.parts = hidden, 3 if free else 2
         self.from_input = nn.Linear(inputs, self.parts * hidden, bias=False)
         layers = [nn.Linear(hidden, self.parts * hidden) for _ in range(depth)]

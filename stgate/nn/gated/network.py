@@ -23,34 +23,34 @@ from stgate.nn.patches import Patches
 from stgate.schema.spec import PanelSpec
 
 Draw = Callable[[Tensor, int], Tensor]
-"""From raw outputs (batch, node, target, output) and the lead to values (batch, node, target), all standardised."""
+"""A function of raw outputs (batch, node, target, output) and the lead: values (batch, node, target), standardised."""
 
 
 class HybridNetwork(nn.Module):
-    """One local network shared by all patches of nodes.
+    """Local network that all patches of nodes share, which forecasts directly or by rollout.
 
-    Direct: a decoder reads the core's last state. Roll-out: a transition makes the next step from the field and the
-    core's state, which then takes that step up as if it had been observed. A missing entry of the window is filled by
-    the step's own forecast as soon as there is one.
+    A direct forecast decodes the core's last state. In a rollout a transition computes the next step from the present
+    field and the core's state, and the core then reads this step like an observed one. A missing entry of the window is
+    imputed by the one-step forecast for it, once there is one.
 
     Args:
-        spec: The panel's.
-        outputs: Likelihood parameters a target.
-        core: Makes what remembers, for so many channels; None for a step that knows no more than the field.
-        hidden: Channels of the core.
-        patch: Nodes of a patch along each direction.
-        halo: Nodes that it sees beyond either edge.
-        dropout: On the state.
-        rollout: Options of a roll-out; None forecasts directly.
-        single_member: Whether the network is evaluated by itself, not as one of several members.
+        spec: Description of the panel.
+        outputs: Number of likelihood parameters of a target.
+        core: Function that makes the core, recurrent or a transformer, for a number of channels; None for no core: a
+            step then sees the present field only.
+        hidden: Number of channels of the core.
+        patch: Number of nodes of a patch along each direction.
+        halo: Number of nodes seen beyond either edge of a patch.
+        dropout: Dropout rate of the core's states.
+        rollout: Options of the rollout; None forecasts all leads at once.
+        single_member: True if the network is evaluated as a single member, False if several members share one pass.
         convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
-            mixes nodes along a given graph at each step, before the core, and is added to what enters it; None for
-            none. It needs patches of one node.
+            mixes nodes along a given graph at each step; its output is added to the input of the core. None for no
+            mixing. It needs patches of one node.
         convolution_options: Options of that convolution, plain values.
 
     Raises:
-        RequestError: A roll-out with past covariates, or without anything to forecast from; a convolution that cannot
-            be used, or that has no nodes to mix.
+        RequestError: A rollout has past covariates, a direct forecast has no core, or the convolution cannot be used.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class HybridNetwork(nn.Module):
                 "make it a target or a future covariate, or forecast directly"
             )
         if core is None and not rollout:
-            raise RequestError("cell none: a direct forecast has nothing to read; give attention, or roll out")
+            raise RequestError("cell none: a direct forecast needs a cell or attention; give one of them, or rollout")
         self.targets, self.outputs, self.horizon = len(spec.targets), outputs, spec.horizon
         self.patches = Patches(spec, patch, halo)
         self.features = StepFeatures(spec, self.patches, forcing=core is None)
@@ -84,11 +84,15 @@ class HybridNetwork(nn.Module):
         self.mixing = None
         if convolution is not None:
             if patch != 1 or not informed:
-                why = "patches have no edges between them; give patch 1" if informed else "no cell reads a node's state"
-                raise RequestError(f"convolution {convolution}: {why}")
-            self.mixing = GraphConvolution(convolution, hidden, convolution_options)
+                why = (
+                    "mixes single nodes; give patch 1"
+                    if informed
+                    else "has no states to mix; give a cell, attention or covariates"
+                )
+                raise RequestError(f"spatial {convolution}: {why}")
+            self.mixing = GraphConvolution(convolution, hidden, convolution_options, option="spatial")
         elif convolution_options:
-            raise RequestError("convolution_options: of no convolution; name one, or leave them out")
+            raise RequestError("spatial_options: without a layer; name one in spatial, or leave spatial_options out")
         self.core = None if core is None else core(hidden)
         self.dropout = nn.Dropout(dropout)
         self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
@@ -114,12 +118,12 @@ class HybridNetwork(nn.Module):
         Args:
             inputs: Standardised inputs of the window.
             leads: Number of leads; all of them when None.
-            teacher_forced: Number of last steps of the window whose one-step forecasts precede a roll-out's leads.
-            draw: Draws what a roll-out feeds back; None for the location.
-            graph: Edges of the given graph, where there is a convolution.
+            teacher_forced: Number of last steps of the window whose one-step forecasts precede the leads of a rollout.
+            draw: Function that draws the values that a rollout feeds back; None feeds back the location.
+            graph: Edges of the given graph, for the convolution; None without one.
 
         Returns:
-            (batch, teacher_forced + lead, node, target, output).
+            Raw outputs, (batch, teacher_forced + lead, node, target, output).
         """
         leads = self.horizon if leads is None else leads
         if self.rollout is None:
@@ -135,9 +139,13 @@ class HybridNetwork(nn.Module):
         return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
 
     def run(self, inputs: Inputs, graph: EdgeList | None = None) -> Iterator[Tensor]:
-        """A roll-out's locations (batch, node, target), standardised, step after step without end.
+        """Roll out without end: yield the location of each step, (batch, node, target), standardised.
 
-        There is nothing to be known ahead: no future covariates, no calendar.
+        The panel must have no future covariates and no calendar features, which would be unknown beyond the horizon.
+
+        Args:
+            inputs: Standardised inputs of the window.
+            graph: Edges of the given graph, for the convolution; None without one.
         """
         _, field, context, memory = self._through_window(inputs, 0, graph)
         return (raw[..., 0] for raw in self._roll_out(inputs, field, context, memory, None, graph))
@@ -151,7 +159,7 @@ class HybridNetwork(nn.Module):
         draw: Draw | None,
         graph: EdgeList | None,
     ) -> Iterator[Tensor]:
-        """Raw outputs (batch, node, target, output), lead after lead, each fed back into the next."""
+        """Yield the raw outputs of each lead, (batch, node, target, output), and feed each back into the next."""
         fast = self.single_member and not torch.is_grad_enabled()
         advance = FusedTransition.of(self.transition) if fast else self.transition
         since = torch.zeros_like(field).unsqueeze(1)
@@ -171,7 +179,7 @@ class HybridNetwork(nn.Module):
     def _through_window(
         self, inputs: Inputs, teacher_forced: int, graph: EdgeList | None
     ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
-        """Through the window: the last one-step forecasts, the last field, what is known of its step, the memory."""
+        """Run over the window; return its last one-step forecasts, the last field with its context, and the memory."""
         memory = self.carried if self.training else None
         observed = inputs.mask[..., : self.targets] > 0
         if bool(observed.all()):
@@ -216,7 +224,7 @@ class HybridNetwork(nn.Module):
         last: bool = False,
         graph: EdgeList | None = None,
     ) -> tuple[Tensor | None, Memory | None]:
-        """Steps (batch, time, node, …) -> the core's states (batch, time, patch, hidden), perhaps the last only."""
+        """Read steps (batch, time, node, …); return the core's states, (batch, time, patch, hidden), or the last."""
         if self.embed is None:
             return None, None
         seen = self.features(values, mask, since, calendar, static)
@@ -234,7 +242,7 @@ class HybridNetwork(nn.Module):
 
 
 def _at(ahead: Tensor, lead: int) -> Tensor:
-    """(batch, lead, …) -> that lead's, (batch, 1, …); beyond the horizon only what has no channels can be told."""
+    """Select a lead, (batch, 1, …); beyond the horizon only tensors without channels have one."""
     if lead < ahead.shape[1] or ahead.shape[-1]:
         return ahead[:, lead : lead + 1]
     return ahead.new_empty(ahead.shape[0], 1, *ahead.shape[2:])

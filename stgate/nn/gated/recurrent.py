@@ -16,7 +16,7 @@ CellName = Literal["gru", "lstm", "rhn", "none"]
 CELLS: tuple[CellName, ...] = get_args(CellName)
 
 Memory = list[tuple[Tensor, ...]]
-"""State that a stack of layers carries from one stretch of steps to the next, one tuple for each part."""
+"""State that a stack of layers carries from one run of steps to the next, one tuple for each part."""
 
 
 class RecurrentStack(nn.Module):
@@ -69,7 +69,7 @@ class RecurrentStack(nn.Module):
             self.layers.append(nn.ModuleDict(parts))
 
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
-        """Run over a stretch of steps.
+        """Run over consecutive steps.
 
         Args:
             x: Inputs, (row, time, channel).

@@ -27,8 +27,8 @@ class RollOut(Configured):
             truncated backpropagation through time; it needs `WindowData(streams=True)`.
         noise: Standard deviation of the Gaussian noise added to the targets of the window in training, in units of the
             standard deviation of their changes from step to step. It teaches the step to return to the attractor.
-        samples: Number of trajectories of a forecast, each step of each drawn from the likelihood. 0 feeds back the
-            location alone and gives the distribution of a single step.
+        samples: Number of trajectories of a forecast, each step of each drawn from the likelihood. 0 feeds back only
+            the location and gives the distribution of a single step.
         width: Number of channels of the step's local network.
         blocks: Number of gated layers of the step's local network; 0 makes it linear.
         unit: Gated linear unit of these layers: `swiglu`, `geglu`, `glu` or `bilinear`.
@@ -71,7 +71,7 @@ class RollOut(Configured):
         self.unroll = list(unroll) if isinstance(unroll, list | tuple) else unroll
         leads = self.unroll if isinstance(self.unroll, list) else [1 if unroll is None else unroll]
         if not leads or any(type(lead) is not int or lead < 1 for lead in leads):
-            raise RequestError(f"rollout.unroll {unroll!r}: positive numbers of leads, such as 4 or [1, 2, 4]")
+            raise RequestError(f"rollout.unroll {unroll!r}: must be positive numbers of leads, such as 4 or [1, 2, 4]")
         check_number("rollout.noise", noise)
         if noise < 0:
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")

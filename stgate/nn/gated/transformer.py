@@ -45,7 +45,7 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run over a stretch of steps.
+        """Run over consecutive steps.
 
         Args:
             x: Inputs, (row, time, channel).
@@ -112,7 +112,7 @@ class TransformerStack(nn.Module):
             self.taken = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
-        """Run over a stretch of steps.
+        """Run over consecutive steps.
 
         Args:
             x: Inputs, (row, time, channel).

@@ -75,7 +75,7 @@ class Transition(nn.Module):
         if scheme not in SCHEMES:
             raise RequestError(f"scheme {scheme!r}: {did_you_mean(scheme, SCHEMES)}")
         if substeps < 1:
-            raise RequestError(f"substeps {substeps}: at least 1")
+            raise RequestError(f"substeps {substeps}: must be at least 1")
         self.patches, self.targets, self.extra = patches, targets, extra
         self.scheme, self.substeps, self.conservative = scheme, substeps, conservative
         own = patches.size * targets

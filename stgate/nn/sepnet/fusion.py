@@ -110,7 +110,7 @@ class LSTMGate(nn.Module):
         return (time + space) / 2 + change
 
 
-def make_fusion(kind: str, hidden: int, outputs: int) -> nn.Module:
+def make_fusion(kind: FusionName, hidden: int, outputs: int) -> nn.Module:
     """Make a fusion by its name.
 
     Args:

@@ -172,7 +172,7 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
         raise
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise RequestError(f"backbone {name!r}: no such model on the hub, nor folder of one ({why})") from error
+        raise RequestError(f"backbone {name!r}: not a model on the hub, nor a folder of one ({why})") from error
     finally:
         for log, verbosity in zip(logs, before, strict=True):
             log.set_verbosity(verbosity)
@@ -184,7 +184,7 @@ def _loaded(name: str, layers: int | None) -> tuple[Any, nn.Module]:
 
 
 def _is_here(name: str) -> bool:
-    """Decide to load from this machine alone: a folder, or a cached model while the hub is out of reach.
+    """Return True to load from this machine only: a folder, or a cached model while the hub cannot be reached.
 
     The hub is asked once; by default, the library asks six times over half a minute.
 
@@ -201,8 +201,10 @@ def _is_here(name: str) -> bool:
         return False
     except Exception as error:  # the error depends on the library that sends the request
         if not isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
-            fix = "fetch it where there is a network and name its folder"
-            raise RequestError(f"backbone {name!r}: no folder, and the hub does not answer ({error}); {fix}") from error
+            fix = "download it where there is a network and give its folder"
+            raise RequestError(
+                f"backbone {name!r}: not a folder, and the hub does not answer ({error}); {fix}"
+            ) from error
         return True
     return False
 

@@ -1,4 +1,4 @@
-"""Mixing over nodes: along graphs with a gate (MixProp), and through the edges of a hypergraph."""
+"""Mixing over nodes: along graphs with a gate (MixProp), and over the hyperedges of a hypergraph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from torch import Tensor, nn
 from stgate.nn.sepnet.neighbours import Neighbours
 
 Average = Callable[[Tensor], Tensor]
-"""Over the neighbours of each node and itself, (node, …) -> (node, …)."""
+"""An average over each node and its neighbours, of a tensor (node, …)."""
 
 
 def averages(graph: Neighbours, *, both: bool) -> list[Average]:
-    """Averages over what each node hears and itself; with both, also over those that hear it."""
+    """Make the averages over each node and the sources of its incoming edges.
+
+    Args:
+        graph: Incoming edges of each node.
+        both: Add a second average, over each node and the targets of its outgoing edges.
+    """
     sums = graph.sums()
     weights = graph.weight.sum(1), graph.outgoing()
     return [_Average(s, w) for s, w in list(zip(sums, weights, strict=True))[: 1 + both]]
@@ -30,7 +35,7 @@ class _Average:
 
 
 def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """`torch.lerp`, also where mixed precision made some of these half as long."""
+    """Interpolate like `torch.lerp`, also between tensors of different precision, as mixed precision makes them."""
     kind = torch.promote_types(start.dtype, end.dtype)
     return torch.lerp(start.to(kind), end.to(kind), share.to(kind))
 
@@ -38,12 +43,12 @@ def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 class MixProp(nn.Module):
     """Propagation along graphs with a gate: h <- g * h + (1 - g) * average(h), then one linear map of all these h.
 
-    The gate is g = sigmoid(W x + b). One for all graphs; what each carries in each hop has weights of its own.
+    The gate g = sigmoid(W x + b) is the same for all graphs. The linear map has its own weights for each graph and hop.
 
     Args:
-        channels: Of x.
-        graphs: How many averages.
-        hops: How often each is taken.
+        channels: Number of channels of x.
+        graphs: Number of averages.
+        hops: Number of hops along each graph.
 
     References:
         STH-SepNet, equations 13 to 18.
@@ -56,7 +61,7 @@ class MixProp(nn.Module):
         self.out = nn.Linear(channels * (1 + graphs * hops), channels)
 
     def forward(self, x: Tensor, graphs: Sequence[Average]) -> Tensor:
-        """(node, …, channel) -> (node, …, channel)."""
+        """Mix (node, …, channel) to (node, …, channel)."""
         keep, made = torch.sigmoid(self.gate(x)), [x]
         for average in graphs:
             h = x
@@ -68,12 +73,12 @@ class MixProp(nn.Module):
 
 
 class HypergraphConvolution(nn.Module):
-    """From nodes to the edges they belong to and back: e = relu(W mean of x over its members), then their mean.
+    """Hypergraph convolution: e = relu(W mean of x over the hyperedge's members), then each node's mean of its e.
 
-    Means, where the paper has sums: a node in many edges is no louder for that.
+    The paper has sums in place of means; with means a node does not count more for being in many hyperedges.
 
     Args:
-        channels: Of x.
+        channels: Number of channels of x.
 
     References:
         STH-SepNet, equations 20 and 21, with degrees normalised as by Bai et al. (2021), Hypergraph convolution and
@@ -85,7 +90,7 @@ class HypergraphConvolution(nn.Module):
         self.encode, self.of_edge = nn.Linear(channels, channels), nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, edges: Neighbours) -> Tensor:
-        """(node, …, channel) -> (node, …, channel)."""
+        """Convolve (node, …, channel) to (node, …, channel), by the members of each hyperedge."""
         members, of = edges.sums()
         shape = (-1, *[1] * (x.dim() - 1))
         size, degree = edges.weight.sum(1).view(shape), edges.outgoing().view(shape)

@@ -13,7 +13,7 @@ from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
-from stgate.nn.sepnet.fusion import make_fusion
+from stgate.nn.sepnet.fusion import FusionName, make_fusion
 from stgate.nn.sepnet.neighbours import Neighbours
 from stgate.nn.sepnet.spatial import SpatialBranch
 from stgate.nn.sepnet.temporal import TemporalBranch
@@ -41,7 +41,7 @@ class SepNetwork(nn.Module):
         *,
         temporal: dict[str, Any] | None,
         spatial: dict[str, Any] | None,
-        fusion: str,
+        fusion: FusionName,
         hidden: int,
     ) -> None:
         super().__init__()

@@ -17,23 +17,23 @@ from stgate.nn.sepnet.neighbours import Neighbours
 
 
 class SpaceTimeLayer(nn.Module):
-    """A gated temporal convolution of a few steps at once, then mixing over nodes, joined with what skips both.
+    """Gated temporal convolution over `kernel` steps, then mixing over nodes, with a residual connection.
 
-    So many times fewer steps come out: a stack of these is a stack of dilated causal convolutions, evaluated only where
-    the last step looks. What is mixed is γ MixProp + (1 - γ) hypergraph convolution. After the norm each node has a
-    gain and a shift of its own.
+    The number of steps shrinks by the factor `kernel`. A stack of these layers is a stack of dilated causal
+    convolutions, computed only where the last step depends on them. The mixing over nodes is γ MixProp + (1 - γ)
+    hypergraph convolution. After the norm each node has its own gain and shift.
 
     Args:
-        nodes: How many.
-        channels: Of a step of a node.
-        kernel: Steps that are joined.
-        graphs: Averages of MixProp; 0 for none.
-        hops: Of MixProp.
-        hypergraph: Whether there is one.
-        dropout: On what the convolution gives out.
-        convolution: Class path of a convolution of `torch_geometric.nn` along the given graph, whose result is added to
+        nodes: Number of nodes.
+        channels: Number of channels of a node at a step.
+        kernel: Number of steps that are joined into one.
+        graphs: Number of averages of MixProp; 0 for no MixProp.
+        hops: Number of hops of MixProp.
+        hypergraph: Add the hypergraph convolution.
+        dropout: Dropout rate of the temporal convolution's output.
+        convolution: Class path of a convolution of `torch_geometric.nn` along the given graph, whose output is added to
             that of MixProp; None for none.
-        convolution_options: Options of that convolution.
+        convolution_options: Options of that convolution, plain values.
 
     References:
         STH-SepNet, equations 22 to 25; van den Oord et al. (2016), WaveNet (the gated unit).
@@ -55,7 +55,9 @@ class SpaceTimeLayer(nn.Module):
         self.kernel = kernel
         self.convolve, self.dropout = nn.Linear(kernel * channels, 2 * channels), nn.Dropout(dropout)
         self.mix = MixProp(channels, graphs, hops) if graphs else None
-        self.given = GraphConvolution(convolution, channels, convolution_options) if convolution else None
+        self.given = None
+        if convolution:
+            self.given = GraphConvolution(convolution, channels, convolution_options, option="spatial")
         self.join = HypergraphConvolution(channels) if hypergraph else None
         self.share = nn.Parameter(torch.zeros(())) if (graphs or convolution) and hypergraph else None
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
@@ -64,15 +66,23 @@ class SpaceTimeLayer(nn.Module):
     def forward(
         self, x: Tensor, graphs: list[Average], edges: Neighbours | None, given: EdgeList | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(node, batch, step, channel) -> the same with fewer steps, and before mixing (node, batch, channel).
+        """Convolve in time and mix over nodes; the first step is repeated to a multiple of `kernel` steps.
 
-        The first step is repeated where steps do not divide.
+        Args:
+            x: Values, (node, batch, step, channel).
+            graphs: Averages over the neighbours in each graph, for MixProp.
+            edges: Learned hypergraph: the members of each hyperedge; None for no hypergraph.
+            given: Edges of the given graph, for the convolution; None without one.
+
+        Returns:
+            Values with fewer steps, (node, batch, step, channel), and the last step before mixing, (node, batch,
+            channel).
         """
         lack = -x.shape[2] % self.kernel
         if lack:
             x = torch.cat([x[:, :, :1].expand(-1, -1, lack, -1), x], 2)
-        update, openness = self.convolve(x.reshape(*x.shape[:2], -1, self.kernel * x.shape[-1])).chunk(2, -1)
-        h = self.dropout(torch.tanh(update) * torch.sigmoid(openness))
+        update, gate = self.convolve(x.reshape(*x.shape[:2], -1, self.kernel * x.shape[-1])).chunk(2, -1)
+        h = self.dropout(torch.tanh(update) * torch.sigmoid(gate))
         along = h if self.mix is None else self.mix(h, graphs)
         if self.given is not None:
             assert given is not None
@@ -86,28 +96,28 @@ class SpaceTimeLayer(nn.Module):
 
 
 class SpatialBranch(nn.Module):
-    """State of each node after a window, mixed with the others: (batch, step, node, input) -> (batch, node, hidden).
+    """Spatial branch: layers that convolve in time and mix over nodes, which reduce a window to a state of each node.
 
     Args:
-        nodes: How many.
-        inputs: Size of what is known of a node at a step.
-        hidden: Channels.
-        layers: How many; a window of up to kernel^layers steps is seen.
-        kernel: Steps that a layer joins into one.
-        hops: Of MixProp.
-        adaptive: Whether a directed graph is learned.
-        static: Whether there is a graph that is given.
-        neighbours: Nodes that a node hears in the learned graph.
-        order: Nodes of a hyperedge; 0 for no hypergraph.
-        soft: See `AdaptiveHypergraph`.
-        size: Of the embeddings that graph and hypergraph are learned by.
-        dropout: In each layer.
+        nodes: Number of nodes.
+        inputs: Number of input features of a node at a step.
+        hidden: Number of channels.
+        layers: Number of layers; together they see kernel^layers steps.
+        kernel: Number of steps that a layer joins into one.
+        hops: Number of hops of MixProp in a layer.
+        adaptive: Learn a directed graph.
+        static: Use the given graph.
+        neighbours: Number of incoming edges of a node that the learned graph keeps.
+        order: Number of nodes of a hyperedge; 0 for no hypergraph.
+        soft: Let nodes belong to hyperedges by degrees between 0 and 1.
+        size: Number of channels of the node embeddings from which graph and hypergraph are learned.
+        dropout: Dropout rate of each layer.
         convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
-            carries along the given graph in the place of MixProp; None for MixProp.
+            mixes nodes along the given graph in place of MixProp; None for MixProp.
         convolution_options: Options of that convolution, plain values.
 
     Raises:
-        RequestError: A convolution that cannot be used, or one without a given graph.
+        RequestError: The convolution cannot be used, or there is no given graph for it.
     """
 
     def __init__(
@@ -131,9 +141,9 @@ class SpatialBranch(nn.Module):
     ) -> None:
         super().__init__()
         if convolution and not static:
-            raise RequestError(f"convolution {convolution}: carries along a given graph; let graph be static or both")
+            raise RequestError(f"spatial {convolution}: needs the given graph; set graph to static or both")
         if convolution_options and not convolution:
-            raise RequestError("convolution_options: of no convolution; name one, or leave them out")
+            raise RequestError("spatial_options: without a layer; name one in spatial, or leave spatial_options out")
         self.convolved = convolution is not None
         self.graph = AdaptiveGraph(nodes, size, neighbours) if adaptive else None
         self.hypergraph = AdaptiveHypergraph(nodes, size, order, soft=soft) if order else None
@@ -145,11 +155,14 @@ class SpatialBranch(nn.Module):
         self.skips = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers + 1))
 
     def forward(self, x: Tensor, static: Neighbours | EdgeList | None = None) -> Tensor:
-        """(batch, step, node, input) -> (batch, node, hidden).
+        """Reduce a window to the state of each node.
 
         Args:
-            x: What is known of each node at each step.
-            static: The given graph: its edges where there is a convolution, else the neighbours of each node.
+            x: Input features, (batch, step, node, input).
+            static: The given graph: its edges for a convolution, its neighbours for MixProp; None without one.
+
+        Returns:
+            States, (batch, node, hidden).
         """
         # Nodes first: then a sum over neighbours is one product with a matrix, without a copy.
         h = self.embed(x.permute(2, 0, 1, 3)) + self.node[:, None, None]

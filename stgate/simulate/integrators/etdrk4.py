@@ -16,7 +16,7 @@ class Coefficients(NamedTuple):
     whole: Array
     """exp(h λ), real, each value twice: spectra are scaled as pairs of reals."""
     half: Array
-    """exp(h λ / 2), likewise."""
+    """exp(h λ / 2), real, each value twice."""
     stage: Array
     """g times h (exp(z/2) - 1) / z, complex, with z = h λ."""
     first: Array

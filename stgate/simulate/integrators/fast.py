@@ -1,4 +1,4 @@
-"""Compiled steps for the `fast` extra (numba): the same order of operations as `rk4.py`, hence the same bits.
+"""Compiled steps for the `fast` extra (numba): the same order of operations as `rk4.py`, so the same bits.
 
 Members go in tiles of 16 side by side, with all arrays of a step in the first-level cache. A ring of N sites of 16
 members is one flat array in which the neighbour k + 1 stands 16 places on, so each stage is one vectorised loop. No

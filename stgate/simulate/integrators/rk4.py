@@ -1,7 +1,7 @@
 """Classical fourth-order Runge-Kutta step, in place, in one fixed order of operations.
 
-The order is part of what a data set is: another one differs in the last bit, and so, on chaos, in everything after some
-time. The compiled kernels of `stgate.simulate.integrators.fast` follow the same order.
+The order determines the bits of a data set. Another order differs in the last bit and, with chaos, in every digit after
+some time. The compiled kernels of `stgate.simulate.integrators.fast` follow the same order.
 """
 
 from __future__ import annotations

@@ -48,11 +48,11 @@ class KuramotoSivashinsky(System):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (np.isfinite(self.length) and self.length > 0):
-            raise RequestError(f"length {self.length:g}: the period is positive")
+            raise RequestError(f"length {self.length:g}: must be positive")
         if self.nodes is None:
             object.__setattr__(self, "nodes", smooth(max(2.56 * self.length, 16)))
         if self.sites < 8 or self.sites % 2:
-            raise RequestError(f"nodes {self.sites}: the grid has an even number of points, at least 8")
+            raise RequestError(f"nodes {self.sites}: must be even and at least 8")
 
     @property
     def title(self) -> str:
@@ -90,7 +90,7 @@ class KuramotoSivashinsky(System):
         return {"boundary": "periodic", "period": float(self.length)}
 
     @property
-    def telling(self) -> int:
+    def exponents_needed(self) -> int:
         """Number of exponents a little above the dimension, which grows like 0.226 L."""
         return min(int(0.25 * self.length) + 7, self.dimension)
 
@@ -157,7 +157,7 @@ class KuramotoSivashinsky(System):
 
 
 class SpectralStepper(Stepper):
-    """Stepper of spectra, which makes restarts exact; through the physical field they would not be."""
+    """Stepper of spectra, which makes restarts exact; restarts from the physical field would not be."""
 
     def __init__(self, scheme: ETDRK4) -> None:
         self.scheme = scheme

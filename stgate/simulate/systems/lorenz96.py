@@ -41,7 +41,7 @@ class Lorenz96(System):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nodes < 4:
-            raise RequestError(f"nodes {self.nodes}: Lorenz-96 needs at least 4 sites")
+            raise RequestError(f"nodes {self.nodes}: must be at least 4")
         object.__setattr__(self, "forcing", site_forcing(self.forcing, self.nodes))
 
     @property
@@ -146,7 +146,7 @@ def site_forcing(forcing: float | tuple[float, ...], nodes: int) -> float | tupl
     if values.ndim != 1 or values.size not in (1, nodes):
         raise RequestError(f"forcing: {values.size} values for {nodes} sites; give one, or one for each site")
     if not np.isfinite(values).all():
-        raise RequestError("forcing: not a finite number")
+        raise RequestError("forcing: must be finite")
     return float(values[0]) if values.size == 1 else tuple(values.tolist())
 
 

@@ -51,7 +51,7 @@ class ScalesSystem(System):
         positive(**{n: c for n, c in zip(("nodes", "fast", "fastest"), self.counts, strict=False)})
         for name, count in self.rings.items():
             if count < 4:
-                raise RequestError(f"{name}: {count} sites on its ring; a ring needs at least 4")
+                raise RequestError(f"{name}: gives {count} sites on a ring; must give at least 4")
         object.__setattr__(self, "forcing", site_forcing(self.forcing, self.nodes))
         object.__setattr__(self, "scales", tuple(self.scales))
         for scale in self.scales:
@@ -61,7 +61,7 @@ class ScalesSystem(System):
             raise RequestError(f"scales: name at least one of {', '.join(self.rings)}, each once")
         for name in ("b", "c", "d", "e"):
             if not 0 < getattr(self, name, 1.0) < np.inf:
-                raise RequestError(f"{name} {getattr(self, name):g}: a ratio of scales is positive")
+                raise RequestError(f"{name} {getattr(self, name):g}: must be positive")
         if not np.isfinite(self.h):
             raise RequestError(f"h {self.h:g}: must be a finite number")
 

@@ -39,7 +39,7 @@ class OrdinarySystem(System):
     equation: ClassVar[str] = "dx/dt = rhs(t, x), given by the user"
     defaults: ClassVar[Defaults] = Defaults(duration=100.0, step=0.01, every=1, spinup=0.0)
     block: ClassVar[int] = 2**62
-    """All members go together: a function need neither be safe on threads nor round alike in every company."""
+    """Members are stepped together, as a function may be unsafe on threads and may round by the number of members."""
 
     @classmethod
     def from_rhs(
@@ -69,16 +69,20 @@ class OrdinarySystem(System):
         try:
             json.dumps(dict(parameters or {}))
         except (TypeError, ValueError) as error:
-            raise RequestError(f"parameters: numbers, text, lists and dicts of them only ({error})") from error
+            raise RequestError(
+                f"parameters: must hold only numbers, text, and lists and dicts of them ({error})"
+            ) from error
         if not str(variable).isidentifier() or variable in ("time", "node", "member"):
-            raise RequestError(f"variable {variable!r}: a name such as x or u, and not that of a dimension")
+            raise RequestError(f"variable {variable!r}: must be a name such as x or u, and not the name of a dimension")
         slope = np.asarray(rhs(0.0, np.array(states)))
         if slope.dtype.kind not in "fiu":
-            raise RequestError(f"rhs: returns {slope.dtype}; it must be real numbers")
+            raise RequestError(f"rhs: returns {slope.dtype}; must return real numbers")
         if slope.shape != states.shape:
-            raise RequestError(f"rhs: returns shape {slope.shape} for states {states.shape}; it takes (member, node)")
+            raise RequestError(
+                f"rhs: returns shape {slope.shape} for states {states.shape}; must return the shape of the states"
+            )
         if not np.isfinite(np.asarray(slope, dtype=np.float64)).all():
-            raise RequestError("rhs: not finite at the initial state")
+            raise RequestError("rhs: must be finite at the initial state")
 
         def function(time: float, state: Array) -> Array:
             return np.asarray(rhs(time, state), dtype=np.float64)

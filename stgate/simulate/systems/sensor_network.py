@@ -18,7 +18,7 @@ GRID = 32
 """Waves in each direction; the sources are smooth, so the next one would carry less than 1e-5 of the field."""
 SOURCES = 6
 DRAWS = 24
-"""Steps whose random numbers are drawn together; each lot has a stream of its own, so that a run can go on anywhere."""
+"""Number of steps whose random numbers are drawn together, from a stream of their own, so that a run can be resumed."""
 YEAR = 8766.0
 
 
@@ -32,7 +32,7 @@ class SensorNetwork(System):
         E = (0.4 + Σ q exp(-|x - x_q|² / 2 s_q²)) (1 - 0.4 cos d - 0.3 cos(2 d - 2)) (1 + 0.4 cos y)
         1/τ = (1 - 0.6 cos(d - 0.5)) / 16,  κ = 5
         w = 4 + 2i + 5 exp(i d) + OU(standard deviation 8 in each direction, memory 36 h), eastward + i northward
-    The sources' q, x_q and s_q are drawn from the seed and stand in the panel's attributes. Over each step wind,
+    The sources' q, x_q and s_q are drawn from the seed and are kept in the panel's attributes. Over each step wind,
     dilution and emissions are constant, taken at its middle, and each Fourier mode is then advanced exactly: the truth
     has no error of discretisation, and is known at any place. A station reports it times log-normal noise of mean 1.
     Time is in hours and the panel's time is a calendar.
@@ -71,17 +71,17 @@ class SensorNetwork(System):
         if self.places < 0:
             raise RequestError(f"places {self.places}: must not be negative")
         if not (np.isfinite(self.size) and self.size >= 20):
-            raise RequestError(f"size {self.size:g}: the square is at least 20 km wide")
+            raise RequestError(f"size {self.size:g}: must be at least 20 (km)")
         if not (np.isfinite(self.noise) and self.noise >= 0):
             raise RequestError(f"noise {self.noise:g}: must not be negative")
         try:
             start = pd.Timestamp(self.start)
         except (TypeError, ValueError) as error:
-            raise RequestError(f"start {self.start!r}: not a time; write it as 2020-01-01") from error
+            raise RequestError(f"start {self.start!r}: not a time; write it like 2020-01-01") from error
         if pd.isna(start) or start.tz is not None:
-            raise RequestError(f"start {self.start!r}: a time without a zone, as 2020-01-01")
+            raise RequestError(f"start {self.start!r}: must have no time zone; write it like 2020-01-01")
         if not 1700 <= start.year <= 2200:
-            raise RequestError(f"start {self.start!r}: between the years 1700 and 2200, which all calendars hold")
+            raise RequestError(f"start {self.start!r}: must lie between the years 1700 and 2200")
         object.__setattr__(self, "start", start.isoformat())
 
     @property
@@ -183,7 +183,7 @@ class SensorNetwork(System):
         """Make calendar times, in hours from the start."""
         seconds = step * 3600
         if abs(seconds - round(seconds)) > 1e-6:
-            raise RequestError(f"step {step:g}: hours that make up whole seconds")
+            raise RequestError(f"step {step:g}: must be hours that make up whole seconds")
         return pd.Timestamp(self.start).as_unit("s") + pd.to_timedelta(counts * round(seconds), unit="s").as_unit("s")
 
     def initial(self, stream: np.random.Generator) -> Array:

@@ -84,8 +84,8 @@ def test_a_season_keeps_its_phase_over_millions_of_steps():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"seasons": [(4.0, 3)]}, "one of 4 steps cannot have 3 harmonics; 1 to 2"),
-        ({"seasons": [(0.0, 1)]}, "one of 0 steps"),
+        ({"seasons": [(4.0, 3)]}, "a period of 4 steps cannot have 3 harmonics; give 1 to 2"),
+        ({"seasons": [(0.0, 1)]}, "a period of 0 steps"),
         ({"degrees": [1]}, "degrees"),
         ({"interactions": [(0, 5)]}, "interactions"),
     ],

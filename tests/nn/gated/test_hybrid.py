@@ -214,8 +214,8 @@ def test_a_free_run_goes_along_the_graph_too():
 def test_a_convolution_needs_nodes_to_mix():
     with pytest.raises(RequestError, match="give patch 1"):
         make_network(make_spec(), patch=2, **CONVOLVED)
-    with pytest.raises(RequestError, match="of no convolution"):
+    with pytest.raises(RequestError, match="spatial_options: without a layer"):
         make_network(make_spec(), convolution_options={"heads": 2})
     bare = make_spec(targets=("y",), future_covariates=(), static_covariates=(), calendar=())
-    with pytest.raises(RequestError, match="no cell reads"):
+    with pytest.raises(RequestError, match="has no states to mix"):
         HybridNetwork(bare, OUTPUTS, None, hidden=8, rollout=RollOut(width=8), **CONVOLVED)

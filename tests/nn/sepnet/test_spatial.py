@@ -67,11 +67,11 @@ def test_the_hypergraph_convolution_is_that_of_torch_geometric_between_its_halve
         theirs.lin.weight.copy_(torch.eye(4))
     pairs = torch.stack([index.flatten(), torch.arange(7).repeat_interleave(3)])
     made = ours(x, Neighbours(index, torch.ones(7, 3)))
-    heard = torch.isin(torch.arange(7), index)
-    torch.testing.assert_close(made[heard], theirs(x, pairs)[heard])
+    members = torch.isin(torch.arange(7), index)
+    torch.testing.assert_close(made[members], theirs(x, pairs)[members])
 
 
-def test_of_two_nodes_at_most_one_hears_the_other_and_the_strongest_are_kept():
+def test_two_nodes_are_connected_in_at_most_one_direction_and_the_strongest_edges_are_kept():
     torch.manual_seed(3)
     whole, few = AdaptiveGraph(9, 5, 9), AdaptiveGraph(9, 5, 2)
     few.load_state_dict(whole.state_dict())
@@ -194,7 +194,7 @@ def test_a_convolution_carries_along_the_given_graph_in_the_place_of_mixprop(ada
 
 
 def test_a_convolution_needs_a_given_graph():
-    with pytest.raises(RequestError, match="carries along a given graph"):
+    with pytest.raises(RequestError, match=r"spatial .*: needs the given graph"):
         SpatialBranch(9, 3, **OPTIONS, convolution="torch_geometric.nn.GCNConv")
-    with pytest.raises(RequestError, match="of no convolution"):
+    with pytest.raises(RequestError, match="spatial_options: without a layer"):
         SpatialBranch(9, 3, **OPTIONS, convolution_options={"heads": 2})
