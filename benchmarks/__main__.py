@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None, folder: Path = HERE) -> int:
             print(index.write_index(known))
             return 0
         return _run(_entry(known, given.name), given, words[cut + 1 :])
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (nothing is left to flush into the pipe)
+        return 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -137,6 +137,10 @@ class Forecaster(L.LightningModule, ABC):
         """The calibration of the forecast's intervals, if there is one."""
         return self.predictor.calibration
 
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self.predictor.calibration = calibration
+
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
         forecast: Distribution = self.predictor(batch)
@@ -159,8 +163,12 @@ class Forecaster(L.LightningModule, ABC):
         """
         checked = check_data(self, data)
         if self.spec is None:
-            take_scales(self.predictor, checked)
-            self.prepare(checked)
+            try:
+                take_scales(self.predictor, checked)
+                self.prepare(checked)
+            except BaseException:  # half adopted, the next fit would train on what was not prepared
+                self.predictor.forget()
+                raise
         elif self.spec != checked.spec:
             raise RequestError(ckpt.difference(self.spec, checked.spec))
 

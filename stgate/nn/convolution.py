@@ -211,9 +211,7 @@ def _options(
         sizes["out_channels"] = channels // heads if options.get("concat", True) else channels
     missing = [n for n, p in own.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     missing = [name for name in missing if name not in options and name not in sizes]
-    objects = [
-        name for name in missing if re.search("Callable|Module|MessagePassing|Tensor", str(own[name].annotation))
-    ]
+    objects = [name for name in missing if OBJECTS.search(str(own[name].annotation))]
     if objects:
         raise RequestError(f"{option} {path}: needs {', '.join(objects)}, which a checkpoint cannot hold; take {TRY}")
     if missing:

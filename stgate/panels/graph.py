@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.panels import pyg
+from stgate.panels._by_value import ByValue
 from stgate.panels.geometry import Places, coordinates, nearest
 from stgate.schema.panel import some
 
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Kernel = Literal["gaussian", "inverse", "one"]
-KERNELS = ("gaussian", "inverse", "one")
 EDGES = ("edge_source", "edge_target", "edge_weight")
 
 
-@dataclass(frozen=True)
-class Graph:
+@dataclass(frozen=True, eq=False)
+class Graph(ByValue):
     """A directed, weighted graph, as a list of edges.
 
     Attributes:
@@ -375,8 +375,8 @@ def _check_threshold(threshold: float) -> None:
 def _weighted(
     panel: xr.Dataset, source: Ints, target: Ints, distance: Floats, kernel: Kernel, sigma: float | None
 ) -> Graph:
-    if kernel not in KERNELS:
-        raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, KERNELS)}")
+    if kernel not in get_args(Kernel):
+        raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, get_args(Kernel))}")
     if sigma is not None and not sigma > 0:
         raise RequestError(f"sigma {sigma:g}: must be positive")
     if kernel == "one":

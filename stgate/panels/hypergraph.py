@@ -13,6 +13,7 @@ from scipy.cluster.vq import kmeans2
 
 from stgate.errors import PanelError, RequestError
 from stgate.panels import pyg
+from stgate.panels._by_value import ByValue
 from stgate.panels.geometry import Places, coordinates, nearest
 from stgate.schema.panel import some
 
@@ -23,8 +24,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Hypergraph:
+@dataclass(frozen=True, eq=False)
+class Hypergraph(ByValue):
     """A hypergraph, as a list of incidences: pairs of a node and a hyperedge that contains it.
 
     Attributes:

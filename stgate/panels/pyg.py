@@ -108,24 +108,28 @@ def weights_of(data: Data, names: Sequence[str], count: int) -> Floats:
     return np.ones(count)
 
 
-def names_of(data: Data, name: str, count: int) -> tuple[Any, ...]:
+def names_of(data: Data, name: str, count: int | None) -> tuple[Any, ...]:
     """Return the labels under a name; 0 to n-1 where there are none.
 
     Args:
         data: A `Data`.
         name: Name of the entry.
-        count: Number of labels.
+        count: Number of labels; None takes as many as there are.
 
     Raises:
         RequestError: The number of labels differs, or a label is repeated.
     """
     if name not in data or data[name] is None:
-        return tuple(range(count))
+        return tuple(range(count or 0))
     found = data[name]
-    labels = found.tolist() if hasattr(found, "tolist") else list(found)
-    if len(labels) != count:
+    try:
+        labels = found.tolist() if hasattr(found, "tolist") else list(found)
+        hash(tuple(labels))
+    except TypeError:
+        raise RequestError(f"{name}: is a {type(found).__name__}; must be a flat list of labels") from None
+    if count is not None and len(labels) != count:
         raise RequestError(f"{name}: has {len(labels)} labels; must have {count}")
-    if len(set(labels)) != count:
+    if len(set(labels)) != len(labels):
         twice = [label for label in dict.fromkeys(labels) if labels.count(label) > 1]
         raise RequestError(f"{name}: {some(twice)} appears twice; labels must be unique")
     return tuple(labels)
@@ -143,7 +147,7 @@ def node_count(data: Data, index: str, first: Ints) -> int:
         RequestError: A pair names a node beyond the last.
     """
     if "num_nodes" not in data and "node_names" in data:
-        count = len(data["node_names"])
+        count = len(names_of(data, "node_names", None))
     else:
         known = data.num_nodes  # torch-geometric warns where it has to guess
         count = int(first.max(initial=-1)) + 1 if known is None else int(known)
@@ -186,11 +190,24 @@ def _array(data: Data, name: str) -> NDArray[Any] | None:
     if name not in data or data[name] is None:
         return None
     found = data[name]
-    return np.asarray(found.detach().cpu() if hasattr(found, "detach") else found)
+    if hasattr(found, "detach"):
+        found = found.detach().cpu()
+        found = found.double() if str(found.dtype) == "torch.bfloat16" else found  # which numpy lacks
+    return _numbers(name, found)
+
+
+def _numbers(name: str, found: object) -> NDArray[Any]:
+    try:
+        array = np.asarray(found)
+    except ValueError:  # ragged lists
+        array = np.array(None)
+    if array.dtype.kind not in "fiub":
+        raise RequestError(f"{name}: is a {type(found).__name__} that holds no array of numbers; give a tensor")
+    return array
 
 
 def _positions(pos: ArrayLike, count: int) -> Floats:
-    places = np.array(pos, np.float64)
+    places = np.array(_numbers("pos", pos), np.float64)
     if places.ndim != 2 or len(places) != count:
         raise RequestError(f"pos: has shape {places.shape}; must have ({count}, dimensions), one row for each node")
     return places

@@ -92,7 +92,7 @@ class FieldPredictor(Predictor):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
+        context_masking: MaskPattern | Sequence[MaskPattern] = ("late", "stations", "entries"),
         log_context: bool = False,
         varying: bool = True,
         standardized: bool = True,
@@ -112,10 +112,8 @@ class FieldPredictor(Predictor):
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
-        self.context_masking, self.coordinates = (
-            list(context_masking),
-            None if coordinates is None else list(coordinates),
-        )
+        self.context_masking = [context_masking] if isinstance(context_masking, str) else list(context_masking)
+        self.coordinates = None if coordinates is None else list(coordinates)
         patterns: list[str] = [*self.context_masking] or [""]
         for pattern in patterns:
             if pattern not in get_args(MaskPattern):

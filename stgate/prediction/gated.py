@@ -169,6 +169,7 @@ class GatedPredictor(Predictor):
         if rollout and rollout.stateful and not core.remembers:
             raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
         self.core, self.rollout = core, rollout
+        self.edges: GivenEdges | None = None
         self.hidden, self.patch, self.halo, self.dropout = hidden, patch, halo, dropout
         self.spatial, self.spatial_options = spatial, spatial_options
 

@@ -50,7 +50,7 @@ class Neighbourhoods:
             Place -> training stations, station -> stations, and place -> observing places; in the last two a place is
             never its own neighbour.
         """
-        if self._last is None or not (torch.equal(self._last[0], static) and torch.equal(self._last[1], ever)):
+        if self._last is None or not (_same(self._last[0], static) and _same(self._last[1], ever)):
             stations = self._join(self.ground.static)
             known = torch.equal(static, self.ground.static)
             sites = stations if known else self._join(static, self.ground.static)
@@ -78,3 +78,7 @@ class Neighbourhoods:
         direction = gap / (gap.norm(dim=-1, keepdim=True) + 1e-6)
         edges = torch.cat([torch.log1p(far), torch.exp(-far), direction], -1)
         return Neighbourhood(torch.nan_to_num(own[:, self.features], nan=0.0), index, edges)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.device == other.device and torch.equal(one, other)

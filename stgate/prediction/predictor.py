@@ -110,6 +110,10 @@ class Predictor(nn.Module, ABC):
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.network = self.inference.wrap(lambda: self.build(spec))
 
+    def forget(self) -> None:
+        """Forget the panel and the network, so that another panel can be taken."""
+        self.spec = self.network = None
+
     @property
     def built(self) -> nn.Module:
         """The network.
@@ -134,7 +138,12 @@ class Predictor(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device of the scales and the weights."""
+        """The device of the scales and the weights.
+
+        Raises:
+            CheckpointError: The forecaster has not seen a panel yet.
+        """
+        self.fitted_spec  # noqa: B018 (refused before there are scales)
         return self.scaler.center.device
 
     def part(self, kind: type[Part]) -> Part:

@@ -149,6 +149,14 @@ class SepNetPredictor(Predictor):
             raise RequestError(f"width {width}: must be a multiple of the {heads} heads")
         if not 0 <= dropout < 1:
             raise RequestError(f"dropout {dropout:g}: must lie between 0 and 1")
+        if not isinstance(spatial, bool | str) or spatial == "":
+            raise RequestError(
+                f"spatial {spatial!r}: must be true, false, or a class path such as torch_geometric.nn.GCNConv"
+            )
+        if spatial_options and not isinstance(spatial, str):
+            raise RequestError(
+                f"spatial_options: spatial {spatial} has none; give spatial a class path, or leave them out"
+            )
         if backbone is None and not spatial:
             raise RequestError("backbone: no branch is left; name a backbone, or set spatial to true")
         self.hidden, self.layers, self.graph, self.fusion = hidden, layers, graph, fusion

@@ -193,6 +193,7 @@ def test_a_conflict_between_checkpoint_and_command_line_is_refused(stgate_comman
         ("--model CGLUBNF --data.window 4", ("--data.window", "--data.context")),
         ("--model.hidden 4", ("--model.hidden", "give --model first", "GatedRNN")),
         ("--model.inference Ensembl", ("--model.inference Ensembl", "no such class", "did you mean Ensemble?")),
+        ("--model.likelihood stgate.nn.StudentT", ("stgate.nn.StudentT: no such class", "did you mean StudentT?")),
         ("--model.likelihood Norml", ("--model.likelihood Norml", "did you mean Normal?")),
         ("--model.inference.members 4", ("--model.inference.members", "give --model.inference first", "Ensemble")),
         (

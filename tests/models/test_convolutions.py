@@ -99,8 +99,22 @@ def test_what_cannot_be_mixed_is_refused_by_name():
             built(kind(spatial="torch_geometric.nn.GCNConv"), bare)
         with pytest.raises(RequestError, match="GCNConf"):
             built(kind(spatial="torch_geometric.nn.GCNConf"), data_of())
+    for spatial in ("", 3, None):
+        with pytest.raises(RequestError, match=r"spatial .*: must be true, false, or a class path"):
+            STHSepNet(spatial=spatial)
+    for spatial in (True, False):
+        with pytest.raises(RequestError, match=f"spatial_options: spatial {spatial} has none"):
+            STHSepNet(spatial=spatial, spatial_options={"heads": 2})
     with pytest.raises(RequestError, match="patch 1"):
         built(GatedRNN(hidden=8, patch=5, spatial="torch_geometric.nn.GCNConv"), data_of())
+
+
+def test_a_refused_panel_leaves_nothing_behind():
+    model = GatedRNN(hidden=8, spatial="torch_geometric.nn.GCNConv")
+    with pytest.raises(RequestError, match="neither edges nor"):
+        built(model, data_of(make_panel(nodes=NODES).drop_vars(["lat", "lon"])))
+    assert model.spec is None
+    assert built(model, data_of()).predictor.edges.index.shape[1] > 0
 
 
 def test_the_command_takes_a_class_path(stgate_command, tmp_path):

@@ -344,6 +344,23 @@ def test_an_option_out_of_range_is_refused_before_the_fit(options):
         built(GatedRNN(**({"hidden": 8} | options)))
 
 
+def test_a_refused_fit_is_refused_again_and_leaves_no_half_adopted_forecaster():
+    model = GatedRNN(hidden=8, cell="foo")
+    for _ in range(2):
+        with pytest.raises(RequestError, match="cell 'foo'"):
+            built(model)
+    model, short = GatedRNN(hidden=8, rollout=RollOut(unroll=3)), make_data(train_horizon=2)
+    with pytest.raises(RequestError, match="unroll"):
+        built(model, short)
+    with pytest.raises(CheckpointError, match="not fitted"):
+        _ = model.predictor.device
+    data = make_data()
+    fresh = built(GatedRNN(hidden=8, rollout=RollOut(unroll=3)), data)
+    built(model, data)
+    ours, theirs = (m.predictor.hybrid.transition.change for m in (model, fresh))
+    assert torch.equal(ours, theirs) and (ours != 1).all()
+
+
 def test_validating_before_fitting_does_no_harm():
     data = WindowData(make_panel(steps=200), targets="y", window=6, horizon=3, split=[0.6, 0.2, 0.1, 0.1])
     model = GatedRNN(hidden=4)

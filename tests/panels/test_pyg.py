@@ -98,6 +98,18 @@ def test_data_without_names_or_weights_get_numbers_and_ones():
     assert made.nodes == (0, 1, 2) and made.edges == (0, 1) and made.weight.tolist() == [1, 1]
 
 
+def test_weights_of_any_precision_are_taken():
+    data = Data(edge_index=torch.tensor([[0], [1]]), edge_weight=torch.ones(1, dtype=torch.bfloat16), num_nodes=2)
+    assert Graph.from_pyg(data).weight.tolist() == [1]
+
+
+def test_graphs_are_compared_by_value():
+    graph = knn_graph(placed(), 1)
+    assert graph == Graph.from_pyg(graph.to_pyg()) and graph != knn_graph(placed(), 2)
+    assert Graph((0, 1), *np.zeros((3, 1), int)) != Graph((0, 1), *np.zeros((3, 1), int), pos=np.zeros((2, 1)))
+    assert graph != "a graph"
+
+
 PAIR = torch.tensor([[0], [1]])
 WRONG = {
     "a Tensor; give a torch_geometric.data.Data": PAIR,
@@ -111,6 +123,11 @@ WRONG = {
     "edge_weight: weights must be finite": Data(edge_index=PAIR, edge_weight=-torch.ones(1), num_nodes=2),
     "node_names: has 1 labels; must have 2": Data(edge_index=PAIR, node_names=["a"], num_nodes=2),
     "node_names: 'a' appears twice": Data(edge_index=PAIR, node_names=["a", "a"]),
+    "node_names: is a Tensor; must be a flat": Data(edge_index=PAIR, node_names=torch.zeros(2, 2), num_nodes=2),
+    "node_names: is a int; must be a flat": Data(edge_index=PAIR, node_names=7),
+    "edge_weight: is a list that holds no array": Data(edge_index=PAIR, edge_weight=["a"], num_nodes=2),
+    "edge_index: is a list that holds no array": Data(edge_index=[[0], [1, 2]], num_nodes=3),
+    "pos: is a str that holds no array": Data(edge_index=PAIR, pos="abc", num_nodes=2),
     "pos: has shape (3, 2); must have (2, dimensions)": Data(edge_index=PAIR, pos=torch.zeros(3, 2), num_nodes=2),
 }
 

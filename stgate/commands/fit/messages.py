@@ -70,7 +70,10 @@ def _within(option: str, inner: str) -> str:
     deeper = re.match(r"--(\w+)(?=:| )", inner)
     if deeper and deeper[1] != option.rsplit(".", 1)[-1]:  # a key of the value that was given
         option = f"{option}.{deeper[1]}"
+    if found := re.match(r"Problem with given class_path '([\w.]+)'", inner):
+        return _no_class(option, found[1])
     body = re.sub(r"^--\S+?(:? )", r"\1", inner)
+    body = body if body[:1] in (":", " ") else f": {body}"
     if body != f": {UNKNOWN}":
         return f"--{option}{body}"
     owner, name = option.rsplit(".", 1)
@@ -88,7 +91,11 @@ def _not_one_of(option: str, found: re.Match[str]) -> str:
 
 def _no_class(option: str, name: str) -> str:
     known = _classes(option)
-    hint = did_you_mean(name, known) if known else "give a class's import path, such as torch.optim.AdamW"
+    hint = (
+        did_you_mean(name.rpartition(".")[2], known)
+        if known
+        else "give a class's import path, such as torch.optim.AdamW"
+    )
     return f"--{option} {name}: no such class; {hint}"
 
 
