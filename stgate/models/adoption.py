@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import lightning as L
+import dataclasses
+from collections.abc import Iterator
 
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from stgate.data.climatology import cell_means
+from stgate.data.encoded import EncodedSeries
+from stgate.data.scaling import Statistics
 from stgate.data.window_data import WindowData
-from stgate.errors import RequestError
+from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.nn.imputation import Climatology
 from stgate.prediction.predictor import Predictor
+from stgate.schema.spec import PanelSpec
 
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
@@ -43,15 +53,58 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     Raises:
         RequestError: The likelihood does not allow the values of the training part.
     """
-    statistics = data.statistics()
-    predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
+    raw = statistics = data.statistics()
     predictor.configure(data.spec)
+    series = predictor.encoded_series(data.series)
+    if isinstance(series, EncodedSeries):
+        predictor.transform.learn(TrainingTargets(data))
+        statistics = Statistics.of_blocks(series, data.spec, data.parts.train)
+        statistics = dataclasses.replace(statistics, node_scale=raw.node_scale)  # the unit of scores
+    predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
     predictor.n_observations = statistics.observed
     scaler = predictor.scaler
     for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
         getattr(scaler, name).copy_(getattr(statistics, name))
     if isinstance(scaler.imputation, Climatology):
-        scaler.imputation.means.copy_((data.cell_means() - statistics.center) / statistics.scale)
+        means = cell_means(series, data.spec, data.parts.train)
+        scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTargets:
+    """Targets of a data module's training part, as transforms learn from them.
+
+    Attributes:
+        data: The data module.
+    """
+
+    data: WindowData
+
+    @property
+    def spec(self) -> PanelSpec:
+        """The spec of the panel."""
+        return self.data.spec
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield values (member, time, node, target), NaN where missing, and their times (time,)."""
+        series, targets = self.data.series, len(self.spec.targets)
+        for first, last in series.blocks(*self.data.parts.train):
+            yield series.read(first, last)[..., :targets], series.clock.time[first:last]
+
+    def static(self, name: str) -> Tensor:
+        """Return a static variable of the panel by its name, (node,), float64.
+
+        Args:
+            name: Name of a node coordinate or node variable.
+
+        Raises:
+            PanelError: The panel has no such variable over its nodes.
+        """
+        panel = self.data.panel
+        if name not in panel or panel[name].dims != ("node",):
+            known = [str(n) for n in panel.variables if panel[n].dims == ("node",) and n != "node"]
+            raise PanelError(f"`{name}`: the panel has no such node variable; {did_you_mean(name, known)}")
+        return torch.from_numpy(np.asarray(panel[name].values, "float64"))
 
 
 def check_leads(data: WindowData) -> None:

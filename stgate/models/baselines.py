@@ -149,6 +149,7 @@ class Ridge(Baseline):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the normal equations of each lead and target."""
+        batch = self.predictor.encode(batch)
         features = self.predictor.features(batch).flatten(0, 1).double()  # (row, feature)
         target = ((batch["target"] - self.predictor.scaler.target_center) / self.predictor.scaler.target_scale).double()
         target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (row, lead * target)

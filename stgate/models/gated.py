@@ -73,9 +73,8 @@ class GatedForecaster(Forecaster):
                 f"rollout.unroll {longest}: training windows hold {data.train_horizon} leads; raise train_horizon"
             )
         network = predictor.hybrid
-        center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
-        network.transition.change.copy_(typical_change(data, scale))  # of all members alike
-        network.transition.whiten.copy_(whitening(data, network.patches, center, scale, FLOOR))
+        network.transition.change.copy_(typical_change(data, predictor))  # of all members alike
+        network.transition.whiten.copy_(whitening(data, predictor, network.patches, FLOOR))
 
     def training_leads(self) -> int:
         """Return the number of leads in the loss at the end of a curriculum, by which epochs are compared."""

@@ -9,24 +9,26 @@ from torch import Tensor
 
 from stgate.data.window_data import WindowData
 from stgate.nn.patches import Patches
+from stgate.prediction.predictor import Predictor
 
 ENOUGH = 2**19
 """Number of patches that is enough to estimate the covariance."""
 
 
-def typical_change(data: WindowData, scale: Tensor) -> Tensor:
-    """Compute the root mean square of the targets' changes over a step, in units of `scale`.
+def typical_change(data: WindowData, predictor: Predictor) -> Tensor:
+    """Compute the root mean square of the targets' changes over a step, in units of their scale.
 
     Args:
         data: The data; the training part is used.
-        scale: (target,), unit of the changes.
+        predictor: The predictor that transforms and scales the targets.
 
     Returns:
         (target,), 1 where it is unknown.
     """
+    scale = predictor.scaler.target_scale
     total, count = torch.zeros(len(scale), dtype=torch.float64), torch.zeros(len(scale), dtype=torch.int64)
     before: Tensor | None = None
-    for values in _blocks(data):
+    for values in _blocks(data, predictor):
         values = values if before is None else torch.cat([before, values], 1)
         change = (values[:, 1:] - values[:, :-1]).flatten(0, 2) / scale
         total += torch.nansum(change.double().square(), 0)
@@ -36,16 +38,15 @@ def typical_change(data: WindowData, scale: Tensor) -> Tensor:
     return torch.where(rms > 0, rms, 1.0)
 
 
-def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
+def whitening(data: WindowData, predictor: Predictor, patches: Patches, floor: float) -> Tensor:
     """Compute the map that makes the inputs of a patch uncorrelated and of unit variance.
 
     Smooth fields need it: neighbouring values are nearly equal, and their differences hold the derivatives.
 
     Args:
         data: The data. Evenly spread steps of the training part are used, about half a million patches without gaps.
+        predictor: The predictor that transforms and scales the targets.
         patches: The patches that nodes are cut into.
-        center: (target,), subtracted first.
-        scale: (target,), by which values are divided.
         floor: Share of the largest variance that is added to all variances, so that noise is not amplified.
 
     Returns:
@@ -54,11 +55,12 @@ def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor,
     References:
         LeCun et al. (1998), Efficient backprop. In Neural networks: tricks of the trade.
     """
+    center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
     size = patches.reach * len(scale)
     gram, count, row = torch.zeros(size, size, dtype=torch.float64), 0, 0
     start, stop = data.parts.train
     every = max((stop - start) * len(data.series.observed) * patches.count // ENOUGH, 1)
-    for values in _blocks(data):
+    for values in _blocks(data, predictor):
         chosen = values[:, -row % every :: every]
         row += values.shape[1]
         seen = patches.surround((chosen - center) / scale).flatten(0, 2).double()
@@ -73,8 +75,7 @@ def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor,
     return white
 
 
-def _blocks(data: WindowData) -> Iterator[Tensor]:
-    start, stop = data.parts.train
-    targets = len(data.spec.targets)
-    for first, last in data.series.blocks(start, stop):
-        yield data.series.read(first, last)[..., :targets]
+def _blocks(data: WindowData, predictor: Predictor) -> Iterator[Tensor]:
+    series, targets = predictor.encoded_series(data.series), len(data.spec.targets)
+    for first, last in series.blocks(*data.parts.train):
+        yield series.read(first, last)[..., :targets]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
@@ -43,8 +44,8 @@ class PersistencePredictor(BaselinePredictor):
         """Build a table of standard deviations: (lead, target)."""
         return Table({"spread": torch.ones(spec.horizon, len(spec.targets))})
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; NaN without a value at the origin."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch; NaN without a value at the origin."""
         stddev = self.table("spread")
         targets = stddev.shape[-1]
         past = batch["past"][..., :targets]
@@ -92,8 +93,8 @@ class ClimatologyPredictor(BaselinePredictor):
         groups = calendar_groups(times.reshape(-1), self._keys(self.fitted_spec)).reshape(times.shape)
         return torch.from_numpy(groups).to(time.device)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch."""
         cells = self.cells(batch["time"][:, -self.fitted_spec.horizon :])
         median, stddev = self.table("median"), self.table("spread")
         return Normal(median[cells], stddev[cells], validate_args=False)
@@ -110,8 +111,14 @@ class RidgePredictor(BaselinePredictor):
         RequestError: The penalty is not above zero.
     """
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
-        super().__init__(imputation=imputation)
+    def __init__(
+        self,
+        *,
+        penalty: float = 1e-3,
+        imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+    ) -> None:
+        super().__init__(imputation=imputation, transforms=transforms)
         if penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty
@@ -145,8 +152,8 @@ class RidgePredictor(BaselinePredictor):
         columns += [shared[:, None].expand(-1, nodes, -1), inputs.static.expand(size, -1, -1)]
         return torch.cat(columns, -1)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch."""
         weight = self.table("weight")
         location = torch.einsum("bnf,flt->blnt", self.features(batch), weight)
         location = location * self.scaler.target_scale + self.scaler.target_center

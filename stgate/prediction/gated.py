@@ -216,10 +216,10 @@ class GatedPredictor(Predictor):
         raw: Tensor = self.built(self.scaler(batch), *options, graph=self.graph)
         return self.distribution(raw)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
-            return super().forward(batch)
+            return super().forecast(batch)
         count, inputs = self.rollout.samples, self.scaler(batch)
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
         center, scale = self.scaler.target_center, self.scaler.target_scale
@@ -238,7 +238,7 @@ class GatedPredictor(Predictor):
 
     def single_trajectory(self, batch: Batch) -> Distribution:
         """Forecast a raw batch; a rollout feeds back its location, not samples."""
-        return super().forward(batch)
+        return self.decoded(super().forecast(self.encode(batch)), batch)
 
     def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
         """Run an autoregressive rollout from the end of a batch's window, in the targets' units.
@@ -251,13 +251,16 @@ class GatedPredictor(Predictor):
         Yields:
             The first step of a piece, and its values (batch, step, node, target).
         """
-        network = self.built
+        network, inputs = self.built, self.scaler(self.encode(batch))
         assert isinstance(network, HybridNetwork)
+        origin = batch["time"][:, batch["past"].shape[1] - 1, None]
         locations: list[Tensor] = []
-        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch), self.graph), steps), 1):
+        for step, location in enumerate(itertools.islice(network.run(inputs, self.graph), steps), 1):
             locations.append(location * self.scaler.target_scale + self.scaler.target_center)
             if len(locations) == piece or step == steps:
-                yield step - len(locations), torch.stack(locations, 1)
+                first = step - len(locations)
+                time = origin + torch.arange(first + 1, step + 1).to(origin) * self.fitted_spec.step
+                yield first, self.transform.bind(time).decode(torch.stack(locations, 1))
                 locations = []
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from collections.abc import Sequence
+
 from stgate._configured import Configured
+from stgate.distributions import anomaly  # noqa: F401 (its transform is one of the family)
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
 from stgate.inference.base import Inference
 from stgate.nn.gated.rollout import RollOut
@@ -31,6 +35,22 @@ def check_part(name: str, part: object) -> None:
             f"{name} {part!r}: not {article} {name}; give an object such as "
             f"{family.__module__.split('.')[1]}.{example}()"
         )
+
+
+def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform, ...]:
+    """Return transforms as a tuple.
+
+    Args:
+        transforms: Transforms, in the order in which they encode; None for none.
+
+    Raises:
+        RequestError: An object is no transform.
+    """
+    kept = tuple(transforms or ()) if not isinstance(transforms, Transform) else (transforms,)
+    for transform in kept:
+        if not isinstance(transform, Transform):
+            raise RequestError(f"transforms {transform!r}: not a transform; give objects such as distributions.Log()")
+    return kept
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -14,14 +14,20 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.data.encoded import EncodedSeries
+from stgate.data.streaming import StoredSeries
+from stgate.data.windows import Series
 from stgate.distributions.mixture import Mixture
+from stgate.distributions.transformed import Transformed
+from stgate.distributions.transforms import Transform
 from stgate.errors import CheckpointError
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
 from stgate.nn.inputs import Standardize
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
-from stgate.prediction.parts import check_part
+from stgate.prediction.parts import check_part, check_transforms
+from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
 from stgate.schema.spec import PanelSpec
@@ -67,6 +73,8 @@ class Predictor(nn.Module, ABC):
         likelihood: The family of distributions whose parameters the network predicts; Normal when None.
         inference: The inference of the weights; PointEstimate, one set of weights, when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
     """
 
     always_forecasts: ClassVar[bool] = True
@@ -78,6 +86,7 @@ class Predictor(nn.Module, ABC):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
     ) -> None:
         super().__init__()
         check_imputation(imputation)
@@ -85,6 +94,7 @@ class Predictor(nn.Module, ABC):
         check_part("likelihood", self.likelihood)
         check_part("inference", self.inference)
         self.imputation = imputation
+        self.transforms = check_transforms(transforms)
         self.name = type(self).__name__
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
@@ -106,6 +116,7 @@ class Predictor(nn.Module, ABC):
         self.spec = spec
         channels, nodes = len(spec.channels), len(spec.nodes)
         cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        self.transform = TargetTransforms(self.transforms, spec)
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.network = self.inference.wrap(lambda: self.build(spec))
@@ -154,10 +165,29 @@ class Predictor(nn.Module, ABC):
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
+        return self.decoded(self.forecast(self.encode(batch)), batch)
+
+    def encode(self, batch: Batch) -> Batch:
+        """Transform the targets of a raw batch, past and to be forecast; the network and the loss see these."""
+        return self.transform.encode(batch)
+
+    def decoded(self, forecast: Distribution, batch: Batch) -> Distribution:
+        """Return the distribution of the targets in their own units, from that of the transformed ones."""
+        made: Distribution = self.transform.decoded(forecast, batch)
+        return made
+
+    def encoded_series(self, series: Series | StoredSeries) -> Series | StoredSeries | EncodedSeries:
+        """Return the panel's tensors with transformed targets."""
+        if not self.transforms:
+            return series
+        return EncodedSeries(series, self.transform.encode_rows, len(self.fitted_spec.targets))
+
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast the transformed targets of an encoded batch, of batch shape (batch, lead, node, target)."""
         return self.inference.predictive(self.members(batch))
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
-        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+        """Forecast an encoded batch with each member: (member, batch, lead, node, target); one has no axis of its own."""
         raw: Tensor = self.built(self.scaler(batch), *options)
         return self.distribution(raw)
 
@@ -181,7 +211,7 @@ class Predictor(nn.Module, ABC):
             since = batch["since"][:, -1].amin(-1)
             quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles)
             made = Prediction(
-                quantiles=quantile.clamp(min=self.likelihood.lowest),
+                quantiles=quantile.clamp(min=self.lowest(forecast)),
                 mean=forecast.mean,
                 median=median_of(forecast),
                 stddev=forecast.stddev,
@@ -189,7 +219,11 @@ class Predictor(nn.Module, ABC):
                 since=since,
                 origin=batch["origin"],
             )
-            return cast(Prediction, {**made, **deviations(forecast)}) if type(forecast) is Mixture else made
+            return cast(Prediction, {**made, **deviations(forecast)})
+
+    def lowest(self, forecast: Distribution) -> float:
+        """Return the bound that no interval of a forecast goes below."""
+        return forecast.bound.lowest if isinstance(forecast, Transformed) else self.likelihood.lowest
 
     # The checkpoint
 
@@ -201,6 +235,7 @@ class Predictor(nn.Module, ABC):
             "seed": self.seed,
             "n_observations": self.n_observations,
             "seen": self.seen,
+            "transforms": [transform.config() for transform in self.transforms],
         }
 
     def restore(self, plain: dict[str, Any]) -> None:
@@ -208,6 +243,7 @@ class Predictor(nn.Module, ABC):
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
+        self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
         self.configure(PanelSpec.from_dict(plain["spec"]))
 
     def fingerprint(self) -> str:
@@ -248,6 +284,7 @@ def evaluation_mode(predictor: Predictor) -> Iterator[None]:
         predictor.train(was_training)
 
 
-def deviations(forecast: Mixture) -> dict[str, Tensor]:
-    """Return the two parts of a mixture's standard deviation by name, each of its batch shape."""
-    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS}
+def deviations(forecast: Distribution) -> dict[str, Tensor]:
+    """Return the two parts of the standard deviation of a mixture of members by name; nothing for another forecast."""
+    base = forecast.base if isinstance(forecast, Transformed) else forecast
+    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS} if type(base) is Mixture else {}
