@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.transforms import Transform
 from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
 from stgate.nn.imputation import ImputationName
@@ -139,12 +140,20 @@ class Ridge(Baseline):
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
     """
 
     predictor: RidgePredictor
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
-        super().__init__(RidgePredictor(penalty=penalty, imputation=imputation))
+    def __init__(
+        self,
+        *,
+        penalty: float = 1e-3,
+        imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+    ) -> None:
+        super().__init__(RidgePredictor(penalty=penalty, imputation=imputation, transforms=transforms))
         self._sums: dict[str, Tensor] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

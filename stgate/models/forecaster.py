@@ -84,9 +84,9 @@ class Forecaster(L.LightningModule, ABC):
     def _save_options(self) -> None:
         """Keep the options as plain values: a checkpoint that holds objects does not load with `weights_only=True`."""
         options = inspect.signature(type(self)).parameters
-        given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
+        given = {name: getattr(self.predictor, name) for name in (*FAMILIES, "transforms") if name in options}
         ours = inspect.signature(Forecaster).parameters
-        left_out = [*FAMILIES, "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters(plain_options(given))
         for name, value in list(self.hparams.items()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
 from stgate.nn.gated.rollout import RollOut
@@ -44,6 +46,8 @@ class GatedRNN(GatedForecaster):
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -77,6 +81,7 @@ class GatedRNN(GatedForecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -102,5 +107,6 @@ class GatedRNN(GatedForecaster):
             likelihood=likelihood,
             inference=inference,
             imputation=imputation,
+            transforms=transforms,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.distributions.mixture import Mixture
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
@@ -155,10 +156,11 @@ class GatedPredictor(Predictor):
         likelihood: Likelihood | None,
         inference: Inference | None,
         imputation: ImputationName,
+        transforms: Sequence[Transform] | None = None,
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
         check_part("rollout", rollout)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
         check_number("dropout", dropout)

@@ -55,10 +55,19 @@ def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform,
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return options with their parts as plain containers."""
-    return {name: value.config() if isinstance(value, Configured) else value for name, value in options.items()}
+
+    def plain(value: Any) -> Any:  # noqa: ANN401 (any option)
+        if isinstance(value, tuple | list):
+            return [plain(one) for one in value]
+        return value.config() if isinstance(value, Configured) else value
+
+    return {name: plain(value) for name, value in options.items()}
 
 
 def options_of(plain: dict[str, Any]) -> dict[str, Any]:
     """Return options with their parts built from plain values, as a checkpoint holds them."""
     kept = {name: value for name, value in plain.items() if not name.startswith("_")}
-    return kept | {name: family.from_config(kept[name]) for name, family in FAMILIES.items() if kept.get(name)}
+    made: dict[str, Any] = {n: family.from_config(kept[n]) for n, family in FAMILIES.items() if kept.get(n)}
+    if kept.get("transforms"):
+        made["transforms"] = [Transform.from_config(held) for held in kept["transforms"]]
+    return kept | made

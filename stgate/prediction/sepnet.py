@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.nn.edges import GivenEdges
@@ -102,6 +104,8 @@ class SepNetPredictor(Predictor):
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
 
     Raises:
         RequestError: An option is out of range.
@@ -135,8 +139,9 @@ class SepNetPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
