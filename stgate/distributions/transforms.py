@@ -221,7 +221,9 @@ class Asinh(Transform):
         """Learn the scale."""
         if self.scale is not None:
             return {"scale": torch.full((len(part.spec.targets),), self.scale)}
-        sizes = torch.cat([values.abs().flatten(0, 2)[:: 1 + values[..., 0].numel() // 2**16] for values, _ in part.blocks()])
+        sizes = torch.cat(
+            [values.abs().flatten(0, 2)[:: 1 + values[..., 0].numel() // 2**16] for values, _ in part.blocks()]
+        )
         scale = sizes.nanmedian(0).values
         return {"scale": torch.where(scale > 0, scale, 1.0)}
 

@@ -21,6 +21,7 @@ from stgate.prediction.baselines import (
     PersistencePredictor,
     RidgePredictor,
 )
+from stgate.prediction.predictor import NeighbourMeans
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -142,6 +143,9 @@ class Ridge(Baseline):
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. None for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
     """
 
     predictor: RidgePredictor
@@ -152,8 +156,18 @@ class Ridge(Baseline):
         penalty: float = 1e-3,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
     ) -> None:
-        super().__init__(RidgePredictor(penalty=penalty, imputation=imputation, transforms=transforms))
+        super().__init__(
+            RidgePredictor(
+                penalty=penalty,
+                imputation=imputation,
+                transforms=transforms,
+                node_statistics=node_statistics,
+                neighbour_means=neighbour_means,
+            )
+        )
         self._sums: dict[str, Tensor] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

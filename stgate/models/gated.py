@@ -99,7 +99,7 @@ class GatedForecaster(Forecaster):
         predictor, rollout = self.predictor, self.predictor.rollout
         if not rollout:
             return predictor.members(batch)
-        inputs = predictor.scaler(batch)
+        inputs = predictor.inputs_of(batch)
         if rollout.noise:
             self._add_noise(inputs, rollout.noise)
         if rollout.stateful:

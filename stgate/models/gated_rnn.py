@@ -16,6 +16,7 @@ from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.prediction.gated import Cell, GatedPredictor, RecurrentCore
+from stgate.prediction.predictor import NeighbourMeans
 
 
 class GatedRNN(GatedForecaster):
@@ -48,6 +49,9 @@ class GatedRNN(GatedForecaster):
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. None for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -82,6 +86,8 @@ class GatedRNN(GatedForecaster):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -108,5 +114,7 @@ class GatedRNN(GatedForecaster):
             inference=inference,
             imputation=imputation,
             transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

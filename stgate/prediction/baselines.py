@@ -14,7 +14,7 @@ from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -51,7 +51,7 @@ class PersistencePredictor(BaselinePredictor):
         past = batch["past"][..., :targets]
         last = past[:, -1]
         if self.carry:
-            inputs = self.scaler(batch)
+            inputs = self.inputs_of(batch)
             seen = inputs.mask[..., :targets].amax(1) > 0
             carried = inputs.last * self.scaler.target_scale + self.scaler.target_center
             last = torch.where(torch.isnan(last), torch.where(seen, carried, torch.nan), last)
@@ -117,8 +117,15 @@ class RidgePredictor(BaselinePredictor):
         penalty: float = 1e-3,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
     ) -> None:
-        super().__init__(imputation=imputation, transforms=transforms)
+        super().__init__(
+            imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+        )
         if penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty
@@ -140,7 +147,7 @@ class RidgePredictor(BaselinePredictor):
 
     def features(self, batch: Batch) -> Tensor:
         """Return the features of the regression, (batch, node, feature)."""
-        inputs = self.scaler(batch)
+        inputs = self.inputs_of(batch)
         size, _, nodes, _ = inputs.values.shape
         targets = inputs.since.shape[-1]
         target, seen = inputs.values[..., :targets], inputs.mask[..., :targets]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +14,8 @@ from torch.distributions import Distribution
 
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
-from stgate.distributions.transforms import Transform
 from stgate.distributions.mixture import Mixture
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.edges import EdgeList, GivenEdges
@@ -27,7 +27,7 @@ from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
 from stgate.prediction.parts import check_part
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -157,10 +157,19 @@ class GatedPredictor(Predictor):
         inference: Inference | None,
         imputation: ImputationName,
         transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
+        super().__init__(
+            likelihood=likelihood,
+            inference=inference,
+            imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+        )
         check_part("rollout", rollout)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
         check_number("dropout", dropout)
@@ -197,6 +206,11 @@ class GatedPredictor(Predictor):
             convolution_options=self.spatial_options,
         )
 
+    @property
+    def rolls_out(self) -> bool:
+        """True if a forecast is made step by step from its own output."""
+        return self.rollout is not None
+
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler, the network and room for the panel's graph; once only."""
         if self.network is None:
@@ -215,14 +229,14 @@ class GatedPredictor(Predictor):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
-        raw: Tensor = self.built(self.scaler(batch), *options, graph=self.graph)
+        raw: Tensor = self.built(self.inputs_of(batch), *options, graph=self.graph)
         return self.distribution(raw)
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
             return super().forecast(batch)
-        count, inputs = self.rollout.samples, self.scaler(batch)
+        count, inputs = self.rollout.samples, self.inputs_of(batch)
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
         center, scale = self.scaler.target_center, self.scaler.target_scale
         # Levels drawn beforehand are the same for all members, evaluated in one pass or one after another.
@@ -253,7 +267,7 @@ class GatedPredictor(Predictor):
         Yields:
             The first step of a piece, and its values (batch, step, node, target).
         """
-        network, inputs = self.built, self.scaler(self.encode(batch))
+        network, inputs = self.built, self.inputs_of(self.encode(batch))
         assert isinstance(network, HybridNetwork)
         origin = batch["time"][:, batch["past"].shape[1] - 1, None]
         locations: list[Tensor] = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from collections.abc import Sequence
+from typing import Any
 
 from stgate._configured import Configured
 from stgate.distributions import anomaly  # noqa: F401 (its transform is one of the family)

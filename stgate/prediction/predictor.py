@@ -7,23 +7,24 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
+from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Transform
-from stgate.errors import CheckpointError
+from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
-from stgate.nn.inputs import Standardize
+from stgate.nn.inputs import Inputs, Standardize
+from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
 from stgate.prediction.parts import check_part, check_transforms
@@ -33,6 +34,8 @@ from stgate.schema.forecast import PARTS
 from stgate.schema.spec import PanelSpec
 
 Part = TypeVar("Part", bound=nn.Module)
+NeighbourMeans = Literal["auto", "graph", "none"]
+"""Sources of the means over neighbours."""
 
 
 class Prediction(TypedDict):
@@ -75,6 +78,9 @@ class Predictor(nn.Module, ABC):
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
             transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates), `graph` (they are required) or `none`.
     """
 
     always_forecasts: ClassVar[bool] = True
@@ -87,6 +93,8 @@ class Predictor(nn.Module, ABC):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
     ) -> None:
         super().__init__()
         check_imputation(imputation)
@@ -95,6 +103,12 @@ class Predictor(nn.Module, ABC):
         check_part("inference", self.inference)
         self.imputation = imputation
         self.transforms = check_transforms(transforms)
+        if neighbour_means not in get_args(NeighbourMeans):
+            raise RequestError(
+                f"neighbour_means {neighbour_means!r}: {did_you_mean(neighbour_means, get_args(NeighbourMeans))}"
+            )
+        self.node_statistics, self.neighbour_means = node_statistics, neighbour_means
+        self.directions = 0
         self.name = type(self).__name__
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
@@ -109,6 +123,11 @@ class Predictor(nn.Module, ABC):
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
 
+    @property
+    def rolls_out(self) -> bool:
+        """True if a forecast is made step by step from its own output."""
+        return False
+
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler and the network; once only."""
         if self.network is not None:
@@ -119,7 +138,8 @@ class Predictor(nn.Module, ABC):
         self.transform = TargetTransforms(self.transforms, spec)
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
-        self.network = self.inference.wrap(lambda: self.build(spec))
+        self.node_inputs = NodeInputs(spec, statistics=self.node_statistics, directions=self.directions)
+        self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def forget(self) -> None:
         """Forget the panel and the network, so that another panel can be taken."""
@@ -182,13 +202,18 @@ class Predictor(nn.Module, ABC):
             return series
         return EncodedSeries(series, self.transform.encode_rows, len(self.fitted_spec.targets))
 
+    def inputs_of(self, batch: Batch) -> Inputs:
+        """Return the network's inputs of an encoded batch: standardised, imputed, with what is known of the nodes."""
+        inputs: Inputs = self.node_inputs(self.scaler(batch))
+        return inputs
+
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast the transformed targets of an encoded batch, of batch shape (batch, lead, node, target)."""
         return self.inference.predictive(self.members(batch))
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast an encoded batch with each member: (member, batch, lead, node, target); one has no axis of its own."""
-        raw: Tensor = self.built(self.scaler(batch), *options)
+        raw: Tensor = self.built(self.inputs_of(batch), *options)
         return self.distribution(raw)
 
     def distribution(self, raw: Tensor) -> Distribution:
@@ -235,6 +260,7 @@ class Predictor(nn.Module, ABC):
             "seed": self.seed,
             "n_observations": self.n_observations,
             "seen": self.seen,
+            "directions": self.directions,
             "transforms": [transform.config() for transform in self.transforms],
         }
 
@@ -243,6 +269,7 @@ class Predictor(nn.Module, ABC):
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
+        self.directions = plain["directions"]
         self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
         self.configure(PanelSpec.from_dict(plain["spec"]))
 

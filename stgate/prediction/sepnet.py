@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -221,7 +221,7 @@ class SepNetPredictor(Predictor):
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         graph = self.edges() if self.graph in ("both", "static") else None
-        inputs = self.scaler(batch)
+        inputs = self.inputs_of(batch)
         raw: Tensor = self.built(inputs, graph, self._prompts(inputs))
         return self.distribution(raw)
 

@@ -1,0 +1,112 @@
+"""Inputs that tell a network which node it forecasts, and what the neighbours of that node did."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stgate.nn.edges import EdgeList
+from stgate.nn.inputs import Inputs
+from stgate.schema.spec import PanelSpec
+
+DENSE = 700
+"""Largest number of nodes for means by a matrix product; beyond it they are gathered along the edges."""
+
+
+class NodeInputs(nn.Module):
+    """Node statistics as static inputs, and weighted means over neighbours as channels.
+
+    The channels stand after the past covariates: for each target the mean over the nodes from which edges come in, and
+    for a directed graph the mean over the nodes to which edges go out. Their masks are the observed shares of the
+    weights.
+
+    Args:
+        spec: The spec of the panel.
+        statistics: Whether each target's training mean and standard deviation at the node are static inputs.
+        directions: Number of means over neighbours: 0, 1 (incoming edges) or 2 (incoming and outgoing edges).
+    """
+
+    statistics: Tensor
+    index: Tensor
+    weight: Tensor
+
+    def __init__(self, spec: PanelSpec, *, statistics: bool, directions: int) -> None:
+        super().__init__()
+        self.targets, self.directions, self.nodes = len(spec.targets), directions, len(spec.nodes)
+        self.first = len(spec.channels) - len(spec.future_covariates)
+        self.register_buffer("statistics", torch.zeros(self.nodes, 2 * self.targets if statistics else 0))
+        self.register_buffer("index", torch.zeros((2, 0), dtype=torch.long))
+        self.register_buffer("weight", torch.zeros(0))
+        self._matrices: tuple[Tensor, list[Tensor]] | None = None
+        static = [f"{part} of {name}" for name in spec.targets for part in ("mean", "stddev")] if statistics else []
+        kinds = ("incoming", "outgoing")[:directions]
+        means = [f"{kind} mean of {name}" for kind in kinds for name in spec.targets]
+        self.spec = dataclasses.replace(
+            spec,
+            static_covariates=(*spec.static_covariates, *static),
+            past_covariates=(*spec.past_covariates, *means),
+        )
+        """The spec of the inputs, with the added names."""
+
+    def fill(self, edges: EdgeList) -> None:
+        """Take the edges of a graph; edges from a node to itself are left out."""
+        kept = edges.index[0] != edges.index[1]
+        self.index, self.weight = edges.index[:, kept], edges.weight[kept]
+        self._matrices = None
+
+    def forward(self, inputs: Inputs) -> Inputs:
+        """Add the static inputs and the channels.
+
+        Args:
+            inputs: Standardised inputs.
+        """
+        static = torch.cat([inputs.static, self.statistics], -1) if self.statistics.numel() else inputs.static
+        if not self.directions:
+            return dataclasses.replace(inputs, static=static)
+        values, mask = inputs.values, inputs.mask
+        seen = mask[..., : self.targets]
+        shown = values[..., : self.targets] * seen
+        means, shares = [], []
+        for direction in range(self.directions):
+            total, share = self._sums(torch.cat([shown, seen], -1), direction).chunk(2, -1)
+            means.append(torch.where(share > 1e-6, total / share.clamp(min=1e-6), 0.0))
+            shares.append(share)
+        return dataclasses.replace(
+            inputs,
+            static=static,
+            values=torch.cat([values[..., : self.first], *means, values[..., self.first :]], -1),
+            mask=torch.cat([mask[..., : self.first], *shares, mask[..., self.first :]], -1),
+        )
+
+    def _sums(self, x: Tensor, direction: int) -> Tensor:
+        """Sum (batch, time, node, channel) over neighbours, with weights that add up to 1."""
+        source, target = self.index if direction == 0 else self.index.flip(0)
+        if self._matrices is None or self._matrices[0] is not self.weight:
+            total = self.weight.new_zeros(2, self.nodes)
+            total[0].index_add_(0, self.index[1], self.weight)
+            total[1].index_add_(0, self.index[0], self.weight)
+            shares = [self.weight / total[k][self.index[1 - k]].clamp(min=1e-12) for k in range(2)]
+            self._matrices = self.weight, shares
+        share = self._matrices[1][direction]
+        if self.nodes > DENSE:
+            return torch.zeros_like(x).index_add_(-2, target, x[..., source, :] * share.unsqueeze(-1))
+        matrix = x.new_zeros(self.nodes, self.nodes)
+        matrix.index_put_((target, source), share, accumulate=True)
+        return matrix @ x
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
+        for name in ("index", "weight"):
+            held = state_dict.get(f"{prefix}{name}")
+            if held is not None:
+                setattr(self, name, torch.empty_like(held, device=getattr(self, name).device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def with_identity(inputs: Inputs, embedding: Tensor | None) -> Inputs:
+    """Add a learned embedding of each node, (node, size), to the static inputs."""
+    return (
+        inputs if embedding is None else dataclasses.replace(inputs, static=torch.cat([inputs.static, embedding], -1))
+    )
