@@ -299,7 +299,7 @@ class Forecaster(L.LightningModule, ABC):
         Raises:
             StoreError: There is no such file.
             CheckpointError: The file is not a forecaster's checkpoint, is of another class, carries a pickled object,
-                or its weights do not fit the changed options.
+                its class does not take its options, or its weights do not fit the changed options.
             RequestError: `weights_only=False`, which would run code from the file; or there is no such option.
         """
         if weights_only is False:
@@ -309,7 +309,7 @@ class Forecaster(L.LightningModule, ABC):
         if not issubclass(kind, cls):
             raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
         registry.check_options(kind.__name__, inspect.signature(kind).parameters, changed)
-        model: Self = kind(**options_of(checkpoint["hyper_parameters"]) | changed)
+        model: Self = registry.construct(kind.__name__, kind, options_of(checkpoint["hyper_parameters"]) | changed)
         ckpt.restore(model.predictor, checkpoint, checkpoint_path, changed)
         return model.to(map_location).eval()
 

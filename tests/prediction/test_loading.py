@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import stgate
-from stgate.errors import CheckpointError
+from stgate.errors import CheckpointError, RequestError
 from stgate.models import Forecaster
 from stgate.prediction import registry
 from stgate.prediction.checkpoint import KEY, read_checkpoint, write_calibrated
@@ -75,9 +75,55 @@ def test_a_predictor_has_the_defaults_of_its_forecaster(name):
     assert type(made) is type(forecaster().predictor)
     maker = registry.PREDICTORS[name].rpartition(".")[2]
     signature = registry.signature_of(name).parameters
-    for option, parameter in signature.items():
-        if option in options and parameter.default is not parameter.empty:
-            assert parameter.default == options[option].default, f"{maker}: {option}"
+    assert options.keys() - signature.keys() <= {"optimizer", "lr_scheduler"}
+    assert signature.keys() - options.keys() <= {"standardized"}  # which BayesNF turns off
+    for option in signature.keys() & options.keys():
+        assert signature[option].default == options[option].default, f"{maker}: {option}"
+
+
+def rewritten(path, name="gated_rnn", **options):
+    """Write a kept checkpoint with other stored options; None leaves one out."""
+    held = read_checkpoint(FORMAT1 / f"{name}.ckpt")
+    held["hyper_parameters"] |= options
+    held["hyper_parameters"] = {k: v for k, v in held["hyper_parameters"].items() if k not in options or v is not None}
+    torch.save(held, path)
+    return path
+
+
+LOADERS = pytest.mark.parametrize("load", [stgate.load, Forecaster.load_from_checkpoint], ids=["load", "models"])
+
+
+@LOADERS
+@pytest.mark.parametrize("name", ["gated_rnn", "gated_transformer", "bayesnf"])
+def test_an_option_that_a_checkpoint_lacks_has_its_default(load, name, tmp_path):
+    late = {"gated_rnn": ["free_carry", "dropout", "imputation"], "gated_transformer": ["norm"], "bayesnf": ["degree"]}
+    whole = load(FORMAT1 / f"{name}.ckpt")
+    less = load(rewritten(tmp_path / "less.ckpt", name, **dict.fromkeys(late[name])))
+    weights = less.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in whole.state_dict().items())
+
+
+@LOADERS
+def test_options_are_changed_by_the_names_that_the_class_takes(load):
+    checkpoint = FORMAT1 / "gated_rnn.ckpt"
+    assert "spatial" not in read_checkpoint(checkpoint)["hyper_parameters"]  # it has come since
+    load(checkpoint, spatial=None)
+    with pytest.raises(RequestError, match="spatia: not an option of GatedRNN; did you mean spatial"):
+        load(checkpoint, spatia=None)
+
+
+@LOADERS
+def test_a_stored_option_that_the_class_does_not_take_is_named(load, tmp_path):
+    with pytest.raises(CheckpointError, match="zzz 3: the checkpoint holds it, but GatedRNN takes no such option"):
+        load(rewritten(tmp_path / "more.ckpt", zzz=3))
+
+
+def test_a_class_with_a_new_option_without_default_says_so():
+    def make(*, hidden, new):
+        return hidden, new
+
+    with pytest.raises(CheckpointError, match=r"Mine: does not take the checkpoint's options .*'new'.*a default"):
+        registry.construct("Mine", make, {"hidden": 3})
 
 
 def test_a_checkpoint_says_its_format_and_a_later_one_is_refused(tmp_path):
