@@ -79,7 +79,7 @@ class Forecaster(L.LightningModule, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**options)
-        registry.register(cls.__name__, cls)
+        registry.register(cls)
 
     def _save_options(self) -> None:
         """Keep the options as plain values: a checkpoint that holds objects does not load with `weights_only=True`."""
@@ -305,11 +305,13 @@ class Forecaster(L.LightningModule, ABC):
         if weights_only is False:
             raise RequestError("weights_only=False: a forecaster's checkpoint never needs it; leave it out")
         checkpoint = ckpt.read_checkpoint(checkpoint_path)
-        kind = find_class(checkpoint[ckpt.KEY]["class"])
+        name = checkpoint[ckpt.KEY]["class"]
+        kind = cls if cls.__name__ == name else find_class(name)  # a notebook may have defined the name again
         if not issubclass(kind, cls):
-            raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
-        registry.check_options(kind.__name__, inspect.signature(kind).parameters, changed)
-        model: Self = registry.construct(kind.__name__, kind, options_of(checkpoint["hyper_parameters"]) | changed)
+            held, wanted = (f"{c.__module__}.{c.__qualname__}" for c in (kind, cls))
+            raise CheckpointError(f"{checkpoint_path}: holds a {held}, not a {wanted}; load it with its own class")
+        registry.check_options(name, inspect.signature(kind).parameters, changed)
+        model: Self = registry.construct(name, kind, options_of(checkpoint["hyper_parameters"]) | changed)
         ckpt.restore(model.predictor, checkpoint, checkpoint_path, changed)
         return model.to(map_location).eval()
 

@@ -45,9 +45,24 @@ FORECASTERS = "stgate.models"
 _HOLDERS: dict[str, type[Any]] = {}
 
 
-def register(name: str, holder: type[Any]) -> None:
-    """Remember a forecaster's class, so that its checkpoints can be loaded as long as it is imported."""
+def register(holder: type[Any]) -> None:
+    """Remember a forecaster's class, so that its checkpoints can be loaded as long as it is imported.
+
+    Args:
+        holder: The class; it takes the place of an earlier one of the same name, such as that of a notebook's cell.
+
+    Raises:
+        RequestError: The class is a user's, and a forecaster of `stgate.models` has its name.
+    """
+    name = holder.__name__
+    if not is_ours(holder) and name in {*PREDICTORS, *importlib.import_module(FORECASTERS).__all__}:
+        raise RequestError(f"class {name}: {FORECASTERS} has a class of this name; name it otherwise")
     _HOLDERS[name] = holder
+
+
+def is_ours(kind: type[Any]) -> bool:
+    """Return True for a class of this package."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def make_predictor(name: str, options: Mapping[str, Any]) -> Predictor:

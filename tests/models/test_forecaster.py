@@ -18,6 +18,7 @@ from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
 from stgate.models.schedule import one_cycle
 from stgate.nn import RollOut
+from stgate.prediction import registry
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +144,27 @@ def test_every_baseline_comes_back_from_its_checkpoint(make, tmp_path):
 def test_a_checkpoint_of_another_class_is_refused(tmp_path):
     built(Persistence()).save(tmp_path / "m.ckpt")
     assert isinstance(Persistence.load_from_checkpoint(tmp_path / "m.ckpt"), Persistence)
-    with pytest.raises(CheckpointError, match="holds a Persistence, not a GatedRNN"):
+    with pytest.raises(CheckpointError, match=r"holds a \S+baselines.Persistence, not a \S+gated_rnn.GatedRNN; load"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt")
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """What a test defines is forgotten after it."""
+    monkeypatch.setattr(registry, "_HOLDERS", dict(registry._HOLDERS))
+
+
+def test_a_class_with_the_name_of_one_of_ours_is_refused():
+    with pytest.raises(RequestError, match=r"class Persistence: stgate.models has a class of this name; name it other"):
+        type("Persistence", (Persistence,), {})
+    assert registry.holder("Persistence") is Persistence
+
+
+def test_a_class_that_is_defined_again_still_loads_its_own_checkpoints(tmp_path, own_registry):
+    first, second = (type("CarryOn", (Persistence,), {}) for _ in range(2))
+    built(first()).save(tmp_path / "m.ckpt")
+    assert type(first.load_from_checkpoint(tmp_path / "m.ckpt")) is first
+    assert type(Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")) is second
 
 
 def refused(path):
