@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
@@ -33,6 +34,9 @@ from stgate.prediction.predictor import Prediction, Predictor, WindowPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
+
+PREDICTORS_OWN = ("forward", "members", "distribution", "predicted", "scaler")
+"""Names, of today or of 0.1.0, that a predictor defines in the place of its forecaster."""
 
 
 class Forecaster(L.LightningModule, ABC):
@@ -79,6 +83,13 @@ class Forecaster(L.LightningModule, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**options)
+        theirs = [kind for kind in cls.__mro__[: cls.__mro__.index(Forecaster)] if not registry.is_ours(kind)]
+        for kind, name in itertools.product(theirs, PREDICTORS_OWN):
+            if name in vars(kind):
+                raise RequestError(
+                    f"{kind.__name__}.{name}: the predictor makes the forecasts and would not call it; override it in "
+                    "a `stgate.prediction.Predictor` and pass predictor=…"
+                )
         registry.register(cls)
 
     def _save_options(self) -> None:

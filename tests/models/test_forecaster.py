@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from helpers import batch_of, built, make_data, make_panel, refusal, same_forecasts, trainer
+from helpers import batch_of, built, make_data, make_panel, refusal, same_forecasts, says, trainer
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 import stgate
@@ -158,6 +158,16 @@ def test_a_class_with_the_name_of_one_of_ours_is_refused():
     with pytest.raises(RequestError, match=r"class Persistence: stgate.models has a class of this name; name it other"):
         type("Persistence", (Persistence,), {})
     assert registry.holder("Persistence") is Persistence
+
+
+@pytest.mark.parametrize("name", ["forward", "members", "distribution", "predicted", "scaler"])
+def test_what_only_a_predictor_can_override_is_refused_in_a_forecaster(name):
+    mixin = type("Doubled", (), {name: lambda self, batch: None})
+    for kind, bases in (("Direct", (GatedRNN,)), ("Mixed", (mixin, GatedRNN))):
+        body = {name: lambda self, batch: None} if kind == "Direct" else {}
+        message = refusal(RequestError, type, kind, bases, body)
+        says(message, f".{name}: ", "override it in a `stgate.prediction.Predictor` and pass predictor=…")
+        assert kind not in registry.holders()
 
 
 def test_a_class_that_is_defined_again_still_loads_its_own_checkpoints(tmp_path, own_registry):
