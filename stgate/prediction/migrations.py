@@ -43,8 +43,10 @@ ROOMS = {"stgate.nn.": "stgate.distributions."}
 
 def _from_1(checkpoint: dict[str, Any]) -> None:
     ours, options = checkpoint["stgate"], checkpoint["hyper_parameters"]
-    weights = {name.replace("scaler.fill.", "scaler.imputation."): w for name, w in checkpoint["state_dict"].items()}
-    checkpoint["state_dict"] = {f"predictor.{name}": weight for name, weight in weights.items()}
+    for entry in ("state_dict", "current_model_state"):  # the other holds the weights before they are averaged
+        if entry in checkpoint:
+            weights = {n.replace("scaler.fill.", "scaler.imputation."): w for n, w in checkpoint[entry].items()}
+            checkpoint[entry] = {f"predictor.{name}": weight for name, weight in weights.items()}
     checkpoint["hyper_parameters"] = _renamed(options)
     ours["n_observations"] = ours.pop("cases")
     for name in ("calibration", "reconstruction_calibration"):

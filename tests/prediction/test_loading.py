@@ -137,8 +137,8 @@ def test_a_checkpoint_says_its_format_and_a_later_one_is_refused(tmp_path):
         stgate.load(tmp_path / "later.ckpt")
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")
-@pytest.mark.parametrize("run", ["run_gated_rnn", "run_cglubnf"])
+@pytest.mark.filterwarnings("ignore:The dirpath has changed", "ignore:You.re using the WeightAveraging callback")
+@pytest.mark.parametrize("run", ["run_gated_rnn", "run_cglubnf", "run_ema"])
 def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_path, monkeypatch):
     shutil.copytree(FORMAT1 / run, tmp_path / "run")
     panel = stgate.open_panel(FORMAT1 / "panel.nc")
@@ -146,10 +146,10 @@ def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_pat
     stgate.write(panel, tmp_path / "panel.nc")
     monkeypatch.chdir(tmp_path)
     before = read_checkpoint("run/last.ckpt")
-    code, _, error = stgate_command("fit", "--out", "run", "--resume", "--trainer.max_epochs", 3)
+    code, _, error = stgate_command("fit", "--out", "run", "--resume", "--trainer.max_epochs", before["epoch"] + 2)
     assert code == 0, error
     after = read_checkpoint("run/last.ckpt")
-    assert (before["epoch"], after["epoch"]) == (1, 2)
+    assert after["epoch"] == before["epoch"] + 1
     assert after["hyper_parameters"].keys() >= before["hyper_parameters"].keys()
     code, _, error = stgate_command("test", "--ckpt_path", "run/best.ckpt")
     assert code == 0, error
