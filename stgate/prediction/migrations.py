@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stgate.errors import CheckpointError
+from stgate.prediction.parts import FAMILIES
 
 FORMAT = 2
 """Number of the format that this version writes."""
@@ -37,8 +38,6 @@ OPTIONS = {"fill": "imputation", "hide": "context_masking"}
 """Names of forecasters' options in format 1, and today's names."""
 PART_OPTIONS = {"inference": {"initial_spread": "initial_stddev"}}
 """Names of the options of parts in format 1, and today's names, by the forecaster's option that holds the part."""
-ROOMS = {"stgate.nn.": "stgate.distributions."}
-"""Packages of the parts whose class path a config names, in format 1, and today's packages."""
 
 
 def _from_1(checkpoint: dict[str, Any]) -> None:
@@ -78,7 +77,7 @@ STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}
 
 
 def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's config with today's names of options and modules.
+    """Return a run's config with today's names of options; parts of ours keep the class name only, as in a checkpoint.
 
     Args:
         config: Content of the run's `config.yaml`, of this version or an earlier one.
@@ -87,9 +86,8 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
         return config
     options = _renamed(model["init_args"])
-    part = options.get("likelihood")
-    if isinstance(part, dict) and isinstance(part.get("class_path"), str):
-        for old, new in ROOMS.items():
-            if part["class_path"].startswith(old):
-                options["likelihood"] = {**part, "class_path": new + part["class_path"].removeprefix(old)}
+    for name in FAMILIES.keys() & options.keys():
+        part = options[name]
+        if isinstance(part, dict) and str(part.get("class_path")).startswith("stgate."):  # its module may have moved
+            options[name] = {**part, "class_path": part["class_path"].rpartition(".")[2]}
     return {**config, "model": {**model, "init_args": options}}

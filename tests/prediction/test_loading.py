@@ -15,7 +15,7 @@ from stgate.errors import CheckpointError, RequestError
 from stgate.models import Forecaster
 from stgate.prediction import registry
 from stgate.prediction.checkpoint import KEY, read_checkpoint, write_calibrated
-from stgate.prediction.migrations import FORMAT
+from stgate.prediction.migrations import FORMAT, migrate_config
 
 FORMAT1 = Path(__file__).parents[1] / "checkpoints" / "format1"
 
@@ -154,6 +154,27 @@ def test_a_run_folder_of_an_earlier_version_goes_on(run, stgate_command, tmp_pat
     code, _, error = stgate_command("test", "--ckpt_path", "run/best.ckpt")
     assert code == 0, error
     assert np.isfinite(stgate.forecast("run/best.ckpt", "panel.nc")["y_mean"]).any()
+
+
+def test_the_parts_of_a_config_are_found_by_their_class_wherever_their_module_is_now():
+    paths = {
+        "likelihood": "stgate.nn.StudentT",
+        "inference": "stgate.inference.ensemble.Ensemble",
+        "rollout": "stgate.nn.rollout.RollOut",
+        "optimizer": "torch.optim.AdamW",
+    }
+    model = {name: {"class_path": path, "init_args": {"a": 1}} for name, path in paths.items()}
+    config = {"model": {"class_path": "stgate.models.GatedRNN", "init_args": model}}
+    kept = migrate_config(config)["model"]["init_args"]
+    assert {name: part["class_path"] for name, part in kept.items()} == {
+        "likelihood": "StudentT",
+        "inference": "Ensemble",
+        "rollout": "RollOut",
+        "optimizer": "torch.optim.AdamW",
+    }
+    assert all(part["init_args"] == {"a": 1} for part in kept.values())
+    model["likelihood"] = {"class_path": "theirs.StudentT"}
+    assert migrate_config(config)["model"]["init_args"]["likelihood"]["class_path"] == "theirs.StudentT"
 
 
 @pytest.mark.parametrize(
