@@ -10,7 +10,7 @@ import time
 import pandas as pd
 import pytest
 import torch
-from helpers import environment, make_panel
+from helpers import environment, make_panel, one_line
 
 import stgate
 from stgate.prediction.checkpoint import write_checkpoint as _write
@@ -145,3 +145,6 @@ def test_resume_without_a_run_is_refused(stgate_command, tmp_path):
     code, _, err = stgate_command("fit", "--out", tmp_path / "none", "--resume")
     assert code == 2
     assert "no last.ckpt" in err
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "last.ckpt").touch()
+    one_line(stgate_command("fit", "--out", tmp_path / "none", "--resume"), "no config.yaml; give --config or --model")

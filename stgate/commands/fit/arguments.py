@@ -28,7 +28,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
 
     Raises:
         RequestError: There is no such forecaster, or a config is not YAML.
-        StoreError: `--resume` finds no completed epoch.
+        StoreError: `--resume` finds no completed epoch, or no config.
     """
     out, config, model = (value_of(arguments, option) for option in ("--out", "--config", "--model"))
     for option in ("--config", "-c"):
@@ -54,15 +54,22 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
             out = str(Path("runs") / name)
             arguments += ["--out", out]
         if "--resume" in arguments:
-            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
-            if not last.is_file():
-                raise StoreError(
-                    f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
-                )
-            arguments = [*([] if config or model else ["--config", _of_today(stored)]), *arguments]
-            if value_of(arguments, "--ckpt_path") is None:
-                arguments += ["--ckpt_path", str(last)]
+            arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
+
+
+def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
+    """Add the run's own config, unless another is given, and its last checkpoint."""
+    last, stored = out / "last.ckpt", out / "config.yaml"
+    if not last.is_file():
+        raise StoreError(
+            f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
+        )
+    if not has_config:
+        if not stored.is_file():
+            raise StoreError(f"--resume: {out} holds no config.yaml; give --config or --model")
+        arguments = ["--config", _of_today(stored), *arguments]
+    return arguments if value_of(arguments, "--ckpt_path") else [*arguments, "--ckpt_path", str(last)]
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
