@@ -23,17 +23,26 @@ def migrate(checkpoint: dict[str, Any]) -> None:
         checkpoint: A checkpoint as a file holds it, with the entry `stgate`.
 
     Raises:
-        CheckpointError: The format is later than today's.
+        CheckpointError: The format is later than today's or not a number, or the checkpoint lacks an entry of it.
     """
     ours = checkpoint["stgate"]
     found = ours.get("format", 1)
+    if type(found) is not int or found < 1:
+        raise CheckpointError(
+            f"checkpoint format {found!r}: must be a whole number from 1 to {FORMAT}; fit the model again"
+        )
     if found > FORMAT:
         raise CheckpointError(f"checkpoint format {found}: this version reads up to {FORMAT}; install a newer stgate")
-    for number in range(found, FORMAT):
-        STEPS[number](checkpoint)
-        checkpoint["stgate"]["format"] = number + 1
+    for number in range(found, FORMAT + 1):
+        if lacking := [name for name in NEEDED[number] if name not in ours]:
+            raise CheckpointError(f"checkpoint format {found}: must hold `{lacking[0]}`; fit the model again")
+        if number < FORMAT:
+            STEPS[number](checkpoint)
+            ours["format"] = number + 1
 
 
+NEEDED = {1: ("cases",), 2: ("n_observations",)}
+"""Entries that a checkpoint of each format holds, besides those of every format."""
 OPTIONS = {"fill": "imputation", "hide": "context_masking"}
 """Names of forecasters' options in format 1, and today's names."""
 PART_OPTIONS = {"inference": {"initial_spread": "initial_stddev"}}

@@ -15,7 +15,7 @@ from stgate.errors import CheckpointError, RequestError
 from stgate.models import Forecaster
 from stgate.prediction import registry
 from stgate.prediction.checkpoint import KEY, read_checkpoint, write_calibrated
-from stgate.prediction.migrations import FORMAT, migrate_config
+from stgate.prediction.migrations import FORMAT, migrate, migrate_config
 
 FORMAT1 = Path(__file__).parents[1] / "checkpoints" / "format1"
 
@@ -135,6 +135,22 @@ def test_a_checkpoint_says_its_format_and_a_later_one_is_refused(tmp_path):
     torch.save(held, tmp_path / "later.ckpt")
     with pytest.raises(CheckpointError, match=r"later.ckpt: checkpoint format 3: .*install a newer stgate"):
         stgate.load(tmp_path / "later.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"format": 0}, "format 0: must be a whole number from 1 to 2; fit the model again"),
+        ({"format": "2"}, "format '2': must be a whole number"),
+        ({"format": True}, "format True: must be a whole number"),
+        ({"format": 1}, "format 1: must hold `cases`; fit the model again"),
+        ({"format": 2}, "format 2: must hold `n_observations`; fit the model again"),
+    ],
+    ids=str,
+)
+def test_a_broken_format_of_a_checkpoint_is_named(entries, words):
+    with pytest.raises(CheckpointError, match=f"^checkpoint {words}"):
+        migrate({"stgate": {"class": "Ridge"} | entries, "state_dict": {}, "hyper_parameters": {}})
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed", "ignore:You.re using the WeightAveraging callback")
