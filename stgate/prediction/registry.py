@@ -131,7 +131,7 @@ def holders() -> dict[str, type[Any]]:
 
 def known_names() -> list[str]:
     """Return the names of all forecasters whose checkpoints can be loaded now."""
-    return sorted({*PREDICTORS, *_HOLDERS})
+    return sorted({*PREDICTORS, *holders()})
 
 
 def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **changed: Any) -> Predictor:  # noqa: ANN401

@@ -236,6 +236,7 @@ def test_an_unknown_class_is_not_imported(tmp_path):
     content = torch.load(tmp_path / "m.ckpt", weights_only=True)
     content["stgate"]["class"] = "antigravity.GatedRNN"
     torch.save(content, tmp_path / "m.ckpt")
+    assert not {"Baseline", "FieldForecaster", "GatedForecaster"} & set(registry.known_names())  # abstract bases
     with pytest.raises(CheckpointError, match="no such class is imported"):
         Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
 
