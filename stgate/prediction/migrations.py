@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stgate.errors import CheckpointError
+from stgate.errors import RENAMED, CheckpointError
 from stgate.prediction.parts import FAMILIES
 
 FORMAT = 2
@@ -43,9 +43,9 @@ def migrate(checkpoint: dict[str, Any]) -> None:
 
 NEEDED = {1: ("cases",), 2: ("n_observations",)}
 """Entries that a checkpoint of each format holds, besides those of every format."""
-OPTIONS = {"fill": "imputation", "hide": "context_masking"}
+OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
-PART_OPTIONS = {"inference": {"initial_spread": "initial_stddev"}}
+PART_OPTIONS = {"inference": {name: RENAMED[name] for name in ("initial_spread",)}}
 """Names of the options of parts in format 1, and today's names, by the forecaster's option that holds the part."""
 
 

@@ -208,6 +208,12 @@ def test_a_renamed_option_is_answered_with_its_new_name(stgate_command, options,
     assert code == 2 and f"its name is now {new}" in error
 
 
+@LOADERS
+def test_a_changed_option_of_an_old_name_is_answered_with_the_new_one(load):
+    with pytest.raises(RequestError, match="fill: not an option of GatedRNN; its name is now imputation"):
+        load(FORMAT1 / "gated_rnn.ckpt", fill="last")
+
+
 def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters(monkeypatch):
     """As one that was added by `build` alone, where no forecaster has been imported yet."""
     monkeypatch.delitem(registry.PREDICTORS, "GatedRNN")
