@@ -95,6 +95,9 @@ class Forecaster(L.LightningModule, ABC):
     def _save_options(self) -> None:
         """Keep the options as plain values: a checkpoint that holds objects does not load with `weights_only=True`."""
         options = inspect.signature(type(self)).parameters
+        if rest := [name for name, option in options.items() if option.kind is option.VAR_KEYWORD]:
+            owner = type(self).__name__
+            raise RequestError(f"**{rest[0]} of {owner}: a checkpoint holds options by name; name each one in __init__")
         given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
         ours = inspect.signature(Forecaster).parameters
         left_out = [*FAMILIES, "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]

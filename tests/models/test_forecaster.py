@@ -160,6 +160,14 @@ def test_a_class_with_the_name_of_one_of_ours_is_refused():
     assert registry.holder("Persistence") is Persistence
 
 
+def test_options_without_names_are_refused_since_a_checkpoint_could_not_hold_them(own_registry):
+    def __init__(self, **kw):
+        GatedRNN.__init__(self, **kw)
+
+    message = refusal(RequestError, type("Loose", (GatedRNN,), {"__init__": __init__}), hidden=4)
+    assert message == "**kw of Loose: a checkpoint holds options by name; name each one in __init__"
+
+
 @pytest.mark.parametrize("name", ["forward", "members", "distribution", "predicted", "scaler"])
 def test_what_only_a_predictor_can_override_is_refused_in_a_forecaster(name):
     mixin = type("Doubled", (), {name: lambda self, batch: None})
