@@ -55,7 +55,7 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         if entry in checkpoint:
             weights = {n.replace("scaler.fill.", "scaler.imputation."): w for n, w in checkpoint[entry].items()}
             checkpoint[entry] = {f"predictor.{name}": weight for name, weight in weights.items()}
-    checkpoint["hyper_parameters"] = _renamed(options)
+    checkpoint["hyper_parameters"] = _renamed(options, ours["class"])
     ours["n_observations"] = ours.pop("cases")
     for name in ("calibration", "reconstruction_calibration"):
         if ours.get(name) is not None:
@@ -66,14 +66,27 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours.setdefault("reconstruction_calibration", None)
 
 
-def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a forecaster's options, and the options of its parts, with today's names."""
-    renamed = {OPTIONS.get(name, name): value for name, value in options.items()}
+def _renamed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
+    """Return the options of a forecaster, by its class name, and the options of its parts, with today's names."""
+    new = {name: today for name, today in OPTIONS.items() if _takes(forecaster, today)}
+    renamed = {new.get(name, name): value for name, value in options.items()}
     for name, new in PART_OPTIONS.items():
         part = renamed.get(name)
         if isinstance(part, dict) and isinstance(part.get("init_args"), dict):
             renamed[name] = {**part, "init_args": {new.get(k, k): value for k, value in part["init_args"].items()}}
     return renamed
+
+
+def _takes(forecaster: str, option: str) -> bool:
+    """Return True if a forecaster is one of ours, or an imported class that takes an option of today's name."""
+    from stgate.prediction import registry  # it reads checkpoints itself
+
+    if forecaster in registry.PREDICTORS:
+        return True
+    try:
+        return option in registry.signature_of(forecaster).parameters
+    except CheckpointError:  # not imported
+        return False
 
 
 def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +107,7 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     model = config.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
         return config
-    options = _renamed(model["init_args"])
+    options = _renamed(model["init_args"], str(model.get("class_path")).rpartition(".")[2])
     for name in FAMILIES.keys() & options.keys():
         part = options[name]
         if isinstance(part, dict) and str(part.get("class_path")).startswith("stgate."):  # its module may have moved

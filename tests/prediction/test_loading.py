@@ -138,6 +138,25 @@ def test_a_checkpoint_says_its_format_and_a_later_one_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("owner", "kept"),
+    [("Own", {"fill": 1, "context_masking": 2}), ("Ridge", {"imputation": 1, "context_masking": 2}), ("Gone", None)],
+)
+def test_only_options_that_the_class_takes_by_todays_name_are_renamed(owner, kept, monkeypatch):
+    """A user's own option may be called `fill`."""
+
+    def own(*, fill=0, context_masking=0):
+        return fill, context_masking
+
+    monkeypatch.setattr(registry, "_HOLDERS", {**registry._HOLDERS, "Own": own})
+    options = {"fill": 1, "hide": 2}
+    ours = {"class": owner, "cases": 1}
+    checkpoint = {"stgate": ours, "state_dict": {}, "hyper_parameters": options}
+    migrate(checkpoint)
+    config = migrate_config({"model": {"class_path": f"mine.{owner}", "init_args": options}})
+    assert checkpoint["hyper_parameters"] == config["model"]["init_args"] == (kept or options)
+
+
+@pytest.mark.parametrize(
     ("entries", "words"),
     [
         ({"format": 0}, "format 0: must be a whole number from 1 to 2; fit the model again"),
