@@ -178,10 +178,21 @@ def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> 
 
 
 def predictor_of(model: Model) -> Predictor:
-    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself."""
+    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself.
+
+    Args:
+        model: A forecaster, a predictor, or a path.
+
+    Raises:
+        RequestError: It is none of these.
+    """
     if isinstance(model, Predictor):
         return model
-    return load(model) if isinstance(model, str | os.PathLike) else model.predictor
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    if not isinstance(model, Holder):
+        raise RequestError(f"model: is a {type(model).__name__}; give a fitted forecaster or a checkpoint's path")
+    return model.predictor
 
 
 def signature_of(name: str) -> inspect.Signature:

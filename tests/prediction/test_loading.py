@@ -242,3 +242,8 @@ def test_a_forecaster_without_a_maker_is_loaded_from_the_room_of_forecasters(mon
         monkeypatch.delitem(sys.modules, module)
     assert stgate.load(FORMAT1 / "gated_rnn.ckpt").name == "GatedRNN"
     assert "stgate.models.gated_rnn" in sys.modules
+
+
+def test_what_is_no_forecaster_is_refused():
+    with pytest.raises(RequestError, match="model: is a int; give a fitted forecaster"):
+        stgate.forecast(3, FORMAT1 / "panel.nc")
