@@ -112,8 +112,17 @@ def check_number(name: str, value: object) -> None:
         raise RequestError(f"{name} {value!r}: must be a number")
 
 
+RENAMED = {
+    "fill": "imputation",
+    "hide": "context_masking",
+    "initial_spread": "initial_stddev",
+    "scores": "conformity_score",
+}
+"""Names of options in 0.1.0, and today's names."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest known name as a question, or list all known names.
+    """Give the new name of a renamed option, else suggest the nearest known name, else list all known names.
 
     Args:
         name: The unknown name.
@@ -126,8 +135,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'did you mean GatedRNN?'
     >>> did_you_mean("xyz", ["GatedRNN", "Ridge"])
     'known: GatedRNN, Ridge'
+    >>> did_you_mean("--scores", ["--conformity-score"])
+    'its name is now --conformity-score'
     """
     known, name = list(known), str(name)
+    new = RENAMED.get(_words(name))
+    if new in (words := {_words(k): k for k in known}):
+        return f"its name is now {words[new]}"
     folded = {k.lower(): k for k in reversed(known)}
     near = difflib.get_close_matches(name.lower(), list(folded), n=1)
     return f"did you mean {folded[near[0]]}?" if near else f"known: {', '.join(known)}"
+
+
+def _words(option: str) -> str:
+    """Return an option as Python spells it, for one of the command line."""
+    return option.lstrip("-").replace("-", "_")

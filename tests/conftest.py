@@ -6,14 +6,18 @@ import warnings
 from pathlib import Path
 
 import pytest
+import scipy.linalg  # noqa: F401 (loads a BLAS of its own, which is then limited)
 import torch
 import xarray as xr
 from helpers import make_panel
+from threadpoolctl import threadpool_limits
 
-# Small tensors: two threads on two busy cores are ten times slower, and have other bits than one. A plugin may have
-# loaded OpenMP already, which then reads no variable any more; processes that tests start do.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Small arrays: two threads on two busy cores are ten times slower, and have other bits than one. A plugin may have
+# loaded OpenMP and BLAS already, which then read no variable any more; processes that tests start do.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 torch.set_num_threads(1)
+threadpool_limits(1, "blas")
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 

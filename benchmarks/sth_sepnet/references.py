@@ -66,7 +66,7 @@ class DLinear(Forecaster):
 
     def build(self, spec):
         """Build the network for a panel."""
-        return LinearNetwork(spec.window, spec.horizon, self.likelihood.parameters)
+        return LinearNetwork(spec.window, spec.horizon, self.predictor.likelihood.parameters)
 
 
 class STID(Forecaster):
@@ -74,4 +74,4 @@ class STID(Forecaster):
 
     def build(self, spec):
         """Build the network for a panel."""
-        return IdentityNetwork(len(spec.nodes), spec.window, spec.horizon, self.likelihood.parameters)
+        return IdentityNetwork(len(spec.nodes), spec.window, spec.horizon, self.predictor.likelihood.parameters)

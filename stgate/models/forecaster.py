@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
@@ -33,6 +34,9 @@ from stgate.prediction.predictor import Prediction, Predictor, WindowPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
+
+PREDICTORS_OWN = ("forward", "members", "distribution", "predicted", "scaler")
+"""Names, of today or of 0.1.0, that a predictor defines in the place of its forecaster."""
 
 
 class Forecaster(L.LightningModule, ABC):
@@ -79,11 +83,21 @@ class Forecaster(L.LightningModule, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
         super().__init_subclass__(**options)
-        registry.register(cls.__name__, cls)
+        theirs = [kind for kind in cls.__mro__[: cls.__mro__.index(Forecaster)] if not registry.is_ours(kind)]
+        for kind, name in itertools.product(theirs, PREDICTORS_OWN):
+            if name in vars(kind):
+                raise RequestError(
+                    f"{kind.__name__}.{name}: the predictor makes the forecasts and would not call it; override it in "
+                    "a `stgate.prediction.Predictor` and pass predictor=…"
+                )
+        registry.register(cls)
 
     def _save_options(self) -> None:
         """Keep the options as plain values: a checkpoint that holds objects does not load with `weights_only=True`."""
         options = inspect.signature(type(self)).parameters
+        if rest := [name for name, option in options.items() if option.kind is option.VAR_KEYWORD]:
+            owner = type(self).__name__
+            raise RequestError(f"**{rest[0]} of {owner}: a checkpoint holds options by name; name each one in __init__")
         given = {name: getattr(self.predictor, name) for name in (*FAMILIES, "transforms") if name in options}
         ours = inspect.signature(Forecaster).parameters
         left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
@@ -307,17 +321,19 @@ class Forecaster(L.LightningModule, ABC):
         Raises:
             StoreError: There is no such file.
             CheckpointError: The file is not a forecaster's checkpoint, is of another class, carries a pickled object,
-                or its weights do not fit the changed options.
+                its class does not take its options, or its weights do not fit the changed options.
             RequestError: `weights_only=False`, which would run code from the file; or there is no such option.
         """
         if weights_only is False:
             raise RequestError("weights_only=False: a forecaster's checkpoint never needs it; leave it out")
         checkpoint = ckpt.read_checkpoint(checkpoint_path)
-        kind = find_class(checkpoint[ckpt.KEY]["class"])
+        name = checkpoint[ckpt.KEY]["class"]
+        kind = cls if cls.__name__ == name else find_class(name)  # a notebook may have defined the name again
         if not issubclass(kind, cls):
-            raise CheckpointError(f"{checkpoint_path}: holds a {kind.__name__}, not a {cls.__name__}")
-        registry.check_options(kind.__name__, inspect.signature(kind).parameters, changed)
-        model: Self = kind(**options_of(checkpoint["hyper_parameters"]) | changed)
+            held, wanted = (f"{c.__module__}.{c.__qualname__}" for c in (kind, cls))
+            raise CheckpointError(f"{checkpoint_path}: holds a {held}, not a {wanted}; load it with its own class")
+        registry.check_options(name, inspect.signature(kind).parameters, changed)
+        model: Self = registry.construct(name, kind, options_of(checkpoint["hyper_parameters"]) | changed)
         ckpt.restore(model.predictor, checkpoint, checkpoint_path, changed)
         return model.to(map_location).eval()
 

@@ -286,25 +286,3 @@ class FieldPredictor(Predictor):
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:
     if name not in names:
         raise RequestError(f"{option} {name!r}: {did_you_mean(name, names)}")
-
-
-def bayesnf(*, inference: Inference | None = None, width: int = 256, **options: Any) -> FieldPredictor:  # noqa: ANN401
-    """Make the predictor of a `BayesNF`: a field without graph, gates and residuals, in the targets' own units.
-
-    Args:
-        inference: The inference of the weights; an ensemble of sixteen members when None.
-        width: Width of the hidden layers.
-        **options: Options of `FieldPredictor`: `depth`, `seasons`, `degree`, `interactions` and `likelihood`.
-    """
-    return FieldPredictor(
-        width=width,
-        activation="shared",
-        gate=False,
-        residual="none",
-        graph=0,
-        heads=1,
-        varying=False,
-        standardized=False,
-        inference=inference or Ensemble(members=16, prior="logistic"),
-        **options,
-    )

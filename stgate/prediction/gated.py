@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,14 +50,14 @@ class RecurrentCore:
         free_carry: Give the cell `rhn` a carry gate of its own.
     """
 
-    layers: int
-    cell: Cell
-    gate: GateName
-    attention: int
-    span: int
-    gated_heads: bool
-    depth: int
-    free_carry: bool
+    layers: int = 1
+    cell: Cell = "gru"
+    gate: GateName = "coupled"
+    attention: int = 0
+    span: int = 16
+    gated_heads: bool = False
+    depth: int = 2
+    free_carry: bool = False
 
     def __post_init__(self) -> None:
         check_counts(layers=(self.layers, 1), attention=(self.attention, 0), span=(self.span, 1), depth=(self.depth, 1))
@@ -96,13 +96,13 @@ class TransformerCore:
         gated_heads: Multiply the heads' output by a sigmoid of the state.
     """
 
-    layers: int
-    heads: int
-    span: int
-    norm: Norm
-    gate: GateName
-    recurrence: bool
-    gated_heads: bool
+    layers: int = 2
+    heads: int = 4
+    span: int = 16
+    norm: Norm = "pre"
+    gate: GateName = "additive"
+    recurrence: bool = False
+    gated_heads: bool = False
 
     remembers = True
 
@@ -148,14 +148,14 @@ class GatedPredictor(Predictor):
         self,
         core: RecurrentCore | TransformerCore,
         *,
-        hidden: int,
-        patch: int,
-        halo: int,
-        dropout: float,
-        rollout: RollOut | None,
-        likelihood: Likelihood | None,
-        inference: Inference | None,
-        imputation: ImputationName,
+        hidden: int = 64,
+        patch: int = 1,
+        halo: int = 0,
+        dropout: float = 0.0,
+        rollout: RollOut | None = None,
+        likelihood: Likelihood | None = None,
+        inference: Inference | None = None,
+        imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
         node_statistics: bool = True,
         neighbour_means: NeighbourMeans = "auto",
@@ -287,28 +287,23 @@ class Trajectories(Mixture):
     """
 
 
-def gated_rnn(**options: Any) -> GatedPredictor:  # noqa: ANN401
-    """Make the predictor of a `GatedRNN`.
+def _maker(core: type[RecurrentCore] | type[TransformerCore]) -> Callable[..., GatedPredictor]:
+    """Make a function that makes a predictor with this core; its signature holds the options of both."""
+    own = inspect.signature(core).parameters
+    rest = {name: p for name, p in inspect.signature(GatedPredictor).parameters.items() if name != "core"}
 
-    Args:
-        **options: Options of `RecurrentCore` and of `GatedPredictor`.
-    """
-    return _with_core(RecurrentCore, options)
+    def make(**options: Any) -> GatedPredictor:  # noqa: ANN401
+        kept = {name: value for name, value in options.items() if name not in own}
+        return GatedPredictor(core(**{name: options[name] for name in own.keys() & options.keys()}), **kept)
 
-
-def gated_transformer(**options: Any) -> GatedPredictor:  # noqa: ANN401
-    """Make the predictor of a `GatedTransformer`.
-
-    Args:
-        **options: Options of `TransformerCore` and of `GatedPredictor`.
-    """
-    return _with_core(TransformerCore, options)
+    make.__signature__ = inspect.Signature([*own.values(), *rest.values()])  # type: ignore[attr-defined]
+    return make
 
 
-def _with_core(kind: type[RecurrentCore] | type[TransformerCore], options: dict[str, Any]) -> GatedPredictor:
-    own = {field.name for field in dataclasses.fields(kind)} & options.keys()
-    rest = {name: value for name, value in options.items() if name not in own}
-    return GatedPredictor(kind(**{name: options[name] for name in own}), **rest)
+gated_rnn = _maker(RecurrentCore)
+"""Make the predictor of a `GatedRNN` from its options."""
+gated_transformer = _maker(TransformerCore)
+"""Make the predictor of a `GatedTransformer` from its options."""
 
 
 def _repeated(value: Tensor, count: int) -> Tensor:

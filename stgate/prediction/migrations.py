@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stgate.errors import CheckpointError
+from stgate.errors import RENAMED, CheckpointError
+from stgate.prediction.parts import FAMILIES
 
 FORMAT = 2
 """Number of the format that this version writes."""
@@ -22,30 +23,39 @@ def migrate(checkpoint: dict[str, Any]) -> None:
         checkpoint: A checkpoint as a file holds it, with the entry `stgate`.
 
     Raises:
-        CheckpointError: The format is later than today's.
+        CheckpointError: The format is later than today's or not a number, or the checkpoint lacks an entry of it.
     """
     ours = checkpoint["stgate"]
     found = ours.get("format", 1)
+    if type(found) is not int or found < 1:
+        raise CheckpointError(
+            f"checkpoint format {found!r}: must be a whole number from 1 to {FORMAT}; fit the model again"
+        )
     if found > FORMAT:
         raise CheckpointError(f"checkpoint format {found}: this version reads up to {FORMAT}; install a newer stgate")
-    for number in range(found, FORMAT):
-        STEPS[number](checkpoint)
-        checkpoint["stgate"]["format"] = number + 1
+    for number in range(found, FORMAT + 1):
+        if lacking := [name for name in NEEDED[number] if name not in ours]:
+            raise CheckpointError(f"checkpoint format {found}: must hold `{lacking[0]}`; fit the model again")
+        if number < FORMAT:
+            STEPS[number](checkpoint)
+            ours["format"] = number + 1
 
 
-OPTIONS = {"fill": "imputation", "hide": "context_masking"}
+NEEDED = {1: ("cases",), 2: ("n_observations",)}
+"""Entries that a checkpoint of each format holds, besides those of every format."""
+OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
-PART_OPTIONS = {"inference": {"initial_spread": "initial_stddev"}}
+PART_OPTIONS = {"inference": {name: RENAMED[name] for name in ("initial_spread",)}}
 """Names of the options of parts in format 1, and today's names, by the forecaster's option that holds the part."""
-ROOMS = {"stgate.nn.": "stgate.distributions."}
-"""Packages of the parts whose class path a config names, in format 1, and today's packages."""
 
 
 def _from_1(checkpoint: dict[str, Any]) -> None:
     ours, options = checkpoint["stgate"], checkpoint["hyper_parameters"]
-    weights = {name.replace("scaler.fill.", "scaler.imputation."): w for name, w in checkpoint["state_dict"].items()}
-    checkpoint["state_dict"] = {f"predictor.{name}": weight for name, weight in weights.items()}
-    checkpoint["hyper_parameters"] = _renamed(options)
+    for entry in ("state_dict", "current_model_state"):  # the other holds the weights before they are averaged
+        if entry in checkpoint:
+            weights = {n.replace("scaler.fill.", "scaler.imputation."): w for n, w in checkpoint[entry].items()}
+            checkpoint[entry] = {f"predictor.{name}": weight for name, weight in weights.items()}
+    checkpoint["hyper_parameters"] = _renamed(options, ours["class"])
     ours["n_observations"] = ours.pop("cases")
     for name in ("calibration", "reconstruction_calibration"):
         if ours.get(name) is not None:
@@ -56,14 +66,27 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours.setdefault("reconstruction_calibration", None)
 
 
-def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a forecaster's options, and the options of its parts, with today's names."""
-    renamed = {OPTIONS.get(name, name): value for name, value in options.items()}
+def _renamed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
+    """Return the options of a forecaster, by its class name, and the options of its parts, with today's names."""
+    new = {name: today for name, today in OPTIONS.items() if _takes(forecaster, today)}
+    renamed = {new.get(name, name): value for name, value in options.items()}
     for name, new in PART_OPTIONS.items():
         part = renamed.get(name)
         if isinstance(part, dict) and isinstance(part.get("init_args"), dict):
             renamed[name] = {**part, "init_args": {new.get(k, k): value for k, value in part["init_args"].items()}}
     return renamed
+
+
+def _takes(forecaster: str, option: str) -> bool:
+    """Return True if a forecaster is one of ours, or an imported class that takes an option of today's name."""
+    from stgate.prediction import registry  # it reads checkpoints itself
+
+    if forecaster in registry.PREDICTORS:
+        return True
+    try:
+        return option in registry.signature_of(forecaster).parameters
+    except CheckpointError:  # not imported
+        return False
 
 
 def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +99,7 @@ STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}
 
 
 def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's config with today's names of options and modules.
+    """Return a run's config with today's names of options; parts of ours keep the class name only, as in a checkpoint.
 
     Args:
         config: Content of the run's `config.yaml`, of this version or an earlier one.
@@ -84,10 +107,9 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     model = config.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
         return config
-    options = _renamed(model["init_args"])
-    part = options.get("likelihood")
-    if isinstance(part, dict) and isinstance(part.get("class_path"), str):
-        for old, new in ROOMS.items():
-            if part["class_path"].startswith(old):
-                options["likelihood"] = {**part, "class_path": new + part["class_path"].removeprefix(old)}
+    options = _renamed(model["init_args"], str(model.get("class_path")).rpartition(".")[2])
+    for name in FAMILIES.keys() & options.keys():
+        part = options[name]
+        if isinstance(part, dict) and str(part.get("class_path")).startswith("stgate."):  # its module may have moved
+            options[name] = {**part, "class_path": part["class_path"].rpartition(".")[2]}
     return {**config, "model": {**model, "init_args": options}}

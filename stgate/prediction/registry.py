@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -16,7 +16,7 @@ from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
 
 PREDICTORS = {
-    "BayesNF": "stgate.prediction.field.bayesnf",
+    "BayesNF": "stgate.prediction.bayesnf.bayesnf",
     "CGLUBNF": "stgate.prediction.field.FieldPredictor",
     "Climatology": "stgate.prediction.baselines.ClimatologyPredictor",
     "GatedRNN": "stgate.prediction.gated.gated_rnn",
@@ -38,14 +38,31 @@ class Holder(Protocol):
 Model = Predictor | Holder | str | os.PathLike[str]
 """A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
 
+Made = TypeVar("Made")
+
 FORECASTERS = "stgate.models"
 """Package whose forecasters are looked up by name if `PREDICTORS` does not list them."""
 _HOLDERS: dict[str, type[Any]] = {}
 
 
-def register(name: str, holder: type[Any]) -> None:
-    """Remember a forecaster's class, so that its checkpoints can be loaded as long as it is imported."""
+def register(holder: type[Any]) -> None:
+    """Remember a forecaster's class, so that its checkpoints can be loaded as long as it is imported.
+
+    Args:
+        holder: The class; it takes the place of an earlier one of the same name, such as that of a notebook's cell.
+
+    Raises:
+        RequestError: The class is a user's, and a forecaster of `stgate.models` has its name.
+    """
+    name = holder.__name__
+    if not is_ours(holder) and name in {*PREDICTORS, *importlib.import_module(FORECASTERS).__all__}:
+        raise RequestError(f"class {name}: {FORECASTERS} has a class of this name; name it otherwise")
     _HOLDERS[name] = holder
+
+
+def is_ours(kind: type[Any]) -> bool:
+    """Return True for a class of this package."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def make_predictor(name: str, options: Mapping[str, Any]) -> Predictor:
@@ -56,15 +73,39 @@ def make_predictor(name: str, options: Mapping[str, Any]) -> Predictor:
         options: The forecaster's options, without optimizer and scheduler.
 
     Raises:
-        CheckpointError: No class of this name is known; nothing is imported from what a file says.
+        CheckpointError: No class of this name is known, and nothing is imported from what a file says; or it does not
+            take these options.
     """
-    if name in PREDICTORS:
-        module, _, maker = PREDICTORS[name].rpartition(".")
-        predictor: Predictor = getattr(importlib.import_module(module), maker)(**options)
-    else:
-        predictor = holder(name)(**options).predictor
+    made = construct(name, _maker(name), options)
+    predictor: Predictor = made if isinstance(made, Predictor) else made.predictor
     predictor.name = name
     return predictor
+
+
+def construct(name: str, maker: Callable[..., Made], options: Mapping[str, Any]) -> Made:
+    """Call a forecaster's class, or the maker of its predictor, with the options of a checkpoint.
+
+    Args:
+        name: The name of the forecaster's class, for the message.
+        maker: The class or the maker.
+        options: The options; what they lack has its default.
+
+    Raises:
+        CheckpointError: The class does not take these options.
+    """
+    takes = inspect.signature(maker).parameters
+    if unknown := [option for option in options if option not in takes]:
+        option = unknown[0]
+        raise CheckpointError(
+            f"{option} {options[option]!r}: the checkpoint holds it, but {name} takes no such option; load it with the "
+            f"version of {name} that wrote it"
+        )
+    try:
+        return maker(**options)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{name}: does not take the checkpoint's options ({error}); give each new option of it a default"
+        ) from error
 
 
 def holder(name: str) -> type[Any]:
@@ -90,7 +131,7 @@ def holders() -> dict[str, type[Any]]:
 
 def known_names() -> list[str]:
     """Return the names of all forecasters whose checkpoints can be loaded now."""
-    return sorted({*PREDICTORS, *_HOLDERS})
+    return sorted({*PREDICTORS, *holders()})
 
 
 def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **changed: Any) -> Predictor:  # noqa: ANN401
@@ -112,9 +153,9 @@ def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **
         RequestError: There is no such option.
     """
     checkpoint = read_checkpoint(path)
-    options = options_of(checkpoint["hyper_parameters"])
-    check_options(checkpoint[KEY]["class"], options, changed)
-    predictor = make_predictor(checkpoint[KEY]["class"], options | changed)
+    name, options = checkpoint[KEY]["class"], options_of(checkpoint["hyper_parameters"])
+    check_options(name, signature_of(name).parameters, changed)
+    predictor = make_predictor(name, options | changed)
     restore(predictor, checkpoint, path, changed)
     return predictor.to(device).eval()
 
@@ -137,13 +178,32 @@ def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> 
 
 
 def predictor_of(model: Model) -> Predictor:
-    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself."""
+    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself.
+
+    Args:
+        model: A forecaster, a predictor, or a path.
+
+    Raises:
+        RequestError: It is none of these.
+    """
     if isinstance(model, Predictor):
         return model
-    return load(model) if isinstance(model, str | os.PathLike) else model.predictor
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    if not isinstance(model, Holder):
+        raise RequestError(f"model: is a {type(model).__name__}; give a fitted forecaster or a checkpoint's path")
+    return model.predictor
 
 
 def signature_of(name: str) -> inspect.Signature:
-    """Return the signature of the maker of a predictor."""
+    """Return the signature of the maker of a forecaster's predictor, else of its imported class."""
+    return inspect.signature(_maker(name))
+
+
+def _maker(name: str) -> Callable[..., Any]:
+    """Return the maker of a forecaster's predictor, else its imported class."""
+    if name not in PREDICTORS:
+        return holder(name)
     module, _, maker = PREDICTORS[name].rpartition(".")
-    return inspect.signature(getattr(importlib.import_module(module), maker))
+    found: Callable[..., Any] = getattr(importlib.import_module(module), maker)
+    return found

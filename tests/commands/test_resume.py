@@ -10,9 +10,10 @@ import time
 import pandas as pd
 import pytest
 import torch
-from helpers import environment, make_panel
+from helpers import environment, make_panel, one_line
 
 import stgate
+from stgate.prediction import registry
 from stgate.prediction.checkpoint import write_checkpoint as _write
 
 DATA = ("--data.targets", "[y]", "--data.window", "12", "--data.horizon", "6")
@@ -93,6 +94,41 @@ def test_a_finished_fit_can_be_lengthened_and_keeps_its_scores(stgate_command, t
     assert sorted(logged["epoch"].unique()) == [0, 1, 2]
 
 
+def test_a_forecaster_of_a_users_module_is_resumed_and_validated(stgate_command, tmp_path, monkeypatch):
+    """It is a field, so that its data module has to be known too."""
+    (tmp_path / "theirs.py").write_text(
+        "from stgate.inference import PointEstimate\n"
+        "from stgate.models import CGLUBNF\n"
+        "class Small(CGLUBNF):\n"
+        "    def __init__(self, *, width: int = 4) -> None:\n"
+        "        super().__init__(width=width, graph=0, heads=1, inference=PointEstimate())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_HOLDERS", dict(registry._HOLDERS))
+    stgate.write(make_panel(steps=120), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.horizon", 2)
+    epochs, out = "--trainer.max_epochs", ("--out", tmp_path / "run")
+
+    def forget():
+        """What the next command knows, in a process of its own."""
+        sys.modules.pop("theirs", None)
+        registry._HOLDERS.pop("Small", None)
+
+    code, _, err = stgate_command("fit", "--model", "theirs.Small", "--model.width", 8, *data, epochs, 1, *out)
+    assert code == 0, err
+    forget()
+    code, _, err = stgate_command("fit", *out, "--resume", epochs, 2)
+    assert code == 0, err
+    forget()
+    checkpoint = ("--ckpt_path", tmp_path / "run" / "last.ckpt")
+    one_line(stgate_command("validate", *checkpoint, *data), "holds a Small, which is not imported", "as --model")
+    one_line(stgate_command("validate", "--model", "theirs.Smal", *checkpoint), "theirs.Smal: no such class", "Small?")
+    one_line(stgate_command("validate", "--model", "their.Small", *checkpoint), "No module named 'their'; install it")
+    forget()
+    code, out, err = stgate_command("validate", "--model", "theirs.Small", *checkpoint)
+    assert code == 0 and "val_mae" in out, err
+
+
 def test_the_last_checkpoint_is_the_last_epochs_and_not_the_best_ones(stgate_command, tmp_path):
     stgate.write(make_panel(), tmp_path / "panel.nc")
     data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
@@ -145,3 +181,6 @@ def test_resume_without_a_run_is_refused(stgate_command, tmp_path):
     code, _, err = stgate_command("fit", "--out", tmp_path / "none", "--resume")
     assert code == 2
     assert "no last.ckpt" in err
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "last.ckpt").touch()
+    one_line(stgate_command("fit", "--out", tmp_path / "none", "--resume"), "no config.yaml; give --config or --model")

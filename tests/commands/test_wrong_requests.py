@@ -108,6 +108,7 @@ def test_an_unknown_model_gets_a_suggestion(stgate_command, saved, tmp_path):
         (("evaluate", "nothing.nc"), ("nothing.nc", "no such file")),
         (("plot", "f.nc", "--out", "f.gif"), (".gif", ".png")),
         (("plot", "f.nc", "--kind", "fann", "--out", "f.png"), ("did you mean fan?",)),
+        (("calibrate", "p", "--checkpoint", "c", "--scores", "cqr", "--out", "d"), ("is now --conformity-score",)),
         (("data", "chekc", "p.nc"), ("did you mean check?",)),
         (("test",), ("--ckpt_path",)),
     ],

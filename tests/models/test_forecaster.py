@@ -9,7 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from helpers import batch_of, built, make_data, make_panel, refusal, same_forecasts, trainer
+from helpers import batch_of, built, make_data, make_panel, refusal, same_forecasts, says, trainer
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 import stgate
@@ -18,6 +18,7 @@ from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
 from stgate.models.schedule import one_cycle
 from stgate.nn import RollOut
+from stgate.prediction import registry
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +144,45 @@ def test_every_baseline_comes_back_from_its_checkpoint(make, tmp_path):
 def test_a_checkpoint_of_another_class_is_refused(tmp_path):
     built(Persistence()).save(tmp_path / "m.ckpt")
     assert isinstance(Persistence.load_from_checkpoint(tmp_path / "m.ckpt"), Persistence)
-    with pytest.raises(CheckpointError, match="holds a Persistence, not a GatedRNN"):
+    with pytest.raises(CheckpointError, match=r"holds a \S+baselines.Persistence, not a \S+gated_rnn.GatedRNN; load"):
         GatedRNN.load_from_checkpoint(tmp_path / "m.ckpt")
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """What a test defines is forgotten after it."""
+    monkeypatch.setattr(registry, "_HOLDERS", dict(registry._HOLDERS))
+
+
+def test_a_class_with_the_name_of_one_of_ours_is_refused():
+    with pytest.raises(RequestError, match=r"class Persistence: stgate.models has a class of this name; name it other"):
+        type("Persistence", (Persistence,), {})
+    assert registry.holder("Persistence") is Persistence
+
+
+def test_options_without_names_are_refused_since_a_checkpoint_could_not_hold_them(own_registry):
+    def __init__(self, **kw):
+        GatedRNN.__init__(self, **kw)
+
+    message = refusal(RequestError, type("Loose", (GatedRNN,), {"__init__": __init__}), hidden=4)
+    assert message == "**kw of Loose: a checkpoint holds options by name; name each one in __init__"
+
+
+@pytest.mark.parametrize("name", ["forward", "members", "distribution", "predicted", "scaler"])
+def test_what_only_a_predictor_can_override_is_refused_in_a_forecaster(name):
+    mixin = type("Doubled", (), {name: lambda self, batch: None})
+    for kind, bases in (("Direct", (GatedRNN,)), ("Mixed", (mixin, GatedRNN))):
+        body = {name: lambda self, batch: None} if kind == "Direct" else {}
+        message = refusal(RequestError, type, kind, bases, body)
+        says(message, f".{name}: ", "override it in a `stgate.prediction.Predictor` and pass predictor=…")
+        assert kind not in registry.holders()
+
+
+def test_a_class_that_is_defined_again_still_loads_its_own_checkpoints(tmp_path, own_registry):
+    first, second = (type("CarryOn", (Persistence,), {}) for _ in range(2))
+    built(first()).save(tmp_path / "m.ckpt")
+    assert type(first.load_from_checkpoint(tmp_path / "m.ckpt")) is first
+    assert type(Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")) is second
 
 
 def refused(path):
@@ -206,6 +244,7 @@ def test_an_unknown_class_is_not_imported(tmp_path):
     content = torch.load(tmp_path / "m.ckpt", weights_only=True)
     content["stgate"]["class"] = "antigravity.GatedRNN"
     torch.save(content, tmp_path / "m.ckpt")
+    assert not {"Baseline", "FieldForecaster", "GatedForecaster"} & set(registry.known_names())  # abstract bases
     with pytest.raises(CheckpointError, match="no such class is imported"):
         Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import pkgutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +29,8 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         Arguments for Lightning's parser.
 
     Raises:
-        RequestError: There is no such forecaster, or a config is not YAML.
-        StoreError: `--resume` finds no completed epoch.
+        RequestError: There is no such forecaster, its module cannot be imported, or a config is not YAML.
+        StoreError: `--resume` finds no completed epoch, or no config.
     """
     out, config, model = (value_of(arguments, option) for option in ("--out", "--config", "--model"))
     for option in ("--config", "-c"):
@@ -39,6 +41,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
                 arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
     if model is not None and "." not in model and model not in forecasters():
         raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
+    _import(model_name(arguments))
     checkpoint = value_of(arguments, "--ckpt_path")
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
         beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
@@ -54,24 +57,58 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
             out = str(Path("runs") / name)
             arguments += ["--out", out]
         if "--resume" in arguments:
-            last, stored = Path(out) / "last.ckpt", Path(out) / "config.yaml"
-            if not last.is_file():
-                raise StoreError(
-                    f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
-                )
-            arguments = [*([] if config or model else ["--config", _of_today(stored)]), *arguments]
-            if value_of(arguments, "--ckpt_path") is None:
-                arguments += ["--ckpt_path", str(last)]
+            arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
+
+
+def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
+    """Add the run's own config, unless another is given, and its last checkpoint."""
+    last, stored = out / "last.ckpt", out / "config.yaml"
+    if not last.is_file():
+        raise StoreError(
+            f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
+        )
+    if not has_config:
+        if not stored.is_file():
+            raise StoreError(f"--resume: {out} holds no config.yaml; give --config or --model")
+        arguments = ["--config", _of_today(stored), *arguments]
+    return arguments if value_of(arguments, "--ckpt_path") else [*arguments, "--ckpt_path", str(last)]
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
     """Return the name of the forecaster that the arguments or their config give; None if there is none."""
     given, config = value_of(arguments, "--model"), value_of(arguments, "--config") or value_of(arguments, "-c")
     if given is None and config is not None and Path(config).is_file():
-        model = _read_config(config).get("model")
-        given = model.get("class_path") if isinstance(model, dict) else model
+        return _class_path(_read_config(config))
+    return given
+
+
+def _class_path(config: dict[str, Any]) -> str | None:
+    """Return the class of the forecaster in a config; None if there is none."""
+    model = config.get("model")
+    given = model.get("class_path") if isinstance(model, dict) else model
     return given if isinstance(given, str) else None
+
+
+def _import(model: str | None) -> None:
+    """Import the class of a user's forecaster, so that its name, options and data module are known.
+
+    Args:
+        model: The class's import path; nothing is done for a bare name, a file, or None.
+
+    Raises:
+        RequestError: Its module cannot be imported, or has no such class.
+    """
+    if model is None or "." not in model or Path(model).is_file():
+        return
+    try:
+        with contextlib.suppress(ValueError):  # not an import path: the parser says so
+            pkgutil.resolve_name(model)
+    except AttributeError as error:
+        hint = did_you_mean(model.rpartition(".")[2], forecasters())
+        raise RequestError(f"--model {model}: no such class; {hint}") from error
+    except ImportError as error:
+        raise RequestError(f"--model {model}: {error}; install it, or add its folder to PYTHONPATH") from error
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -94,6 +131,7 @@ def _read_config(path: str) -> dict[str, Any]:
 def _of_today(path: Path) -> str:
     """Return the path of a run's config with today's option names; a migrated copy is kept until the command ends."""
     held = _read_config(str(path))
+    _import(_class_path(held))
     migrated = migrate_config(held)
     if migrated == held:
         return str(path)

@@ -124,7 +124,8 @@ class ForecasterCLI(LightningCLI):
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-            parser.set_defaults({"model": {"class_path": self.checkpoint[ckpt.KEY]["class"], "init_args": options}})
+            path = _class_path(self.checkpoint[ckpt.KEY]["class"])
+            parser.set_defaults({"model": {"class_path": path, "init_args": options}})
 
     def _parse_ckpt_path(self) -> None:
         """Refuse a model that disagrees with the checkpoint, where Lightning would silently prefer the checkpoint."""
@@ -293,7 +294,20 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
         if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
             raise RequestError(f"--ckpt_path: missing; {command} needs a checkpoint, such as runs/…/best.ckpt")
         return None
-    return ckpt.read_checkpoint(path)
+    checkpoint = ckpt.read_checkpoint(path)
+    name = checkpoint[ckpt.KEY]["class"]
+    if name not in registry.holders():
+        raise RequestError(
+            f"--ckpt_path {path}: holds a {name}, which is not imported; give its import path as --model, such as "
+            f"mymodule.{name}"
+        )
+    return checkpoint
+
+
+def _class_path(name: str) -> str:
+    """Return the name of a forecaster of ours, or the import path of another one that is imported."""
+    kind = registry.holder(name)
+    return name if registry.is_ours(kind) else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _data_class(model: str | None) -> type[L.LightningDataModule]:
