@@ -21,7 +21,7 @@ FOLDS = 4
 SHRINKAGE = (0.0, 3.0, 30.0, 300.0, 3000.0, math.inf)
 """Numbers of observations that weigh as much as the mean over nodes; infinity takes that mean alone."""
 TWICE = 1.9
-"""Number of periods of a season that the training part must hold; somewhat below 2, for records cut at a month's end."""
+"""Number of periods of a season that the training part must hold; below 2, for records that lack some weeks of it."""
 PAIRS = 2
 """Number of harmonics of the year and of the day whose products let the daily cycle change with the season."""
 
@@ -143,7 +143,7 @@ def _normal_equations(part: TrainingPart, frequency: Tensor) -> _Sums:
     square, count = (torch.zeros((FOLDS, nodes, targets), dtype=torch.float64) for _ in range(2))
     for values, time in part.blocks():
         folds = ((time - first) / max(last - first, 1e-9) * FOLDS).long().clamp(max=FOLDS - 1)
-        for fold in folds.unique().tolist():
+        for fold in sorted(set(folds.tolist())):
             rows = folds == fold
             features = _features(time[rows], frequency)  # (time, p)
             outer = (features.unsqueeze(-1) * features.unsqueeze(-2)).flatten(1)
@@ -175,8 +175,7 @@ def _fit(sums: _Sums, used: Tensor) -> Tensor:
         for fold in kept:
             others = [f for f in kept if f != fold]
             coefficients = _solve(sums, others, used, level, season)
-            held = _Sums(*(getattr(sums, n)[fold : fold + 1] for n in ("gram", "cross", "square", "count")), sums.span)
-            error += float(_squared_errors(held, coefficients).sum())
+            error += float(_squared_errors(sums, coefficients)[fold].sum())
         if error < best * (1 - 1e-4):
             best, chosen = error, (level, season)
     return _solve(sums, kept, used, *chosen)

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from stgate.distributions.mixture import Mixture
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Rate, Transform
 from stgate.metrics.torch.distributions import inside
 
 NODES = 21
@@ -42,10 +42,8 @@ class BoundTransforms:
     def lowest(self) -> float:
         """Lower bound of decoded values."""
         for transform in self.transforms:
-            if not transform.affine:
+            if not isinstance(transform, Rate):  # which keeps the sign
                 return transform.lowest
-            if not type(transform).__name__ == "Rate":
-                break
         return -math.inf
 
     def encode(self, values: Tensor) -> Tensor:

@@ -21,7 +21,9 @@ State = Mapping[str, Tensor]
 class TrainingPart(Protocol):
     """Training part of a panel, as a transform sees it: its targets, after the transforms before this one."""
 
-    spec: PanelSpec
+    @property
+    def spec(self) -> PanelSpec:
+        """The spec of the panel."""
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield values (member, time, node, target), NaN where missing, and their times (time,)."""
@@ -221,9 +223,7 @@ class Asinh(Transform):
         """Learn the scale."""
         if self.scale is not None:
             return {"scale": torch.full((len(part.spec.targets),), self.scale)}
-        sizes = torch.cat(
-            [values.abs().flatten(0, 2)[:: 1 + values[..., 0].numel() // 2**16] for values, _ in part.blocks()]
-        )
+        sizes = torch.cat([_some(values.abs().flatten(0, 2)) for values, _ in part.blocks()])
         scale = sizes.nanmedian(0).values
         return {"scale": torch.where(scale > 0, scale, 1.0)}
 
@@ -342,6 +342,11 @@ class Rate(Transform):
     def log_slope(self, values: Tensor, given: Tensor) -> Tensor:
         """Return the logarithm of the factor."""
         return torch.log(given[..., 0]).expand_as(values)
+
+
+def _some(rows: Tensor) -> Tensor:
+    """Return evenly spread rows, at most about 2**16."""
+    return rows[:: 1 + len(rows) // 2**16]
 
 
 def _least(part: TrainingPart) -> tuple[Tensor, Tensor]:

@@ -37,9 +37,11 @@ class NodeInputs(nn.Module):
         super().__init__()
         self.targets, self.directions, self.nodes = len(spec.targets), directions, len(spec.nodes)
         self.first = len(spec.channels) - len(spec.future_covariates)
-        self.register_buffer("statistics", torch.zeros(self.nodes, 2 * self.targets if statistics else 0))
-        self.register_buffer("index", torch.zeros((2, 0), dtype=torch.long))
-        self.register_buffer("weight", torch.zeros(0))
+        self.register_buffer(
+            "statistics", torch.zeros(self.nodes, 2 * self.targets if statistics else 0), persistent=statistics
+        )
+        self.register_buffer("index", torch.zeros((2, 0), dtype=torch.long), persistent=directions > 0)
+        self.register_buffer("weight", torch.zeros(0), persistent=directions > 0)
         self._matrices: tuple[Tensor, list[Tensor]] | None = None
         static = [f"{part} of {name}" for name in spec.targets for part in ("mean", "stddev")] if statistics else []
         kinds = ("incoming", "outgoing")[:directions]
@@ -107,6 +109,6 @@ class NodeInputs(nn.Module):
 
 def with_identity(inputs: Inputs, embedding: Tensor | None) -> Inputs:
     """Add a learned embedding of each node, (node, size), to the static inputs."""
-    return (
-        inputs if embedding is None else dataclasses.replace(inputs, static=torch.cat([inputs.static, embedding], -1))
-    )
+    if embedding is None:
+        return inputs
+    return dataclasses.replace(inputs, static=torch.cat([inputs.static, embedding], -1))

@@ -233,7 +233,7 @@ class GatedPredictor(Predictor):
         return self.distribution(raw)
 
     def forecast(self, batch: Batch) -> Distribution:
-        """Forecast an encoded batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
+        """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
             return super().forecast(batch)
         count, inputs = self.rollout.samples, self.inputs_of(batch)

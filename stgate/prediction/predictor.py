@@ -212,7 +212,7 @@ class Predictor(nn.Module, ABC):
         return self.inference.predictive(self.members(batch))
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
-        """Forecast an encoded batch with each member: (member, batch, lead, node, target); one has no axis of its own."""
+        """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
         raw: Tensor = self.built(self.inputs_of(batch), *options)
         return self.distribution(raw)
 
