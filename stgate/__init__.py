@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
     from stgate.models.sth_sepnet import STHSepNet
-    from stgate.prediction.registry import load
+    from stgate.prediction.loading import load
     from stgate.schema.forecast import check_forecast
     from stgate.schema.panel import check_panel, observed_mask
     from stgate.schema.spec import PanelSpec
@@ -131,7 +131,7 @@ __getattr__, __dir__ = attach(
         "from_lattice": "stgate.io.lattice",
         "inference": "stgate.inference",
         "io": "stgate.io",
-        "load": "stgate.prediction.registry",
+        "load": "stgate.prediction.loading",
         "metrics": "stgate.metrics",
         "models": "stgate.models",
         "nn": "stgate.nn",

@@ -57,7 +57,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     from stgate.forecasting._calibrate import recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction
     from stgate.prediction.checkpoint import write_calibrated
-    from stgate.prediction.registry import load
+    from stgate.prediction.loading import load
 
     predictor = load(given.checkpoint)
     shared = {"start": given.start, "end": given.end, "levels": given.levels}

@@ -19,8 +19,8 @@ from stgate.errors import CalibrationWarning, RequestError
 from stgate.forecasting.conformal import CalibrationOptions, Scored, clusters_of, split_conformal_calibration
 from stgate.prediction.checkpoint import write_calibrated
 from stgate.prediction.intervals import ConformityScore
+from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
-from stgate.prediction.registry import Model, predictor_of
 from stgate.schema.batch import Batch
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from stgate.forecasting.conformal import CalibrationOptions, Scored, split_confo
 from stgate.io.readers import open_panel
 from stgate.prediction.field import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
+from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
-from stgate.prediction.registry import Model, predictor_of
 
 Panel = xr.Dataset | str | os.PathLike[str]
 """A panel, or the path of one."""

@@ -19,8 +19,8 @@ from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestErr
 from stgate.forecasting.dataset import assemble
 from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
 from stgate.io import store
+from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
-from stgate.prediction.registry import Model, predictor_of
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 

@@ -16,8 +16,8 @@ from stgate.errors import ForecastError, RequestError
 from stgate.inference.base import PointEstimate
 from stgate.io import store
 from stgate.prediction.gated import GatedPredictor
+from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
-from stgate.prediction.registry import Model, predictor_of
 
 PIECE = 1000
 """Number of steps that are run at once."""

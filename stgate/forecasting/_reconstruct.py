@@ -18,8 +18,8 @@ from stgate.forecasting.dataset import attributes_of
 from stgate.io import store
 from stgate.prediction.field import FieldPredictor
 from stgate.prediction.intervals import quantiles_of_forecast
+from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, deviations, evaluation_mode
-from stgate.prediction.registry import Model, predictor_of
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS, quantiles_of
 

@@ -6,8 +6,8 @@ from stgate._lazy import attach
 
 if TYPE_CHECKING:
     from stgate.prediction.intervals import Calibration
+    from stgate.prediction.loading import load
     from stgate.prediction.predictor import Predictor
-    from stgate.prediction.registry import load
 
 __all__ = ["Calibration", "Predictor", "load"]
 
@@ -16,6 +16,6 @@ __getattr__, __dir__ = attach(
     {
         "Calibration": "stgate.prediction.intervals",
         "Predictor": "stgate.prediction.predictor",
-        "load": "stgate.prediction.registry",
+        "load": "stgate.prediction.loading",
     },
 )

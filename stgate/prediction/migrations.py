@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stgate.errors import RENAMED, CheckpointError
+from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
 FORMAT = 3
@@ -101,8 +102,6 @@ def _renamed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
 
 def _takes(forecaster: str, option: str) -> bool:
     """Return True if a forecaster is one of ours, or an imported class that takes an option of today's name."""
-    from stgate.prediction import registry  # it reads checkpoints itself
-
     if forecaster in registry.PREDICTORS:
         return True
     try:

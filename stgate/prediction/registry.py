@@ -1,18 +1,13 @@
-"""Predictors by the name of their forecaster, so that a checkpoint is loaded without Lightning."""
+"""Makers of predictors, and classes of forecasters, by name, so that a checkpoint names a class and imports nothing."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import torch
+from typing import Any, TypeVar
 
 from stgate.errors import CheckpointError, RequestError, did_you_mean
-from stgate.prediction.checkpoint import KEY, read_checkpoint, restore
-from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
 
 PREDICTORS = {
@@ -27,16 +22,6 @@ PREDICTORS = {
 }
 """Makers of the predictors of `stgate.models`, by the forecaster's name; each takes the forecaster's options."""
 
-
-@runtime_checkable
-class Holder(Protocol):
-    """An object that holds a predictor, such as a forecaster of `stgate.models`."""
-
-    predictor: Predictor
-
-
-Model = Predictor | Holder | str | os.PathLike[str]
-"""A fitted forecaster of `stgate.models`, its predictor, or a checkpoint's path."""
 
 Made = TypeVar("Made")
 
@@ -134,32 +119,6 @@ def known_names() -> list[str]:
     return sorted({*PREDICTORS, *holders()})
 
 
-def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **changed: Any) -> Predictor:  # noqa: ANN401
-    """Load the predictor in a checkpoint, of any forecaster; no code in the file is run.
-
-    Args:
-        path: Path of the checkpoint.
-        device: Device of the weights.
-        **changed: Options that differ from those of the fit, such as the new folder of a language model.
-
-    Returns:
-        A fitted predictor in evaluation mode, which `stgate.forecast`, `backtest`, `reconstruct`, `free_run` and
-        `calibrate` take. To train it further, use `load_from_checkpoint` of its class in `stgate.models`.
-
-    Raises:
-        StoreError: There is no such file.
-        CheckpointError: The file is not a forecaster's checkpoint, its class is not imported, or changed options do not
-            fit the weights.
-        RequestError: There is no such option.
-    """
-    checkpoint = read_checkpoint(path)
-    name, options = checkpoint[KEY]["class"], options_of(checkpoint["hyper_parameters"])
-    check_options(name, signature_of(name).parameters, changed)
-    predictor = make_predictor(name, options | changed)
-    restore(predictor, checkpoint, path, changed)
-    return predictor.to(device).eval()
-
-
 def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> None:
     """Refuse changes of options that a forecaster does not have.
 
@@ -175,24 +134,6 @@ def check_options(name: str, options: Iterable[str], changed: Iterable[str]) -> 
     for option in changed:
         if option not in known:
             raise RequestError(f"{option}: not an option of {name}; {did_you_mean(option, known)}")
-
-
-def predictor_of(model: Model) -> Predictor:
-    """Return the predictor of a forecaster, of a checkpoint's path, or the predictor itself.
-
-    Args:
-        model: A forecaster, a predictor, or a path.
-
-    Raises:
-        RequestError: It is none of these.
-    """
-    if isinstance(model, Predictor):
-        return model
-    if isinstance(model, str | os.PathLike):
-        return load(model)
-    if not isinstance(model, Holder):
-        raise RequestError(f"model: is a {type(model).__name__}; give a fitted forecaster or a checkpoint's path")
-    return model.predictor
 
 
 def signature_of(name: str) -> inspect.Signature:

@@ -117,7 +117,7 @@ def test_after_a_shift_adaptive_intervals_come_back_and_none_is_infinite():
 def test_after_a_shift_that_ends_adaptive_intervals_are_soon_no_wider_than_before():
     """What adaptation learned of the shift is forgotten: without that, intervals stay too wide for long."""
     rng = np.random.default_rng(5)
-    scores = np.abs(rng.standard_normal((2000, 1, 20)))
+    scores = np.abs(rng.standard_normal((1500, 1, 20)))
     scores[700:900] *= 4
     adaptive, _ = run(scores, window=300, rate=0.07, refresh=12)
     calm, after = slice(400, 700), slice(1200, 1500)
