@@ -156,8 +156,8 @@ class Ridge(Baseline):
         penalty: float = 1e-3,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
-        node_statistics: bool = True,
-        neighbour_means: NeighbourMeans = "auto",
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
     ) -> None:
         super().__init__(
             RidgePredictor(

@@ -102,7 +102,7 @@ class Forecaster(L.LightningModule, ABC):
         ours = inspect.signature(Forecaster).parameters
         left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
-        self.save_hyperparameters(plain_options(given))
+        self.save_hyperparameters({name: value or None for name, value in plain_options(given).items()})
         for name, value in list(self.hparams.items()):
             if name not in options:  # an option of a class between, which this class fixes
                 del self.hparams[name]

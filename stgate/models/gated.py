@@ -73,8 +73,10 @@ class GatedForecaster(Forecaster):
                 f"rollout.unroll {longest}: training windows hold {data.train_horizon} leads; raise train_horizon"
             )
         network = predictor.hybrid
-        network.transition.change.copy_(typical_change(data, predictor))  # of all members alike
-        network.transition.whiten.copy_(whitening(data, predictor, network.patches, FLOOR))
+        center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
+        series, rows = predictor.encoded_series(data.series), data.parts.train
+        network.transition.change.copy_(typical_change(series, rows, scale))  # of all members alike
+        network.transition.whiten.copy_(whitening(series, rows, network.patches, center, scale, FLOOR))
 
     def training_leads(self) -> int:
         """Return the number of leads in the loss at the end of a curriculum, by which epochs are compared."""

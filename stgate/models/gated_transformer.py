@@ -82,8 +82,8 @@ class GatedTransformer(GatedForecaster):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
-        node_statistics: bool = True,
-        neighbour_means: NeighbourMeans = "auto",
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

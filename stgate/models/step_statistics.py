@@ -7,28 +7,31 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from stgate.data.window_data import WindowData
+from stgate.data.scaling import Blocks
 from stgate.nn.patches import Patches
-from stgate.prediction.predictor import Predictor
 
 ENOUGH = 2**19
 """Number of patches that is enough to estimate the covariance."""
 
 
-def typical_change(data: WindowData, predictor: Predictor) -> Tensor:
-    """Compute the root mean square of the targets' changes over a step, in units of their scale.
+Rows = tuple[int, int]
+"""Row range `[start, stop)`."""
+
+
+def typical_change(series: Blocks, rows: Rows, scale: Tensor) -> Tensor:
+    """Compute the root mean square of the targets' changes over a step, in units of `scale`.
 
     Args:
-        data: The data; the training part is used.
-        predictor: The predictor that transforms and scales the targets.
+        series: The panel as tensors.
+        rows: Row range of the training part.
+        scale: (target,), unit of the changes.
 
     Returns:
         (target,), 1 where it is unknown.
     """
-    scale = predictor.scaler.target_scale
     total, count = torch.zeros(len(scale), dtype=torch.float64), torch.zeros(len(scale), dtype=torch.int64)
     before: Tensor | None = None
-    for values in _blocks(data, predictor):
+    for values in _blocks(series, rows, len(scale)):
         values = values if before is None else torch.cat([before, values], 1)
         change = (values[:, 1:] - values[:, :-1]).flatten(0, 2) / scale
         total += torch.nansum(change.double().square(), 0)
@@ -38,15 +41,17 @@ def typical_change(data: WindowData, predictor: Predictor) -> Tensor:
     return torch.where(rms > 0, rms, 1.0)
 
 
-def whitening(data: WindowData, predictor: Predictor, patches: Patches, floor: float) -> Tensor:
+def whitening(series: Blocks, rows: Rows, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
     """Compute the map that makes the inputs of a patch uncorrelated and of unit variance.
 
     Smooth fields need it: neighbouring values are nearly equal, and their differences hold the derivatives.
 
     Args:
-        data: The data. Evenly spread steps of the training part are used, about half a million patches without gaps.
-        predictor: The predictor that transforms and scales the targets.
+        series: The panel as tensors. Evenly spread steps are used, about half a million patches without gaps.
+        rows: Row range of the training part.
         patches: The patches that nodes are cut into.
+        center: (target,), subtracted first.
+        scale: (target,), by which values are divided.
         floor: Share of the largest variance that is added to all variances, so that noise is not amplified.
 
     Returns:
@@ -55,12 +60,11 @@ def whitening(data: WindowData, predictor: Predictor, patches: Patches, floor: f
     References:
         LeCun et al. (1998), Efficient backprop. In Neural networks: tricks of the trade.
     """
-    center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
     size = patches.reach * len(scale)
     gram, count, row = torch.zeros(size, size, dtype=torch.float64), 0, 0
-    start, stop = data.parts.train
-    every = max((stop - start) * len(data.series.observed) * patches.count // ENOUGH, 1)
-    for values in _blocks(data, predictor):
+    members = len(series.read(rows[0], rows[0] + 1))
+    every = max((rows[1] - rows[0]) * members * patches.count // ENOUGH, 1)
+    for values in _blocks(series, rows, len(scale)):
         chosen = values[:, -row % every :: every]
         row += values.shape[1]
         seen = patches.surround((chosen - center) / scale).flatten(0, 2).double()
@@ -75,7 +79,6 @@ def whitening(data: WindowData, predictor: Predictor, patches: Patches, floor: f
     return white
 
 
-def _blocks(data: WindowData, predictor: Predictor) -> Iterator[Tensor]:
-    series, targets = predictor.encoded_series(data.series), len(data.spec.targets)
-    for first, last in series.blocks(*data.parts.train):
+def _blocks(series: Blocks, rows: Rows, targets: int) -> Iterator[Tensor]:
+    for first, last in series.blocks(*rows):
         yield series.read(first, last)[..., :targets]

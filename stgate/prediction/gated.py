@@ -157,8 +157,8 @@ class GatedPredictor(Predictor):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | None = None,
-        node_statistics: bool = True,
-        neighbour_means: NeighbourMeans = "auto",
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:

@@ -63,6 +63,20 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in options.items()}
 
 
+def completed_part(name: str, given: Any) -> Any:  # noqa: ANN401 (any option)
+    """Return the plain value of an option; that of a part with its class name and all its options.
+
+    Args:
+        name: Name of the option.
+        given: Its value, a part as the command line or a checkpoint holds it.
+    """
+    given = given.as_dict() if hasattr(given, "as_dict") else given
+    if name == "transforms":
+        held = [one.as_dict() if hasattr(one, "as_dict") else one for one in given or ()]
+        return [Transform.from_config(one).config() for one in held] or None
+    return FAMILIES[name].from_config(given).config() if name in FAMILIES and isinstance(given, dict) else given
+
+
 def options_of(plain: dict[str, Any]) -> dict[str, Any]:
     """Return options with their parts built from plain values, as a checkpoint holds them."""
     kept = {name: value for name, value in plain.items() if not name.startswith("_")}
