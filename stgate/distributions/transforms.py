@@ -126,8 +126,8 @@ class Log(Transform):
             offset = torch.full_like(least, self.offset)
         else:
             offset = torch.where(least > 0, 0.0, positive / 2)
-        _refuse(part, least, least + offset <= 0, "log", "has no logarithm; leave the transform out, or give an offset")
         _refuse(part, least, least < 0, "log", "is below zero; leave the transform out")
+        _refuse(part, least, least + offset <= 0, "log", "has no logarithm; leave the transform out, or give an offset")
         return {"offset": offset}
 
     def bind(self, state: State, time: Tensor) -> Tensor:
