@@ -42,7 +42,7 @@ class NodeInputs(nn.Module):
         )
         self.register_buffer("index", torch.zeros((2, 0), dtype=torch.long), persistent=directions > 0)
         self.register_buffer("weight", torch.zeros(0), persistent=directions > 0)
-        self._matrices: tuple[Tensor, list[Tensor]] | None = None
+        self._shares: tuple[Tensor, list[Tensor]] | None = None
         static = [f"{part} of {name}" for name in spec.targets for part in ("mean", "stddev")] if statistics else []
         kinds = ("incoming", "outgoing")[:directions]
         means = [f"{kind} mean of {name}" for kind in kinds for name in spec.targets]
@@ -57,7 +57,7 @@ class NodeInputs(nn.Module):
         """Take the edges of a graph; edges from a node to itself are left out."""
         kept = edges.index[0] != edges.index[1]
         self.index, self.weight = edges.index[:, kept], edges.weight[kept]
-        self._matrices = None
+        self._shares = None
 
     def forward(self, inputs: Inputs) -> Inputs:
         """Add the static inputs and the channels.
@@ -86,18 +86,22 @@ class NodeInputs(nn.Module):
     def _sums(self, x: Tensor, direction: int) -> Tensor:
         """Sum (batch, time, node, channel) over neighbours, with weights that add up to 1."""
         source, target = self.index if direction == 0 else self.index.flip(0)
-        if self._matrices is None or self._matrices[0] is not self.weight:
-            total = self.weight.new_zeros(2, self.nodes)
-            total[0].index_add_(0, self.index[1], self.weight)
-            total[1].index_add_(0, self.index[0], self.weight)
-            shares = [self.weight / total[k][self.index[1 - k]].clamp(min=1e-12) for k in range(2)]
-            self._matrices = self.weight, shares
-        share = self._matrices[1][direction]
+        if self._shares is None or self._shares[0] is not self.weight:
+            self._shares = self.weight, [self._share(k) for k in range(self.directions)]
+        share = self._shares[1][direction]
+        if self.nodes <= DENSE:
+            return share.to(x) @ x
+        return torch.zeros_like(x).index_add_(-2, target, x[..., source, :] * share.to(x).unsqueeze(-1))
+
+    def _share(self, direction: int) -> Tensor:
+        """Return the share of each edge in its node's mean: a matrix (target, source), or (edge,) for many nodes."""
+        source, target = self.index if direction == 0 else self.index.flip(0)
+        total = self.weight.new_zeros(self.nodes).index_add_(0, target, self.weight)
+        share = self.weight / total[target].clamp(min=1e-12)
         if self.nodes > DENSE:
-            return torch.zeros_like(x).index_add_(-2, target, x[..., source, :] * share.unsqueeze(-1))
-        matrix = x.new_zeros(self.nodes, self.nodes)
-        matrix.index_put_((target, source), share, accumulate=True)
-        return matrix @ x
+            return share
+        matrix = share.new_zeros(self.nodes, self.nodes)
+        return matrix.index_put_((target, source), share, accumulate=True)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
         for name in ("index", "weight"):

@@ -44,9 +44,11 @@ class Prediction(TypedDict):
     Attributes:
         quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
         mean: (batch, lead, node, target).
-        median: (batch, lead, node, target).
-        stddev: (batch, lead, node, target), the standard deviation of the predictor's own distribution.
+        median: (batch, lead, node, target), of the transformed targets.
+        stddev: (batch, lead, node, target), the standard deviation of the transformed targets in the predictor's own
+            distribution.
         truth: (batch, lead, node, target), NaN where unknown.
+        transformed_truth: (batch, lead, node, target), the truth after the transforms of the targets.
         since: (batch, node), steps since any target was observed, at the origin.
         origin: (batch, 2), the member and the row of the last input step.
         aleatoric: (batch, lead, node, target), the part of the standard deviation that more data would not reduce; only
@@ -60,6 +62,7 @@ class Prediction(TypedDict):
     median: NotRequired[Tensor]
     stddev: NotRequired[Tensor]
     truth: Tensor
+    transformed_truth: NotRequired[Tensor]
     since: Tensor
     origin: Tensor
     aleatoric: NotRequired[Tensor]
@@ -232,15 +235,17 @@ class Predictor(nn.Module, ABC):
             RequestError: The calibration does not hold a level.
         """
         with torch.no_grad():
-            forecast = self(batch)
+            forecast, truth = self(batch), batch["target"]
+            base = forecast.base if isinstance(forecast, Transformed) else forecast
             since = batch["since"][:, -1].amin(-1)
             quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles)
             made = Prediction(
                 quantiles=quantile.clamp(min=self.lowest(forecast)),
                 mean=forecast.mean,
-                median=median_of(forecast),
-                stddev=forecast.stddev,
-                truth=batch["target"],
+                median=median_of(base),
+                stddev=base.stddev,
+                truth=truth,
+                transformed_truth=forecast.bound.encode(truth) if isinstance(forecast, Transformed) else truth,
                 since=since,
                 origin=batch["origin"],
             )

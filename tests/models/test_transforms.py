@@ -106,6 +106,16 @@ def test_intervals_of_a_logarithm_are_calibrated_on_the_logarithm():
     np.testing.assert_allclose(upper / middle, middle / lower, rtol=1e-3)  # symmetric for the logarithm
 
 
+@pytest.mark.parametrize("calibration", ["rolling", "adaptive"])
+def test_online_intervals_are_kept_on_the_logarithm_too(calibration):
+    panel = positive()
+    model = fitted(Ridge(transforms=[Log()]), make_data(panel))
+    made = stgate.backtest(model, panel, start="2020-01-10", levels=[0.8, 0.98], calibration=calibration)["y"]
+    upper, middle, lower = (made.sel(quantile=q) for q in (0.9, 0.5, 0.1))
+    np.testing.assert_allclose(upper / middle, middle / lower, rtol=1e-3)
+    assert (made.fillna(1) > 0).all()
+
+
 def test_support_is_checked_after_the_transforms_and_a_refused_fit_leaves_nothing():
     model = GatedRNN(hidden=8, transforms=[Power(0.5)], likelihood=NegativeBinomial())
     with pytest.raises(RequestError, match="likelihood NegativeBinomial"):
