@@ -118,6 +118,9 @@ class Log(Transform):
     def learn(self, part: TrainingPart) -> State:
         """Learn the offset, and refuse values of which there is no logarithm.
 
+        Args:
+            part: The training part.
+
         Raises:
             PanelError: A value is negative, or zero without an offset.
         """
@@ -171,6 +174,9 @@ class Power(Transform):
 
     def learn(self, part: TrainingPart) -> State:
         """Learn the smallest value above zero, and refuse negative values.
+
+        Args:
+            part: The training part.
 
         Raises:
             PanelError: A value is negative.
@@ -268,6 +274,9 @@ class Logit(Transform):
     def learn(self, part: TrainingPart) -> State:
         """Refuse values beyond the bounds.
 
+        Args:
+            part: The training part.
+
         Raises:
             PanelError: A value lies beyond a bound.
         """
@@ -316,6 +325,9 @@ class Rate(Transform):
 
     def learn(self, part: TrainingPart) -> State:
         """Take the static variable.
+
+        Args:
+            part: The training part.
 
         Raises:
             PanelError: It is missing, zero or negative at a node.

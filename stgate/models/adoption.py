@@ -18,7 +18,6 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.models.graphs import find_graph, graph_of
-from stgate.nn.edges import GivenEdges
 from stgate.nn.imputation import Climatology
 from stgate.panels.graph import Graph
 from stgate.prediction.predictor import Predictor
@@ -60,10 +59,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     graph = neighbours_of(predictor, data)
     predictor.directions = 0 if graph is None else 1 if is_symmetric(graph) else 2
     predictor.configure(data.spec)
-    if graph is not None:
-        edges = GivenEdges()
-        edges.fill(graph)
-        predictor.node_inputs.fill(edges())
+    if graph is not None and predictor.node_inputs.edges is not None:
+        predictor.node_inputs.edges.fill(graph)
     series = predictor.encoded_series(data.series)
     if isinstance(series, EncodedSeries):
         predictor.transform.learn(TrainingTargets(data))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stgate.nn.edges import EdgeList
+from stgate.nn.edges import EdgeList, GivenEdges
 from stgate.nn.inputs import Inputs
 from stgate.schema.spec import PanelSpec
 
@@ -21,7 +20,7 @@ class NodeInputs(nn.Module):
 
     The channels stand after the past covariates: for each target the mean over the nodes from which edges come in, and
     for a directed graph the mean over the nodes to which edges go out. Their masks are the observed shares of the
-    weights.
+    weights. Edges from a node to itself do not count.
 
     Args:
         spec: The spec of the panel.
@@ -30,8 +29,6 @@ class NodeInputs(nn.Module):
     """
 
     statistics: Tensor
-    index: Tensor
-    weight: Tensor
 
     def __init__(self, spec: PanelSpec, *, statistics: bool, directions: int) -> None:
         super().__init__()
@@ -40,9 +37,8 @@ class NodeInputs(nn.Module):
         self.register_buffer(
             "statistics", torch.zeros(self.nodes, 2 * self.targets if statistics else 0), persistent=statistics
         )
-        self.register_buffer("index", torch.zeros((2, 0), dtype=torch.long), persistent=directions > 0)
-        self.register_buffer("weight", torch.zeros(0), persistent=directions > 0)
-        self._shares: tuple[Tensor, list[Tensor]] | None = None
+        self.edges = GivenEdges() if directions else None
+        self._shares: tuple[EdgeList, list[Tensor]] | None = None
         static = [f"{part} of {name}" for name in spec.targets for part in ("mean", "stddev")] if statistics else []
         kinds = ("incoming", "outgoing")[:directions]
         means = [f"{kind} mean of {name}" for kind in kinds for name in spec.targets]
@@ -52,12 +48,6 @@ class NodeInputs(nn.Module):
             past_covariates=(*spec.past_covariates, *means),
         )
         """The spec of the inputs, with the added names."""
-
-    def fill(self, edges: EdgeList) -> None:
-        """Take the edges of a graph; edges from a node to itself are left out."""
-        kept = edges.index[0] != edges.index[1]
-        self.index, self.weight = edges.index[:, kept], edges.weight[kept]
-        self._shares = None
 
     def forward(self, inputs: Inputs) -> Inputs:
         """Add the static inputs and the channels.
@@ -85,30 +75,25 @@ class NodeInputs(nn.Module):
 
     def _sums(self, x: Tensor, direction: int) -> Tensor:
         """Sum (batch, time, node, channel) over neighbours, with weights that add up to 1."""
-        source, target = self.index if direction == 0 else self.index.flip(0)
-        if self._shares is None or self._shares[0] is not self.weight:
-            self._shares = self.weight, [self._share(k) for k in range(self.directions)]
-        share = self._shares[1][direction]
+        assert self.edges is not None
+        edges = self.edges()
+        if self._shares is None or self._shares[0] is not edges:
+            self._shares = edges, [self._share(edges, k) for k in range(self.directions)]
+        share = self._shares[1][direction].to(x)
         if self.nodes <= DENSE:
-            return share.to(x) @ x
-        return torch.zeros_like(x).index_add_(-2, target, x[..., source, :] * share.to(x).unsqueeze(-1))
+            return share @ x
+        source, target = edges.index if direction == 0 else edges.index.flip(0)
+        return torch.zeros_like(x).index_add_(-2, target, x[..., source, :] * share.unsqueeze(-1))
 
-    def _share(self, direction: int) -> Tensor:
+    def _share(self, edges: EdgeList, direction: int) -> Tensor:
         """Return the share of each edge in its node's mean: a matrix (target, source), or (edge,) for many nodes."""
-        source, target = self.index if direction == 0 else self.index.flip(0)
-        total = self.weight.new_zeros(self.nodes).index_add_(0, target, self.weight)
-        share = self.weight / total[target].clamp(min=1e-12)
+        source, target = edges.index if direction == 0 else edges.index.flip(0)
+        weight = torch.where(source == target, 0.0, edges.weight)
+        total = weight.new_zeros(self.nodes).index_add_(0, target, weight)
+        share = weight / total[target].clamp(min=1e-12)
         if self.nodes > DENSE:
             return share
-        matrix = share.new_zeros(self.nodes, self.nodes)
-        return matrix.index_put_((target, source), share, accumulate=True)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
-        for name in ("index", "weight"):
-            held = state_dict.get(f"{prefix}{name}")
-            if held is not None:
-                setattr(self, name, torch.empty_like(held, device=getattr(self, name).device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        return share.new_zeros(self.nodes, self.nodes).index_put_((target, source), share, accumulate=True)
 
 
 def with_identity(inputs: Inputs, embedding: Tensor | None) -> Inputs:

@@ -106,6 +106,11 @@ class RidgePredictor(BaselinePredictor):
     Args:
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
 
     Raises:
         RequestError: The penalty is not above zero.

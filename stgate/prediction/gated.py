@@ -136,6 +136,11 @@ class GatedPredictor(Predictor):
         likelihood: The family of distributions of the forecast; Normal when None.
         inference: The inference of the weights; PointEstimate when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
             core; None for no mixing.
         spatial_options: Options of that convolution, plain values.

@@ -9,7 +9,6 @@ import stgate
 from stgate.errors import RequestError
 from stgate.models import GatedRNN, GatedTransformer, Ridge
 from stgate.nn import RollOut, node_inputs
-from stgate.nn.edges import EdgeList
 from stgate.nn.inputs import Inputs
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.graph import Graph
@@ -19,7 +18,7 @@ SPEC = PanelSpec(
     targets=("y",), nodes=tuple("abcd"), step=3600.0, time="calendar", window=3, horizon=2,
     past_covariates=("p",), future_covariates=("f",), static_covariates=("lat",),
 )  # fmt: skip
-EDGES = EdgeList(torch.tensor([[0, 1, 2, 3, 3], [1, 2, 1, 3, 0]]), torch.tensor([1.0, 2.0, 3.0, 9.0, 0.5]))
+GRAPH = Graph(tuple("abcd"), np.array([0, 1, 2, 3, 3]), np.array([1, 2, 1, 3, 0]), np.array([1.0, 2.0, 3.0, 9.0, 0.5]))
 
 
 def inputs_of(seed=0):
@@ -34,14 +33,14 @@ def inputs_of(seed=0):
 def test_means_over_neighbours_are_those_of_a_loop(dense, monkeypatch):
     monkeypatch.setattr(node_inputs, "DENSE", dense)
     module, inputs = NodeInputs(SPEC, statistics=False, directions=2), inputs_of()
-    module.fill(EDGES)
+    module.edges.fill(GRAPH)
     made = module(inputs)
     assert made.values.shape == made.mask.shape == (2, 3, 4, 5)
     assert torch.equal(made.values[..., [0, 1, 4]], inputs.values)  # target, past covariate, ..., future covariate
     for direction, (begin, end) in enumerate(((0, 1), (1, 0))):
         for node in range(4):
             total = share = known = torch.zeros(2, 3)
-            for pair, weight in zip(EDGES.index.T, EDGES.weight, strict=True):
+            for pair, weight in zip(np.stack([GRAPH.source, GRAPH.target], 1), GRAPH.weight, strict=True):
                 if pair[0] != pair[1] and pair[end] == node:
                     seen = inputs.mask[:, :, pair[begin], 0]
                     total = total + weight * seen * inputs.values[:, :, pair[begin], 0]
@@ -55,7 +54,7 @@ def test_the_spec_of_the_inputs_names_what_is_added():
     module = NodeInputs(SPEC, statistics=True, directions=1)
     assert module.spec.static_covariates == ("lat", "mean of y", "stddev of y")
     assert module.spec.channels == ("y", "p", "incoming mean of y", "f")
-    module.fill(EDGES)
+    module.edges.fill(GRAPH)
     assert module(inputs_of()).static.shape == (4, 3)
 
 
