@@ -1,0 +1,65 @@
+"""Forecasts that are kept in the working folder, so that a run that was stopped goes on.
+
+A file's name holds a digest of the code that made it: of the package for its own forecasters, of this folder for rivals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.defaults.scores import Made
+from benchmarks.registry import ROOT
+
+HERE = Path(__file__).parent
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return ten characters that change with the text of any of the files.
+
+    Args:
+        files: Files of source.
+    """
+    found = hashlib.sha1(usedforsecurity=False)
+    for path in sorted(files):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:10]
+
+
+def package_digest() -> str:
+    """Return the digest of the package and of the records."""
+    own = (HERE / name for name in ("sets.py", "ours.py"))
+    return digest([*(ROOT / "stgate").rglob("*.py"), *own])
+
+
+def rival_digest(*names: str) -> str:
+    """Return the digest of files of this folder, and of the records.
+
+    Args:
+        names: Names of the files.
+    """
+    return digest(HERE / name for name in ("sets.py", *names))
+
+
+def once(path: Path, make: Callable[[], Made]) -> Made:
+    """Return the forecasts of a file, made and kept if it is not there.
+
+    Args:
+        path: File of the forecasts, .npz.
+        make: Function that makes them.
+    """
+    if path.exists():
+        with np.load(path) as held:
+            return Made(held["quantiles"], held["mean"], float(held["seconds"]))
+    started = time.process_time()
+    made = make()
+    made = Made(made.quantiles.astype(np.float32), made.mean.astype(np.float32), time.process_time() - started)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    np.savez(partial, quantiles=made.quantiles, mean=made.mean, seconds=made.seconds)
+    partial.replace(path)
+    return made
