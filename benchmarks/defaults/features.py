@@ -162,7 +162,7 @@ def node_of(task: Task, scale: Scale) -> dict[str, Floats]:
     return found
 
 
-def nearest_of(task: Task, a: Floats, count: int = 4) -> dict[str, Floats]:
+def nearest_of(task: Task, a: Floats) -> dict[str, Floats]:
     """Return the last values of the strongest neighbours, or of the best correlated nodes without any, (time, node)."""
     known = neighbours(task, 8)
     if known:
@@ -171,5 +171,6 @@ def nearest_of(task: Task, a: Floats, count: int = 4) -> dict[str, Floats]:
         history = a[: task.start]
         strength = pd.DataFrame(history).corr().to_numpy().copy()
         np.fill_diagonal(strength, 0)
+    count = 11 if a.shape[1] <= 20 else 4  # few nodes: all of them, as a vector autoregression has
     order = np.argsort(-np.nan_to_num(strength), 1)[:, : min(count, a.shape[1] - 1)]
     return {f"neighbour {i} lag {lag}": lagged(a, lag)[:, order[:, i]] for i in range(order.shape[1]) for lag in (0, 1)}

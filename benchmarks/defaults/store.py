@@ -1,6 +1,6 @@
 """Forecasts that are kept in the working folder, so that a run that was stopped goes on.
 
-A file's name holds a digest of the code that made it: of the package for its own forecasters, of this folder for rivals.
+A name holds a digest of the code that made the file: of the package for its forecasters, of this folder for rivals.
 """
 
 from __future__ import annotations
