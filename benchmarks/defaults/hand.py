@@ -78,12 +78,14 @@ class Scale:
         people: Population of the nodes in units of 100,000; ones where no rate is used, (node,).
         usual: Climatology of the transformed target, (time, node).
         deviation: Standard deviation of the transformed target around it, (node,).
+        reach: Lowest and highest anomaly that is believed: the extremes of the history and half a deviation.
     """
 
     hand: Hand
     people: Floats
     usual: Floats
     deviation: Floats
+    reach: tuple[float, float]
 
     @classmethod
     def of(cls, values: Floats, history: int, hand: Hand, people: Floats | None = None) -> Scale:
@@ -103,7 +105,8 @@ class Scale:
         total = np.nansum(apart**2, 0)
         pooled = total.sum() / max(count.sum(), 1)
         deviation = np.sqrt((total + 30 * pooled) / (count + 30))  # nodes with few observations take that of all
-        return cls(hand, crowd, usual, deviation)
+        standard = apart / deviation
+        return cls(hand, crowd, usual, deviation, (np.nanmin(standard) - 0.5, np.nanmax(standard) + 0.5))
 
     def anomalies(self, values: Floats) -> Floats:
         """Return standardised anomalies, (time, node).
@@ -121,7 +124,7 @@ class Scale:
             rows: Time of each case.
             nodes: Node of each case.
         """
-        z = anomalies * self.deviation[nodes, None] + self.usual[rows, nodes][:, None]
+        z = np.clip(anomalies, *self.reach) * self.deviation[nodes, None] + self.usual[rows, nodes][:, None]
         return backward(z, self.hand.transform, self.people[nodes, None])
 
 
