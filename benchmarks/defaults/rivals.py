@@ -1,4 +1,4 @@
-"""Rivals without features: persistence, seasonal naive, climatology and exponential smoothing, with empirical quantiles."""
+"""Rivals without features: persistence, seasonal naive, climatology and exponential smoothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def climatology(task: Task) -> Made:
     found: dict[int, tuple[Floats, Floats]] = {}
     means, quantiles = [], []
     for time in range(task.start, len(task.values)):
-        phase = int(round(time % period))
+        phase = round(time % period)
         if phase not in found:
             apart = np.abs((row - time + period / 2) % period - period / 2)
             here = apart <= half + 0.5
