@@ -6,8 +6,8 @@ A forecaster is fitted by `stgate fit` with panel, targets and horizon, and noth
 Rivals are written as a knowledgeable user would, with transforms, anomalies, lags and neighbours by hand (hand.py,
 features.py, rivals.py, learned.py). All give 23 quantiles and are scored on the cases that all of them have. Choices
 are made on the validation part, which is the default; the fits then see only what lies before it. `none` as forecasters
-runs the rivals alone. Forecasts are kept in the working folder below a digest of the code that made them, so that a run that was
-stopped goes on, and a change of the package makes only its own forecasts again.
+runs the rivals alone. Forecasts are kept in the working folder below a digest of the code that made them, so that a run
+that was stopped goes on, and a change of the package makes only its own forecasts again.
 
 Needs lightgbm and statsforecast (the extra `bench`).
 """

@@ -53,10 +53,11 @@ class Spread:
             model = lightgbm.train(SCALE, lightgbm.Dataset(inputs[~here], apart[~here]), ROUNDS)
             scale[here] = np.maximum(model.predict(inputs[here], num_threads=1), floor)
         groups = int(np.clip(len(apart) / 1500, 1, 12))
-        edges = np.quantile(location, np.arange(1, groups) / groups)
+        edges = np.unique(np.quantile(location, np.arange(1, groups) / groups))
+        edges = edges[edges > location.min()]  # a group holds cases, also where locations are equal
         group = np.searchsorted(edges, location)
         standard = residual / scale
-        quantiles = np.stack([quantiles_of(standard[group == g]) for g in range(groups)])
+        quantiles = np.stack([quantiles_of(standard[group == g]) for g in range(len(edges) + 1)])
         quantiles = np.where(np.isfinite(quantiles), quantiles, quantiles_of(standard))
         return cls(lightgbm.train(SCALE, lightgbm.Dataset(inputs, apart), ROUNDS), floor, edges, quantiles)
 
