@@ -59,7 +59,7 @@ HAND = {
     "chickenpox": Hand("sqrt", ((YEAR / 7, 3),), WEEKS, season=(YEAR / 7, 2), **FLU),
     "irish_wind": Hand("sqrt", ((YEAR, 2),), DAILY, DAYS),
     "noaa_tmax": Hand("none", ((YEAR, 3),), DAILY, DAYS),
-    "german_pm10": Hand("log", ((YEAR, 2), (7, 2)), DAILY, DAYS, ets=False),
+    "german_pm10": Hand("none", ((YEAR, 2), (7, 2)), DAILY, DAYS, ets=False),
     "los_loop": Hand("none", ((288, 8),), (*range(7), 8, 11, 17, 23), (3, 6, 12, 36), season=(288, 3), naive=288),
     "pacific_sst": Hand("none", ((12, 1),), (*range(7), 8, 11), (3, 6, 12, 24), season=(12, 1), ets=False),
     "sensor_network": Hand("log", ((24, 4),), HOURLY, HOURS, season=(24, 0), naive=24),

@@ -1,13 +1,14 @@
 """Rivals that learn from features made by hand: a ridge and gradient boosting, one model for each horizon.
 
-Locations are chosen out of fold, on blocks in time; the distributions around them too. Boosting is tried with few and
-with many leaves, from nothing and from the ridge's forecasts, and the best on the last block is taken.
+Locations are chosen out of fold, on blocks in time; the distributions around them too. Boosting is tried with trees of
+several sizes, on the ridge's errors and on the target itself, and the best on the last block is taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import lightgbm
@@ -25,13 +26,18 @@ from benchmarks.defaults.spread import TREES, Spread
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 FOLDS = 4
-MOST, MOST_QUANTILES = 80_000, 40_000
+MOST, MOST_QUANTILES = 80_000, 30_000
 """Largest numbers of cases of one fit; more are sampled."""
 SHARED = {**TREES, "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0}
-SMALL = {**SHARED, "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": 60}
-LARGE = {**SHARED, "learning_rate": 0.06, "num_leaves": 40, "min_data_in_leaf": 40}
-LEVELS = (0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99)
-"""Levels of direct quantile boosting; those between are interpolated on the normal scale."""
+TREES_OF = (
+    # leaves, and the smallest leaf as a share of the cases: noisy targets of correlated nodes want few, large leaves
+    (4, 1 / 40),
+    (8, 1 / 200),
+    (31, 1 / 1000),
+)
+"""Sizes of trees that are tried."""
+LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+"""Levels of direct quantile boosting; the others are inter- and extrapolated on the normal scale."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +81,11 @@ class Cases:
         folds = np.minimum((rows - rows.min()) * FOLDS // (rows.max() - rows.min() + 1), FOLDS - 1)
         ridge, base = fitted(features, target, nodes, folds, table.shape[1])
         return cls(lead, features, target, table.task.values[rows + lead, nodes], nodes, folds, ridge, base)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """Boosting as it is chosen on the last block."""
+        return Choice.of(self)
 
 
 class Learned:
@@ -141,22 +152,76 @@ def ridge(table: Table, cases: Cases, features: Floats, base: Floats, rows: Ints
     return table.scale.undo(spread.around(features, base), rows, nodes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Boosting as it was chosen on the last block.
+
+    Attributes:
+        options: Options of the trees.
+        use: 1 to boost the ridge's errors, 0 to boost the target.
+        made: Locations of the last block.
+        rounds: Number of trees.
+    """
+
+    options: dict[str, Any]
+    use: float
+    made: Floats
+    rounds: int
+
+    @classmethod
+    def of(cls, cases: Cases) -> Choice:
+        """Try all sizes of trees on the ridge's errors, and the best of them without the ridge.
+
+        Args:
+            cases: Training cases.
+        """
+        check = cases.folds == FOLDS - 1
+        error = partial(squared, cases.target[check])
+        tried = [cls.tried(cases, sized(len(cases.target), *size), 1.0, check) for size in TREES_OF]
+        best = min(tried, key=error)
+        return min((best, cls.tried(cases, best.options, 0.0, check)), key=error)
+
+    @classmethod
+    def tried(cls, cases: Cases, options: dict[str, Any], use: float, check: NDArray[np.bool_]) -> Choice:
+        """Boost once.
+
+        Args:
+            cases: Training cases.
+            options: Options of the trees.
+            use: Share of the ridge.
+            check: Cases that are held back.
+        """
+        return cls(options, use, *grown(cases, ~check, check, options, use))
+
+
+def squared(truth: Floats, choice: Choice) -> float:
+    """Return the mean squared error on the last block."""
+    return float(((truth - choice.made) ** 2).mean())
+
+
+def sized(cases: int, leaves: int, share: float) -> dict[str, Any]:
+    """Return the options of trees.
+
+    Args:
+        cases: Number of training cases.
+        leaves: Number of leaves.
+        share: Smallest leaf, as a share of the cases.
+    """
+    return {**SHARED, "learning_rate": 0.05, "num_leaves": leaves, "min_data_in_leaf": max(20, int(share * cases))}
+
+
 def boosting(table: Table, cases: Cases, features: Floats, base: Floats, rows: Ints, nodes: Ints) -> Floats:
     """Return boosting of the location with the distribution of its errors."""
-    folds = cases.folds
-    tried = [(options, use) for options in (SMALL, LARGE) for use in (0.0, 1.0)]
-    found = [grown(cases, folds != FOLDS - 1, folds == FOLDS - 1, *choice) for choice in tried]
-    errors = [((made - cases.target[folds == FOLDS - 1]) ** 2).mean() for made, _ in found]
-    best = int(np.argmin(errors))
-    options, use = tried[best]
-    location, rounds = np.empty(len(folds)), []
-    for fold in range(FOLDS):
-        made, count = found[best] if fold == FOLDS - 1 else grown(cases, folds != fold, folds == fold, options, use)
+    folds, choice = cases.folds, cases.choice
+    location, rounds = np.empty(len(folds)), [choice.rounds]
+    location[folds == FOLDS - 1] = choice.made
+    for fold in range(FOLDS - 1):
+        made, count = grown(cases, folds != fold, folds == fold, choice.options, choice.use)
         location[folds == fold] = made
         rounds.append(count)
-    data = lightgbm.Dataset(inputs(cases.features, cases.base), cases.target - use * cases.base)
-    model = lightgbm.train(options, data, max(10, int(1.1 * np.median(rounds))))
-    final = use * base + model.predict(inputs(features, base), num_threads=1)
+    data = lightgbm.Dataset(inputs(cases.features, cases.base), cases.target - choice.use * cases.base)
+    model = lightgbm.train({**choice.options, "objective": "l2"}, data, max(5, int(1.1 * np.median(rounds))))
+    final = choice.use * base + model.predict(inputs(features, base), num_threads=1)
     spread = Spread.of(cases.features, location, cases.target, folds)
     return table.scale.undo(spread.around(features, final), rows, nodes)
 
@@ -178,30 +243,42 @@ def grown(cases: Cases, fit: NDArray[np.bool_], check: NDArray[np.bool_], option
 
 
 def quantile_boosting(table: Table, cases: Cases, features: Floats, base: Floats, rows: Ints, nodes: Ints) -> Floats:
-    """Return direct quantiles by boosting; half of the trees of each level are enough in the tails."""
-    x, y = inputs(cases.features, cases.base), cases.target - cases.base
+    """Return direct quantiles by boosting of the ridge's errors, each shifted to hold on the last block."""
+    x, y, folds = inputs(cases.features, cases.base), cases.target - cases.base, cases.folds
     if len(y) > MOST_QUANTILES:
         kept = np.sort(np.random.default_rng(1).choice(len(y), MOST_QUANTILES, replace=False))
-        x, y = x[kept], y[kept]
-    asked, made = inputs(features, base), []
-    small = len(y) < 20_000
-    options = {**(SMALL if small else LARGE), "num_leaves": 8 if small else 20, "objective": "quantile"}
-    data = lightgbm.Dataset(x, y, free_raw_data=False)
+        x, y, folds = x[kept], y[kept], folds[kept]
+    leaves = cases.choice.options["num_leaves"]
+    share = dict(TREES_OF)[leaves]
+    last, made = folds == FOLDS - 1, []
+    whole, part = (lightgbm.Dataset(x[i], y[i], free_raw_data=False) for i in (folds >= 0, ~last))
     for level in LEVELS:
-        model = lightgbm.train({**options, "alpha": level}, data, 100 if small else 150)
-        made.append(base + model.predict(asked, num_threads=1))
-    held, normal = np.sort(np.stack(made, 1), 1), norm.ppf(LEVELS)
-    wanted = norm.ppf(QUANTILES)
+        options = {**sized(len(y), leaves, share), "learning_rate": 0.08, "objective": "quantile", "alpha": level}
+        held = lightgbm.Dataset(x[last], y[last], reference=part)
+        stop = lightgbm.early_stopping(15, verbose=False)
+        first = lightgbm.train(options, part, 200, valid_sets=[held], callbacks=[stop])
+        apart = y[last] - first.predict(x[last], num_iteration=first.best_iteration, num_threads=1)
+        model = lightgbm.train(options, whole, max(10, first.best_iteration))
+        made.append(base + np.quantile(apart, level) + model.predict(inputs(features, base), num_threads=1))
+    return table.scale.undo(between(np.sort(np.stack(made, 1), 1)), rows, nodes)
+
+
+def between(held: Floats) -> Floats:
+    """Return all quantiles from those at `LEVELS`, linear on the normal scale, (case, quantile).
+
+    Args:
+        held: Quantiles at `LEVELS`, ascending, (case, level).
+    """
+    normal, wanted = norm.ppf(LEVELS), norm.ppf(QUANTILES)
     place = np.clip(np.searchsorted(normal, wanted, side="right") - 1, 0, len(LEVELS) - 2)
     share = (wanted - normal[place]) / (normal[place + 1] - normal[place])
-    between = held[:, place] * (1 - share) + held[:, place + 1] * share
-    return table.scale.undo(between, rows, nodes)
+    return held[:, place] * (1 - share) + held[:, place + 1] * share
 
 
 def count_boosting(table: Table, cases: Cases, features: Floats, base: Floats, rows: Ints, nodes: Ints) -> Floats:
     """Return negative binomials around a Poisson boosting of the rate, dispersions by the size of the mean."""
     x, offset = inputs(cases.features, cases.base), np.log(table.scale.people)
-    options = {**SMALL, "objective": "poisson", "poisson_max_delta_step": 0.3}
+    options = {**sized(len(cases.target), 8, 1 / 140), "objective": "poisson", "poisson_max_delta_step": 0.3}
     mean, rounds = np.empty(len(x)), []
     start = np.log(cases.truth.sum() / table.scale.people[cases.nodes].sum())
     for fold in range(FOLDS):

@@ -23,7 +23,7 @@ import stgate
 from benchmarks.defaults import ours
 from benchmarks.defaults.hand import HAND, Scale
 from benchmarks.defaults.kriging import Kriging, inverse_distance
-from benchmarks.defaults.learned import LARGE, MOST
+from benchmarks.defaults.learned import MOST, sized
 from benchmarks.defaults.rivals import WEIGHTS
 from benchmarks.defaults.scores import QUANTILES, Made
 from benchmarks.defaults.sets import Task
@@ -310,7 +310,7 @@ def features(case: Masked, view: View, rows: NDArray[np.int64], nodes: NDArray[n
 
 def boosted(seen: Floats, target: Floats, base: Floats, folds: Any, asked: Floats, asked_base: Floats) -> Any:
     """Boost the error of the best estimate without trees; return locations out of fold, and those asked."""
-    options = {**LARGE, "objective": "l2", "num_leaves": 24, "learning_rate": 0.05}
+    options = {**sized(len(target), 24, 1 / 1000), "objective": "l2"}
     made, rounds = np.empty(len(target)), []
     stop = lightgbm.early_stopping(20, verbose=False)
     for fold in range(4):
