@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.defaults.hand import HAND, Hand, Scale, forward, neighbours
+from benchmarks.defaults.choices import HAND
+from benchmarks.defaults.hand import Hand, Scale, forward, neighbours
 from benchmarks.defaults.sets import Task
 
 Floats = NDArray[np.floating[Any]]

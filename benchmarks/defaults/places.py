@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 import stgate
 from benchmarks.defaults import ours
-from benchmarks.defaults.hand import HAND, Scale
+from benchmarks.defaults.choices import HAND
+from benchmarks.defaults.hand import Scale
 from benchmarks.defaults.kriging import Kriging, inverse_distance
 from benchmarks.defaults.learned import MOST, sized
 from benchmarks.defaults.rivals import WEIGHTS
@@ -33,8 +34,8 @@ from stgate.panels.geometry import Places
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 KINDS = ("places", "gaps")
-FIELDS = ("CGLUBNF",)
-"""Fields that are measured unless others are asked for."""
+FIELDS = ("CGLUBNF", "BayesNF")
+"""Forecasters that are fields, and estimate places and gaps."""
 RATE, LENGTH = 0.3, {"hour": 24, "day": 7}
 NEAR = 8
 
@@ -210,13 +211,13 @@ class Spatial:
 
     def makers(self) -> dict[str, Callable[[], Made]]:
         """Return the makers of the rivals, by name."""
-        found: dict[str, Callable[[], Made]] = {"climatology": lambda: self.made("climatology")}
+        found: dict[str, Callable[[], Made]] = {"climatology by place": lambda: self.made("climatology")}
         found["inverse distance on anomalies"] = lambda: self.made("inverse")
         found["Gaussian process with trend"] = lambda: self.made("process")
         if self.case.kind == "gaps":
             found["interpolation in time"] = lambda: self.made("time")
             found["Gaussian process and time"] = lambda: self.made("both")
-        found["boosting by hand"] = lambda: self.made("boosting")
+        found["boosting on neighbours"] = lambda: self.made("boosting")
         return found
 
     def ready(self) -> tuple[Any, ...]:

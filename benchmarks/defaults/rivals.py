@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.defaults.hand import HAND, Scale, backward, forward
+from benchmarks.defaults.choices import HAND
+from benchmarks.defaults.hand import Scale, backward, forward
 from benchmarks.defaults.scores import MEDIAN, QUANTILES, Made
 from benchmarks.defaults.sets import Task
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.defaults import ours, store, summary
+from benchmarks.defaults import ours, places, store, summary
 from benchmarks.defaults.learned import Learned
 from benchmarks.defaults.rivals import simple
 from benchmarks.defaults.scores import Made, mean_of, scored, shared_cases
@@ -30,11 +30,13 @@ from benchmarks.defaults.sets import RECORDS, Task, task_of
 from benchmarks.options import Findings, Options
 from benchmarks.record import write
 from benchmarks.registry import BenchmarkError, benchmark
+from stgate.errors import StgateError
 
-SIMPLE, LEARNED = (
-    ("hand.py", "rivals.py"),
-    ("hand.py", "rivals.py", "features.py", "linear.py", "spread.py", "learned.py"),
-)
+SIMPLE = ("hand.py", "rivals.py")
+LEARNED = (*SIMPLE, "features.py", "linear.py", "spread.py", "learned.py")
+SPATIAL = (*LEARNED, "kriging.py", "places.py")
+MEASURED = (*ours.FORECASTERS, "CGLUBNF")
+"""Forecasters that are measured unless others are asked for."""
 
 
 def rival_forecasts(task: Task, folder: Path) -> dict[str, list[Made]]:
@@ -46,28 +48,28 @@ def rival_forecasts(task: Task, folder: Path) -> dict[str, list[Made]]:
     """
     found: dict[str, list[Made]] = {}
     for files, makers in ((SIMPLE, simple(task)), (LEARNED, Learned(task).makers())):
-        key = store.rival_digest(*files)
+        key = store.rival_digest(task, *files)
         for name, make in makers.items():
             path = folder / f"rivals-{key}" / f"{name.replace(' ', '-')}.npz"
             found[name] = [timed(f"{task.record.name}, {name}", path, make)]
     return found
 
 
-def own_forecasts(task: Task, name: str, seeds: tuple[int, ...], folder: Path) -> list[Made]:
+def own_forecasts(label: str, name: str, seeds: tuple[int, ...], folder: Path, make: Callable[..., Made]) -> list[Made]:
     """Return the forecasts of one of the package's forecasters, one for each seed.
 
     Args:
-        task: Record and scored part.
+        label: Name of the task.
         name: Class of the forecaster.
         seeds: Seeds; a forecaster without random numbers takes the first only.
         folder: Folder of kept forecasts.
+        make: Function from name, seed and folder of the run to forecasts.
     """
-    home = folder / f"stgate-{store.package_digest()}"
     made = []
     for seed in seeds[:1] if name in ours.DETERMINISTIC else seeds:
-        run = home / f"{name}-{seed}"
-        label = f"{task.record.name}, {name}, seed {seed}"
-        made.append(timed(label, home / f"{name}-{seed}.npz", lambda s=seed, r=run: ours.forecasts(task, name, s, r)))
+        run = folder / f"{name}-{seed}"
+        path = folder / f"{name}-{seed}.npz"
+        made.append(timed(f"{label}, {name}, seed {seed}", path, partial(make, name, seed, run)))
     return made
 
 
@@ -80,27 +82,81 @@ def timed(label: str, path: Path, make: Callable[[], Made]) -> Made:
     return made
 
 
-def compared(task: Task, forecasters: list[str], seeds: tuple[int, ...], folder: Path) -> summary.Scores:
-    """Return the scores of rivals and forecasters of a record, on the cases that all of them have.
+def with_own(
+    made: dict[str, list[Made]],
+    label: str,
+    names: list[str],
+    seeds: tuple[int, ...],
+    folder: Path,
+    make: Callable[..., Made],
+) -> dict[str, list[Made]]:
+    """Add the package's forecasters to the rivals; one that fails is told of and left out.
+
+    Args:
+        made: Forecasts of the rivals.
+        label: Name of the task.
+        names: Classes of the forecasters.
+        seeds: Seeds.
+        folder: Folder of kept forecasts.
+        make: Function from name, seed and folder of the run to forecasts.
+    """
+    for name in names:
+        try:
+            made[name] = own_forecasts(label, name, seeds, folder, make)
+        except (BenchmarkError, StgateError) as error:
+            print(f"{label}, {name}: {error}", flush=True)
+    return made
+
+
+def compared(task: Task, names: list[str], seeds: tuple[int, ...], folder: Path) -> summary.Scores:
+    """Return the scores of forecasts of a record, on the cases that all forecasters have.
 
     Args:
         task: Record and scored part.
-        forecasters: Classes of the package.
+        names: Classes of the package.
         seeds: Seeds.
         folder: Folder of kept forecasts.
     """
     made = rival_forecasts(task, folder)
-    for name in forecasters:
-        try:
-            made[name] = own_forecasts(task, name, seeds, folder)
-        except BenchmarkError as error:  # told, and left out of this record
-            print(f"{task.record.name}, {name}: {error}", flush=True)
+    made = with_own(
+        made,
+        task.record.name,
+        names,
+        seeds,
+        folder / f"stgate-{store.package_digest(task)}",
+        partial(ours.forecasts, task),
+    )
     cases = shared_cases(task.truth, made)
     horizons = task.record.horizons
     observed = np.isfinite(task.values)
     seen = np.stack([observed[task.start - lead : len(observed) - lead] for lead in horizons])
     return {
         name: mean_of([scored(task.truth, one, cases, seen, horizons) for one in held]) for name, held in made.items()
+    }
+
+
+def estimated(task: Task, kind: str, names: list[str], seeds: tuple[int, ...], folder: Path) -> summary.Scores:
+    """Return the scores of estimates at held-out places or in gaps, on the entries that all have.
+
+    Args:
+        task: Record and scored part.
+        kind: `places` or `gaps`.
+        names: Classes of the package.
+        seeds: Seeds.
+        folder: Folder of kept forecasts.
+    """
+    case, label = places.Masked.of(task, kind), f"{task.record.name}, {kind}"
+    home = folder / f"rivals-{store.rival_digest(task, *SPATIAL)}"
+    made = {
+        name: [timed(f"{label}, {name}", home / f"{name.replace(' ', '-')}.npz", make)]
+        for name, make in places.Spatial(case).makers().items()
+    }
+    made = with_own(
+        made, label, names, seeds, folder / f"stgate-{store.package_digest(task)}", partial(places.field, case)
+    )
+    cases = shared_cases(case.truth, made)
+    return {
+        name: mean_of([scored(case.truth, one, cases, cases, (kind,)) for one in held]) for name, held in made.items()
     }
 
 
@@ -112,46 +168,69 @@ def compared(task: Task, forecasters: list[str], seeds: tuple[int, ...], folder:
     seeds=3,
     one_thread=True,
 )
-def run(options: Options, *, sets: str = "all", forecasters: str = "windows", part: str = "validation"):
+def run(options: Options, *, sets: str = "all", forecasters: str = "all", part: str = "validation", tasks: str = "all"):
     """Compare forecasters with rivals.
 
     Args:
         options: Options of all benchmarks.
         sets: Names of records, joined by commas; all of them by default.
-        forecasters: Names of forecasters, joined by commas; `windows` is all that are measured, `none` the rivals.
+        forecasters: Names of forecasters, joined by commas; `all` that are measured, or `none` for the rivals alone.
         part: The part that is scored: validation (nothing is written among the results) or test.
+        tasks: Tasks: all, forecasts, or estimates (of held-out places and gaps).
     """
     names = list(RECORDS) if sets == "all" else sets.split(",")
-    own = {"windows": list(ours.FORECASTERS), "none": []}.get(forecasters, forecasters.split(","))
+    own = {"all": list(MEASURED), "none": []}.get(forecasters, forecasters.split(","))
     if options.quick:
-        names, own, part = ["us_flu"], ["Persistence", "Climatology", "Ridge"], "validation"
+        names, own, part, tasks = ["us_flu"], ["Persistence", "Climatology", "Ridge"], "validation", "forecasts"
     if unknown := [name for name in names if name not in RECORDS]:
         raise BenchmarkError(f"no record {unknown[0]}; there are {', '.join(RECORDS)}")
-    if part not in ("validation", "test"):
-        raise BenchmarkError(f"--part {part}: validation or test")
-    results = {}
+    for option, value, known in (
+        ("part", part, ("validation", "test")),
+        ("tasks", tasks, ("all", "forecasts", "estimates")),
+    ):
+        if value not in known:
+            raise BenchmarkError(f"--{option} {value}: one of {', '.join(known)}")
+    results: dict[str, summary.Scores] = {}
     for name in names:
-        task = task_of(RECORDS[name], options, part)
-        folder = options.working("defaults") / part / name
-        results[name] = compared(task, own, options.seeds, folder)
-        print("\n".join(["", name, "", *summary.record_table(results[name], rivals_of(results, own)), ""]), flush=True)
-        write(options.working("defaults") / f"{part}.json", json.dumps(results, indent=1) + "\n")
-    rivals = rivals_of(results, own)
-    found = summary.summary(results, rivals)
-    lines = ["Over all records:", "", *summary.summary_table(found, rivals)]
+        task, home = task_of(RECORDS[name], options, part), options.working("defaults") / part
+        fields = [n for n in own if n in places.FIELDS]
+        windows = [n for n in own if n not in places.FIELDS]
+        if tasks != "estimates":
+            results[name] = compared(task, windows, options.seeds, home / name)
+        for kind in places.KINDS if task.record.places and tasks != "forecasts" else ():
+            results[f"{name}, {kind}"] = estimated(task, kind, fields, options.seeds, home / f"{name}-{kind}")
+        write(home.parent / f"{part}.json", json.dumps(results, indent=1) + "\n")
+    whole = sets == forecasters == tasks == "all" and not options.quick
+    return findings(results, own, part, keep=part == "test" and whole)
+
+
+def findings(results: dict[str, summary.Scores], own: list[str], part: str, *, keep: bool) -> Findings:
+    """Return tables, figures and missed bars.
+
+    Args:
+        results: Scores of each task.
+        own: Classes of the package.
+        part: Part that is scored.
+        keep: Whether this is a result to be written.
+    """
+    rivals = {name for scores in results.values() for name in scores if name not in own}
+    found, lines = {}, []
+    groups = {
+        "Forecasts": {k: v for k, v in results.items() if "," not in k},
+        "Held-out places and gaps": {k: v for k, v in results.items() if "," in k},
+    }
+    for title, group in groups.items():
+        if group:
+            found[title] = summary.summary(group, rivals)
+            lines += ["", f"## {title}", "", *summary.summary_table(found[title], rivals)]
     for name, scores in results.items():
-        record = RECORDS[name]
-        lines += ["", f"## {name}, horizons in steps of one {record.step}", "", *summary.record_table(scores, rivals)]
+        step = RECORDS[name.partition(",")[0]].step
+        lines += ["", f"### {name}, steps of one {step}", "", *summary.record_table(scores, rivals)]
     return Findings(
-        f"Defaults on {len(names)} records, {part} part",
+        f"Defaults on {len({name.partition(',')[0] for name in results})} records, {part} part",
         lines,
         {"summary": found, "records": results},
         "CRPS is that of 23 quantiles; forecasters of the package in bold, all with defaults alone.",
         summary.missed(results, found, rivals) if part == "test" else [],
-        keep=part == "test" and sets == "all" and forecasters == "windows",
+        keep=keep,
     )
-
-
-def rivals_of(results: dict[str, Any], own: list[str]) -> set[str]:
-    """Return the names of the rivals."""
-    return {name for scores in results.values() for name in scores if name not in own}

@@ -74,7 +74,9 @@ def covered(truth: Floats, quantiles: Floats) -> dict[str, float]:
     return found
 
 
-def scored(truth: Floats, made: Made, cases: NDArray[np.bool_], seen: NDArray[np.bool_], leads: tuple[int, ...]) -> Any:
+def scored(
+    truth: Floats, made: Made, cases: NDArray[np.bool_], seen: NDArray[np.bool_], leads: tuple[int | str, ...]
+) -> Any:
     """Return the scores of a forecaster, by lead.
 
     Args:
@@ -82,7 +84,7 @@ def scored(truth: Floats, made: Made, cases: NDArray[np.bool_], seen: NDArray[np
         made: The forecasts.
         cases: True for the cases that count, (lead, time, node).
         seen: True where the node was observed at the origin, (lead, time, node).
-        leads: Leads in steps, in the order of the forecasts.
+        leads: Leads in steps, in the order of the forecasts, or other names of them.
     """
     found = {}
     for index, lead in enumerate(leads):

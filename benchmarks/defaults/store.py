@@ -12,37 +12,48 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.defaults.choices import HAND
 from benchmarks.defaults.scores import Made
+from benchmarks.defaults.sets import Task
 from benchmarks.registry import ROOT
 
 HERE = Path(__file__).parent
 
 
-def digest(files: Iterable[Path]) -> str:
-    """Return ten characters that change with the text of any of the files.
+def digest(files: Iterable[Path], *more: object) -> str:
+    """Return ten characters that change with the text of any of the files, or with anything else that is given.
 
     Args:
         files: Files of source.
+        more: Arrays, or values that are told apart by their text.
     """
     found = hashlib.sha1(usedforsecurity=False)
     for path in sorted(files):
         found.update(path.read_bytes())
+    for each in more:
+        found.update(each.tobytes() if isinstance(each, np.ndarray) else repr(each).encode())
     return found.hexdigest()[:10]
 
 
-def package_digest() -> str:
-    """Return the digest of the package and of the records."""
-    own = (HERE / name for name in ("sets.py", "ours.py"))
-    return digest([*(ROOT / "stgate").rglob("*.py"), *own])
-
-
-def rival_digest(*names: str) -> str:
-    """Return the digest of files of this folder, and of the records.
+def package_digest(task: Task) -> str:
+    """Return the digest of the package, and of the data of a task.
 
     Args:
+        task: Record and scored part.
+    """
+    sources = [*(ROOT / "stgate").rglob("*.py"), HERE / "ours.py"]
+    return digest(sources, task.values, task.split, task.record.horizons, task.record.static)
+
+
+def rival_digest(task: Task, *names: str) -> str:
+    """Return the digest of files of this folder, of the choices for a record, and of the data of a task.
+
+    Args:
+        task: Record and scored part.
         names: Names of the files.
     """
-    return digest(HERE / name for name in ("sets.py", *names))
+    files = (HERE / name for name in names)
+    return digest(files, HAND[task.record.name], task.values, task.start, task.record.horizons)
 
 
 def once(path: Path, make: Callable[[], Made]) -> Made:

@@ -143,11 +143,16 @@ def missed(results: dict[str, Scores], found: dict[str, Any], rivals: set[str]) 
 
     Args:
         results: Scores of each record.
-        found: Summary.
+        found: Summaries by title.
         rivals: Names of the rivals.
     """
     lines = []
     for record, scores in results.items():
+        fields = [name for name in scores if name in ("CGLUBNF", "BayesNF")]
+        for name in fields:
+            for horizon in scores[name]:
+                if (apart := scores[name][horizon]["crps"] / best(scores, rivals, horizon, "crps")) >= 1:
+                    lines.append(f"{name}, {record}: CRPS {100 * (apart - 1):.1f} % above the best rival")
         for name in ("GatedRNN", "STHSepNet"):
             if name in scores and "Ridge" in scores and (apart := ratio(scores, name, "Ridge", "crps")) > 1.01:
                 lines.append(f"{name}, {record}: CRPS {100 * (apart - 1):.1f} % above Ridge")
@@ -156,7 +161,7 @@ def missed(results: dict[str, Scores], found: dict[str, Any], rivals: set[str]) 
                 apart = scores["auto"][horizon][score] / best(scores, rivals, horizon, score)
                 if apart > 1.01:
                     lines.append(f"auto, {record}, {horizon}: {score} {100 * (apart - 1):.1f} % above the best rival")
-    for other, apart in found.get("auto", {}).get("to each", {}).items():
+    for other, apart in found.get("Forecasts", {}).get("auto", {}).get("to each", {}).items():
         if other in rivals and apart > 0.95:
             lines.append(f"auto: CRPS {apart:.3f} of {other}, not 0.95")
     return lines
