@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.defaults import ours, places, store, summary
 from benchmarks.defaults.learned import Learned
 from benchmarks.defaults.rivals import simple
-from benchmarks.defaults.scores import Made, mean_of, scored, shared_cases
+from benchmarks.defaults.scores import Floats, Made, mean_of, scored, shared_cases
 from benchmarks.defaults.sets import RECORDS, Task, task_of
 from benchmarks.options import Findings, Options
 from benchmarks.record import write
@@ -84,16 +84,18 @@ def timed(label: str, path: Path, make: Callable[[], Made]) -> Made:
 
 def with_own(
     made: dict[str, list[Made]],
+    truth: Floats,
     label: str,
     names: list[str],
     seeds: tuple[int, ...],
     folder: Path,
     make: Callable[..., Made],
 ) -> dict[str, list[Made]]:
-    """Add the package's forecasters to the rivals; one that fails is told of and left out.
+    """Add the package's forecasters to the rivals; one that fails, or lacks a tenth of the cases, is reported instead.
 
     Args:
         made: Forecasts of the rivals.
+        truth: Observed values of the scored part, (time, node).
         label: Name of the task.
         names: Classes of the forecasters.
         seeds: Seeds.
@@ -102,7 +104,11 @@ def with_own(
     """
     for name in names:
         try:
-            made[name] = own_forecasts(label, name, seeds, folder, make)
+            found = own_forecasts(label, name, seeds, folder, make)
+            share = min(float(one.finite[:, np.isfinite(truth)].mean()) for one in found)
+            if share < 0.9:
+                raise BenchmarkError(f"only {100 * share:.0f} % of the cases have finite forecasts; left out")
+            made[name] = found
         except (BenchmarkError, StgateError) as error:
             print(f"{label}, {name}: {error}", flush=True)
     return made
@@ -120,6 +126,7 @@ def compared(task: Task, names: list[str], seeds: tuple[int, ...], folder: Path)
     made = rival_forecasts(task, folder)
     made = with_own(
         made,
+        task.truth,
         task.record.name,
         names,
         seeds,
@@ -152,7 +159,13 @@ def estimated(task: Task, kind: str, names: list[str], seeds: tuple[int, ...], f
         for name, make in places.Spatial(case).makers().items()
     }
     made = with_own(
-        made, label, names, seeds, folder / f"stgate-{store.package_digest(task)}", partial(places.field, case)
+        made,
+        case.truth,
+        label,
+        names,
+        seeds,
+        folder / f"stgate-{store.package_digest(task)}",
+        partial(places.field, case),
     )
     cases = shared_cases(case.truth, made)
     return {
