@@ -36,7 +36,8 @@ Mask = NDArray[np.bool_]
 KINDS = ("places", "gaps")
 FIELDS = ("CGLUBNF", "BayesNF")
 """Forecasters that are fields, and estimate places and gaps."""
-RATE, LENGTH = 0.3, {"hour": 24, "day": 7}
+RATE, AGAIN, LENGTH = 0.3, 0.08, {"hour": 24, "day": 7}
+"""Shares of the entries that are masked, and masked once more for rivals to learn from; length of a gap in steps."""
 NEAR = 8
 
 
@@ -97,18 +98,19 @@ class Masked:
         return Made(whole[None, self.task.start :], centre[None, self.task.start :])
 
 
-def masked(task: Task, values: Floats, seed: int) -> Mask:
+def masked(task: Task, values: Floats, seed: int, rate: float = RATE) -> Mask:
     """Return True where runs of entries are masked, (time, node).
 
     Args:
         task: Record and scored part.
         values: What is observed, (time, node).
         seed: Seed of the mask.
+        rate: Share of the observed entries.
     """
     target = task.record.target
     panel = task.panel.assign({target: (("time", "node"), values)})
     length = LENGTH[task.record.step]
-    _, hidden = stgate.panels.missing.mask(panel, target, pattern="block", rate=RATE, seed=seed, length=length)
+    _, hidden = stgate.panels.missing.mask(panel, target, pattern="block", rate=rate, seed=seed, length=length)
     return hidden.transpose("time", "node").values
 
 
@@ -231,7 +233,7 @@ class Spatial:
             if case.kind == "places":
                 training, learn = view, np.isfinite(case.values)
             else:
-                again = masked(case.task, case.values, seed=2)
+                again = masked(case.task, case.values, seed=2, rate=AGAIN)
                 training = View.of(case, np.where(again, np.nan, case.values), scale)
                 learn = again & np.isfinite(case.values)
             rows, nodes = np.nonzero(learn)
@@ -279,9 +281,17 @@ def location(view: View, how: str) -> Floats:
 def features(case: Masked, view: View, rows: NDArray[np.int64], nodes: NDArray[np.int64]) -> Floats:
     """Return features of entries, (case, feature): estimates, neighbours, where these are, and own values around."""
     a = view.anomalies
-    day = np.divide(np.nansum(a, 1), np.maximum(np.isfinite(a).sum(1), 1))
+    count = np.isfinite(a).sum(1)
+    day = np.divide(np.nansum(a, 1), np.maximum(count, 1))
     width = np.nan_to_num(pd.DataFrame(a).std(axis=1).to_numpy())
-    columns = [view.spatial[rows, nodes], view.width[rows, nodes], view.inverse[rows, nodes], day[rows], width[rows]]
+    columns = [
+        view.spatial[rows, nodes],
+        view.width[rows, nodes],
+        view.inverse[rows, nodes],
+        day[rows],
+        width[rows],
+        count[rows],
+    ]
     for shift in (-2, -1, 1, 2):
         there = np.clip(rows + shift, 0, len(a) - 1)
         columns += [view.spatial[there, nodes]]
