@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from stgate.data import FieldData, WindowData
     from stgate.models import CGLUBNF, Forecaster
+    from stgate.schema.spec import PanelSpec
 
 HOUR = np.timedelta64(1, "h")
 WINDOW, HORIZON = 6, 3
@@ -261,6 +262,41 @@ def card_command(name: str, folder: Path, out: Path) -> list[str | Path]:
         else:
             given.append(word)
     return given
+
+
+# Transforms of targets
+
+
+def transform_spec(
+    step: float = 3600.0, targets: tuple[str, ...] = ("y",), nodes: tuple[str, ...] = ("a", "b", "c")
+) -> PanelSpec:
+    """The spec of a panel in calendar time."""
+    from stgate.schema.spec import PanelSpec
+
+    return PanelSpec(targets=targets, nodes=nodes, step=step, time="calendar", window=4, horizon=3)
+
+
+class TrainingRows:
+    """A training part of given values (member, time, node, target), read in two blocks."""
+
+    def __init__(self, values: torch.Tensor, spec: PanelSpec) -> None:
+        self.values, self.spec = values, spec
+
+    @property
+    def time(self) -> torch.Tensor:
+        import torch
+
+        return 1.4e9 + self.spec.step * torch.arange(self.values.shape[1], dtype=torch.float64)
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        half = self.values.shape[1] // 2
+        for rows in (slice(0, half), slice(half, None)):
+            yield self.values[:, rows], self.time[rows]
+
+    def static(self, name: str) -> torch.Tensor:
+        import torch
+
+        return torch.tensor({"population": [1.0, 2.0, 3.0], "empty": [1.0, 0.0, 3.0]}[name]).double()
 
 
 # Comparisons and refusals

@@ -7,13 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.schema.spec import PanelSpec
 
 
-def cell_means(series: Series | StoredSeries, spec: PanelSpec, rows: tuple[int, int]) -> Tensor:
+def cell_means(series: Series | StoredSeries | EncodedSeries, spec: PanelSpec, rows: tuple[int, int]) -> Tensor:
     """Compute the mean of the observed values in each calendar cell, node by node.
 
     A node without observed values in a cell takes the mean of a wider cell: that hour in all months, then all times,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +12,20 @@ from torch import Tensor
 from stgate.data.windows import Series
 from stgate.errors import PanelError
 from stgate.schema.spec import PanelSpec
+
+
+class Blocks(Protocol):
+    """Series that is read in blocks of rows."""
+
+    @property
+    def static(self) -> Tensor:
+        """The static covariates, (node, static)."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return the rows `[start, stop)`, (member, time, node, channel)."""
+
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield row ranges that make up `[start, stop)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +68,25 @@ class Statistics:
         channels, nodes = Moments(), Moments()
         channels.add(part.flatten(0, 2))
         nodes.add(part[..., : len(spec.targets)].flatten(0, 1))
+        return cls.of_moments(channels, nodes, series.static, spec)
+
+    @classmethod
+    def of_blocks(cls, series: Blocks, spec: PanelSpec, rows: tuple[int, int]) -> Statistics:
+        """Compute the statistics of some rows that are read in blocks.
+
+        Args:
+            series: The panel as tensors.
+            spec: The panel's spec.
+            rows: Row range `[start, stop)` of the training part.
+
+        Raises:
+            PanelError: A variable is never observed in these rows.
+        """
+        channels, nodes = Moments(), Moments()
+        for first, last in series.blocks(*rows):
+            part = series.read(first, last)  # (member, time, node, channel)
+            channels.add(part.flatten(0, 2))
+            nodes.add(part[..., : len(spec.targets)].flatten(0, 1))
         return cls.of_moments(channels, nodes, series.static, spec)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Likelihoods, families of distributions, and mixtures of them."""
+"""Likelihoods, families of distributions, mixtures of them, and transforms of targets."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ from stgate._lazy import attach
 
 if TYPE_CHECKING:
     from stgate.distributions import likelihoods
+    from stgate.distributions.anomaly import Anomaly
     from stgate.distributions.likelihoods import (
         Likelihood,
         LogNormal,
@@ -16,15 +17,23 @@ if TYPE_CHECKING:
         ZeroInflatedNegativeBinomial,
     )
     from stgate.distributions.mixture import Mixture
+    from stgate.distributions.transforms import Asinh, Log, Logit, Power, Rate, Transform
 
 __all__ = [
+    "Anomaly",
+    "Asinh",
     "Likelihood",
+    "Log",
     "LogNormal",
+    "Logit",
     "Mixture",
     "NegativeBinomial",
     "Normal",
+    "Power",
     "Quantiles",
+    "Rate",
     "StudentT",
+    "Transform",
     "ZeroInflatedNegativeBinomial",
     "likelihoods",
 ]
@@ -32,13 +41,20 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "Anomaly": "stgate.distributions.anomaly",
+        "Asinh": "stgate.distributions.transforms",
         "Likelihood": "stgate.distributions.likelihoods",
+        "Log": "stgate.distributions.transforms",
         "LogNormal": "stgate.distributions.likelihoods",
+        "Logit": "stgate.distributions.transforms",
         "Mixture": "stgate.distributions.mixture",
         "NegativeBinomial": "stgate.distributions.likelihoods",
         "Normal": "stgate.distributions.likelihoods",
+        "Power": "stgate.distributions.transforms",
         "Quantiles": "stgate.distributions.likelihoods",
+        "Rate": "stgate.distributions.transforms",
         "StudentT": "stgate.distributions.likelihoods",
+        "Transform": "stgate.distributions.transforms",
         "ZeroInflatedNegativeBinomial": "stgate.distributions.likelihoods",
         "likelihoods": "stgate.distributions.likelihoods",
     },

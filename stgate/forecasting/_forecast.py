@@ -140,7 +140,14 @@ def backtest(
         quantiles = quantiles_of(levels)
         predictions = _predictions(predictor, history, np.concatenate([warm_up, rows]), [0.5], progress)
         calibrated = online_intervals(
-            predictor, predictions, len(rows), quantiles, every=every, window=calibration_window, rate=rate
+            predictor,
+            predictions,
+            len(rows),
+            quantiles,
+            history.series.clock.time,
+            every=every,
+            window=calibration_window,
+            rate=rate,
         )
         result = assemble(predictor, history.frame, calibrated, quantiles)
         result.attrs["calibration"] = (

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
-from stgate.distributions.mixture import Mixture
 from stgate.errors import ForecastError, RequestError
 from stgate.forecasting.dataset import attributes_of
 from stgate.io import store
@@ -125,10 +124,10 @@ def steps_before(batch: Batch) -> torch.Tensor:
 
 def _reconstruct_batch(model: FieldPredictor, batch: Batch, quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
     distribution = model.reconstruction(batch)
-    parts = deviations(distribution) if isinstance(distribution, Mixture) else {}
+    parts = deviations(distribution)
     bounds = quantiles_of_forecast(distribution, model.reconstruction_calibration, steps_before(batch), quantiles)
     values = {
-        "quantiles": bounds.clamp(min=model.likelihood.lowest),
+        "quantiles": bounds.clamp(min=model.lowest(distribution)),
         "mean": distribution.mean,
         "truth": batch["past"][:, -1:, :, : len(model.fitted_spec.targets)],
         **parts,

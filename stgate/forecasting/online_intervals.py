@@ -26,6 +26,7 @@ def online_intervals(
     predictions: Sequence[Prediction],
     kept: int,
     quantiles: Sequence[float],
+    time: torch.Tensor,
     *,
     every: int,
     window: int,
@@ -39,6 +40,7 @@ def online_intervals(
             ones and some before them.
         kept: Number of origins to return, the last ones.
         quantiles: Quantile levels, ascending, 0.5 among them.
+        time: (time,), times of the panel and of one horizon after its end, as in a batch.
         every: Number of steps between origins.
         window: Number of origins whose conformity scores are used.
         rate: Rate of the adaptation; 0 for rolling intervals.
@@ -51,7 +53,7 @@ def online_intervals(
     order = np.lexsort((member, row))
     members = int(member.max()) + 1
     by_origin = {k: v[order].reshape(-1, members, *v.shape[1:]) for k, v in joined.items()}
-    middle, stddev, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "truth"))
+    middle, stddev, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "transformed_truth"))
     origins, _, leads, nodes, targets = middle.shape
     cells = members * nodes
     levels = levels_of(quantiles)
@@ -81,11 +83,17 @@ def online_intervals(
     for i, level in enumerate(levels):
         columns[round((1 - level) / 2, 6)] = middle[-kept:] - half[i]
         columns[round((1 + level) / 2, 6)] = middle[-kept:] + half[i]
-    bounded = np.maximum(np.stack([columns[round(q, 6)] for q in quantiles], -1), model.likelihood.lowest)
-    arrays = {"quantiles": bounded.astype("float32")}
-    arrays |= {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
+    arrays = {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
     flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in arrays.items()}
-    return [cast(Prediction, {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()})]
+    made = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()}
+    bounds = torch.from_numpy(np.stack([columns[round(q, 6)] for q in quantiles], -1)).flatten(0, 1)
+    if model.transforms:
+        ahead = time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
+        bound = model.transform.bind(ahead.to(model.device))
+        bounds = torch.stack([bound.decode(b.to(model.device)).cpu() for b in bounds.float().unbind(-1)], -1)
+    else:
+        bounds = bounds.clamp(min=model.likelihood.lowest)
+    return [cast(Prediction, {"quantiles": bounds.float(), **made})]
 
 
 def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:

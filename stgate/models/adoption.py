@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
 
+from stgate.data.climatology import cell_means
+from stgate.data.encoded import EncodedSeries
+from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
-from stgate.errors import RequestError
+from stgate.distributions.anomaly import Anomaly
+from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.models.graphs import find_graph, graph_of
 from stgate.nn.imputation import Climatology
+from stgate.panels.graph import Graph
 from stgate.prediction.predictor import Predictor
+from stgate.schema.spec import PanelSpec
 
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
@@ -43,15 +55,115 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     Raises:
         RequestError: The likelihood does not allow the values of the training part.
     """
-    statistics = data.statistics()
-    predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
+    raw = statistics = data.statistics()
+    graph = neighbours_of(predictor, data)
+    predictor.directions = 0 if graph is None else 1 if is_symmetric(graph) else 2
     predictor.configure(data.spec)
+    if graph is not None and predictor.node_inputs.edges is not None:
+        predictor.node_inputs.edges.fill(graph)
+    series = predictor.encoded_series(data.series)
+    if isinstance(series, EncodedSeries):
+        predictor.transform.learn(TrainingTargets(data))
+        statistics = Statistics.of_blocks(series, data.spec, data.parts.train)
+        statistics = dataclasses.replace(statistics, node_scale=raw.node_scale)  # the unit of scores
+    predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
+    if predictor.node_statistics:
+        predictor.node_inputs.statistics.copy_(node_statistics(predictor, data))
     predictor.n_observations = statistics.observed
     scaler = predictor.scaler
     for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
         getattr(scaler, name).copy_(getattr(statistics, name))
     if isinstance(scaler.imputation, Climatology):
-        scaler.imputation.means.copy_((data.cell_means() - statistics.center) / statistics.scale)
+        means = cell_means(series, data.spec, data.parts.train)
+        scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
+
+
+NEAREST = 8
+"""Number of nearest nodes that are neighbours where a panel has no edges."""
+SHRINK = 20
+"""Number of observations that the mean over nodes counts in the statistics of each node."""
+
+
+def neighbours_of(predictor: Predictor, data: WindowData) -> Graph | None:
+    """Return the graph over which neighbours are averaged; None for no means over neighbours.
+
+    Args:
+        predictor: A predictor.
+        data: The data that it is to be fitted on.
+
+    Raises:
+        RequestError: The graph is required, and the panel has neither edges nor coordinates.
+    """
+    if predictor.neighbour_means == "none" or predictor.rolls_out:
+        return None
+    if predictor.neighbour_means == "graph":
+        return graph_of(data.panel, NEAREST, "neighbour_means graph")
+    return find_graph(data.panel, NEAREST)
+
+
+def is_symmetric(graph: Graph) -> bool:
+    """Return True if each edge has one in the other direction, of the same weight."""
+    forth = {(s, t): w for s, t, w in zip(graph.source.tolist(), graph.target.tolist(), graph.weight, strict=True)}
+    return all(abs(forth.get((t, s), np.inf) - w) <= 1e-6 * abs(w) for (s, t), w in forth.items())
+
+
+def node_statistics(predictor: Predictor, data: WindowData) -> Tensor:
+    """Return each target's mean and standard deviation at each node, standardised over nodes: (node, 2 * target).
+
+    They are those of the transformed targets; anomalies, which have the same at all nodes, are left out.
+
+    Args:
+        predictor: A predictor that has learned its transforms.
+        data: The data of the fit.
+    """
+    count = next((i for i, t in enumerate(predictor.transforms) if isinstance(t, Anomaly)), None)
+    moments = Moments()
+    for values, time in TrainingTargets(data).blocks():
+        moments.add(predictor.transform.encode_rows(values, time, count).flatten(0, 1))
+    known = moments.count.clamp(min=1)
+    pooled = (moments.mean * moments.count).sum(0) / moments.count.sum(0)
+    mean = (moments.mean * moments.count + SHRINK * pooled) / (known + SHRINK)
+    variance = (moments.squares + SHRINK * moments.squares.sum(0) / moments.count.sum(0)) / (known + SHRINK)
+    both = torch.stack([mean, variance.sqrt()], -1).flatten(1)
+    spread = both.std(0, unbiased=False)
+    return ((both - both.mean(0)) / torch.where(spread > 0, spread, 1.0)).float()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTargets:
+    """Targets of a data module's training part, as transforms learn from them.
+
+    Attributes:
+        data: The data module.
+    """
+
+    data: WindowData
+
+    @property
+    def spec(self) -> PanelSpec:
+        """The spec of the panel."""
+        return self.data.spec
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield values (member, time, node, target), NaN where missing, and their times (time,)."""
+        series, targets = self.data.series, len(self.spec.targets)
+        for first, last in series.blocks(*self.data.parts.train):
+            yield series.read(first, last)[..., :targets], series.clock.time[first:last]
+
+    def static(self, name: str) -> Tensor:
+        """Return a static variable of the panel by its name, (node,), float64.
+
+        Args:
+            name: Name of a node coordinate or node variable.
+
+        Raises:
+            PanelError: The panel has no such variable over its nodes.
+        """
+        panel = self.data.panel
+        if name not in panel or panel[name].dims != ("node",):
+            known = [str(n) for n in panel.variables if panel[n].dims == ("node",) and n != "node"]
+            raise PanelError(f"`{name}`: the panel has no such node variable; {did_you_mean(name, known)}")
+        return torch.from_numpy(np.asarray(panel[name].values, "float64"))
 
 
 def check_leads(data: WindowData) -> None:

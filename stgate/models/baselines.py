@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.transforms import Transform
 from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
 from stgate.nn.imputation import ImputationName
@@ -20,6 +21,7 @@ from stgate.prediction.baselines import (
     PersistencePredictor,
     RidgePredictor,
 )
+from stgate.prediction.predictor import NeighbourMeans
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -139,16 +141,38 @@ class Ridge(Baseline):
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
     """
 
     predictor: RidgePredictor
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
-        super().__init__(RidgePredictor(penalty=penalty, imputation=imputation))
+    def __init__(
+        self,
+        *,
+        penalty: float = 1e-3,
+        imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
+    ) -> None:
+        super().__init__(
+            RidgePredictor(
+                penalty=penalty,
+                imputation=imputation,
+                transforms=transforms,
+                node_statistics=node_statistics,
+                neighbour_means=neighbour_means,
+            )
+        )
         self._sums: dict[str, Tensor] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the normal equations of each lead and target."""
+        batch = self.predictor.encode(batch)
         features = self.predictor.features(batch).flatten(0, 1).double()  # (row, feature)
         target = ((batch["target"] - self.predictor.scaler.target_center) / self.predictor.scaler.target_scale).double()
         target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (row, lead * target)

@@ -98,11 +98,11 @@ class Forecaster(L.LightningModule, ABC):
         if rest := [name for name, option in options.items() if option.kind is option.VAR_KEYWORD]:
             owner = type(self).__name__
             raise RequestError(f"**{rest[0]} of {owner}: a checkpoint holds options by name; name each one in __init__")
-        given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
+        given = {name: getattr(self.predictor, name) for name in (*FAMILIES, "transforms") if name in options}
         ours = inspect.signature(Forecaster).parameters
-        left_out = [*FAMILIES, "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
-        self.save_hyperparameters(plain_options(given))
+        self.save_hyperparameters({name: value or None for name, value in plain_options(given).items()})
         for name, value in list(self.hparams.items()):
             if name not in options:  # an option of a class between, which this class fixes
                 del self.hparams[name]

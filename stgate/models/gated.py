@@ -74,8 +74,9 @@ class GatedForecaster(Forecaster):
             )
         network = predictor.hybrid
         center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
-        network.transition.change.copy_(typical_change(data, scale))  # of all members alike
-        network.transition.whiten.copy_(whitening(data, network.patches, center, scale, FLOOR))
+        series, rows = predictor.encoded_series(data.series), data.parts.train
+        network.transition.change.copy_(typical_change(series, rows, scale))  # of all members alike
+        network.transition.whiten.copy_(whitening(series, rows, network.patches, center, scale, FLOOR))
 
     def training_leads(self) -> int:
         """Return the number of leads in the loss at the end of a curriculum, by which epochs are compared."""
@@ -100,7 +101,7 @@ class GatedForecaster(Forecaster):
         predictor, rollout = self.predictor, self.predictor.rollout
         if not rollout:
             return predictor.members(batch)
-        inputs = predictor.scaler(batch)
+        inputs = predictor.inputs_of(batch)
         if rollout.noise:
             self._add_noise(inputs, rollout.noise)
         if rollout.stateful:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
 from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.prediction.gated import Cell, GatedPredictor, RecurrentCore
+from stgate.prediction.predictor import NeighbourMeans
 
 
 class GatedRNN(GatedForecaster):
@@ -44,6 +47,11 @@ class GatedRNN(GatedForecaster):
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -77,6 +85,9 @@ class GatedRNN(GatedForecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -102,5 +113,8 @@ class GatedRNN(GatedForecaster):
             likelihood=likelihood,
             inference=inference,
             imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from stgate.data.window_data import WindowData
+from stgate.data.scaling import Blocks
 from stgate.nn.patches import Patches
 
 ENOUGH = 2**19
 """Number of patches that is enough to estimate the covariance."""
 
 
-def typical_change(data: WindowData, scale: Tensor) -> Tensor:
+Rows = tuple[int, int]
+"""Row range `[start, stop)`."""
+
+
+def typical_change(series: Blocks, rows: Rows, scale: Tensor) -> Tensor:
     """Compute the root mean square of the targets' changes over a step, in units of `scale`.
 
     Args:
-        data: The data; the training part is used.
+        series: The panel as tensors.
+        rows: Row range of the training part.
         scale: (target,), unit of the changes.
 
     Returns:
@@ -26,7 +31,7 @@ def typical_change(data: WindowData, scale: Tensor) -> Tensor:
     """
     total, count = torch.zeros(len(scale), dtype=torch.float64), torch.zeros(len(scale), dtype=torch.int64)
     before: Tensor | None = None
-    for values in _blocks(data):
+    for values in _blocks(series, rows, len(scale)):
         values = values if before is None else torch.cat([before, values], 1)
         change = (values[:, 1:] - values[:, :-1]).flatten(0, 2) / scale
         total += torch.nansum(change.double().square(), 0)
@@ -36,13 +41,14 @@ def typical_change(data: WindowData, scale: Tensor) -> Tensor:
     return torch.where(rms > 0, rms, 1.0)
 
 
-def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
+def whitening(series: Blocks, rows: Rows, patches: Patches, center: Tensor, scale: Tensor, floor: float) -> Tensor:
     """Compute the map that makes the inputs of a patch uncorrelated and of unit variance.
 
     Smooth fields need it: neighbouring values are nearly equal, and their differences hold the derivatives.
 
     Args:
-        data: The data. Evenly spread steps of the training part are used, about half a million patches without gaps.
+        series: The panel as tensors. Evenly spread steps are used, about half a million patches without gaps.
+        rows: Row range of the training part.
         patches: The patches that nodes are cut into.
         center: (target,), subtracted first.
         scale: (target,), by which values are divided.
@@ -56,9 +62,9 @@ def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor,
     """
     size = patches.reach * len(scale)
     gram, count, row = torch.zeros(size, size, dtype=torch.float64), 0, 0
-    start, stop = data.parts.train
-    every = max((stop - start) * len(data.series.observed) * patches.count // ENOUGH, 1)
-    for values in _blocks(data):
+    members = len(series.read(rows[0], rows[0] + 1))
+    every = max((rows[1] - rows[0]) * members * patches.count // ENOUGH, 1)
+    for values in _blocks(series, rows, len(scale)):
         chosen = values[:, -row % every :: every]
         row += values.shape[1]
         seen = patches.surround((chosen - center) / scale).flatten(0, 2).double()
@@ -73,8 +79,6 @@ def whitening(data: WindowData, patches: Patches, center: Tensor, scale: Tensor,
     return white
 
 
-def _blocks(data: WindowData) -> Iterator[Tensor]:
-    start, stop = data.parts.train
-    targets = len(data.spec.targets)
-    for first, last in data.series.blocks(start, stop):
-        yield data.series.read(first, last)[..., :targets]
+def _blocks(series: Blocks, rows: Rows, targets: int) -> Iterator[Tensor]:
+    for first, last in series.blocks(*rows):
+        yield series.read(first, last)[..., :targets]

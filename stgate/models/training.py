@@ -33,7 +33,8 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
     Raises:
         TrainingError: The loss is not finite.
     """
-    predictor, pieces = forecaster.predictor, forecaster.training_pieces(batch)
+    predictor = forecaster.predictor
+    pieces = forecaster.training_pieces(predictor.encode(batch))
     network = predictor.built
     if isinstance(network, Members) and not network.decided:
         with network.probing():

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -43,14 +44,14 @@ class PersistencePredictor(BaselinePredictor):
         """Build a table of standard deviations: (lead, target)."""
         return Table({"spread": torch.ones(spec.horizon, len(spec.targets))})
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; NaN without a value at the origin."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch; NaN without a value at the origin."""
         stddev = self.table("spread")
         targets = stddev.shape[-1]
         past = batch["past"][..., :targets]
         last = past[:, -1]
         if self.carry:
-            inputs = self.scaler(batch)
+            inputs = self.inputs_of(batch)
             seen = inputs.mask[..., :targets].amax(1) > 0
             carried = inputs.last * self.scaler.target_scale + self.scaler.target_center
             last = torch.where(torch.isnan(last), torch.where(seen, carried, torch.nan), last)
@@ -92,8 +93,8 @@ class ClimatologyPredictor(BaselinePredictor):
         groups = calendar_groups(times.reshape(-1), self._keys(self.fitted_spec)).reshape(times.shape)
         return torch.from_numpy(groups).to(time.device)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch."""
         cells = self.cells(batch["time"][:, -self.fitted_spec.horizon :])
         median, stddev = self.table("median"), self.table("spread")
         return Normal(median[cells], stddev[cells], validate_args=False)
@@ -105,13 +106,31 @@ class RidgePredictor(BaselinePredictor):
     Args:
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
 
     Raises:
         RequestError: The penalty is not above zero.
     """
 
-    def __init__(self, *, penalty: float = 1e-3, imputation: ImputationName = "zero") -> None:
-        super().__init__(imputation=imputation)
+    def __init__(
+        self,
+        *,
+        penalty: float = 1e-3,
+        imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
+    ) -> None:
+        super().__init__(
+            imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+        )
         if penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty
@@ -133,7 +152,7 @@ class RidgePredictor(BaselinePredictor):
 
     def features(self, batch: Batch) -> Tensor:
         """Return the features of the regression, (batch, node, feature)."""
-        inputs = self.scaler(batch)
+        inputs = self.inputs_of(batch)
         size, _, nodes, _ = inputs.values.shape
         targets = inputs.since.shape[-1]
         target, seen = inputs.values[..., :targets], inputs.mask[..., :targets]
@@ -145,8 +164,8 @@ class RidgePredictor(BaselinePredictor):
         columns += [shared[:, None].expand(-1, nodes, -1), inputs.static.expand(size, -1, -1)]
         return torch.cat(columns, -1)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch."""
         weight = self.table("weight")
         location = torch.einsum("bnf,flt->blnt", self.features(batch), weight)
         location = location * self.scaler.target_scale + self.scaler.target_center

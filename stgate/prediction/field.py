@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
@@ -218,8 +219,10 @@ class FieldPredictor(Predictor):
         return self.distribution(torch.cat([self._at(batch, lead) for lead in leads], -4))
 
     def reconstruction(self, batch: Batch) -> Distribution:
-        """Reconstruct the last step of each window at all nodes: (batch, 1, node, target)."""
-        return self.inference.predictive(self.distribution(self._at(batch, 0)))
+        """Reconstruct the last step of each window of a raw batch at all nodes: (batch, 1, node, target)."""
+        forecast = self.inference.predictive(self.distribution(self._at(self.encode(batch), 0)))
+        now = batch["time"][:, self.fitted_spec.window - 1 : self.fitted_spec.window]
+        return Transformed(forecast, self.transform.bind(now)) if self.transforms else forecast
 
     def _at(self, batch: Batch, lead: int) -> Tensor:
         """Return raw outputs (member?, batch, 1, node, target, parameter), `lead` steps after the window."""

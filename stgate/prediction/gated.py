@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.mixture import Mixture
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.edges import EdgeList, GivenEdges
@@ -26,7 +27,7 @@ from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
 from stgate.prediction.parts import check_part
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -135,6 +136,11 @@ class GatedPredictor(Predictor):
         likelihood: The family of distributions of the forecast; Normal when None.
         inference: The inference of the weights; PointEstimate when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates; not in rollouts), `graph` (they are required) or `none`.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
             core; None for no mixing.
         spatial_options: Options of that convolution, plain values.
@@ -155,10 +161,20 @@ class GatedPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        super().__init__(
+            likelihood=likelihood,
+            inference=inference,
+            imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+        )
         check_part("rollout", rollout)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
         check_number("dropout", dropout)
@@ -195,6 +211,11 @@ class GatedPredictor(Predictor):
             convolution_options=self.spatial_options,
         )
 
+    @property
+    def rolls_out(self) -> bool:
+        """True if a forecast is made step by step from its own output."""
+        return self.rollout is not None
+
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler, the network and room for the panel's graph; once only."""
         if self.network is None:
@@ -213,14 +234,14 @@ class GatedPredictor(Predictor):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
-        raw: Tensor = self.built(self.scaler(batch), *options, graph=self.graph)
+        raw: Tensor = self.built(self.inputs_of(batch), *options, graph=self.graph)
         return self.distribution(raw)
 
-    def forward(self, batch: Batch) -> Distribution:
-        """Forecast a raw batch; a rollout with samples gives the mixture of the forecasts along each trajectory."""
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
-            return super().forward(batch)
-        count, inputs = self.rollout.samples, self.scaler(batch)
+            return super().forecast(batch)
+        count, inputs = self.rollout.samples, self.inputs_of(batch)
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
         center, scale = self.scaler.target_center, self.scaler.target_scale
         # Levels drawn beforehand are the same for all members, evaluated in one pass or one after another.
@@ -238,7 +259,7 @@ class GatedPredictor(Predictor):
 
     def single_trajectory(self, batch: Batch) -> Distribution:
         """Forecast a raw batch; a rollout feeds back its location, not samples."""
-        return super().forward(batch)
+        return self.decoded(super().forecast(self.encode(batch)), batch)
 
     def run(self, batch: Batch, steps: int, piece: int) -> Iterator[tuple[int, Tensor]]:
         """Run an autoregressive rollout from the end of a batch's window, in the targets' units.
@@ -251,13 +272,16 @@ class GatedPredictor(Predictor):
         Yields:
             The first step of a piece, and its values (batch, step, node, target).
         """
-        network = self.built
+        network, inputs = self.built, self.inputs_of(self.encode(batch))
         assert isinstance(network, HybridNetwork)
+        origin = batch["time"][:, batch["past"].shape[1] - 1, None]
         locations: list[Tensor] = []
-        for step, location in enumerate(itertools.islice(network.run(self.scaler(batch), self.graph), steps), 1):
+        for step, location in enumerate(itertools.islice(network.run(inputs, self.graph), steps), 1):
             locations.append(location * self.scaler.target_scale + self.scaler.target_center)
             if len(locations) == piece or step == steps:
-                yield step - len(locations), torch.stack(locations, 1)
+                first = step - len(locations)
+                time = origin + torch.arange(first + 1, step + 1).to(origin) * self.fitted_spec.step
+                yield first, self.transform.bind(time).decode(torch.stack(locations, 1))
                 locations = []
 
 

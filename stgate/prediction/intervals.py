@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.calibration.groups import missing_groups
+from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError
 from stgate.schema.forecast import levels_of
 
@@ -109,6 +110,8 @@ def conformity_scores(forecast: Distribution, truth: Tensor, kind: ConformitySco
         Romano, Patterson, Candès (2019), Conformalized quantile regression. NeurIPS.
         Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction. PNAS 118. doi:10.1073/pnas.2107794118
     """
+    if isinstance(forecast, Transformed):
+        return conformity_scores(forecast.base, forecast.bound.encode(truth), kind, levels)
     if kind == "distribution":
         known = ~torch.isnan(truth)
         level = forecast.cdf(torch.where(known, truth, forecast.mean))
@@ -137,6 +140,9 @@ def quantiles_of_forecast(
     Raises:
         RequestError: The calibration does not hold a level.
     """
+    if isinstance(forecast, Transformed):
+        encoded = quantiles_of_forecast(forecast.base, calibration, since, quantiles)
+        return torch.stack([forecast.bound.decode(column) for column in encoded.unbind(-1)], -1)
     if calibration is None:
         return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1)
     kind = calibration.conformity_score

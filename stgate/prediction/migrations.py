@@ -2,6 +2,7 @@
 
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
 Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
+Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from stgate.errors import RENAMED, CheckpointError
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
-FORMAT = 2
+FORMAT = 3
 """Number of the format that this version writes."""
 
 
@@ -42,7 +43,7 @@ def migrate(checkpoint: dict[str, Any]) -> None:
             ours["format"] = number + 1
 
 
-NEEDED = {1: ("cases",), 2: ("n_observations",)}
+NEEDED = {1: ("cases",), 2: ("n_observations",), 3: ("n_observations", "transforms", "directions")}
 """Entries that a checkpoint of each format holds, besides those of every format."""
 OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
@@ -65,6 +66,27 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours["description"] = ours.pop("told")
     if ours["class"] in ("CGLUBNF", "BayesNF"):
         ours.setdefault("reconstruction_calibration", None)
+
+
+LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none"}
+"""Options that came with format 3, with the values that leave an earlier forecaster as it was."""
+
+
+def _from_2(checkpoint: dict[str, Any]) -> None:
+    ours = checkpoint["stgate"]
+    ours |= {"transforms": [], "directions": 0}
+    checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], ours["class"])
+
+
+def _completed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
+    """Return options with those that the forecaster takes and that came later, as they leave it unchanged."""
+    from stgate.prediction import registry  # it reads checkpoints itself
+
+    try:
+        taken = registry.signature_of(forecaster).parameters
+    except CheckpointError:  # not imported
+        return options
+    return {**{name: value for name, value in LACKING.items() if name in taken}, **options}
 
 
 def _renamed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
@@ -93,7 +115,7 @@ def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in old.items()}
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1}
+STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1, 2: _from_2}
 """The step from each format to the next."""
 
 
@@ -106,7 +128,8 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     model = config.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("init_args"), dict):
         return config
-    options = _renamed(model["init_args"], str(model.get("class_path")).rpartition(".")[2])
+    forecaster = str(model.get("class_path")).rpartition(".")[2]
+    options = _completed(_renamed(model["init_args"], forecaster), forecaster)
     for name in FAMILIES.keys() & options.keys():
         part = options[name]
         if isinstance(part, dict) and str(part.get("class_path")).startswith("stgate."):  # its module may have moved

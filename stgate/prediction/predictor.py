@@ -7,26 +7,35 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NotRequired, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate.data.encoded import EncodedSeries
+from stgate.data.streaming import StoredSeries
+from stgate.data.windows import Series
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
-from stgate.errors import CheckpointError
+from stgate.distributions.transformed import Transformed
+from stgate.distributions.transforms import Transform
+from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
-from stgate.nn.inputs import Standardize
+from stgate.nn.inputs import Inputs, Standardize
+from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
-from stgate.prediction.parts import check_part
+from stgate.prediction.parts import check_part, check_transforms
+from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
 from stgate.schema.spec import PanelSpec
 
 Part = TypeVar("Part", bound=nn.Module)
+NeighbourMeans = Literal["auto", "graph", "none"]
+"""Sources of the means over neighbours."""
 
 
 class Prediction(TypedDict):
@@ -35,9 +44,11 @@ class Prediction(TypedDict):
     Attributes:
         quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
         mean: (batch, lead, node, target).
-        median: (batch, lead, node, target).
-        stddev: (batch, lead, node, target), the standard deviation of the predictor's own distribution.
+        median: (batch, lead, node, target), of the transformed targets.
+        stddev: (batch, lead, node, target), the standard deviation of the transformed targets in the predictor's own
+            distribution.
         truth: (batch, lead, node, target), NaN where unknown.
+        transformed_truth: (batch, lead, node, target), the truth after the transforms of the targets.
         since: (batch, node), steps since any target was observed, at the origin.
         origin: (batch, 2), the member and the row of the last input step.
         aleatoric: (batch, lead, node, target), the part of the standard deviation that more data would not reduce; only
@@ -51,6 +62,7 @@ class Prediction(TypedDict):
     median: NotRequired[Tensor]
     stddev: NotRequired[Tensor]
     truth: Tensor
+    transformed_truth: NotRequired[Tensor]
     since: Tensor
     origin: Tensor
     aleatoric: NotRequired[Tensor]
@@ -67,6 +79,11 @@ class Predictor(nn.Module, ABC):
         likelihood: The family of distributions whose parameters the network predicts; Normal when None.
         inference: The inference of the weights; PointEstimate, one set of weights, when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
+        transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
+            transformed targets, and every output is in the targets' own units. None for no transform.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates), `graph` (they are required) or `none`.
     """
 
     always_forecasts: ClassVar[bool] = True
@@ -78,6 +95,9 @@ class Predictor(nn.Module, ABC):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
     ) -> None:
         super().__init__()
         check_imputation(imputation)
@@ -85,6 +105,13 @@ class Predictor(nn.Module, ABC):
         check_part("likelihood", self.likelihood)
         check_part("inference", self.inference)
         self.imputation = imputation
+        self.transforms = check_transforms(transforms)
+        if neighbour_means not in get_args(NeighbourMeans):
+            raise RequestError(
+                f"neighbour_means {neighbour_means!r}: {did_you_mean(neighbour_means, get_args(NeighbourMeans))}"
+            )
+        self.node_statistics, self.neighbour_means = node_statistics, neighbour_means
+        self.directions = 0
         self.name = type(self).__name__
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
@@ -99,6 +126,11 @@ class Predictor(nn.Module, ABC):
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
 
+    @property
+    def rolls_out(self) -> bool:
+        """True if a forecast is made step by step from its own output."""
+        return False
+
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler and the network; once only."""
         if self.network is not None:
@@ -106,9 +138,11 @@ class Predictor(nn.Module, ABC):
         self.spec = spec
         channels, nodes = len(spec.channels), len(spec.nodes)
         cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        self.transform = TargetTransforms(self.transforms, spec)
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
-        self.network = self.inference.wrap(lambda: self.build(spec))
+        self.node_inputs = NodeInputs(spec, statistics=self.node_statistics, directions=self.directions)
+        self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def forget(self) -> None:
         """Forget the panel and the network, so that another panel can be taken."""
@@ -154,11 +188,35 @@ class Predictor(nn.Module, ABC):
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
+        return self.decoded(self.forecast(self.encode(batch)), batch)
+
+    def encode(self, batch: Batch) -> Batch:
+        """Transform the targets of a raw batch, past and to be forecast; the network and the loss see these."""
+        return self.transform.encode(batch)
+
+    def decoded(self, forecast: Distribution, batch: Batch) -> Distribution:
+        """Return the distribution of the targets in their own units, from that of the transformed ones."""
+        made: Distribution = self.transform.decoded(forecast, batch)
+        return made
+
+    def encoded_series(self, series: Series | StoredSeries) -> Series | StoredSeries | EncodedSeries:
+        """Return the panel's tensors with transformed targets."""
+        if not self.transforms:
+            return series
+        return EncodedSeries(series, self.transform.encode_rows, len(self.fitted_spec.targets))
+
+    def inputs_of(self, batch: Batch) -> Inputs:
+        """Return the network's inputs of an encoded batch: standardised, imputed, with what is known of the nodes."""
+        inputs: Inputs = self.node_inputs(self.scaler(batch))
+        return inputs
+
+    def forecast(self, batch: Batch) -> Distribution:
+        """Forecast the transformed targets of an encoded batch, of batch shape (batch, lead, node, target)."""
         return self.inference.predictive(self.members(batch))
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
-        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
-        raw: Tensor = self.built(self.scaler(batch), *options)
+        """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
+        raw: Tensor = self.built(self.inputs_of(batch), *options)
         return self.distribution(raw)
 
     def distribution(self, raw: Tensor) -> Distribution:
@@ -177,19 +235,25 @@ class Predictor(nn.Module, ABC):
             RequestError: The calibration does not hold a level.
         """
         with torch.no_grad():
-            forecast = self(batch)
+            forecast, truth = self(batch), batch["target"]
+            base = forecast.base if isinstance(forecast, Transformed) else forecast
             since = batch["since"][:, -1].amin(-1)
             quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles)
             made = Prediction(
-                quantiles=quantile.clamp(min=self.likelihood.lowest),
+                quantiles=quantile.clamp(min=self.lowest(forecast)),
                 mean=forecast.mean,
-                median=median_of(forecast),
-                stddev=forecast.stddev,
-                truth=batch["target"],
+                median=median_of(base),
+                stddev=base.stddev,
+                truth=truth,
+                transformed_truth=forecast.bound.encode(truth) if isinstance(forecast, Transformed) else truth,
                 since=since,
                 origin=batch["origin"],
             )
-            return cast(Prediction, {**made, **deviations(forecast)}) if type(forecast) is Mixture else made
+            return cast(Prediction, {**made, **deviations(forecast)})
+
+    def lowest(self, forecast: Distribution) -> float:
+        """Return the bound that no interval of a forecast goes below."""
+        return forecast.bound.lowest if isinstance(forecast, Transformed) else self.likelihood.lowest
 
     # The checkpoint
 
@@ -201,6 +265,8 @@ class Predictor(nn.Module, ABC):
             "seed": self.seed,
             "n_observations": self.n_observations,
             "seen": self.seen,
+            "directions": self.directions,
+            "transforms": [transform.config() for transform in self.transforms],
         }
 
     def restore(self, plain: dict[str, Any]) -> None:
@@ -208,6 +274,8 @@ class Predictor(nn.Module, ABC):
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
+        self.directions = plain["directions"]
+        self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
         self.configure(PanelSpec.from_dict(plain["spec"]))
 
     def fingerprint(self) -> str:
@@ -248,6 +316,7 @@ def evaluation_mode(predictor: Predictor) -> Iterator[None]:
         predictor.train(was_training)
 
 
-def deviations(forecast: Mixture) -> dict[str, Tensor]:
-    """Return the two parts of a mixture's standard deviation by name, each of its batch shape."""
-    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS}
+def deviations(forecast: Distribution) -> dict[str, Tensor]:
+    """Return the two parts of the standard deviation of a mixture of members by name; nothing for another forecast."""
+    base = forecast.base if isinstance(forecast, Transformed) else forecast
+    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS} if type(base) is Mixture else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood
+from stgate.distributions.transforms import Transform
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.nn.edges import GivenEdges
@@ -102,6 +104,8 @@ class SepNetPredictor(Predictor):
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
+        transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
+            network forecasts the transformed targets; every output is in the targets' own units. None for none.
 
     Raises:
         RequestError: An option is out of range.
@@ -135,8 +139,9 @@ class SepNetPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
+        transforms: Sequence[Transform] | None = None,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation)
+        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
@@ -216,7 +221,7 @@ class SepNetPredictor(Predictor):
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         graph = self.edges() if self.graph in ("both", "static") else None
-        inputs = self.scaler(batch)
+        inputs = self.inputs_of(batch)
         raw: Tensor = self.built(inputs, graph, self._prompts(inputs))
         return self.distribution(raw)
 

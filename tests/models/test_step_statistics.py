@@ -22,6 +22,10 @@ def data_of(values):
     return make_data(panel, targets=["u"], window=2, horizon=1, split=(1.0, 0.0, 0.0, 0.0))
 
 
+def change(data, scale):
+    return typical_change(data.series, data.parts.train, scale)
+
+
 def gappy():
     values = np.random.default_rng(0).standard_normal((STEPS, NODES)).cumsum(0)
     values[np.random.default_rng(1).random(values.shape) < 0.1] = np.nan
@@ -33,20 +37,20 @@ def test_the_usual_change_counts_every_pair_of_steps(piece, monkeypatch):
     monkeypatch.setattr(windows, "PIECE", piece)
     values = gappy()
     expected = np.sqrt(np.nanmean(np.diff(values, axis=0) ** 2)) / 2
-    assert float(typical_change(data_of(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
+    assert float(change(data_of(values), torch.tensor([2.0]))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_change_of_a_panel_that_never_shows_two_steps_on_end_is_one():
     values = gappy()
     values[::2] = np.nan
-    assert float(typical_change(data_of(values), torch.ones(1))) == 1.0
+    assert float(change(data_of(values), torch.ones(1))) == 1.0
 
 
 def whitened(data, every=1):
     patches = Patches(data.spec, 1, 1)
     seen = patches.surround(data.series.values[:, ::every]).flatten(0, 2).double()
     seen = seen[~seen.isnan().any(-1)]
-    return whitening(data, patches, torch.zeros(1), torch.ones(1), 0.0), seen
+    return whitening(data.series, data.parts.train, patches, torch.zeros(1), torch.ones(1), 0.0), seen
 
 
 @pytest.mark.parametrize("piece", [NODES, 7 * NODES, 10**6])

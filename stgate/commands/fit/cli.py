@@ -34,7 +34,7 @@ from stgate.io import store  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
 from stgate.prediction import registry  # noqa: E402
-from stgate.prediction.parts import FAMILIES  # noqa: E402
+from stgate.prediction.parts import FAMILIES, completed_part  # noqa: E402
 from stgate.schema.forecast import quantiles_of  # noqa: E402
 
 for _name in models.__all__:  # a bare class name is known once its class is imported
@@ -137,12 +137,8 @@ class ForecasterCLI(LightningCLI):
         if kind != fitted:
             raise RequestError(f"--model {kind}: the checkpoint holds a {fitted}; leave --model out")
         for name, stored in self.checkpoint["hyper_parameters"].items():
-            given = model.init_args.get(name)
-            given = given.as_dict() if hasattr(given, "as_dict") else given
-            if name in FAMILIES and stored:  # options that were added later have their defaults
-                stored = FAMILIES[name].from_config(stored).config()
-            if name in FAMILIES and isinstance(given, dict):
-                given = {"init_args": {}, **given, "class_path": str(given["class_path"]).rsplit(".", 1)[-1]}
+            # Options of parts that were added later have their defaults in both.
+            given, stored = (completed_part(name, value) for value in (model.init_args.get(name), stored))
             if name in FAMILIES and given is None:
                 continue
             if not name.startswith("_") and given != stored:

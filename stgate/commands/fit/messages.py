@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
+from stgate.distributions.transforms import Transform
 from stgate.errors import did_you_mean
 from stgate.prediction.migrations import OPTIONS, PART_OPTIONS
 from stgate.prediction.parts import FAMILIES
@@ -105,7 +106,8 @@ def _classes(option: str) -> list[str]:
 
 
 def _subclasses(option: str) -> list[type[Configured]]:
-    family = FAMILIES.get(option.rsplit(".", 1)[-1])
+    families: dict[str, type[Configured]] = {**FAMILIES, "transforms": Transform}
+    family = families.get(option.rsplit(".", 1)[-1])
     return list(family.kinds().values()) if family else []
 
 

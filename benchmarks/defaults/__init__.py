@@ -1,0 +1,1 @@
+"""Forecasters with their defaults alone, compared with strong rivals on ten records."""

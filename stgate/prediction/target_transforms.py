@@ -1,0 +1,107 @@
+"""Transforms of the targets with what they learned from the training part, stored with the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from stgate.distributions.transformed import BoundTransforms, Transformed
+from stgate.distributions.transforms import State, TrainingPart, Transform
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+
+class TargetTransforms(nn.Module):
+    """Transforms in the order in which they encode, with their learned numbers as buffers.
+
+    Args:
+        transforms: The transforms.
+        spec: The spec of the panel.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], spec: PanelSpec) -> None:
+        super().__init__()
+        self.transforms, self.targets = tuple(transforms), len(spec.targets)
+        self._names: list[list[str]] = []
+        for number, transform in enumerate(self.transforms):
+            shapes = transform.shapes(spec)
+            self._names.append(list(shapes))
+            for name, shape in shapes.items():
+                dtype = torch.float64 if name == "frequency" else torch.float32
+                self.register_buffer(f"{number}_{name}", torch.zeros(shape, dtype=dtype))
+
+    def __bool__(self) -> bool:
+        return bool(self.transforms)
+
+    def state(self, number: int) -> State:
+        """Return the learned numbers of a transform by name."""
+        return {name: getattr(self, f"{number}_{name}") for name in self._names[number]}
+
+    def learn(self, part: TrainingPart) -> None:
+        """Learn each transform from the targets as the ones before it encode them."""
+        for number, transform in enumerate(self.transforms):
+            before = _Encoded(part, self, number) if number else part
+            for name, value in transform.learn(before).items():
+                getattr(self, f"{number}_{name}").copy_(value)
+
+    def bind(self, time: Tensor, count: int | None = None) -> BoundTransforms:
+        """Return the transforms at some times.
+
+        Args:
+            time: (batch, step), seconds since 1970, or model time.
+            count: Number of transforms, the first ones; all of them when None.
+        """
+        kept = self.transforms[:count]
+        given = tuple(transform.bind(self.state(number), time) for number, transform in enumerate(kept))
+        return BoundTransforms(kept, given)
+
+    def encode_rows(self, values: Tensor, time: Tensor, count: int | None = None) -> Tensor:
+        """Encode rows of a panel.
+
+        Args:
+            values: (member, time, node, target).
+            time: (time,).
+            count: Number of transforms, the first ones; all of them when None.
+        """
+        return self.bind(time.unsqueeze(0), count).encode(values)
+
+    def encode(self, batch: Batch) -> Batch:
+        """Return a batch whose targets, past and to be forecast, are encoded."""
+        if not self.transforms:
+            return batch
+        window = batch["past"].shape[1]
+        past, target = batch["past"].clone(), batch["target"]
+        past[..., : self.targets] = self.bind(batch["time"][:, :window]).encode(past[..., : self.targets])
+        ahead = self.bind(batch["time"][:, window:]).first(target.shape[1]).encode(target)
+        return cast(Batch, {**batch, "past": past, "target": ahead})
+
+    def decoded(self, forecast: Any, batch: Batch) -> Any:  # noqa: ANN401 (a distribution)
+        """Return the distribution of the targets in their own units, from that of the encoded ones."""
+        if not self.transforms:
+            return forecast
+        ahead = batch["time"][:, batch["past"].shape[1] :]
+        return Transformed(forecast, self.bind(ahead).first(forecast.batch_shape[-3]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    """Training part as the first transforms encode it."""
+
+    part: TrainingPart
+    transforms: TargetTransforms
+    count: int
+
+    @property
+    def spec(self) -> PanelSpec:
+        return self.part.spec
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for values, time in self.part.blocks():
+            yield self.transforms.encode_rows(values, time, self.count), time
+
+    def static(self, name: str) -> Tensor:
+        return self.part.static(name)

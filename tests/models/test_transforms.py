@@ -1,0 +1,144 @@
+"""Transforms of targets in forecasters: outputs in the targets' own units, exact reductions, checkpoints, refusals."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import batch_of, built, fitted, make_data, make_panel, one_line
+
+import stgate
+from stgate.distributions import Anomaly, Log, NegativeBinomial, Power, Quantiles, Rate
+from stgate.errors import PanelError, RequestError
+from stgate.inference import Ensemble
+from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
+from stgate.nn import RollOut
+
+KINDS = {
+    "rnn": lambda **o: GatedRNN(hidden=8, **o),
+    "rollout": lambda **o: GatedRNN(hidden=8, rollout=RollOut(unroll=2), **o),
+    "samples": lambda **o: GatedRNN(hidden=8, rollout=RollOut(unroll=2, samples=2), **o),
+    "ensemble": lambda **o: GatedRNN(hidden=8, cell="rhn", inference=Ensemble(members=2), **o),
+    "transformer": lambda **o: GatedTransformer(hidden=8, **o),
+    "sepnet": lambda **o: STHSepNet(hidden=8, width=8, heads=2, neighbours=2, **o),
+    "quantiles": lambda **o: GatedRNN(hidden=8, likelihood=Quantiles([0.5, 0.9]), **o),
+    "ridge": lambda **o: Ridge(**o),
+}
+
+
+def positive(**options):
+    """A panel whose target is far above zero, with populations that all are one."""
+    panel = make_panel(steps=260, **options)
+    panel["y"] = np.exp(panel["y"] / 8).assign_attrs(units="ug/m3")
+    return panel.assign_coords(population=("node", np.ones(panel.sizes["node"])))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transform_that_changes_nothing_changes_no_bit(kind):
+    panel = positive()
+    plain, rated = (fitted(KINDS[kind](transforms=t), make_data(panel)) for t in (None, [Rate()]))
+    one, other = (stgate.forecast(m, panel, levels=[0.5, 0.8]) for m in (plain, rated))
+    for name in ("y", "y_mean"):
+        np.testing.assert_array_equal(one[name].values, other[name].values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forecasts_are_in_the_targets_units_and_come_back_from_the_checkpoint(kind, tmp_path):
+    panel = positive()
+    model = fitted(KINDS[kind](transforms=[Log(), Anomaly()]), make_data(panel))
+    stgate.calibrate(model, make_data(panel), levels=[0.5, 0.8])
+    made = stgate.forecast(model, panel, levels=[0.5, 0.8])
+    assert (made["y"] > 0).all() and (made["y"].diff("quantile") >= 0).all()
+    inner = made["y"].sel(quantile=[0.1, 0.9])
+    assert (inner[..., 0] < made["y_mean"]).all() and (made["y_mean"] < 3 * inner[..., 1]).all()
+    model.save(tmp_path / "m.ckpt")
+    again = stgate.load(tmp_path / "m.ckpt")
+    assert [type(t) for t in again.transforms] == [Log, Anomaly]
+    assert made.drop_attrs().identical(stgate.forecast(again, panel, levels=[0.5, 0.8]).drop_attrs())
+    trained = stgate.models.Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
+    assert made.drop_attrs().identical(stgate.forecast(trained, panel, levels=[0.5, 0.8]).drop_attrs())
+
+
+def test_a_forecast_of_rates_scales_with_the_population():
+    """Nodes that differ by their size alone are forecast alike."""
+    panel = positive(missing=0)
+    panel["y"] = panel["y"].isel(node=0) * xr_like(panel, [1.0, 10.0, 100.0])
+    panel = panel.assign_coords(population=("node", [1.0, 10.0, 100.0]))
+    made = stgate.forecast(fitted(Ridge(transforms=[Rate(), Log()]), make_data(panel)), panel, levels=[0.5])
+    ratio = (made["y"] / made["y"].isel(node=0)).transpose(..., "node").values
+    np.testing.assert_allclose(ratio, np.broadcast_to([1.0, 10.0, 100.0], ratio.shape), rtol=2e-3)
+
+
+def xr_like(panel, values):
+    return panel["lat"].copy(data=values)
+
+
+def test_the_loss_sees_transformed_targets_and_missing_ones_leave_gradients_finite():
+    data = make_data(positive())
+    model = built(GatedRNN(hidden=8, transforms=[Log(), Anomaly()]), data)
+    batch = batch_of(data, "train")
+    encoded = model.predictor.encode(batch)
+    assert torch.equal(encoded["target"].isnan(), batch["target"].isnan()) and batch["target"].isnan().any()
+    assert abs(float(encoded["target"].nanmean())) < 0.5 < float(batch["target"].nanmean())
+    model.train()
+    from stgate.models.training import objective
+
+    model.log = lambda *a, **k: None
+    objective(model, batch).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_validation_loss_is_a_density_in_the_targets_units():
+    """So that forecasters with and without transforms can be compared by it."""
+    data = make_data(positive())
+    model = built(GatedRNN(hidden=8, transforms=[Log()]), data)
+    forecast, truth = model(batch_of(data)), batch_of(data)["target"]
+    seen = ~truth.isnan()
+    base = forecast.base.log_prob(truth.log().nan_to_num(0.0)) - truth.log().nan_to_num(0.0)
+    torch.testing.assert_close(forecast.log_prob(truth.nan_to_num(1.0))[seen], base[seen], rtol=1e-4, atol=1e-4)
+
+
+def test_intervals_of_a_logarithm_are_calibrated_on_the_logarithm():
+    panel = positive(missing=0)
+    data = make_data(panel)
+    model = fitted(Ridge(transforms=[Log()]), data)
+    stgate.calibrate(model, data, levels=[0.8])
+    made = stgate.forecast(model, panel, levels=[0.8])["y"].isel(init_time=0)
+    upper, middle, lower = (made.sel(quantile=q) for q in (0.9, 0.5, 0.1))
+    np.testing.assert_allclose(upper / middle, middle / lower, rtol=1e-3)  # symmetric for the logarithm
+
+
+@pytest.mark.parametrize("calibration", ["rolling", "adaptive"])
+def test_online_intervals_are_kept_on_the_logarithm_too(calibration):
+    panel = positive()
+    model = fitted(Ridge(transforms=[Log()]), make_data(panel))
+    made = stgate.backtest(model, panel, start="2020-01-10", levels=[0.8, 0.98], calibration=calibration)["y"]
+    upper, middle, lower = (made.sel(quantile=q) for q in (0.9, 0.5, 0.1))
+    np.testing.assert_allclose(upper / middle, middle / lower, rtol=1e-3)
+    assert (made.fillna(1) > 0).all()
+
+
+def test_support_is_checked_after_the_transforms_and_a_refused_fit_leaves_nothing():
+    model = GatedRNN(hidden=8, transforms=[Power(0.5)], likelihood=NegativeBinomial())
+    with pytest.raises(RequestError, match="likelihood NegativeBinomial"):
+        built(model, make_data(positive()))
+    assert model.spec is None
+    with pytest.raises(PanelError, match=r"transform log: `y` .* is below zero"):
+        panel = positive()
+        panel["y"] = panel["y"] - 3
+        built(GatedRNN(hidden=8, transforms=[Log()]), make_data(panel))
+    with pytest.raises(RequestError, match="transforms 'Log': not a transform"):
+        GatedRNN(transforms=["Log"])
+
+
+def test_the_command_takes_transforms_by_name(stgate_command, tmp_path):
+    stgate.write(positive(), tmp_path / "panel.nc")
+    fit = ("fit", "--model", "GatedRNN", "--model.hidden", 4, "--data.panel", tmp_path / "panel.nc")
+    fit += ("--data.targets", "[y]", "--data.window", 6, "--data.horizon", 3, "--trainer.max_epochs", 1)
+    out = ("--out", tmp_path / "run")
+    code, _, error = stgate_command(*fit, "--model.transforms", "[Log, {class_path: Anomaly}]", *out)
+    assert code == 0, error
+    code, _, error = stgate_command("fit", "--out", tmp_path / "run", "--resume", "--trainer.max_epochs", 2)
+    assert code == 0, error
+    test = ("test", "--ckpt_path", tmp_path / "run" / "best.ckpt")
+    assert stgate_command(*test)[0] == 0
+    one_line(stgate_command(*test, "--model.transforms", "[Log]"), "--model.transforms", "leave --model.transforms out")
+    one_line(stgate_command(*fit, "--model.transforms", "[Logg]"), "Logg", "did you mean Log?")
