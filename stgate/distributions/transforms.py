@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from stgate._configured import Configured
 from stgate.errors import PanelError, RequestError, check_number
 from stgate.schema.spec import PanelSpec
 
+Auto = Literal["auto"]
+"""Option in place of transforms: they are chosen from the training part."""
 State = Mapping[str, Tensor]
 """Numbers that a transform has learned from the training part, by name."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -16,12 +15,13 @@ from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import RequestError
 from stgate.models.graphs import find_graph, graph_of
+from stgate.models.training_targets import TrainingTargets
+from stgate.models.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
 from stgate.panels.graph import Graph
 from stgate.prediction.predictor import Predictor
-from stgate.schema.spec import PanelSpec
 
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
@@ -56,6 +56,9 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         RequestError: The likelihood does not allow the values of the training part.
     """
     raw = statistics = data.statistics()
+    if predictor.transforms_option == "auto":
+        choice = choose_transforms(data)
+        predictor.transforms, predictor.transforms_report = choice.transforms, choice.report
     graph = neighbours_of(predictor, data)
     predictor.directions = 0 if graph is None else 1 if is_symmetric(graph) else 2
     predictor.configure(data.spec)
@@ -127,43 +130,6 @@ def node_statistics(predictor: Predictor, data: WindowData) -> Tensor:
     both = torch.stack([mean, variance.sqrt()], -1).flatten(1)
     spread = both.std(0, unbiased=False)
     return ((both - both.mean(0)) / torch.where(spread > 0, spread, 1.0)).float()
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingTargets:
-    """Targets of a data module's training part, as transforms learn from them.
-
-    Attributes:
-        data: The data module.
-    """
-
-    data: WindowData
-
-    @property
-    def spec(self) -> PanelSpec:
-        """The spec of the panel."""
-        return self.data.spec
-
-    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield values (member, time, node, target), NaN where missing, and their times (time,)."""
-        series, targets = self.data.series, len(self.spec.targets)
-        for first, last in series.blocks(*self.data.parts.train):
-            yield series.read(first, last)[..., :targets], series.clock.time[first:last]
-
-    def static(self, name: str) -> Tensor:
-        """Return a static variable of the panel by its name, (node,), float64.
-
-        Args:
-            name: Name of a node coordinate or node variable.
-
-        Raises:
-            PanelError: The panel has no such variable over its nodes.
-        """
-        panel = self.data.panel
-        if name not in panel or panel[name].dims != ("node",):
-            known = [str(n) for n in panel.variables if panel[n].dims == ("node",) and n != "node"]
-            raise PanelError(f"`{name}`: the panel has no such node variable; {did_you_mean(name, known)}")
-        return torch.from_numpy(np.asarray(panel[name].values, "float64"))
 
 
 def check_leads(data: WindowData) -> None:

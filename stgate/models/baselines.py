@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stgate.data.window_data import WindowData
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
 from stgate.nn.imputation import ImputationName
@@ -142,7 +142,8 @@ class Ridge(Baseline):
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
-            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+            network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
+            them from the training part, None is for none.
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
@@ -155,7 +156,7 @@ class Ridge(Baseline):
         *,
         penalty: float = 1e-3,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
     ) -> None:

@@ -98,7 +98,9 @@ class Forecaster(L.LightningModule, ABC):
         if rest := [name for name, option in options.items() if option.kind is option.VAR_KEYWORD]:
             owner = type(self).__name__
             raise RequestError(f"**{rest[0]} of {owner}: a checkpoint holds options by name; name each one in __init__")
-        given = {name: getattr(self.predictor, name) for name in (*FAMILIES, "transforms") if name in options}
+        given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
+        if "transforms" in options:
+            given["transforms"] = self.predictor.transforms_option
         ours = inspect.signature(Forecaster).parameters
         left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)

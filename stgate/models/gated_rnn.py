@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from stgate.distributions.likelihoods import Likelihood
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
 from stgate.models.gated import GatedForecaster
 from stgate.nn.gated.rollout import RollOut
@@ -48,7 +48,8 @@ class GatedRNN(GatedForecaster):
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
-            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+            network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
+            them from the training part, None is for none.
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
@@ -85,7 +86,7 @@ class GatedRNN(GatedForecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
         optimizer: OptimizerCallable = torch.optim.AdamW,

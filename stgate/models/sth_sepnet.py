@@ -12,7 +12,7 @@ from torch import nn
 
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
 from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
@@ -59,7 +59,8 @@ class STHSepNet(Forecaster):
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
-            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+            network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
+            them from the training part, None is for none.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -102,7 +103,7 @@ class STHSepNet(Forecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

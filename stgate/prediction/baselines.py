@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
@@ -107,7 +107,8 @@ class RidgePredictor(BaselinePredictor):
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
-            transformed targets, and every output is in the targets' own units. None for no transform.
+            transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
+            part, None is for none.
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
@@ -121,7 +122,7 @@ class RidgePredictor(BaselinePredictor):
         *,
         penalty: float = 1e-3,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
     ) -> None:

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.mixture import Mixture
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError, check_counts, check_number
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.edges import EdgeList, GivenEdges
@@ -137,7 +137,8 @@ class GatedPredictor(Predictor):
         inference: The inference of the weights; PointEstimate when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
-            transformed targets, and every output is in the targets' own units. None for no transform.
+            transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
+            part, None is for none.
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
@@ -161,7 +162,7 @@ class GatedPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
         spatial: str | None = None,

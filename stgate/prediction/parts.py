@@ -9,7 +9,7 @@ from stgate._configured import Configured
 from stgate.distributions import anomaly  # noqa: F401 (its transform is one of the family)
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
-from stgate.errors import RequestError
+from stgate.errors import RequestError, did_you_mean
 from stgate.inference.base import Inference
 from stgate.nn.gated.rollout import RollOut
 
@@ -45,6 +45,8 @@ def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform,
     Raises:
         RequestError: An object is no transform.
     """
+    if isinstance(transforms, str):
+        raise RequestError(f"transforms {transforms!r}: {did_you_mean(transforms, ['auto'])}, or a list of transforms")
     kept = tuple(transforms or ()) if not isinstance(transforms, Transform) else (transforms,)
     for transform in kept:
         if not isinstance(transform, Transform):
@@ -71,7 +73,7 @@ def completed_part(name: str, given: Any) -> Any:  # noqa: ANN401 (any option)
         given: Its value, a part as the command line or a checkpoint holds it.
     """
     given = given.as_dict() if hasattr(given, "as_dict") else given
-    if name == "transforms":
+    if name == "transforms" and given != "auto":
         held = [one.as_dict() if hasattr(one, "as_dict") else one for one in given or ()]
         return [Transform.from_config(one).config() for one in held] or None
     return FAMILIES[name].from_config(given).config() if name in FAMILIES and isinstance(given, dict) else given
@@ -81,6 +83,6 @@ def options_of(plain: dict[str, Any]) -> dict[str, Any]:
     """Return options with their parts built from plain values, as a checkpoint holds them."""
     kept = {name: value for name, value in plain.items() if not name.startswith("_")}
     made: dict[str, Any] = {n: family.from_config(kept[n]) for n, family in FAMILIES.items() if kept.get(n)}
-    if kept.get("transforms"):
+    if kept.get("transforms") and kept["transforms"] != "auto":
         made["transforms"] = [Transform.from_config(held) for held in kept["transforms"]]
     return kept | made

@@ -19,7 +19,7 @@ from stgate.data.windows import Series
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
 from stgate.distributions.transformed import Transformed
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
@@ -80,7 +80,8 @@ class Predictor(nn.Module, ABC):
         inference: The inference of the weights; PointEstimate, one set of weights, when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
-            transformed targets, and every output is in the targets' own units. None for no transform.
+            transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
+            part, None is for none.
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates), `graph` (they are required) or `none`.
@@ -95,7 +96,7 @@ class Predictor(nn.Module, ABC):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
     ) -> None:
@@ -105,7 +106,9 @@ class Predictor(nn.Module, ABC):
         check_part("likelihood", self.likelihood)
         check_part("inference", self.inference)
         self.imputation = imputation
-        self.transforms = check_transforms(transforms)
+        self.transforms_option = transforms
+        self.transforms = check_transforms(None if transforms == "auto" else transforms)
+        self.transforms_report = ""
         if neighbour_means not in get_args(NeighbourMeans):
             raise RequestError(
                 f"neighbour_means {neighbour_means!r}: {did_you_mean(neighbour_means, get_args(NeighbourMeans))}"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood
-from stgate.distributions.transforms import Transform
+from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.nn.edges import GivenEdges
@@ -105,7 +105,8 @@ class SepNetPredictor(Predictor):
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
-            network forecasts the transformed targets; every output is in the targets' own units. None for none.
+            network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
+            them from the training part, None is for none.
 
     Raises:
         RequestError: An option is out of range.
@@ -139,7 +140,7 @@ class SepNetPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | None = None,
+        transforms: Sequence[Transform] | Auto | None = None,
     ) -> None:
         super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))

@@ -10,6 +10,7 @@ from stgate.distributions import Anomaly, Log, NegativeBinomial, Power, Quantile
 from stgate.errors import PanelError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
+from stgate.models.transform_choice import choose_transforms, name_of
 from stgate.nn import RollOut
 
 KINDS = {
@@ -129,6 +130,47 @@ def test_support_is_checked_after_the_transforms_and_a_refused_fit_leaves_nothin
         GatedRNN(transforms=["Log"])
 
 
+def counts():
+    """Hourly counts over 60 days, few at night, of nodes of different sizes."""
+    rng, hours = np.random.default_rng(0), np.arange(24 * 60)
+    rate = np.exp(1.5 + 1.5 * np.sin(2 * np.pi * hours / 24)[:, None] + np.array([0.0, 1.0, 2.0]))
+    panel = make_panel(steps=len(hours), missing=0)
+    level = np.exp(0.7 * np.convolve(rng.standard_normal(len(hours) + 23), np.ones(24) / 5, "valid"))[:, None]
+    return panel.assign(y=(("time", "node"), rng.poisson(rate * level).astype("float32")))[["y"]]
+
+
+def test_auto_takes_a_root_or_a_logarithm_for_counts_and_nothing_for_noise_of_constant_width():
+    choice = choose_transforms(make_data(counts()))
+    assert choice.transforms and type(choice.transforms[0]) in (Log, Power)
+    assert choice.scores[name_of(choice.transforms)] == min(choice.scores.values())
+    assert choice.report.startswith(f"transforms: {name_of(choice.transforms)} (CRPS ")
+    plain = choose_transforms(make_data(make_panel(steps=900).isel(node=[0]) + 100))
+    assert plain.transforms == () and plain.scores["none"] == 1.0
+    below = choose_transforms(make_data(make_panel(steps=300) - 20))
+    assert set(below.scores) == {"none", "[Anomaly]"}  # negative values have no roots
+
+
+def test_auto_is_kept_as_the_option_and_the_choice_in_the_checkpoint(tmp_path):
+    data = make_data(counts())
+    model = fitted(Ridge(transforms="auto"), data)
+    chosen = choose_transforms(data).transforms
+    model.save(tmp_path / "m.ckpt")
+    again = stgate.models.Forecaster.load_from_checkpoint(tmp_path / "m.ckpt")
+    assert again.hparams["transforms"] == "auto" and name_of(again.predictor.transforms) == name_of(chosen)
+    one, other = (stgate.forecast(m, counts()) for m in (model, tmp_path / "m.ckpt"))
+    assert one.drop_attrs().identical(other.drop_attrs())
+    fixed = stgate.forecast(fitted(Ridge(transforms=chosen), data), counts())
+    np.testing.assert_array_equal(one["y"].values, fixed["y"].values)
+    with pytest.raises(RequestError, match="transforms 'atuo': did you mean auto"):
+        Ridge(transforms="atuo")
+
+
+def test_a_rate_is_tried_where_the_population_is_a_covariate():
+    panel = counts().assign_coords(population=("node", [1.0, 2.7, 7.4]))
+    tried = choose_transforms(make_data(panel, static_covariates=["population"])).scores
+    assert "[Rate('population'), Log]" in tried and len(tried) == 16
+
+
 def test_the_command_takes_transforms_by_name(stgate_command, tmp_path):
     stgate.write(positive(), tmp_path / "panel.nc")
     fit = ("fit", "--model", "GatedRNN", "--model.hidden", 4, "--data.panel", tmp_path / "panel.nc")
@@ -141,4 +183,8 @@ def test_the_command_takes_transforms_by_name(stgate_command, tmp_path):
     test = ("test", "--ckpt_path", tmp_path / "run" / "best.ckpt")
     assert stgate_command(*test)[0] == 0
     one_line(stgate_command(*test, "--model.transforms", "[Log]"), "--model.transforms", "leave --model.transforms out")
+    code, _, error = stgate_command(*fit, "--model.transforms", "auto", "--out", tmp_path / "auto")
+    assert code == 0 and "transforms: " in error, error
+    code, _, error = stgate_command("test", "--ckpt_path", tmp_path / "auto" / "best.ckpt")
+    assert code == 0, error
     one_line(stgate_command(*fit, "--model.transforms", "[Logg]"), "Logg", "did you mean Log?")

@@ -25,7 +25,10 @@ class EpochLines(Callback):
         self.started, self.first = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and print the transforms that a new fit has chosen."""
+        report = getattr(getattr(pl_module, "predictor", None), "transforms_report", "")
+        if report:
+            print(report, file=sys.stderr)
         self.started, self.first = time.monotonic(), trainer.current_epoch
         self.last_report = self.started
 

@@ -1,0 +1,195 @@
+"""Choice of the targets' transforms from the training part, for `transforms="auto"`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from stgate.data.window_data import WindowData
+from stgate.data.windows import Clock
+from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.transforms import Log, Power, Rate, Transform
+from stgate.errors import PanelError
+from stgate.models.training_targets import TrainingTargets
+from stgate.prediction.target_transforms import TargetTransforms
+from stgate.schema.spec import PanelSpec
+
+FOLDS = (0.5, 0.75)
+"""Shares of the training part from which candidates learn; the quarter after each compares them."""
+GAIN = 0.01
+"""Relative gain in CRPS for which a longer or stronger chain is taken."""
+RECENT = 8
+"""Number of steps whose mean is a predictor."""
+ENOUGH = 2**21
+"""Number of entries (time, node) that are enough for the comparison; of more the last are taken."""
+LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
+"""Quantile levels of the CRPS."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformChoice:
+    """Transforms chosen for a panel.
+
+    Attributes:
+        transforms: The transforms, in the order in which they are applied.
+        scores: CRPS of the linear forecast of each candidate, in units of that without transforms; by its name.
+    """
+
+    transforms: tuple[Transform, ...]
+    scores: dict[str, float]
+
+    @property
+    def report(self) -> str:
+        """The choice in one line, with the way to another."""
+        gain = 1 - self.scores[name_of(self.transforms)]
+        why = f"CRPS {100 * gain:.1f} % lower than without in the second half of the training part"
+        if not self.transforms:
+            why = "none of those tried lowers the CRPS in the second half of the training part by 1 %"
+        return f"transforms: {name_of(self.transforms)} ({why}); other ones by --model.transforms, or none by null"
+
+
+def choose_transforms(data: WindowData) -> TransformChoice:
+    """Choose transforms by the forecasts that a linear model makes with them within the training part.
+
+    Each candidate learns from the first half of the training part, then from the first three quarters: its transforms,
+    and for the first and the last lead a linear regression on the last values, their recent mean, the mean over nodes
+    and the calendar. Normal quantiles of the transformed target are decoded and scored on the quarter that follows.
+    The candidates are no transform, a
+    logarithm, a square root and a fourth root, each with and without anomalies; the last three need values that are not
+    negative. A static covariate called `population` puts a rate before them.
+
+    Args:
+        data: The data of the fit.
+    """
+    part = TrainingTargets(data)
+    before: list[Transform] = [Rate("population")] if "population" in data.static_covariates else []
+    elementwise: list[list[Transform]] = [[], [Power(0.5)], [Power(0.25)], [Log()]]
+    scores: dict[str, float] = {}
+    best: tuple[Transform, ...] = ()
+    lowest = reference = math.inf
+    for first in ([], before) if before else ([],):
+        for middle in elementwise:
+            for last in ([], [Anomaly()]):
+                chain = (*first, *middle, *last)
+                try:
+                    found = _crps(data, part, chain)
+                except PanelError:  # values that the transform does not take
+                    continue
+                if not chain:
+                    reference = lowest = found
+                scores[name_of(chain)] = found / reference
+                if found < lowest * (1 - (GAIN if not best else 0.0)):
+                    best, lowest = chain, found
+    return TransformChoice(best, scores)
+
+
+def name_of(transforms: Sequence[Transform]) -> str:
+    """Return the names of transforms with their options, such as `[Power(0.5), Anomaly]`; `none` if there are none."""
+    shown = []
+    for transform in transforms:
+        options = [repr(v) for v in transform.config()["init_args"].values() if isinstance(v, float | str)]
+        shown.append(type(transform).__name__ + (f"({', '.join(options)})" if options else ""))
+    return f"[{', '.join(shown)}]" if shown else "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class _First:
+    """The first rows of a training part."""
+
+    part: TrainingTargets
+    stop: int
+
+    @property
+    def spec(self) -> PanelSpec:
+        return self.part.spec
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        done = 0
+        for values, time in self.part.blocks():
+            left = self.stop - done
+            if left > 0:
+                yield values[:, :left], time[:left]
+            done += len(time)
+
+    def static(self, name: str) -> Tensor:
+        return self.part.static(name)
+
+
+def _crps(data: WindowData, part: TrainingTargets, chain: Sequence[Transform]) -> float:
+    """Return the geometric mean of the CRPS over leads and targets, in the targets' units; infinite if unknown."""
+    start, stop = data.parts.train
+    losses: dict[tuple[int, int], list[Tensor]] = {}
+    for share in FOLDS:
+        first, cut, last = (start + round(k * (stop - start)) for k in (0.0, share, share + 1 - FOLDS[-1]))
+        transforms = TargetTransforms(chain, data.spec)
+        transforms.learn(_First(part, cut - start))
+        first = max(first, last - max(ENOUGH // max(len(data.spec.nodes), 1), 4 * RECENT))
+        values = data.series.read(first, last)[..., : len(data.spec.targets)]
+        clock = data.series.clock[first:last]
+        for lead in sorted({1, data.spec.horizon}):
+            if cut - first > lead and last - first > lead + RECENT:
+                for target, loss in _losses(transforms, values, clock, lead, cut - first):
+                    losses.setdefault((lead, target), []).append(loss)
+    means = [float(torch.cat(found).mean()) for found in losses.values()]
+    return math.exp(sum(math.log(max(m, 1e-30)) for m in means) / len(means)) if means else math.inf
+
+
+def _losses(
+    transforms: TargetTransforms, values: Tensor, clock: Clock, lead: int, cut: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield for each target the CRPS of each known entry after row `cut`, forecast a lead before from a fit before it.
+
+    Args:
+        transforms: Transforms that have learned from the rows before `cut`.
+        values: (member, time, node, target).
+        clock: The times.
+        lead: Number of steps ahead.
+        cut: Row at which the held-out entries begin.
+    """
+    encoded, ahead = transforms.encode_rows(values, clock.time), transforms.bind(clock.time[None, lead:])
+    for target in range(values.shape[-1]):
+        features, truth = _features(encoded[..., target], clock.calendar, lead), encoded[:, lead:, :, target]
+        known = ~(features.isnan().any(-1) | truth.isnan())
+        early = torch.arange(truth.shape[1])[None, :, None] < cut - lead
+        fitted, held = known & early, known & ~early
+        if int(fitted.sum()) < 2 * features.shape[-1] or not bool(held.any()):
+            continue
+        weight, sigma = _regression(features[fitted], truth[fitted])
+        location = (torch.nan_to_num(features).double() @ weight).float()
+        loss = torch.zeros(int(held.sum()), dtype=torch.float64)
+        for level in LEVELS:
+            quantile = torch.zeros_like(encoded[:, lead:])
+            quantile[..., target] = location + float(sigma * torch.special.ndtri(level))
+            miss = (values[:, lead:] - ahead.decode(quantile))[..., target][held].double()
+            loss += 2 * torch.maximum(level * miss, (level - 1) * miss)
+        yield target, loss / len(LEVELS)
+
+
+def _features(values: Tensor, calendar: Tensor, lead: int) -> Tensor:
+    """Return predictors of values (member, time, node) a lead later: (member, time - lead, node, feature)."""
+    length = values.shape[1] - lead
+    now = values[:, :length]
+    before = torch.cat([now[:, :1], now[:, :-1]], 1)
+    before = torch.where(before.isnan(), now, before)
+    seen = (~now.isnan()).double()
+    sums = torch.cumsum(torch.nan_to_num(now).double(), 1)
+    counts = torch.cumsum(seen, 1)
+    for running in (sums, counts):
+        running[:, RECENT:] = running[:, RECENT:] - running[:, :-RECENT]
+    recent = (sums / counts.clamp(min=1)).to(now)
+    overall = now.nanmean(2, keepdim=True).expand_as(now)
+    columns = [torch.ones_like(now), now, before, recent, overall]
+    columns += [c[None, lead:, None].expand_as(now) for c in calendar.T]
+    return torch.stack(columns, -1)
+
+
+def _regression(features: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights of a linear regression, and the standard deviation of its residuals, in float64."""
+    x, y = features.double(), truth.double()
+    gram = x.T @ x / len(x)
+    weight = torch.linalg.solve(gram + 1e-6 * torch.eye(len(gram)).to(gram) * gram.diagonal().mean(), x.T @ y / len(x))
+    return weight, (y - x @ weight).square().mean().sqrt()
