@@ -79,7 +79,8 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
     losses, counted = losses[..., :trained, :, :], observed[..., :trained, :, :]
     _log(forecaster, stage, "loss", losses.detach(), counted)
     with torch.no_grad():
-        _log(forecaster, stage, "mae", target, forecast)
+        if stage != "train" or not predictor.transforms:  # in training both are transformed: no error in its own units
+            _log(forecaster, stage, "mae", target, forecast)
         if stage != "train":
             _log(forecaster, stage, "crps", target, forecast)
             _log(forecaster, stage, "coverage_90", target, forecast)

@@ -180,6 +180,9 @@ def test_the_command_takes_transforms_by_name(stgate_command, tmp_path):
     assert code == 0, error
     code, _, error = stgate_command("fit", "--out", tmp_path / "run", "--resume", "--trainer.max_epochs", 2)
     assert code == 0, error
+    logged = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert "val_mae" in logged and "train_loss" in logged
+    assert "train_mae" not in logged  # training sees no value in the target's own units
     test = ("test", "--ckpt_path", tmp_path / "run" / "best.ckpt")
     assert stgate_command(*test)[0] == 0
     one_line(stgate_command(*test, "--model.transforms", "[Log]"), "--model.transforms", "leave --model.transforms out")
