@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from stgate.distributions.mixture import Mixture
-from stgate.distributions.transforms import Rate, Transform
+from stgate.distributions.transforms import Transform
 from stgate.metrics.torch.distributions import inside
 
 NODES = 21
@@ -37,14 +36,6 @@ class BoundTransforms:
     def affine(self) -> bool:
         """True if all transforms are affine."""
         return all(transform.affine for transform in self.transforms)
-
-    @property
-    def lowest(self) -> float:
-        """Lower bound of decoded values."""
-        for transform in self.transforms:
-            if not isinstance(transform, Rate):  # which keeps the sign
-                return transform.lowest
-        return -math.inf
 
     def encode(self, values: Tensor) -> Tensor:
         """Encode values, (…, batch, step, node, target)."""

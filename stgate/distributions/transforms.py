@@ -39,11 +39,9 @@ class Transform(Configured, ABC):
 
     Attributes:
         affine: True if the map is affine at each node and time, so that means transform like values.
-        lowest: Lower bound of decoded values.
     """
 
     affine: ClassVar[bool] = False
-    lowest: ClassVar[float] = -math.inf
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the learned numbers by name; none by default."""
@@ -104,8 +102,6 @@ class Log(Transform):
         RequestError: The offset is negative.
     """
 
-    lowest = 0.0
-
     def __init__(self, offset: float | None = None) -> None:
         if offset is not None:
             check_number("offset", offset)
@@ -114,8 +110,8 @@ class Log(Transform):
         self.offset = offset
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
-        """Return the shape of the offset, one for each target."""
-        return {"offset": (len(spec.targets),)}
+        """Return the shapes of the offset and of the least value of which a logarithm is taken, one for each target."""
+        return {"offset": (len(spec.targets),), "floor": (len(spec.targets),)}
 
     def learn(self, part: TrainingPart) -> State:
         """Learn the offset, and refuse values of which there is no logarithm.
@@ -133,15 +129,15 @@ class Log(Transform):
             offset = torch.where(least > 0, 0.0, positive / 2)
         _refuse(part, least, least < 0, "log", "is below zero; leave the transform out")
         _refuse(part, least, least + offset <= 0, "log", "has no logarithm; leave the transform out, or give an offset")
-        return {"offset": offset}
+        return {"offset": offset, "floor": (least + offset) / 2}
 
     def bind(self, state: State, time: Tensor) -> Tensor:
-        """Return the offsets."""
-        return state["offset"][:, None]
+        """Return the offsets and the floors."""
+        return torch.stack([state["offset"], state["floor"]], -1)
 
     def encode(self, values: Tensor, given: Tensor) -> Tensor:
-        """Return log(y + offset); values at or below -offset, which training has not seen, give the least logarithm."""
-        return torch.log((values + given[..., 0]).clamp(min=_tiny(values)))
+        """Return log(y + offset); values below all of training count as half of the least there, at the lowest."""
+        return torch.log(torch.maximum(values + given[..., 0], given[..., 1].expand_as(values)))
 
     def decode(self, values: Tensor, given: Tensor) -> Tensor:
         """Return exp(z) - offset, not below zero."""
@@ -161,8 +157,6 @@ class Power(Transform):
     Raises:
         RequestError: The power is out of range.
     """
-
-    lowest = 0.0
 
     def __init__(self, power: float = 0.5) -> None:
         check_number("power", power)
@@ -377,7 +371,3 @@ def _refuse(part: TrainingPart, value: Tensor, wrong: Tensor, transform: str, wh
     for name, number, is_wrong in zip(part.spec.targets, value.tolist(), wrong.tolist(), strict=True):
         if is_wrong:
             raise PanelError(f"transform {transform}: `{name}` {number:g} {why}")
-
-
-def _tiny(values: Tensor) -> float:
-    return float(torch.finfo(values.dtype).tiny)

@@ -125,9 +125,10 @@ def steps_before(batch: Batch) -> torch.Tensor:
 def _reconstruct_batch(model: FieldPredictor, batch: Batch, quantiles: Sequence[float]) -> dict[str, torch.Tensor]:
     distribution = model.reconstruction(batch)
     parts = deviations(distribution)
-    bounds = quantiles_of_forecast(distribution, model.reconstruction_calibration, steps_before(batch), quantiles)
+    stored, lowest = model.reconstruction_calibration, model.likelihood.lowest
+    bounds = quantiles_of_forecast(distribution, stored, steps_before(batch), quantiles, lowest)
     values = {
-        "quantiles": bounds.clamp(min=model.lowest(distribution)),
+        "quantiles": bounds,
         "mean": distribution.mean,
         "truth": batch["past"][:, -1:, :, : len(model.fitted_spec.targets)],
         **parts,

@@ -60,7 +60,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         choice = choose_transforms(data)
         predictor.transforms, predictor.transforms_report = choice.transforms, choice.report
     graph = neighbours_of(predictor, data)
-    predictor.directions = 0 if graph is None else 1 if is_symmetric(graph) else 2
+    directed = graph is not None and "edge_source" in data.panel and not is_symmetric(graph)
+    predictor.directions = 0 if graph is None else 2 if directed else 1  # nearest nodes have no direction
     predictor.configure(data.spec)
     if graph is not None and predictor.node_inputs.edges is not None:
         predictor.node_inputs.edges.fill(graph)

@@ -21,11 +21,11 @@ from stgate.schema.spec import PanelSpec
 FOLDS = (0.5, 0.75)
 """Shares of the training part from which candidates learn; the quarter after each compares them."""
 GAIN = 0.01
-"""Relative gain in CRPS for which a longer or stronger chain is taken."""
+"""Relative gain in CRPS over no transform for which transforms are taken."""
 RECENT = 8
 """Number of steps whose mean is a predictor."""
 ENOUGH = 2**21
-"""Number of entries (time, node) that are enough for the comparison; of more the last are taken."""
+"""Number of entries (time, node) that are enough before a cut, and after it; of more the nearest are taken."""
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
 """Quantile levels of the CRPS."""
 
@@ -45,6 +45,10 @@ class TransformChoice:
     @property
     def report(self) -> str:
         """The choice in one line, with the way to another."""
+        if not math.isfinite(self.scores["none"]):
+            return (
+                "transforms: none (the training part is too short to compare them); choose some by --model.transforms"
+            )
         gain = 1 - self.scores[name_of(self.transforms)]
         why = f"CRPS {100 * gain:.1f} % lower than without in the second half of the training part"
         if not self.transforms:
@@ -58,9 +62,9 @@ def choose_transforms(data: WindowData) -> TransformChoice:
     Each candidate learns from the first half of the training part, then from the first three quarters: its transforms,
     and for the first and the last lead a linear regression on the last values, their recent mean, the mean over nodes
     and the calendar. Normal quantiles of the transformed target are decoded and scored on the quarter that follows.
-    The candidates are no transform, a
-    logarithm, a square root and a fourth root, each with and without anomalies; the last three need values that are not
-    negative. A static covariate called `population` puts a rate before them.
+    The candidates are no transform, a logarithm, a square root and a fourth root, each with and without anomalies; the
+    logarithm and the roots need values that are not negative. A static covariate called `population` adds each of them
+    after a rate.
 
     Args:
         data: The data of the fit.
@@ -114,6 +118,8 @@ class _First:
             if left > 0:
                 yield values[:, :left], time[:left]
             done += len(time)
+            if done >= self.stop:
+                return
 
     def static(self, name: str) -> Tensor:
         return self.part.static(name)
@@ -127,7 +133,8 @@ def _crps(data: WindowData, part: TrainingTargets, chain: Sequence[Transform]) -
         first, cut, last = (start + round(k * (stop - start)) for k in (0.0, share, share + 1 - FOLDS[-1]))
         transforms = TargetTransforms(chain, data.spec)
         transforms.learn(_First(part, cut - start))
-        first = max(first, last - max(ENOUGH // max(len(data.spec.nodes), 1), 4 * RECENT))
+        rows = max(ENOUGH // len(data.spec.nodes), 4 * RECENT)  # on either side of the cut
+        first, last = max(first, cut - rows), min(last, cut + rows)
         values = data.series.read(first, last)[..., : len(data.spec.targets)]
         clock = data.series.clock[first:last]
         for lead in sorted({1, data.spec.horizon}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self, get_args
 
@@ -124,7 +125,11 @@ def conformity_scores(forecast: Distribution, truth: Tensor, kind: ConformitySco
 
 
 def quantiles_of_forecast(
-    forecast: Distribution, calibration: Calibration | None, since: Tensor, quantiles: Sequence[float]
+    forecast: Distribution,
+    calibration: Calibration | None,
+    since: Tensor,
+    quantiles: Sequence[float],
+    lowest: float = -math.inf,
 ) -> Tensor:
     """Compute the quantiles of a forecast.
 
@@ -133,6 +138,7 @@ def quantiles_of_forecast(
         calibration: The stored calibration; None for the forecast's own quantiles.
         since: (batch, node), steps since each node was observed, at the origin.
         quantiles: Quantile levels, ascending, 0.5 among them.
+        lowest: Bound below which the likelihood has no density; of transformed targets, a transformed value.
 
     Returns:
         (batch, lead, node, target, quantile), ascending.
@@ -141,10 +147,10 @@ def quantiles_of_forecast(
         RequestError: The calibration does not hold a level.
     """
     if isinstance(forecast, Transformed):
-        encoded = quantiles_of_forecast(forecast.base, calibration, since, quantiles)
+        encoded = quantiles_of_forecast(forecast.base, calibration, since, quantiles, lowest)
         return torch.stack([forecast.bound.decode(column) for column in encoded.unbind(-1)], -1)
     if calibration is None:
-        return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1)
+        return torch.stack([forecast.icdf(torch.tensor(q)) for q in quantiles], -1).clamp(min=lowest)
     kind = calibration.conformity_score
     middle = median_of(forecast)
     columns: dict[float, Tensor] = {0.5: middle}
@@ -163,4 +169,4 @@ def quantiles_of_forecast(
             lower, upper = middle - half, middle + half
         columns[round((1 - level) / 2, 6)], columns[round((1 + level) / 2, 6)] = lower, upper
     bounds = torch.stack([columns[round(q, 6)] for q in quantiles], -1)
-    return bounds.sort(-1).values if kind == "quantile" else bounds
+    return (bounds.sort(-1).values if kind == "quantile" else bounds).clamp(min=lowest)

@@ -241,9 +241,9 @@ class Predictor(nn.Module, ABC):
             forecast, truth = self(batch), batch["target"]
             base = forecast.base if isinstance(forecast, Transformed) else forecast
             since = batch["since"][:, -1].amin(-1)
-            quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles)
+            quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles, self.likelihood.lowest)
             made = Prediction(
-                quantiles=quantile.clamp(min=self.lowest(forecast)),
+                quantiles=quantile,
                 mean=forecast.mean,
                 median=median_of(base),
                 stddev=base.stddev,
@@ -253,10 +253,6 @@ class Predictor(nn.Module, ABC):
                 origin=batch["origin"],
             )
             return cast(Prediction, {**made, **deviations(forecast)})
-
-    def lowest(self, forecast: Distribution) -> float:
-        """Return the bound that no interval of a forecast goes below."""
-        return forecast.bound.lowest if isinstance(forecast, Transformed) else self.likelihood.lowest
 
     # The checkpoint
 

@@ -34,9 +34,6 @@ class TargetTransforms(nn.Module):
                 dtype = torch.float64 if name == "frequency" else torch.float32
                 self.register_buffer(f"{number}_{name}", torch.zeros(shape, dtype=dtype))
 
-    def __bool__(self) -> bool:
-        return bool(self.transforms)
-
     def state(self, number: int) -> State:
         """Return the learned numbers of a transform by name."""
         return {name: getattr(self, f"{number}_{name}") for name in self._names[number]}

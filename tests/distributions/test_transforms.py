@@ -71,7 +71,7 @@ def one(transform, **state):
 
 def test_a_normal_logarithm_is_a_log_normal():
     loc, scale = torch.tensor([0.3, -1.0]).view(2, 1, 1, 1), torch.tensor([0.4, 0.9]).view(2, 1, 1, 1)
-    forecast = Transformed(Normal(loc, scale), one(Log(), offset=torch.zeros(1, 1)))
+    forecast = Transformed(Normal(loc, scale), one(Log(), offset=torch.zeros(1, 1), floor=torch.full((1, 1), 1e-9)))
     exact = torch.distributions.LogNormal(loc, scale)
     value = torch.tensor([0.2, 3.0]).view(2, 1, 1, 1)
     for name in ("log_prob", "cdf"):
@@ -97,7 +97,7 @@ def test_moments_of_an_affine_transform_are_exact_and_of_a_square_root_those_of_
 def test_a_mixture_is_split_into_what_members_and_their_differences_say():
     loc = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1)
     members = Normal(loc, torch.full_like(loc, 0.5))
-    forecast = Transformed(Mixture(members), one(Log(), offset=torch.zeros(1, 1)))
+    forecast = Transformed(Mixture(members), one(Log(), offset=torch.zeros(1, 1), floor=torch.full((1, 1), 1e-9)))
     means = torch.exp(loc + 0.125).flatten()
     assert float(forecast.epistemic_variance) == pytest.approx(float(means.var(unbiased=False)), rel=1e-2)
     inner = (math.exp(0.25) - 1) * means.square().mean()
@@ -109,7 +109,7 @@ def test_a_mixture_is_split_into_what_members_and_their_differences_say():
 
 
 def test_conformity_is_measured_on_transformed_values_and_intervals_are_decoded():
-    bound = one(Log(), offset=torch.zeros(1, 1))
+    bound = one(Log(), offset=torch.zeros(1, 1), floor=torch.full((1, 1), 1e-9))
     base = Normal(torch.ones(1, 2, 1, 1), torch.full((1, 2, 1, 1), 0.5))
     truth = torch.tensor([2.0, torch.nan]).view(1, 2, 1, 1)
     score = conformity_scores(Transformed(base, bound), truth, "scaled", [0.8])
@@ -117,6 +117,14 @@ def test_conformity_is_measured_on_transformed_values_and_intervals_are_decoded(
     assert score[0, 0, 1].isnan().all()
     made = quantiles_of_forecast(Transformed(base, bound), None, torch.zeros(1, 1), [0.1, 0.5, 0.9])
     torch.testing.assert_close(made, quantiles_of_forecast(base, None, torch.zeros(1, 1), [0.1, 0.5, 0.9]).exp())
+
+
+def test_a_value_below_all_of_training_is_no_extreme_of_the_logarithm():
+    part = TrainingRows(positive(), transform_spec())
+    bound = learned([Log()], part).bind(part.time[None, :1])
+    least = float(part.values[~part.values.isnan()].min())
+    made = bound.encode(torch.tensor([0.0, -5.0, least]).view(3, 1, 1, 1).expand(3, 1, 3, 1))
+    np.testing.assert_allclose(made[:, 0, 0, 0], np.log([least / 2, least / 2, least]), rtol=1e-5)
 
 
 def test_the_offset_of_a_logarithm_is_learned_only_where_there_are_zeros():

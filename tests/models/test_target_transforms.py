@@ -1,12 +1,14 @@
 """Transforms of targets in forecasters: outputs in the targets' own units, exact reductions, checkpoints, refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from helpers import batch_of, built, fitted, make_data, make_panel, one_line
 
 import stgate
-from stgate.distributions import Anomaly, Log, NegativeBinomial, Power, Quantiles, Rate
+from stgate.distributions import Anomaly, Log, LogNormal, NegativeBinomial, Power, Quantiles, Rate
 from stgate.errors import PanelError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
@@ -163,6 +165,27 @@ def test_auto_is_kept_as_the_option_and_the_choice_in_the_checkpoint(tmp_path):
     np.testing.assert_array_equal(one["y"].values, fixed["y"].values)
     with pytest.raises(RequestError, match="transforms 'atuo': did you mean auto"):
         Ridge(transforms="atuo")
+
+
+def test_auto_compares_on_a_panel_of_which_it_takes_a_part_only(monkeypatch):
+    monkeypatch.setattr("stgate.models.transform_choice.ENOUGH", 3 * 150)
+    choice = choose_transforms(make_data(counts()))
+    assert all(np.isfinite(score) for score in choice.scores.values()) and choice.transforms
+
+
+def test_auto_says_so_where_there_is_too_little_to_compare(monkeypatch):
+    monkeypatch.setattr("stgate.models.transform_choice.RECENT", 100)
+    choice = choose_transforms(make_data(make_panel(steps=120)))
+    assert choice.transforms == () and "too short" in choice.report
+
+
+def test_intervals_of_a_rate_of_a_positive_likelihood_stay_above_zero():
+    panel = positive(missing=0)
+    model = fitted(GatedRNN(hidden=8, transforms=[Rate()], likelihood=LogNormal()), make_data(panel))
+    stgate.calibrate(model, make_data(panel), levels=[0.8])
+    quantiles = torch.full_like(model.predictor.calibration.quantiles, 1e3)
+    model.calibration = dataclasses.replace(model.calibration, quantiles=quantiles)
+    assert (stgate.forecast(model, panel, levels=[0.8])["y"] >= 0).all()
 
 
 def test_a_rate_is_tried_where_the_population_is_a_covariate():
