@@ -20,7 +20,7 @@ from stgate.forecasting._calibrate import stored
 from stgate.forecasting._reconstruct import field_of, rows_of, steps_before
 from stgate.forecasting.conformal import CalibrationOptions, Scored, split_conformal_calibration
 from stgate.io.readers import open_panel
-from stgate.prediction.field import FieldPredictor
+from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode

@@ -16,7 +16,7 @@ from stgate.data.windows import to_device
 from stgate.errors import ForecastError, RequestError
 from stgate.forecasting.dataset import attributes_of
 from stgate.io import store
-from stgate.prediction.field import FieldPredictor
+from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import quantiles_of_forecast
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, deviations, evaluation_mode

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from stgate.data.window_data import WindowData
 from stgate.distributions.transforms import Auto, Transform
-from stgate.models.adoption import check_data
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.adoption import check_data
 from stgate.nn.imputation import ImputationName
 from stgate.panels.calendar import CellKey
 from stgate.prediction.baselines import (

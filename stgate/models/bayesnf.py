@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from stgate.distributions.likelihoods import Likelihood
 from stgate.inference.base import Inference
 from stgate.models.cglubnf import FieldForecaster
-from stgate.prediction.bayesnf import bayesnf
+from stgate.prediction.field.bayesnf import bayesnf
 
 
 class BayesNF(FieldForecaster):

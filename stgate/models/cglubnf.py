@@ -19,7 +19,7 @@ from stgate.models.forecaster import Forecaster
 from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
 from stgate.panels.geometry import nearest
-from stgate.prediction.field import Activation, FieldPredictor
+from stgate.prediction.field.predictor import Activation, FieldPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 

@@ -21,9 +21,9 @@ from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
-from stgate.models.adoption import check_data, take_scales
-from stgate.models.schedule import one_cycle
-from stgate.models.training import keep_what_is_freed, make_scores, masked_loss, objective
+from stgate.models.training.adoption import check_data, take_scales
+from stgate.models.training.schedule import one_cycle
+from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry

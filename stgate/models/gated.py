@@ -11,10 +11,10 @@ from torch.distributions import Distribution
 
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
-from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
-from stgate.models.graphs import graph_of
-from stgate.models.step_statistics import typical_change, whitening
+from stgate.models.training.adoption import check_leads
+from stgate.models.training.graphs import graph_of
+from stgate.models.training.step_statistics import typical_change, whitening
 from stgate.nn.inputs import Inputs
 from stgate.prediction.gated import GatedPredictor
 from stgate.schema.batch import Batch

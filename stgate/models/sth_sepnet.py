@@ -14,9 +14,9 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
-from stgate.models.adoption import check_leads
 from stgate.models.forecaster import Forecaster
-from stgate.models.graphs import find_graph, graph_of
+from stgate.models.training.adoption import check_leads
+from stgate.models.training.graphs import find_graph, graph_of
 from stgate.nn.imputation import ImputationName
 from stgate.prediction.sepnet import Fusion, GraphKind, SepNetPredictor
 from stgate.schema.spec import PanelSpec

@@ -11,8 +11,8 @@ from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.prediction.predictor import Predictor
 
 PREDICTORS = {
-    "BayesNF": "stgate.prediction.bayesnf.bayesnf",
-    "CGLUBNF": "stgate.prediction.field.FieldPredictor",
+    "BayesNF": "stgate.prediction.field.bayesnf.bayesnf",
+    "CGLUBNF": "stgate.prediction.field.predictor.FieldPredictor",
     "Climatology": "stgate.prediction.baselines.ClimatologyPredictor",
     "GatedRNN": "stgate.prediction.gated.gated_rnn",
     "GatedTransformer": "stgate.prediction.gated.gated_transformer",

@@ -247,7 +247,7 @@ def test_rows_of_time_and_place_do_not_depend_on_what_else_is_evaluated(monkeypa
     panel = field_panel()
     model = fitted(small_field())
     whole = stgate.reconstruct(model, panel)
-    monkeypatch.setattr("stgate.prediction.field.ROWS", 50)
+    monkeypatch.setattr("stgate.prediction.field.predictor.ROWS", 50)
     torch.testing.assert_close(
         torch.tensor(stgate.reconstruct(model, panel)["y_mean"].values), torch.tensor(whole["y_mean"].values)
     )

@@ -80,7 +80,7 @@ def test_training_hides_by_the_patterns_that_were_chosen(monkeypatch):
         asked.append((horizon, list(patterns)))
         return mask_context(past, horizon, patterns)
 
-    monkeypatch.setattr("stgate.prediction.field.mask_context", spy)
+    monkeypatch.setattr("stgate.prediction.field.predictor.mask_context", spy)
     data = field_data(context=4, horizon=2)
     model = built(small_field(context_masking=["late"]), data)
     batch = next(iter(data.train_dataloader()))

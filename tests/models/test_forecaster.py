@@ -16,7 +16,7 @@ import stgate
 from stgate.data.window_data import WindowData
 from stgate.errors import CheckpointError, RequestError, StgateError, StoreError
 from stgate.models import Climatology, Forecaster, GatedRNN, Persistence, Ridge
-from stgate.models.schedule import one_cycle
+from stgate.models.training.schedule import one_cycle
 from stgate.nn import RollOut
 from stgate.prediction import registry
 

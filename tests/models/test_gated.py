@@ -12,7 +12,7 @@ from stgate.distributions import Normal
 from stgate.errors import ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
-from stgate.models.training import masked_loss
+from stgate.models.training.steps import masked_loss
 from stgate.nn import RollOut
 
 

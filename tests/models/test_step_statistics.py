@@ -7,7 +7,7 @@ import xarray as xr
 from helpers import make_data
 
 from stgate.data import windows
-from stgate.models.step_statistics import typical_change, whitening
+from stgate.models.training.step_statistics import typical_change, whitening
 from stgate.nn.patches import Patches
 
 STEPS, NODES = 400, 6
@@ -57,7 +57,7 @@ def whitened(data, every=1):
 def test_whitening_looks_at_the_whole_of_the_training_part(piece, monkeypatch):
     """Of a field whose spread doubles half way, evenly spread steps say what all of them together do."""
     monkeypatch.setattr(windows, "PIECE", piece)
-    monkeypatch.setattr("stgate.models.step_statistics.ENOUGH", 1000)  # every second step
+    monkeypatch.setattr("stgate.models.training.step_statistics.ENOUGH", 1000)  # every second step
     values = np.random.default_rng(0).standard_normal((STEPS, NODES))
     values[STEPS // 2 :] *= 2
     whiten, seen = whitened(data_of(values), every=2)

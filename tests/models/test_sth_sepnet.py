@@ -10,7 +10,7 @@ from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.models.graphs import find_graph
+from stgate.models.training.graphs import find_graph
 from stgate.nn.sepnet.neighbours import strongest
 
 

@@ -12,7 +12,7 @@ from stgate.distributions import Anomaly, Log, LogNormal, NegativeBinomial, Powe
 from stgate.errors import PanelError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
-from stgate.models.transform_choice import choose_transforms, name_of
+from stgate.models.training.transform_choice import choose_transforms, name_of
 from stgate.nn import RollOut
 
 KINDS = {
@@ -82,7 +82,7 @@ def test_the_loss_sees_transformed_targets_and_missing_ones_leave_gradients_fini
     assert torch.equal(encoded["target"].isnan(), batch["target"].isnan()) and batch["target"].isnan().any()
     assert abs(float(encoded["target"].nanmean())) < 0.5 < float(batch["target"].nanmean())
     model.train()
-    from stgate.models.training import objective
+    from stgate.models.training.steps import objective
 
     model.log = lambda *a, **k: None
     objective(model, batch).backward()
@@ -168,13 +168,13 @@ def test_auto_is_kept_as_the_option_and_the_choice_in_the_checkpoint(tmp_path):
 
 
 def test_auto_compares_on_a_panel_of_which_it_takes_a_part_only(monkeypatch):
-    monkeypatch.setattr("stgate.models.transform_choice.ENOUGH", 3 * 150)
+    monkeypatch.setattr("stgate.models.training.transform_choice.ENOUGH", 3 * 150)
     choice = choose_transforms(make_data(counts()))
     assert all(np.isfinite(score) for score in choice.scores.values()) and choice.transforms
 
 
 def test_auto_says_so_where_there_is_too_little_to_compare(monkeypatch):
-    monkeypatch.setattr("stgate.models.transform_choice.RECENT", 100)
+    monkeypatch.setattr("stgate.models.training.transform_choice.RECENT", 100)
     choice = choose_transforms(make_data(make_panel(steps=120)))
     assert choice.transforms == () and "too short" in choice.report
 

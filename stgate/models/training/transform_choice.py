@@ -14,7 +14,7 @@ from stgate.data.windows import Clock
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.transforms import Log, Power, Rate, Transform
 from stgate.errors import PanelError
-from stgate.models.training_targets import TrainingTargets
+from stgate.models.training.targets import TrainingTargets
 from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.spec import PanelSpec
 

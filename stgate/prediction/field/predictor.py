@@ -17,8 +17,8 @@ from stgate.inference.ensemble import Ensemble
 from stgate.nn.field.context_masking import MaskPattern, mask_context
 from stgate.nn.field.network import FieldGeometry, FieldInputs, FieldNetwork, with_latest
 from stgate.nn.gates import GateName
+from stgate.prediction.field.neighbourhoods import Neighbourhoods
 from stgate.prediction.intervals import Calibration
-from stgate.prediction.neighbourhoods import Neighbourhoods
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec

@@ -16,9 +16,9 @@ from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.errors import RequestError
-from stgate.models.graphs import find_graph, graph_of
-from stgate.models.training_targets import TrainingTargets
-from stgate.models.transform_choice import choose_transforms
+from stgate.models.training.graphs import find_graph, graph_of
+from stgate.models.training.targets import TrainingTargets
+from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
 from stgate.panels.graph import Graph
 from stgate.prediction.predictor import Predictor

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from stgate.distributions.likelihoods import Likelihood
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
-from stgate.prediction.field import FieldPredictor
+from stgate.prediction.field.predictor import FieldPredictor
 
 
 def bayesnf(

@@ -1,0 +1,1 @@
+"""Training: from the data to the scales, the transforms and the loss."""

@@ -1,0 +1,1 @@
+"""Predictors of fields, and the neighbours that they see."""
