@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.stack import Stack
     from stgate.models.sth_sepnet import STHSepNet
     from stgate.prediction.loading import load
     from stgate.schema.forecast import check_forecast
@@ -62,6 +63,7 @@ __all__ = [
     "RequestError",
     "Ridge",
     "STHSepNet",
+    "Stack",
     "StgateError",
     "WindowData",
     "__version__",
@@ -114,6 +116,7 @@ __getattr__, __dir__ = attach(
         "RequestError": "stgate.errors",
         "Ridge": "stgate.models.baselines",
         "STHSepNet": "stgate.models.sth_sepnet",
+        "Stack": "stgate.models.stack",
         "StgateError": "stgate.errors",
         "WindowData": "stgate.data.window_data",
         "backtest": "stgate.forecasting._forecast",

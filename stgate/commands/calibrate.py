@@ -43,7 +43,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         help="calibrate `stgate reconstruct` of a field: the observed entries of PANEL are scored, each one unseen",
     )
     add("--truth", metavar="PANEL", help="with --reconstruction: score the values of this panel that PANEL lacks")
-    add("--conformity-score", default="scaled", help="scaled (default), residual, quantile, or distribution")
+    add("--conformity-score", help="scaled (default; of a stack: distribution), residual, quantile, or distribution")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)
@@ -61,7 +61,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     predictor = load(given.checkpoint)
     shared = {"start": given.start, "end": given.end, "levels": given.levels}
-    shared |= {"conformity_score": given.conformity_score, "max_memory": given.max_memory}
+    shared |= {"max_memory": given.max_memory}
+    shared |= {"conformity_score": given.conformity_score} if given.conformity_score else {}
     if given.reconstruction:
         covered = calibrate_reconstruction(predictor, given.panel, given.truth, **shared)
     else:

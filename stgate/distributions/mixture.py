@@ -137,11 +137,11 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
             sought, components = sought[unsolved], _part(components, unsolved)
             x1, x2, x3, f1, f2, f3 = (v[unsolved] for v in (x1, x2, x3, f1, f2, f3))
             level = level[unsolved] if level.dim() else level
-        t = _next_step(x1, x2, x3, f1, f2, f3)
+        t = next_step(x1, x2, x3, f1, f2, f3)
     return found
 
 
-def _next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
+def next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
     """Next position between x1 and x2: by inverse quadratic interpolation where it is safe, else the middle."""
     xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
     safe = (phi.square() < xi) & ((1 - phi).square() < 1 - xi)

@@ -87,7 +87,7 @@ def online_intervals(
     flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in arrays.items()}
     made = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()}
     bounds = torch.from_numpy(np.stack([columns[round(q, 6)] for q in quantiles], -1)).flatten(0, 1)
-    bounds = bounds.clamp(min=model.likelihood.lowest)
+    bounds = bounds.clamp(min=model.lowest)
     if model.transforms:
         ahead = time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
         bound = model.transform.bind(ahead.to(model.device))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.stack import Stack
     from stgate.models.sth_sepnet import STHSepNet
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Persistence",
     "Ridge",
     "STHSepNet",
+    "Stack",
 ]
 
 __getattr__, __dir__ = attach(
@@ -37,5 +39,6 @@ __getattr__, __dir__ = attach(
         "Persistence": "stgate.models.baselines",
         "Ridge": "stgate.models.baselines",
         "STHSepNet": "stgate.models.sth_sepnet",
+        "Stack": "stgate.models.stack",
     },
 )

@@ -60,6 +60,8 @@ class Forecaster(L.LightningModule, ABC):
     """
 
     data_class: ClassVar[type[WindowData]] = WindowData
+    unsaved: ClassVar[tuple[str, ...]] = ()
+    """Options that a checkpoint does not hold by name."""
     predictor: Predictor
 
     def __init__(
@@ -102,7 +104,7 @@ class Forecaster(L.LightningModule, ABC):
         if "transforms" in options:
             given["transforms"] = self.predictor.transforms_option
         ours = inspect.signature(Forecaster).parameters
-        left_out = [*FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        left_out = [*self.unsaved, *FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters({name: value or None for name, value in plain_options(given).items()})
         for name, value in list(self.hparams.items()):

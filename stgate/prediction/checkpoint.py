@@ -82,6 +82,7 @@ def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, chan
         CheckpointError: The weights do not fit.
     """
     predictor.name = checkpoint[KEY]["class"]
+    predictor.plain_options = dict(checkpoint["hyper_parameters"])
     predictor.restore(checkpoint[KEY])
     weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
     try:

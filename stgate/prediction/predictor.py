@@ -26,7 +26,7 @@ from stgate.nn.imputation import ImputationName, check_imputation, make_imputati
 from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
-from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
+from stgate.prediction.intervals import Calibration, ConformityScore, median_of, quantiles_of_forecast
 from stgate.prediction.parts import check_part, check_transforms
 from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
@@ -89,6 +89,8 @@ class Predictor(nn.Module, ABC):
 
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
+    conformity_score: ClassVar[ConformityScore] = "scaled"
+    """Conformity score of a calibration that names none."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Predictor(nn.Module, ABC):
         self.node_statistics, self.neighbour_means = node_statistics, neighbour_means
         self.directions = 0
         self.name = type(self).__name__
+        self.plain_options: dict[str, Any] | None = None  # those of the forecaster, as a checkpoint holds them
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
         self.calibration: Calibration | None = None
@@ -128,6 +131,11 @@ class Predictor(nn.Module, ABC):
     @abstractmethod
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the network of a panel: `Inputs` -> (batch, lead, node, target, likelihood parameter)."""
+
+    @property
+    def lowest(self) -> float:
+        """The value below which no quantile lies: the end of the likelihood's range."""
+        return self.likelihood.lowest
 
     @property
     def rolls_out(self) -> bool:
@@ -241,7 +249,7 @@ class Predictor(nn.Module, ABC):
             forecast, truth = self(batch), batch["target"]
             base = forecast.base if isinstance(forecast, Transformed) else forecast
             since = batch["since"][:, -1].amin(-1)
-            quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles, self.likelihood.lowest)
+            quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles, self.lowest)
             made = Prediction(
                 quantiles=quantile,
                 mean=forecast.mean,

@@ -19,6 +19,7 @@ PREDICTORS = {
     "Persistence": "stgate.prediction.baselines.PersistencePredictor",
     "Ridge": "stgate.prediction.baselines.RidgePredictor",
     "STHSepNet": "stgate.prediction.sepnet.SepNetPredictor",
+    "Stack": "stgate.prediction.stack.StackPredictor",
 }
 """Makers of the predictors of `stgate.models`, by the forecaster's name; each takes the forecaster's options."""
 

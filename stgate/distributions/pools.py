@@ -1,0 +1,181 @@
+"""Weighted pools of distributions of different families: of their quantiles, or of their distribution functions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from stgate.distributions.mixture import TOLERANCE, next_step
+
+PoolName = Literal["quantile", "linear"]
+"""Names of the pools."""
+NODES = 21
+"""Number of nodes of the Gauss-Hermite quadrature of a quantile pool's variance."""
+BISECTIONS = 24
+"""Number of halvings of the interval of levels in which the level of a value is sought."""
+
+
+class Pool(Distribution):
+    """Base of the pools: distributions of one batch shape, of any families, with weights.
+
+    Where a component is missing (its median is NaN), its weight goes to the others.
+
+    Args:
+        components: Distributions of one batch shape.
+        weights: Weights that are not negative and sum to one over the components; (component, …), broadcast against the
+            batch shape.
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, components: Sequence[Distribution], weights: Tensor) -> None:
+        self.components, self._given = tuple(components), weights
+        super().__init__(self.components[0].batch_shape, validate_args=False)
+
+    @functools.cached_property
+    def weights(self) -> Tensor:
+        """Weights of the components that are there, (component, *batch); NaN where none is."""
+        there = torch.stack([torch.isfinite(one.icdf(torch.tensor(0.5))) for one in self.components])
+        if bool(there.all()):
+            return self._given.expand(there.shape)
+        kept = torch.where(there, self._given, 0.0)
+        total = kept.sum(0)
+        equal = there / there.sum(0)  # where the weights of all that are there are zero; NaN where none is
+        return torch.where(total > 0, kept / total, equal)
+
+    def pooled(self, value: Callable[[Distribution], Tensor]) -> Tensor:
+        """Return the weighted mean of a value over the components, of the batch shape.
+
+        Args:
+            value: Function of a component.
+        """
+        total = torch.zeros(())
+        for one, weight in zip(self.components, self.weights, strict=True):
+            total = total + torch.where(weight != 0, weight * value(one), 0.0)  # NaN weights stay
+        return total
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean, the weighted mean of the components' means in either pool."""
+        return self.pooled(lambda one: one.mean)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples, (*sample_shape, *batch_shape), by the quantiles of random levels."""
+        shape = torch.Size(sample_shape)
+        with torch.no_grad():
+            tiny = torch.finfo(torch.float32).eps
+            draws = int(np.prod(shape))
+            made = [self.icdf(torch.rand(self.batch_shape).clamp(tiny, 1 - tiny)) for _ in range(draws)]
+            return torch.stack(made).view(*shape, *self.batch_shape)
+
+
+class QuantilePool(Pool):
+    """Pool whose quantile of each level is the weighted mean of the components' quantiles (Vincentization).
+
+    It keeps the shape and the width of its components where they disagree on the location.
+
+    References:
+        Lichtendahl, Grushka-Cockayne, Winkler (2013), Is it better to average probabilities or quantiles? Management
+        Science 59. doi:10.1287/mnsc.1120.1667
+    """
+
+    @functools.cached_property
+    def variance(self) -> Tensor:  # type: ignore[override] # a property of torch's, computed once here
+        """Variance, of the batch shape, by quadrature over the quantiles."""
+        points, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        centre = self.icdf(torch.tensor(0.5))
+        levels = torch.special.ndtr(torch.as_tensor(points)).clamp(1e-7, 1 - 1e-7).to(centre)
+        first, second = torch.zeros_like(centre), torch.zeros_like(centre)
+        for level, weight in zip(levels, (weights / weights.sum()).tolist(), strict=True):
+            off = self.icdf(level) - centre
+            first, second = first + weight * off, second + weight * off.square()
+        return (second - first.square()).clamp(min=0)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Quantile of a level, which is a scalar or of the batch shape."""
+        return self.pooled(lambda one: one.icdf(value.to(one.mean) if value.dim() == 0 else value))
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of a value at or below this one, by bisection of the level."""
+        levels = torch.stack([one.cdf(value.expand(self.batch_shape)) for one in self.components])
+        used = self.weights > 0
+        low, high = torch.where(used, levels, 1.0).amin(0), torch.where(used, levels, 0.0).amax(0)
+        tiny = torch.finfo(low.dtype).eps
+        for _ in range(BISECTIONS if bool((high > low).any()) else 0):
+            middle = 0.5 * (low + high)
+            below = self.icdf(middle.clamp(tiny, 1 - tiny)) <= value
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.where(torch.isnan(self.weights[0]), torch.nan, 0.5 * (low + high))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Logarithm of the density: the inverse of the weighted mean of the components' inverse densities."""
+        tiny = torch.finfo(torch.float32).eps
+        level = self.cdf(value).clamp(tiny, 1 - tiny)
+        return -torch.log(self.pooled(lambda one: torch.exp(-one.log_prob(one.icdf(level)))))
+
+
+class LinearPool(Pool):
+    """Pool whose distribution function is the weighted mean of the components' distribution functions: their mixture.
+
+    It is wider than its components where they disagree on the location.
+    """
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance, of the batch shape."""
+        return self.pooled(lambda one: one.variance + one.mean.square()) - self.mean.square()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of a value at or below this one."""
+        return self.pooled(lambda one: one.cdf(value.expand(self.batch_shape)))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Quantile of a level, a scalar or of the batch shape, by Chandrupatla's method between those of the components.
+
+        Args:
+            value: Level in (0, 1).
+        """
+        own = torch.stack([one.icdf(value.to(one.mean) if value.dim() == 0 else value) for one in self.components])
+        used = self.weights > 0
+        low = torch.where(used, own, torch.inf).amin(0)
+        high = torch.where(used, own, -torch.inf).amax(0)
+        level = value.to(low)
+        x1, x2 = low, high
+        f1, f2 = self.cdf(low) - level, self.cdf(high) - level
+        x3, f3, t = x1, f1, torch.full_like(low, 0.5)
+        found, best = torch.where(f1.abs() <= f2.abs(), low, high), torch.minimum(f1.abs(), f2.abs())
+        # The quantile is the least value whose probability reaches the level: where the function jumps over it, that
+        # is the end of the shrunk interval.
+        width = 1e-6 * (high - low)
+        for _ in range(60):
+            open_ = (best > TOLERANCE) & ((x2 - x1).abs() > width)  # NaN counts as solved
+            if not bool(open_.any()):
+                break
+            x = torch.where(open_, x1 + t * (x2 - x1), found)
+            f = self.cdf(x) - level
+            better = open_ & (f.abs() <= best)
+            found, best = torch.where(better, x, found), torch.where(better, f.abs(), best)
+            same = (f < 0) == (f1 < 0)
+            x3, f3 = torch.where(open_, torch.where(same, x1, x2), x3), torch.where(open_, torch.where(same, f1, f2), f3)
+            x2, f2 = torch.where(open_ & ~same, x1, x2), torch.where(open_ & ~same, f1, f2)
+            x1, f1 = torch.where(open_, x, x1), torch.where(open_, f, f1)
+            t = next_step(x1, x2, x3, f1, f2, f3)
+        found = torch.where((best > TOLERANCE) & (x1 != x2), torch.maximum(x1, x2), found)
+        return torch.where(torch.isnan(self.weights[0]), torch.nan, found)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Logarithm of the weighted mean of the components' densities."""
+        each = torch.stack([one.log_prob(value.expand(self.batch_shape)) for one in self.components])
+        return torch.logsumexp(torch.where(self.weights > 0, each + self.weights.log(), -torch.inf), 0)
+
+
+POOLS: dict[PoolName, type[Pool]] = {"quantile": QuantilePool, "linear": LinearPool}
+"""The pools by name."""

@@ -1,0 +1,227 @@
+"""Weights of a pool, learned from forecasts of several members whose truth is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stgate.distributions.pools import PoolName
+
+LEVELS = tuple((i + 0.5) / 10 for i in range(10))
+"""Levels of the members' quantiles from which weights are learned: midpoints of equal shares."""
+SHRINKAGE = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+"""Penalties on the logits of the weights that are tried."""
+FIXED = 0.03
+"""Penalty where there are too few blocks to try several."""
+BLOCKS = 5
+"""Largest number of blocks in time of the cross-validation."""
+ELEMENTS = 3_000_000
+"""Largest number of quantiles that weights are learned from; origins are thinned evenly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """Weights of a pool.
+
+    Attributes:
+        pool: The pool.
+        weights: (member, lead), not negative, with sum one over the members.
+        shrinkage: Penalty on the logits of the weights; the larger, the nearer to equal weights.
+        blocks: Number of blocks of the cross-validation that chose pool and penalty; below two nothing was chosen.
+        score: CRPS of the pool in the blocks left out of the learning, as a share of the members' mean CRPS, the mean
+            over leads; NaN without cross-validation.
+    """
+
+    pool: PoolName
+    weights: Tensor
+    shrinkage: float
+    blocks: int
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cases:
+    """Forecasts of one target with their truth, at some origins.
+
+    Attributes:
+        quantiles: (member, origin, lead, node, level), at `LEVELS`; NaN where a member lacks a forecast.
+        truth: (origin, lead, node), NaN where missing.
+        rows: (origin,), ascending rows of the origins, for blocks in time; members of a panel share rows.
+    """
+
+    quantiles: Tensor
+    truth: Tensor
+    rows: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Cases:
+        return Cases(self.quantiles[:, chosen], self.truth[chosen], self.rows[chosen])
+
+
+def learn_weights(cases: Cases, pools: Sequence[PoolName]) -> Learned:
+    """Learn the weights of a pool by lead: those of least CRPS, shrunk towards equal weights.
+
+    The logits of the weights are linear in the logarithm of the lead, so that weights change smoothly with it. Their
+    squares are penalised. The penalty, and the pool if several are given, are those of least CRPS in blocks in time
+    that are left out in turn, with a horizon between a block and what is learned from.
+
+    Args:
+        cases: Forecasts with their truth.
+        pools: Pools to choose from.
+    """
+    members, leads = cases.quantiles.shape[0], cases.quantiles.shape[2]
+    known = torch.isfinite(cases.truth) & torch.isfinite(cases.quantiles).all(0).all(-1)
+    kept = known.any(-1).any(-1)
+    cases = cases[kept]
+    equal = torch.full((members, leads), 1 / members)
+    if members == 1 or not bool(kept.any()):
+        return Learned(pools[0], equal, FIXED, 0, math.nan)
+    objectives = {pool: OBJECTIVES[pool](cases) for pool in pools}
+    folds = _folds(cases.rows, leads)
+    best: tuple[float, PoolName, float] = (math.inf, pools[0], FIXED)
+    if len(folds) >= 2:
+        for pool, objective in objectives.items():
+            for penalty, score in zip(SHRINKAGE, _cross_validated(objective, folds), strict=True):
+                best = min(best, (score, pool, penalty))
+    score, pool, penalty = best
+    everything = torch.ones(len(cases.rows), dtype=torch.bool)
+    logits = objectives[pool].fit(everything, penalty, None)
+    return Learned(pool, weights_of(logits, leads), penalty, len(folds), score if len(folds) >= 2 else math.nan)
+
+
+def weights_of(logits: Tensor, leads: int) -> Tensor:
+    """Return weights (member, lead) from logits (2, member): a level, and a slope over the logarithm of the lead."""
+    place = torch.log(torch.arange(1, leads + 1, dtype=logits.dtype))
+    place = 2 * place / place[-1] - 1 if leads > 1 else place
+    return torch.softmax(logits[0, :, None] + logits[1, :, None] * place, 0)
+
+
+class Objective:
+    """CRPS of a pool as a function of its weights.
+
+    Args:
+        cases: Forecasts with their truth.
+    """
+
+    def __init__(self, cases: Cases) -> None:
+        self.members, self.leads = cases.quantiles.shape[0], cases.quantiles.shape[2]
+
+    def crps(self, weights: Tensor, origins: Tensor) -> Tensor:
+        """Return the mean CRPS of each lead, (lead,).
+
+        Args:
+            weights: (member, lead).
+            origins: (origin,), True for the origins that count.
+        """
+        raise NotImplementedError
+
+    def relative(self, weights: Tensor, origins: Tensor, unit: Tensor) -> Tensor:
+        """Return the CRPS as a share of a unit (lead,), the mean over leads that have cases."""
+        share = self.crps(weights, origins) / unit
+        return share[torch.isfinite(share)].mean()
+
+    def unit(self, origins: Tensor) -> Tensor:
+        """Return the members' mean CRPS at each lead, (lead,), the same for all pools."""
+        alone = torch.eye(self.members, dtype=torch.float64).unsqueeze(-1).expand(-1, -1, self.leads)
+        return torch.stack([self.crps(one, origins) for one in alone]).mean(0)
+
+    def fit(self, origins: Tensor, penalty: float, start: Tensor | None) -> Tensor:
+        """Return the logits of least penalised CRPS, (2, member).
+
+        Args:
+            origins: (origin,), True for the origins that are learned from.
+            penalty: Penalty on the squares of the logits.
+            start: Logits to start from; None starts from equal weights.
+        """
+        first = torch.zeros(2, self.members, dtype=torch.float64) if start is None else start.clone()
+        logits = first.requires_grad_()
+        unit = self.unit(origins)
+        optimizer = torch.optim.LBFGS([logits], max_iter=40, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.relative(weights_of(logits, self.leads), origins, unit) + penalty * logits.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
+        return logits.detach()
+
+
+class QuantileObjective(Objective):
+    """CRPS of a quantile pool: twice the mean pinball loss of the pooled quantiles."""
+
+    def __init__(self, cases: Cases) -> None:
+        super().__init__(cases)
+        known = torch.isfinite(cases.truth) & torch.isfinite(cases.quantiles).all(0).all(-1)
+        self.known = known.permute(1, 0, 2)  # (lead, origin, node)
+        self.misses = torch.where(known[..., None], cases.truth[..., None] - cases.quantiles, 0.0)
+        self.misses = self.misses.permute(2, 0, 1, 3, 4).contiguous()  # (lead, member, origin, node, level)
+        self.levels = torch.tensor(LEVELS)
+
+    def crps(self, weights: Tensor, origins: Tensor) -> Tensor:
+        """Return the mean CRPS of each lead, (lead,)."""
+        misses = self.misses if bool(origins.all()) else self.misses[:, :, origins]
+        miss = torch.einsum("ml,lmonq->lonq", weights.to(misses), misses)
+        loss = 2 * torch.maximum(self.levels * miss, (self.levels - 1) * miss).mean(-1)  # 0 where unknown
+        return loss.sum((1, 2), dtype=torch.float64) / self.known[:, origins].sum((1, 2))
+
+
+class LinearObjective(Objective):
+    """CRPS of a linear pool: the weighted mean distance to the truth less half of that between members."""
+
+    def __init__(self, cases: Cases) -> None:
+        super().__init__(cases)
+        members, origins, leads = cases.quantiles.shape[:3]
+        known = torch.isfinite(cases.truth) & torch.isfinite(cases.quantiles).all(0).all(-1)
+        self.known = known.sum(-1)  # (origin, lead)
+
+        def summed(values: Tensor) -> Tensor:
+            return torch.where(known, values, 0.0).sum(-1, dtype=torch.float64)
+
+        self.distance = torch.stack([summed((q - cases.truth[..., None]).abs().mean(-1)) for q in cases.quantiles])
+        self.between = torch.zeros(members, members, origins, leads, dtype=torch.float64)
+        for i, one in enumerate(cases.quantiles):
+            for j in range(i, members):
+                other = cases.quantiles[j]
+                apart = sum((one - other[..., k : k + 1]).abs().mean(-1) for k in range(other.shape[-1]))
+                self.between[i, j] = self.between[j, i] = summed(torch.as_tensor(apart) / other.shape[-1])
+
+    def crps(self, weights: Tensor, origins: Tensor) -> Tensor:
+        """Return the mean CRPS of each lead, (lead,)."""
+        distance, between = self.distance[:, origins].sum(1), self.between[:, :, origins].sum(2)
+        made = (weights * distance).sum(0) - 0.5 * torch.einsum("il,ijl,jl->l", weights, between, weights)
+        return made / self.known[origins].sum(0)
+
+
+OBJECTIVES: dict[PoolName, type[Objective]] = {"quantile": QuantileObjective, "linear": LinearObjective}
+
+
+def _folds(rows: Tensor, leads: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the origins that are learned from and those left out, for each block in time."""
+    first, last = int(rows.min()), int(rows.max())
+    span = last - first + 1
+    count = min(BLOCKS, span // max(2 * leads, 2))  # a block holds two horizons
+    folds = []
+    for number in range(count):
+        low, high = first + span * number // count, first + span * (number + 1) // count
+        out = (rows >= low) & (rows < high)
+        near = (rows > low - leads) & (rows < high + leads - 1)
+        if bool(out.any()) and bool((~near).any()):
+            folds.append((~near, out))
+    return folds
+
+
+def _cross_validated(objective: Objective, folds: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+    """Return the relative CRPS in the blocks left out, for each penalty of `SHRINKAGE`."""
+    scores = torch.zeros(len(SHRINKAGE))
+    for learned, out in folds:
+        unit, logits = objective.unit(out), None
+        for index in reversed(range(len(SHRINKAGE))):  # from near equal weights on
+            logits = objective.fit(learned, SHRINKAGE[index], logits)
+            scores[index] += float(objective.relative(weights_of(logits, objective.leads), out, unit)) / len(folds)
+    return scores.tolist()
