@@ -21,6 +21,7 @@ COMMANDS = {
     "validate": ("stgate.commands.fit.cli", "score a checkpoint on the validation part"),
     "test": ("stgate.commands.fit.cli", "score a checkpoint on the test part"),
     "predict": ("stgate.commands.fit.cli", "forecast every window of the test part"),
+    "stack": ("stgate.commands.stack", "pool fitted forecasters into one"),
     "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),

@@ -112,6 +112,19 @@ class Stack(Baseline):
         predictor.weights.copy_(torch.stack([one.weights for one in learned], -1))
         self._take(data)
 
+    def describe(self) -> list[str]:
+        """Return lines of text with pool, shrinkage and weights, once they have been learned."""
+        predictor, lines = self.predictor, []
+        horizon = predictor.fitted_spec.horizon
+        leads = sorted({1, (1 + horizon) // 2, horizon})
+        for index, (target, one) in enumerate(zip(predictor.fitted_spec.targets, self.learned, strict=True)):
+            how = f"chosen on {one.blocks} blocks in time" if one.blocks > 1 else "not chosen: too few blocks in time"
+            lines.append(f"{target}: {one.pool} pool, shrinkage {one.shrinkage:g} ({how}); weights at lead:")
+            lines.append(f"  {'member':<32}" + "".join(f"{lead:>7}" for lead in leads))
+            for name, weights in zip(predictor.names, predictor.weights[..., index], strict=True):
+                lines.append(f"  {name:<32}" + "".join(f"{float(weights[lead - 1]):>7.2f}" for lead in leads))
+        return lines
+
     def _take(self, data: WindowData) -> None:
         """Take what the checkpoint needs besides the weights: scales, seeds, the last row seen and the least value."""
         predictor, statistics = self.predictor, data.statistics()

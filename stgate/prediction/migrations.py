@@ -35,12 +35,25 @@ def migrate(checkpoint: dict[str, Any]) -> None:
         )
     if found > FORMAT:
         raise CheckpointError(f"checkpoint format {found}: this version reads up to {FORMAT}; install a newer stgate")
+    _migrate_members(checkpoint)
     for number in range(found, FORMAT + 1):
         if lacking := [name for name in NEEDED[number] if name not in ours]:
             raise CheckpointError(f"checkpoint format {found}: must hold `{lacking[0]}`; fit the model again")
         if number < FORMAT:
             STEPS[number](checkpoint)
             ours["format"] = number + 1
+
+
+def _migrate_members(checkpoint: dict[str, Any]) -> None:
+    """Convert the members that a stack's checkpoint holds, each with its own format, class and weights, in place."""
+    weights = checkpoint.get("state_dict", {})
+    for number, held in enumerate(checkpoint["stgate"].get("members", ())):
+        prefix = f"predictor.pooled.{number}."
+        own = {f"predictor.{name.removeprefix(prefix)}": weights.pop(name) for name in [*weights] if name.startswith(prefix)}
+        member = {**held, "state_dict": own}
+        migrate(member)
+        held |= {name: value for name, value in member.items() if name != "state_dict"}
+        weights |= {prefix + name.removeprefix("predictor."): value for name, value in member["state_dict"].items()}
 
 
 NEEDED = {1: ("cases",), 2: ("n_observations",), 3: ("n_observations", "transforms", "directions")}
