@@ -110,7 +110,7 @@ class Stack(Baseline):
             learned = [learn_weights(one, [learned[0].pool]) for one in cases]
         predictor.pool, self.learned = learned[0].pool, learned
         predictor.weights.copy_(torch.stack([one.weights for one in learned], -1))
-        self._take(data)
+        self.take(data)
 
     def describe(self) -> list[str]:
         """Return lines of text with pool, shrinkage and weights, once they have been learned."""
@@ -125,8 +125,12 @@ class Stack(Baseline):
                 lines.append(f"  {name:<32}" + "".join(f"{float(weights[lead - 1]):>7.2f}" for lead in leads))
         return lines
 
-    def _take(self, data: WindowData) -> None:
-        """Take what the checkpoint needs besides the weights: scales, seeds, the last row seen and the least value."""
+    def take(self, data: WindowData) -> None:
+        """Take what the checkpoint needs besides weights: scales, seed, the last row seen and the least value.
+
+        Args:
+            data: The data that the members were fitted on.
+        """
         predictor, statistics = self.predictor, data.statistics()
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(predictor.scaler, name).copy_(getattr(statistics, name))
@@ -148,17 +152,31 @@ def member_forecasts(predictor: StackPredictor, loader: DataLoader[Batch]) -> Fo
         predictor: The stack.
         loader: Loader of raw batches of the stack, from windows of known origins.
     """
-    spec, windows = predictor.fitted_spec, cast(Any, loader.dataset)
+    stride = stride_of(predictor, len(cast(Any, loader.dataset).origins))
+    return joined_forecasts((predictor, batch) for batch in _thinned(loader, stride))
+
+
+def stride_of(predictor: StackPredictor, origins: int) -> int:
+    """Return the stride that thins origins evenly to as many as weights are learned from."""
+    spec = predictor.fitted_spec
     width = len(predictor.predictors) * spec.horizon * len(spec.nodes) * len(spec.targets) * len(LEVELS)
-    stride = max(-(-len(windows.origins) * width // ELEMENTS), 1)
+    return max(-(-origins * width // ELEMENTS), 1)
+
+
+def joined_forecasts(batches: Iterable[tuple[StackPredictor, Batch]]) -> Forecasts:
+    """Forecast batches with each member of a stack, and join them in the order of their origins.
+
+    Args:
+        batches: Raw batches, each with the stack that forecasts it.
+    """
     parts: list[list[Tensor]] = [[], [], []]
-    with evaluation_mode(predictor):
-        for raw in _thinned(loader, stride):
+    for predictor, raw in batches:
+        with evaluation_mode(predictor):
             batch = to_device(raw, predictor.device)
             forecasts = predictor.forecasts(batch)
             each = [torch.stack([one.icdf(torch.tensor(p)) for p in LEVELS], -1) for one in forecasts]
-            for part, value in zip(parts, (torch.stack(each), batch["target"], batch["origin"][:, 1]), strict=True):
-                part.append(value.cpu())
+        for part, value in zip(parts, (torch.stack(each), batch["target"], batch["origin"][:, 1]), strict=True):
+            part.append(value.cpu())
     quantiles, truth, rows = torch.cat(parts[0], 1), torch.cat(parts[1]), torch.cat(parts[2])
     order = torch.argsort(rows, stable=True)
     return quantiles[:, order], truth[order], rows[order]

@@ -74,6 +74,15 @@ class StackPredictor(Predictor):
         """The least value of the targets where none was below zero in training and a member's range ends there."""
         return float(self.built.get_buffer("lowest"))
 
+    def take_pool(self, other: StackPredictor) -> None:
+        """Take pool and weights from a stack of other fits of the same members.
+
+        Args:
+            other: The other stack.
+        """
+        self.pool = other.pool
+        self.weights.copy_(other.weights)
+
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the table of weights, equal ones, and the least value of the targets."""
         count = len(self.pooled)

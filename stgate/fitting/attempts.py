@@ -1,0 +1,168 @@
+"""Fits of candidates that are kept in a folder, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from stgate.data.window_data import WindowData
+from stgate.fitting.shortlist import Candidate
+from stgate.fitting.training import Length, quiet_trainer, train
+from stgate.io import store
+from stgate.models.forecaster import Forecaster
+from stgate.prediction.loading import load
+from stgate.prediction.predictor import Predictor
+
+STEPS = 2000
+"""Number of optimiser steps of a network's fit, unless time is short."""
+EPOCHS = (3, 100)
+"""Least and largest number of epochs of a network's fit; one whose least takes too long is left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A fit.
+
+    Attributes:
+        predictor: The fitted predictor.
+        length: Its length in epochs.
+        seconds: Seconds that it took.
+    """
+
+    predictor: Predictor
+    length: Length
+    seconds: float
+
+
+class Slow(Exception):
+    """Raised when a candidate would take longer than its share of the budget."""
+
+
+class Deadline(L.Callback):
+    """Stop a fit at a time, however far it is.
+
+    Args:
+        seconds: Seconds from the start of the fit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        """Stop the trainer if it is late."""
+        if time.monotonic() > self.end:
+            trainer.should_stop = True
+
+
+def kept(path: Path, fit: Callable[[], tuple[Forecaster, Length]]) -> Attempt:
+    """Return the fit of a file; it is made, and kept whole or not at all, if it is not there.
+
+    Args:
+        path: Path of the checkpoint; a file beside it holds length and seconds.
+        fit: Function that fits a forecaster.
+    """
+    notes = path.with_suffix(".json")
+    if path.is_file() and notes.is_file():
+        held = json.loads(notes.read_text(encoding="utf-8"))
+        return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"])
+    started = time.monotonic()
+    forecaster, length = fit()
+    seconds = time.monotonic() - started
+    path.parent.mkdir(parents=True, exist_ok=True)
+    forecaster.save(path)
+    with store.atomic(notes) as temporary:
+        text = json.dumps({"planned": length.planned, "done": length.done, "seconds": round(seconds, 2)})
+        temporary.write_text(text + "\n", encoding="utf-8")
+    predictor = forecaster.predictor.eval()
+    predictor.plain_options = dict(forecaster.hparams)
+    return Attempt(predictor, length, seconds)
+
+
+def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: float, seed: int) -> tuple[Any, Length]:
+    """Fit a candidate on the split, for as many epochs as its share of the budget allows.
+
+    Args:
+        candidate: The candidate.
+        data: The data.
+        seconds: Seconds for all fits of this candidate.
+        fits: Number of fits of this length that it needs.
+        seed: Seed of weights and dropout.
+
+    Raises:
+        Slow: The least number of epochs takes longer than the share.
+    """
+    forecaster = candidate.make()
+    if not forecaster.automatic_optimization:
+        length = train(forecaster, data, seed=seed, epochs=1, make_trainer=limited(seconds))
+        return forecaster, length
+    epoch, batches = epoch_seconds(candidate, data, seed)
+    least, largest = EPOCHS
+    allowed = seconds / fits / max(epoch, 1e-9)
+    if allowed < least:
+        raise Slow(f"{least} epochs of {fits:g} fits take about {least * epoch * fits:.0f} s, its share is {seconds:.0f} s")
+    wanted = min(max(math.ceil(STEPS / batches), least), largest)
+    length = train(
+        forecaster, data, seed=seed, epochs=min(wanted, int(allowed)), make_trainer=limited(1.5 * seconds / fits)
+    )
+    return forecaster, length
+
+
+def epoch_seconds(candidate: Candidate, data: WindowData, seed: int) -> tuple[float, int]:
+    """Estimate the seconds of an epoch, with its validation, from a few batches; and count its batches.
+
+    Args:
+        candidate: The candidate.
+        data: The data.
+        seed: Seed of weights and dropout.
+    """
+    watch = Watch()
+    train(
+        candidate.make(),
+        data,
+        seed=seed,
+        length=Length(1, 1),
+        make_trainer=lambda **options: quiet_trainer(
+            **{**options, "callbacks": [*options["callbacks"], watch], "limit_train_batches": 4, "limit_val_batches": 0}
+        ),
+    )
+    batches = len(data.train_dataloader())
+    rows = (data.parts.validation[1] - data.parts.validation[0]) / max(data.parts.train[1] - data.parts.train[0], 1)
+    return watch.batch * batches * (1 + rows / 2), batches  # a forward pass takes about half of a step
+
+
+class Watch(L.Callback):
+    """Measure the seconds of a batch, without the first one, which is slow."""
+
+    def __init__(self) -> None:
+        self.batch, self._last, self._spans = 0.0, 0.0, [0.0][:0]
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """Start the clock."""
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Keep the median."""
+        self._spans.append(time.monotonic() - self._last)
+        later = self._spans[1:] or self._spans
+        self.batch = float(torch.tensor(later).median())
+
+
+def limited(seconds: float) -> Callable[..., L.Trainer]:
+    """Return a maker of quiet trainers that stop in time.
+
+    Args:
+        seconds: Seconds from the making of the trainer.
+    """
+
+    def make(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
+        return quiet_trainer(**{**options, "callbacks": [*options.get("callbacks", ()), Deadline(seconds)]})
+
+    return make

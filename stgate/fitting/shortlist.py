@@ -1,0 +1,55 @@
+"""Short list of forecasters that an automatic fit tries, in the order of their cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from stgate import models
+from stgate.data.window_data import WindowData
+from stgate.models.forecaster import Forecaster
+
+INPUTS: dict[str, Any] = {"transforms": "auto", "node_statistics": True, "neighbour_means": "auto"}
+"""Options that each candidate takes where it has them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A forecaster to try.
+
+    Attributes:
+        name: Name of the candidate, in tables and as the name of its files.
+        make: Function that makes a forecaster that has not been fitted; each call returns a new one.
+        reference: True for a forecaster that is scored for comparison, but is no member of the stack.
+    """
+
+    name: str
+    make: Callable[[], Forecaster]
+    reference: bool = False
+
+
+def short_list(data: WindowData) -> list[Candidate]:
+    """Return the candidates for some data, the cheapest first.
+
+    Args:
+        data: The data.
+    """
+    names = ["Climatology", "Ridge", "GradientBoosting", "GatedRNN"]
+    if "edge_source" in data.panel:
+        names.append("STHSepNet")
+    found = [Candidate("Persistence", partial(models.Persistence, carry=True))]
+    return found + [candidate(name) for name in names if name in models.__all__]
+
+
+def candidate(name: str) -> Candidate:
+    """Return the candidate of a class of `stgate.models`, with the inputs of an automatic fit.
+
+    Args:
+        name: The name of the class.
+    """
+    kind = getattr(models, name)
+    options = {option: value for option, value in INPUTS.items() if option in inspect.signature(kind).parameters}
+    return Candidate(name, partial(kind, **options))
