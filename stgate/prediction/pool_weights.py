@@ -14,7 +14,9 @@ from stgate.distributions.pools import PoolName
 LEVELS = tuple((i + 0.5) / 10 for i in range(10))
 """Levels of the members' quantiles from which weights are learned: midpoints of equal shares."""
 SHRINKAGE = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
-"""Penalties on the logits of the weights that are tried."""
+"""Penalties on the members' own factors that are tried."""
+RIDGE = 1e-4
+"""Penalty on the weight of the members' own scores."""
 FIXED = 0.03
 """Penalty where there are too few blocks to try several."""
 BLOCKS = 5
@@ -30,7 +32,7 @@ class Learned:
     Attributes:
         pool: The pool.
         weights: (member, lead), not negative, with sum one over the members.
-        shrinkage: Penalty on the logits of the weights; the larger, the nearer to equal weights.
+        shrinkage: Penalty on the members' own factors; the larger, the more equal members of equal score are.
         blocks: Number of blocks of the cross-validation that chose pool and penalty; below two nothing was chosen.
         score: CRPS of the pool in the blocks left out of the learning, as a share of the members' mean CRPS, the mean
             over leads; NaN without cross-validation.
@@ -64,8 +66,9 @@ class Cases:
 def learn_weights(cases: Cases, pools: Sequence[PoolName]) -> Learned:
     """Learn the weights of a pool by lead: those of least CRPS, shrunk towards equal weights.
 
-    The logits of the weights are linear in the logarithm of the lead, so that weights change smoothly with it. Their
-    squares are penalised. The penalty, and the pool if several are given, are those of least CRPS in blocks in time
+    Weights follow a power of the members' own CRPS at each lead, times a factor of each member whose logarithm is
+    linear in that of the lead, so that weights change smoothly with it. The power is learned freely (zero is equal
+    weights), the factors are penalised. The penalty, and the pool if several are given, are those of least CRPS in blocks in time
     that are left out in turn, with a horizon between a block and what is learned from.
 
     Args:
@@ -88,15 +91,23 @@ def learn_weights(cases: Cases, pools: Sequence[PoolName]) -> Learned:
                 best = min(best, (score, pool, penalty))
     score, pool, penalty = best
     everything = torch.ones(len(cases.rows), dtype=torch.bool)
-    logits = objectives[pool].fit(everything, penalty, None)
-    return Learned(pool, weights_of(logits, leads), penalty, len(folds), score if len(folds) >= 2 else math.nan)
+    fitted = objectives[pool].fit(everything, penalty, None)
+    return Learned(pool, weights_of(fitted, objectives[pool].skill(everything)), penalty, len(folds), score if len(folds) >= 2 else math.nan)
 
 
-def weights_of(logits: Tensor, leads: int) -> Tensor:
-    """Return weights (member, lead) from logits (2, member): a level, and a slope over the logarithm of the lead."""
-    place = torch.log(torch.arange(1, leads + 1, dtype=logits.dtype))
+def weights_of(parameters: Tensor, skill: Tensor) -> Tensor:
+    """Return weights (member, lead).
+
+    Args:
+        parameters: (1 + 2 * member,): the weight of the skill; a level of each member's logit; and its slope over the
+            logarithm of the lead.
+        skill: (member, lead), the logarithm of each member's own CRPS, with its sign changed.
+    """
+    members, leads = skill.shape
+    place = torch.log(torch.arange(1, leads + 1, dtype=skill.dtype))
     place = 2 * place / place[-1] - 1 if leads > 1 else place
-    return torch.softmax(logits[0, :, None] + logits[1, :, None] * place, 0)
+    level, slope = parameters[1:].view(2, members, 1)
+    return torch.softmax(parameters[0] * skill + level + slope * place, 0)
 
 
 class Objective:
@@ -123,33 +134,39 @@ class Objective:
         share = self.crps(weights, origins) / unit
         return share[torch.isfinite(share)].mean()
 
-    def unit(self, origins: Tensor) -> Tensor:
-        """Return the members' mean CRPS at each lead, (lead,), the same for all pools."""
+    def alone(self, origins: Tensor) -> Tensor:
+        """Return each member's own mean CRPS at each lead, (member, lead), the same for all pools."""
         alone = torch.eye(self.members, dtype=torch.float64).unsqueeze(-1).expand(-1, -1, self.leads)
-        return torch.stack([self.crps(one, origins) for one in alone]).mean(0)
+        return torch.stack([self.crps(one, origins) for one in alone])
+
+    def skill(self, origins: Tensor) -> Tensor:
+        """Return the logarithm of each member's own CRPS with its sign changed, zero where there are no cases."""
+        skill = -torch.log(self.alone(origins).clamp(min=1e-300))
+        return torch.nan_to_num(skill - skill.mean(0))
 
     def fit(self, origins: Tensor, penalty: float, start: Tensor | None) -> Tensor:
-        """Return the logits of least penalised CRPS, (2, member).
+        """Return the parameters of least penalised CRPS, (1 + 2 * member,).
 
         Args:
             origins: (origin,), True for the origins that are learned from.
-            penalty: Penalty on the squares of the logits.
-            start: Logits to start from; None starts from equal weights.
+            penalty: Penalty on the squares of levels and slopes.
+            start: Parameters to start from; None starts from equal weights.
         """
-        first = torch.zeros(2, self.members, dtype=torch.float64) if start is None else start.clone()
-        logits = first.requires_grad_()
-        unit = self.unit(origins)
-        optimizer = torch.optim.LBFGS([logits], max_iter=40, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+        first = torch.zeros(1 + 2 * self.members, dtype=torch.float64) if start is None else start.clone()
+        parameters = first.requires_grad_()
+        unit, skill = self.alone(origins).mean(0), self.skill(origins)
+        optimizer = torch.optim.LBFGS([parameters], max_iter=40, tolerance_change=1e-6, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = self.relative(weights_of(logits, self.leads), origins, unit) + penalty * logits.square().sum()
+            size = penalty * parameters[1:].square().sum() + RIDGE * parameters[0].square()
+            loss = self.relative(weights_of(parameters, skill), origins, unit) + size
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         with torch.enable_grad():
             optimizer.step(closure)  # type: ignore[no-untyped-call]
-        return logits.detach()
+        return parameters.detach()
 
 
 class QuantileObjective(Objective):
@@ -220,8 +237,8 @@ def _cross_validated(objective: Objective, folds: Sequence[tuple[Tensor, Tensor]
     """Return the relative CRPS in the blocks left out, for each penalty of `SHRINKAGE`."""
     scores = torch.zeros(len(SHRINKAGE))
     for learned, out in folds:
-        unit, logits = objective.unit(out), None
+        unit, skill, found = objective.alone(out).mean(0), objective.skill(learned), None
         for index in reversed(range(len(SHRINKAGE))):  # from near equal weights on
-            logits = objective.fit(learned, SHRINKAGE[index], logits)
-            scores[index] += float(objective.relative(weights_of(logits, objective.leads), out, unit)) / len(folds)
+            found = objective.fit(learned, SHRINKAGE[index], found)
+            scores[index] += float(objective.relative(weights_of(found, skill), out, unit)) / len(folds)
     return scores.tolist()
