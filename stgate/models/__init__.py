@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.gradient_boosting import GradientBoosting
     from stgate.models.stack import Stack
     from stgate.models.sth_sepnet import STHSepNet
 
@@ -21,6 +22,7 @@ __all__ = [
     "Forecaster",
     "GatedRNN",
     "GatedTransformer",
+    "GradientBoosting",
     "Persistence",
     "Ridge",
     "STHSepNet",
@@ -36,6 +38,7 @@ __getattr__, __dir__ = attach(
         "Forecaster": "stgate.models.forecaster",
         "GatedRNN": "stgate.models.gated_rnn",
         "GatedTransformer": "stgate.models.gated_transformer",
+        "GradientBoosting": "stgate.models.gradient_boosting",
         "Persistence": "stgate.models.baselines",
         "Ridge": "stgate.models.baselines",
         "STHSepNet": "stgate.models.sth_sepnet",

@@ -1,0 +1,196 @@
+"""The fit of gradient boosting: linear forecasts, trees on their errors, and quantiles of what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stgate.models.training.linear_fit import LinearRows, fit_linear
+from stgate.models.training.tree_growth import Growth, grow, predict
+from stgate.nn.trees import Tree
+from stgate.prediction.boosting import GROUPS, LEVELS, BoostingNetwork
+
+Floats = NDArray[np.floating[Any]]
+FOLDS = 4
+"""Number of blocks in time, of each of which a fit without it makes forecasts."""
+SIZES = ((4, 1 / 40), (8, 1 / 200), (31, 1 / 1000))
+"""Sizes of trees that are tried: number of leaves, and the smallest leaf as a share of the rows."""
+SMALLEST = 20
+"""Smallest number of rows of a leaf."""
+SPREAD = Growth(leaves=15, smallest=100, rate=0.1, trees=60, seed=0)
+"""Options of the trees that predict the absolute error."""
+ENOUGH = 1500
+"""Number of rows of a group of locations with quantiles of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Rows of one target, a window at a node each.
+
+    Attributes:
+        origin: Features of the window, (row, feature).
+        ahead: Features of each lead, (row, lead, feature).
+        truth: Standardised target at each lead, (row, lead), NaN where missing.
+        nodes: Node, (row,).
+        folds: Fold, a block in time, (row,).
+    """
+
+    origin: Tensor
+    ahead: Tensor
+    truth: Tensor
+    nodes: Tensor
+    folds: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Cases:
+    """Rows of a group of leads, a window at a node and a lead each.
+
+    Attributes:
+        rows: Features, (row, feature), float32.
+        truth: Standardised target, (row,).
+        linear: Linear forecast by a fit without the row's fold, (row,).
+        folds: Fold, (row,).
+    """
+
+    rows: Floats
+    truth: Floats
+    linear: Floats
+    folds: NDArray[np.int64]
+
+    @property
+    def known(self) -> Floats:
+        """Features with the linear forecast as the last one."""
+        return np.column_stack([self.rows, self.linear.astype(np.float32)])
+
+
+def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Growth, most: int) -> None:
+    """Fit tables and trees.
+
+    Args:
+        network: The network to be filled.
+        samples: Rows of each target.
+        growth: Options of the location's trees; leaves and smallest leaf are chosen.
+        most: Largest number of rows of an ensemble's fit.
+    """
+    ensembles: list[list[Tree]] = []
+    for target, sample in enumerate(samples):
+        _standardise(network, sample, target)
+        for group, (first, last) in enumerate(network.groups):
+            cases = _thinned(_linear(network, sample, target, (first, last)), most, growth.seed)
+            location, trees = _location(network, cases, growth, target, group)
+            ensembles += [trees, _spread(network, cases, location, target, group)]
+            error = np.sqrt(np.mean((cases.truth - location) ** 2)) if len(location) else np.nan
+            rank_zero_info(
+                f"leads {first + 1} to {last}: {len(cases.truth)} rows, {len(trees)} trees, error out of fold "
+                f"{error:.3f} standard deviations"
+            )
+    network.hold(ensembles)
+
+
+def _standardise(network: BoostingNetwork, sample: Sample, target: int) -> None:
+    """Take means and standard deviations of the features, and the bounds of the location."""
+    columns = [*sample.origin.unbind(1), *sample.ahead.flatten(0, 1).unbind(1)]
+    for number, column in enumerate(columns):
+        seen = column[~torch.isnan(column)].double()
+        width = float(seen.std()) if len(seen) > 1 else 0.0
+        network.get_buffer("center")[target, number] = float(seen.mean()) if len(seen) else 0.0
+        network.get_buffer("scale")[target, number] = width if width > 1e-9 else 1.0
+    truth = sample.truth[~torch.isnan(sample.truth)]
+    low, high = (float(truth.min()), float(truth.max())) if len(truth) else (0.0, 0.0)
+    margin = 0.25 * (high - low)
+    network.get_buffer("bounds")[target] = torch.tensor([low - margin, high + margin])
+
+
+def _linear(network: BoostingNetwork, sample: Sample, target: int, leads: tuple[int, int]) -> Cases:
+    """Fit the linear forecast of each lead, penalties chosen at the first of them; return the rows of all."""
+    penalties, found = None, []
+    for lead in range(*leads):
+        known = ~torch.isnan(sample.truth[:, lead])
+        rows = torch.cat([sample.origin[known], sample.ahead[known, lead]], 1)
+        nodes, folds, truth = sample.nodes[known], sample.folds[known], sample.truth[known, lead]
+        count = FOLDS, network.get_buffer("own_weight").shape[2]
+        sums = LinearRows.of(network.linear_inputs(rows, target), truth, nodes, folds, count=count, own=network.own)
+        fit = fit_linear(sums, penalties)
+        penalties = fit.penalties
+        network.get_buffer("weight")[target, lead] = fit.weight
+        network.get_buffer("own_weight")[target, lead] = fit.own_weight
+        found.append(tuple(each.numpy() for each in (rows, truth, fit.held_out, folds)))
+    return Cases(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+
+def _thinned(cases: Cases, most: int, seed: int) -> Cases:
+    """Return a random part of the rows if they are more than enough."""
+    if len(cases.truth) <= most:
+        return cases
+    kept = np.sort(np.random.default_rng(seed).choice(len(cases.truth), most, replace=False))
+    return Cases(cases.rows[kept], cases.truth[kept], cases.linear[kept], cases.folds[kept])
+
+
+def _location(
+    network: BoostingNetwork, cases: Cases, growth: Growth, target: int, group: int
+) -> tuple[Floats, list[Tree]]:
+    """Grow the trees of the location; return its values out of fold, and the trees."""
+    x, last = cases.known, cases.folds == FOLDS - 1
+    tried = []
+    for leaves, share in SIZES:
+        options = dataclasses.replace(growth, leaves=leaves, smallest=max(SMALLEST, int(share * len(x))))
+        tried.append((*_held(x, cases.truth - cases.linear, last, options), options, 1.0))
+    errors = [np.square(cases.truth[last] - cases.linear[last] - made).mean() for made, *_ in tried]
+    made, count, options, use = tried[int(np.argmin(errors))]
+    direct, direct_count = _held(x, cases.truth, last, options)
+    if np.square(cases.truth[last] - direct).mean() < min(errors):
+        made, count, use = direct, direct_count, 0.0
+    rest = cases.truth - use * cases.linear
+    correction, counts = np.zeros(len(x)), [count]
+    correction[last] = made
+    for fold in range(FOLDS - 1):
+        chosen = cases.folds == fold
+        correction[chosen], count = _held(x, rest, chosen, options)
+        counts.append(count)
+    share = 1.0
+    if use:  # trees that help little out of fold are given less weight
+        share = float(np.clip((correction * rest).sum() / max((correction**2).sum(), 1e-12), 0.0, 1.0))
+    trees = grow(x, rest, dataclasses.replace(options, trees=max(5, int(1.1 * np.median(counts)))))
+    network.get_buffer("use")[target, group], network.get_buffer("share")[target, group] = use, share
+    return use * cases.linear + share * correction, trees
+
+
+def _held(x: Floats, y: Floats, held: NDArray[np.bool_], growth: Growth) -> tuple[Floats, int]:
+    """Grow trees without some rows, their number chosen on these; return the predictions there, and the number."""
+    if held.all() or not held.any():
+        return np.zeros(int(held.sum())), 1
+    trees = grow(x[~held], y[~held], growth, (x[held], y[held]))
+    return predict(trees, x[held]), len(trees)
+
+
+def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: int, group: int) -> list[Tree]:
+    """Grow the trees of the absolute error, and take the quantiles of errors in its units; return the trees."""
+    residual = cases.truth - location
+    apart = np.abs(residual)
+    floor = 0.1 * float(apart.mean()) + 1e-6
+    x = np.column_stack([cases.rows, location.astype(np.float32)])
+    scale = np.full(len(apart), floor)
+    for half in (0, 1):
+        chosen = cases.folds % 2 == half
+        trees = grow(x[~chosen], apart[~chosen], SPREAD)
+        scale[chosen] = np.maximum(predict(trees, x[chosen]), floor)
+    groups = int(np.clip(len(apart) / ENOUGH, 1, GROUPS))
+    edges = np.unique(np.quantile(location, np.arange(1, groups) / groups))
+    place, standard = np.searchsorted(edges, location), residual / scale
+    network.get_buffer("floor")[target, group] = floor
+    network.get_buffer("edges")[target, group] = torch.inf
+    network.get_buffer("edges")[target, group, : len(edges)] = torch.from_numpy(edges)
+    least = 1e-3 * np.arange(len(LEVELS))  # quantiles never coincide
+    for number in range(len(edges) + 1):
+        here = standard[place == number]
+        quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS) + least
+        network.get_buffer("quantiles")[target, group, number] = torch.from_numpy(quantiles)
+    return grow(x, apart, SPREAD)

@@ -1,0 +1,194 @@
+"""Growth of tree ensembles by LightGBM where it is installed, else by scikit-learn's histogram boosting."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stgate.nn.trees import Tree, Trees
+
+Floats = NDArray[np.floating[Any]]
+PATIENCE = 20
+"""Number of trees without a smaller error on held-out rows after which growth stops."""
+FEATURES, L2 = 0.6, 1.0
+"""Share of the features that a tree, or a split, may use; penalty on the outputs of leaves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """Options of an ensemble that is grown by squared error.
+
+    Attributes:
+        leaves: Largest number of leaves of a tree.
+        smallest: Smallest number of rows of a leaf.
+        rate: Learning rate.
+        trees: Largest number of trees.
+        seed: Seed of the features that trees may use.
+    """
+
+    leaves: int
+    smallest: int
+    rate: float
+    trees: int
+    seed: int
+
+
+def grow(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats, Floats] | None = None) -> list[Tree]:
+    """Grow the trees of an ensemble; their outputs add up to the prediction.
+
+    Args:
+        rows: Features, (row, feature), float32, NaN where missing.
+        target: Values to be predicted, (row,).
+        growth: Options.
+        held: Rows and values on which the number of trees is chosen; None for all of them.
+    """
+    if len(target) < 2 * growth.smallest or growth.trees == 0:
+        return [constant(float(target.mean()) if len(target) else 0.0)]
+    grower = _by_lightgbm if has_lightgbm() else _by_sklearn
+    return grower(rows, target, growth, held)
+
+
+def has_lightgbm() -> bool:
+    """Return True if LightGBM is installed."""
+    return importlib.util.find_spec("lightgbm") is not None
+
+
+def constant(value: float) -> Tree:
+    """Return a tree of one leaf."""
+    zero = np.zeros(1, np.int64)
+    return Tree(zero, np.zeros(1), zero, zero, np.zeros(1, bool), np.array([value]))
+
+
+def _by_lightgbm(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats, Floats] | None) -> list[Tree]:
+    import lightgbm
+
+    options = {
+        "objective": "l2",
+        "num_leaves": growth.leaves,
+        "min_data_in_leaf": growth.smallest,
+        "learning_rate": growth.rate,
+        "feature_fraction": FEATURES,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": L2,
+        "seed": growth.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": torch.get_num_threads(),
+        "verbose": -1,
+    }
+    data = lightgbm.Dataset(rows, target)
+    stopped: dict[str, Any] = {}
+    if held is not None:
+        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+        stopped = {"valid_sets": [lightgbm.Dataset(*held, reference=data)], "callbacks": [stop]}
+    model = lightgbm.train(options, data, growth.trees, **stopped)
+    return trees_of_lightgbm(model.dump_model(num_iteration=model.best_iteration if held is not None else None))
+
+
+def trees_of_lightgbm(dump: dict[str, Any]) -> list[Tree]:
+    """Return the trees of a LightGBM model.
+
+    Args:
+        dump: The model as `Booster.dump_model` returns it.
+    """
+    return [_tree_of_lightgbm(tree["tree_structure"]) for tree in dump["tree_info"]]
+
+
+def _tree_of_lightgbm(root: dict[str, Any]) -> Tree:
+    nodes: list[dict[str, Any]] = [root]
+    left, right = [], []
+    for number, node in enumerate(nodes):  # it grows while it is read
+        if "split_feature" not in node:
+            left.append(number)
+            right.append(number)
+            continue
+        left.append(len(nodes))
+        right.append(len(nodes) + 1)
+        nodes += [node["left_child"], node["right_child"]]
+    threshold = np.array([float(node.get("threshold", 0.0)) for node in nodes])
+    # Without missing values in the training rows, LightGBM reads a missing value as zero.
+    missing_left = [
+        bool(node.get("default_left")) if node.get("missing_type") == "NaN" else node.get("threshold", 0.0) >= 0
+        for node in nodes
+    ]
+    return Tree(
+        np.array([node.get("split_feature", 0) for node in nodes]),
+        threshold,
+        np.array(left),
+        np.array(right),
+        np.array(missing_left),
+        np.array([node.get("leaf_value", 0.0) if "split_feature" not in node else 0.0 for node in nodes]),
+    )
+
+
+def _by_sklearn(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats, Floats] | None) -> list[Tree]:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    model = HistGradientBoostingRegressor(
+        learning_rate=growth.rate,
+        max_leaf_nodes=growth.leaves,
+        min_samples_leaf=growth.smallest,
+        l2_regularization=L2,
+        max_features=FEATURES,
+        early_stopping=False,
+        warm_start=held is not None,
+        random_state=growth.seed,
+    )
+    with threadpool_limits(torch.get_num_threads()):
+        if held is None:
+            model.set_params(max_iter=growth.trees).fit(rows, target)
+            return trees_of_sklearn(model)
+        made = np.zeros(len(held[1]))
+        errors: list[float] = []
+        for count in range(PATIENCE, growth.trees + PATIENCE, PATIENCE):
+            model.set_params(max_iter=min(count, growth.trees)).fit(rows, target)
+            new = trees_of_sklearn(model)[len(errors) :]
+            steps = made[:, None] + np.cumsum(predict(new, held[0], each=True), 1)
+            made = steps[:, -1]
+            errors += ((steps - held[1][:, None]) ** 2).mean(0).tolist()
+            if len(errors) - int(np.argmin(errors)) > PATIENCE:
+                break
+    return trees_of_sklearn(model)[: int(np.argmin(errors)) + 1]
+
+
+def trees_of_sklearn(model: Any) -> list[Tree]:  # noqa: ANN401 (its types are not installed)
+    """Return the trees of a fitted HistGradientBoostingRegressor; the first one holds the mean of the target too."""
+    trees: list[Tree] = []
+    for (predictor,) in model._predictors:
+        nodes = predictor.nodes
+        leaf = nodes["is_leaf"].astype(bool)
+        own = np.arange(len(nodes))
+        base = float(np.ravel(model._baseline_prediction)[0]) if not trees else 0.0
+        trees.append(
+            Tree(
+                np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64),
+                np.where(leaf, 0.0, nodes["num_threshold"]),
+                np.where(leaf, own, nodes["left"]).astype(np.int64),
+                np.where(leaf, own, nodes["right"]).astype(np.int64),
+                nodes["missing_go_to_left"].astype(bool) & ~leaf,
+                np.where(leaf, nodes["value"] + base, 0.0),
+            )
+        )
+    return trees
+
+
+def predict(trees: Sequence[Tree], rows: Floats, *, each: bool = False) -> Floats:
+    """Return the predictions of an ensemble, (row,), or of each of its trees, (row, tree).
+
+    Args:
+        trees: The trees.
+        rows: Features, (row, feature), NaN where missing.
+        each: Return those of each tree.
+    """
+    held = Trees.of(trees, rows.shape[1])
+    made = held.outputs(torch.from_numpy(np.ascontiguousarray(rows, np.float32))).double()
+    found: Floats = (made if each else made.sum(1)).numpy()
+    return found
