@@ -13,7 +13,7 @@ from stgate.data.window_data import WindowData
 from stgate.errors import RequestError, did_you_mean
 from stgate.fitting.blocks import before_test
 from stgate.fitting.choice import FOLDS
-from stgate.fitting.crossfit import HeldOut, Tell, cross_fit, silent
+from stgate.fitting.crossfit import HeldOut, Make, Tell, cross_fit, silent
 from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
@@ -35,6 +35,7 @@ def complete(
     length: Length,
     seed: int,
     folds: int = FOLDS,
+    make: Make | None = None,
     make_trainer: MakeTrainer = quiet_trainer,
     tell: Tell = silent,
 ) -> dict[float, float]:
@@ -49,6 +50,7 @@ def complete(
         length: Length of each fit.
         seed: Seed of each fit.
         folds: Number of blocks of `cross`.
+        make: Maker of the forecasters of the blocks; None copies the one that is not fitted.
         make_trainer: Maker of the trainers.
         tell: Function that is called with lines of progress.
 
@@ -62,7 +64,7 @@ def complete(
         raise RequestError(f"calibration {how!r}: {did_you_mean(how, get_args(Completion))}")
     if how == "cross":
         held = cross_fit(
-            lambda: copy.deepcopy(fresh),
+            make or (lambda: copy.deepcopy(fresh)),
             data,
             folds=folds,
             length=length,
