@@ -75,9 +75,9 @@ def calibrate(
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
-        return _calibrate(
+        return set_calibration(
             predictor,
-            data.part_dataloader("calibration"),
+            _scored(predictor, data.part_dataloader("calibration")),
             options,
             panel=data.panel,
             span=(str(times[start]), str(times[stop - 1])),
@@ -149,9 +149,9 @@ def recalibrate(
                 CalibrationWarning,
                 stacklevel=2,
             )
-        return _calibrate(
+        return set_calibration(
             predictor,
-            history.batches(rows),
+            _scored(predictor, history.batches(rows)),
             options,
             panel=history.frame,
             span=(str(history.times[first]), str(history.times[last])),
@@ -167,20 +167,35 @@ def stored(model: Model) -> Iterator[Predictor]:
         write_calibrated(predictor, model, model)
 
 
-def _calibrate(
+def set_calibration(
     predictor: Predictor,
-    windows: Iterable[Batch],
+    scored: Iterable[Scored],
     options: CalibrationOptions,
     *,
     panel: xr.Dataset,
     span: tuple[str, str],
+    method: str = "split conformal",
 ) -> dict[float, float]:
+    """Calibrate a predictor by scored forecasts, its own or those of similar fits.
+
+    Args:
+        predictor: The predictor, whose calibration is replaced.
+        scored: Forecasts with their truth, batch by batch.
+        options: Levels, groups and conformity score.
+        panel: The panel, whose node coordinates may name groups.
+        span: The first and the last time of the truths.
+        method: Name of the method, for its description.
+
+    Returns:
+        Coverage by level of the scored forecasts themselves.
+    """
     found, covered = split_conformal_calibration(
         predictor.fitted_spec,
-        _scored(predictor, windows),
+        scored,
         options,
         cluster=clusters_of(panel, options.groups),
         kind="per lead time",
+        method=method,
     )
     predictor.calibration = dataclasses.replace(found, start=span[0], end=span[1])
     return covered

@@ -28,6 +28,7 @@ from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, ConformityScore, median_of, quantiles_of_forecast
 from stgate.prediction.parts import check_part, check_transforms
+from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
@@ -122,6 +123,7 @@ class Predictor(nn.Module, ABC):
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
         self.calibration: Calibration | None = None
+        self.past_errors: PastErrors | None = None
         self.seed: int | None = None
         self.n_observations = 1
         self.seen: str | None = None
@@ -269,6 +271,7 @@ class Predictor(nn.Module, ABC):
         return {
             "spec": self.fitted_spec.to_dict(),
             "calibration": self.calibration and self.calibration.to_plain(),
+            "past_errors": self.past_errors and self.past_errors.to_plain(),
             "seed": self.seed,
             "n_observations": self.n_observations,
             "seen": self.seen,
@@ -280,6 +283,8 @@ class Predictor(nn.Module, ABC):
         """Take the entries that `to_plain` returned, and build the network of the weights."""
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
+        errors = plain.get("past_errors")  # checkpoints of earlier versions lack them
+        self.past_errors = None if errors is None else PastErrors.from_plain(errors)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
         self.directions = plain["directions"]
         self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import stgate
 from helpers import make_panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stgate
 from stgate.fitting import out_of_fold
 from stgate.fitting.blocks import before_test, blocks_of, hidden, without
 from stgate.fitting.crossfit import cross_fit
