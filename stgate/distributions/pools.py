@@ -138,7 +138,7 @@ class LinearPool(Pool):
         return self.pooled(lambda one: one.cdf(value.expand(self.batch_shape)))
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Quantile of a level, a scalar or of the batch shape, by Chandrupatla's method between those of the components.
+        """Quantile of a level, a scalar or of the batch shape, by Chandrupatla's method between the components' own.
 
         Args:
             value: Level in (0, 1).
@@ -152,6 +152,8 @@ class LinearPool(Pool):
         f1, f2 = self.cdf(low) - level, self.cdf(high) - level
         x3, f3, t = x1, f1, torch.full_like(low, 0.5)
         found, best = torch.where(f1.abs() <= f2.abs(), low, high), torch.minimum(f1.abs(), f2.abs())
+        best = torch.where(f1 >= 0, 0.0, best)  # a component jumps over the level at the lower end
+        found = torch.where(f1 >= 0, low, found)
         # The quantile is the least value whose probability reaches the level: where the function jumps over it, that
         # is the end of the shrunk interval.
         width = 1e-6 * (high - low)
@@ -164,7 +166,10 @@ class LinearPool(Pool):
             better = open_ & (f.abs() <= best)
             found, best = torch.where(better, x, found), torch.where(better, f.abs(), best)
             same = (f < 0) == (f1 < 0)
-            x3, f3 = torch.where(open_, torch.where(same, x1, x2), x3), torch.where(open_, torch.where(same, f1, f2), f3)
+            x3, f3 = (
+                torch.where(open_, torch.where(same, x1, x2), x3),
+                torch.where(open_, torch.where(same, f1, f2), f3),
+            )
             x2, f2 = torch.where(open_ & ~same, x1, x2), torch.where(open_ & ~same, f1, f2)
             x1, f1 = torch.where(open_, x, x1), torch.where(open_, f, f1)
             t = next_step(x1, x2, x3, f1, f2, f3)

@@ -107,7 +107,9 @@ def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: f
     least, largest = EPOCHS
     allowed = seconds / fits / max(epoch, 1e-9)
     if allowed < least:
-        raise Slow(f"{least} epochs of {fits:g} fits take about {least * epoch * fits:.0f} s, its share is {seconds:.0f} s")
+        raise Slow(
+            f"{least} epochs of {fits:g} fits take about {least * epoch * fits:.0f} s, its share is {seconds:.0f} s"
+        )
     wanted = min(max(math.ceil(STEPS / batches), least), largest)
     length = train(
         forecaster, data, seed=seed, epochs=min(wanted, int(allowed)), make_trainer=limited(1.5 * seconds / fits)

@@ -104,7 +104,15 @@ class Forecaster(L.LightningModule, ABC):
         if "transforms" in options:
             given["transforms"] = self.predictor.transforms_option
         ours = inspect.signature(Forecaster).parameters
-        left_out = [*self.unsaved, *FAMILIES, "transforms", "predictor", "optimizer", "lr_scheduler", *(ours.keys() - options.keys())]
+        left_out = [
+            *self.unsaved,
+            *FAMILIES,
+            "transforms",
+            "predictor",
+            "optimizer",
+            "lr_scheduler",
+            *(ours.keys() - options.keys()),
+        ]
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters({name: value or None for name, value in plain_options(given).items()})
         for name, value in list(self.hparams.items()):

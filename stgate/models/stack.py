@@ -25,7 +25,7 @@ from stgate.schema.batch import Batch
 
 ROLES = ("past_covariates", "future_covariates", "static_covariates")
 Forecasts = tuple[Tensor, Tensor, Tensor]
-"""Quantiles (member, origin, lead, node, target, level) at `LEVELS`, truth (origin, lead, node, target), rows (origin,)."""
+"""Quantiles (member, origin, lead, node, target, level), truth (origin, lead, node, target) and rows (origin,)."""
 
 
 class Stack(Baseline):

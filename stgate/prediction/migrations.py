@@ -53,7 +53,8 @@ def _migrate_members(checkpoint: dict[str, Any]) -> None:
     weights = checkpoint.get("state_dict", {})
     for number, held in enumerate(checkpoint["stgate"].get("members", ())):
         prefix = f"predictor.pooled.{number}."
-        own = {f"predictor.{name.removeprefix(prefix)}": weights.pop(name) for name in [*weights] if name.startswith(prefix)}
+        names = [name for name in weights if name.startswith(prefix)]
+        own = {f"predictor.{name.removeprefix(prefix)}": weights.pop(name) for name in names}
         member = {**held, "state_dict": own}
         migrate(member)
         held |= {name: value for name, value in member.items() if name != "state_dict"}

@@ -68,8 +68,8 @@ def learn_weights(cases: Cases, pools: Sequence[PoolName]) -> Learned:
 
     Weights follow a power of the members' own CRPS at each lead, times a factor of each member whose logarithm is
     linear in that of the lead, so that weights change smoothly with it. The power is learned freely (zero is equal
-    weights), the factors are penalised. The penalty, and the pool if several are given, are those of least CRPS in blocks in time
-    that are left out in turn, with a horizon between a block and what is learned from.
+    weights), the factors are penalised. The penalty, and the pool if several are given, are those of least CRPS in
+    blocks in time that are left out in turn, with a horizon between a block and what is learned from.
 
     Args:
         cases: Forecasts with their truth.
@@ -92,7 +92,8 @@ def learn_weights(cases: Cases, pools: Sequence[PoolName]) -> Learned:
     score, pool, penalty = best
     everything = torch.ones(len(cases.rows), dtype=torch.bool)
     fitted = objectives[pool].fit(everything, penalty, None)
-    return Learned(pool, weights_of(fitted, objectives[pool].skill(everything)), penalty, len(folds), score if len(folds) >= 2 else math.nan)
+    weights = weights_of(fitted, objectives[pool].skill(everything))
+    return Learned(pool, weights, penalty, len(folds), score if len(folds) >= 2 else math.nan)
 
 
 def weights_of(parameters: Tensor, skill: Tensor) -> Tensor:

@@ -83,6 +83,14 @@ def model_name(arguments: Sequence[str]) -> str | None:
     return given
 
 
+def is_automatic(arguments: Sequence[str]) -> bool:
+    """Return True for `--model auto`, and where a run of it is resumed."""
+    if "--resume" in arguments and value_of(arguments, "--model") is None:
+        beside = Path(value_of(arguments, "--out") or "runs/auto") / "config.yaml"
+        return beside.is_file() and _read_config(str(beside)).get("model") == "auto"
+    return value_of(arguments, "--model") == "auto"
+
+
 def _class_path(config: dict[str, Any]) -> str | None:
     """Return the class of the forecaster in a config; None if there is none."""
     model = config.get("model")

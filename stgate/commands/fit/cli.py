@@ -23,7 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
-from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
+from stgate.commands.fit.arguments import is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import chosen, finish  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
@@ -48,12 +48,18 @@ COMMANDS = ("fit", "validate", "test", "predict")
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of Lightning's commands."""
     quiet()
-    prepared = prepare(command, list(arguments))
+    automatic = command == "fit" and is_automatic(arguments)
+    prepared = [*arguments] if automatic else prepare(command, list(arguments))
     argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice
     try:
         with warnings.catch_warnings():
             _ignore_known()
-            ForecasterCLI(command, prepared)
+            if automatic:
+                from stgate.commands.fit.auto import run_auto
+
+                run_auto(prepared)
+            else:
+                ForecasterCLI(command, prepared)
     except MisconfigurationException as error:  # Lightning's word for a wrong request
         raise RequestError(str(error).splitlines()[0]) from error
     except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises

@@ -1,0 +1,101 @@
+"""`stgate fit --model auto`: a short list is fitted, compared, stacked and calibrated within a budget of time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from stgate.commands.fit.cli import OneLineParser
+from stgate.commands.fit.runs import quiet
+from stgate.commands.parser import report_written
+from stgate.data.window_data import WindowData
+from stgate.errors import StoreError
+from stgate.fitting.auto import fit_auto
+from stgate.io import store
+
+FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
+"""Files of a run, beside the folder `members`."""
+
+
+def run_auto(arguments: Sequence[str]) -> None:
+    """Fit, compare and stack a short list of forecasters.
+
+    Args:
+        arguments: Arguments of `stgate fit`, `--model auto` among them.
+    """
+    quiet()
+    words, given = _without_resume(list(arguments))
+    parser = _parser()
+    config = _parsed(parser, words, resume="--resume" in given, overwrite="--overwrite" in given)
+    out = Path(config.out)
+    _prepare(out, resume="--resume" in given, overwrite="--overwrite" in given)
+    out.mkdir(parents=True, exist_ok=True)
+    with store.atomic(out / "config.yaml") as temporary:
+        temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
+    options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
+    made = fit_auto(
+        **options,
+        budget=config.budget,
+        calibration=config.calibration,
+        out=out,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    report_written(out / "best.ckpt")
+    print((out / "scores.md").read_text(encoding="utf-8"), end="")
+    del made
+
+
+def _parser() -> ArgumentParser:
+    """Return the parser of an automatic fit: the data's options, budget, calibration and folder."""
+    parser = OneLineParser(prog="stgate fit --model auto", allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model", type=str, default="auto", help="auto")
+    parser.add_class_arguments(WindowData, "data")
+    parser.add_argument(
+        "--budget",
+        type=float | None,
+        default=None,
+        help="minutes for the whole (default: 2.5, or one for 40,000 observed values, at most 15)",
+    )
+    parser.add_argument(
+        "--calibration", type=str, default="auto", help="split, refit, cross, or auto (by the length of the record)"
+    )
+    parser.add_argument("--seed_everything", type=int, default=0, help="seed of weights and shuffles")
+    parser.add_argument("--out", type=str, default="runs/auto", help="the run's folder")
+    return parser
+
+
+def _without_resume(arguments: list[str]) -> tuple[list[str], set[str]]:
+    """Return the arguments without flags, and the flags."""
+    flags = {"--resume", "--overwrite"}
+    return [a for a in arguments if a not in flags], flags & set(arguments)
+
+
+def _parsed(parser: ArgumentParser, words: list[str], *, resume: bool, overwrite: bool) -> Any:  # noqa: ANN401
+    """Return the options as given; a run that is resumed has those of its own config unless they are given again."""
+    out = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--out"), "runs/auto")
+    beside = Path(out) / "config.yaml"
+    if not (resume and beside.is_file()):
+        return parser.parse_args(words)
+    parser.add_argument("--config", action="config")
+    return parser.parse_args(["--config", str(beside), *words])
+
+
+def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds another run; remove the run that is replaced.
+
+    Raises:
+        StoreError: The folder exists and is neither to be continued nor replaced, or holds other files.
+    """
+    store.check_folder(out)
+    if not out.exists() or resume:
+        return
+    if strange := [p.name for p in out.iterdir() if p.name not in (*FILES, "members") and not p.match(".*.tmp")]:
+        raise StoreError(f"--out {out}: not an automatic run (it holds {strange[0]}); give another name")
+    if not overwrite and any(out.iterdir()):
+        raise StoreError(f"--out {out}: exists; continue it with --resume, or replace it with --overwrite")
+    shutil.rmtree(out)
