@@ -67,15 +67,6 @@ class Pool(Distribution):
         """Mean, the weighted mean of the components' means in either pool."""
         return self.pooled(lambda one: one.mean)
 
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draw samples, (*sample_shape, *batch_shape), by the quantiles of random levels."""
-        shape = torch.Size(sample_shape)
-        with torch.no_grad():
-            tiny = torch.finfo(torch.float32).eps
-            draws = int(np.prod(shape))
-            made = [self.icdf(torch.rand(self.batch_shape).clamp(tiny, 1 - tiny)) for _ in range(draws)]
-            return torch.stack(made).view(*shape, *self.batch_shape)
-
 
 class QuantilePool(Pool):
     """Pool whose quantile of each level is the weighted mean of the components' quantiles (Vincentization).
@@ -114,6 +105,13 @@ class QuantilePool(Pool):
             below = self.icdf(middle.clamp(tiny, 1 - tiny)) <= value
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return torch.where(torch.isnan(self.weights[0]), torch.nan, 0.5 * (low + high))
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples, (*sample_shape, *batch_shape): the pool's quantiles of random levels."""
+        shape, tiny = torch.Size(sample_shape), torch.finfo(torch.float32).eps
+        with torch.no_grad():
+            levels = torch.rand(shape.numel(), *self.batch_shape).clamp(tiny, 1 - tiny)
+            return torch.stack([self.icdf(level) for level in levels]).view(*shape, *self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Logarithm of the density: the inverse of the weighted mean of the components' inverse densities."""
@@ -175,6 +173,16 @@ class LinearPool(Pool):
             t = next_step(x1, x2, x3, f1, f2, f3)
         found = torch.where((best > TOLERANCE) & (x1 != x2), torch.maximum(x1, x2), found)
         return torch.where(torch.isnan(self.weights[0]), torch.nan, found)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples, each from a component chosen at random: (*sample_shape, *batch_shape)."""
+        shape = torch.Size(sample_shape)
+        with torch.no_grad():
+            drawn = torch.stack([one.sample(shape) for one in self.components])
+            draw = torch.rand(*shape, *self.batch_shape)
+            chosen = (self.weights.cumsum(0).view(-1, *[1] * len(shape), *self.batch_shape) < draw).sum(0)
+            chosen = chosen.clamp(max=len(self.components) - 1)
+            return drawn.gather(0, chosen.unsqueeze(0)).squeeze(0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Logarithm of the weighted mean of the components' densities."""

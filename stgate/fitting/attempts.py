@@ -25,6 +25,8 @@ STEPS = 2000
 """Number of optimiser steps of a network's fit, unless time is short."""
 EPOCHS = (3, 100)
 """Least and largest number of epochs of a network's fit; one whose least takes too long is left out."""
+FEWEST, MOST = 2000, 60_000
+"""Numbers of rows, at least and at most, of a fit in closed form whose rows can be chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,17 @@ class Attempt:
         predictor: The fitted predictor.
         length: Its length in epochs.
         seconds: Seconds that it took.
+        options: Options by which it differs from what the candidate makes, for want of time.
     """
 
     predictor: Predictor
     length: Length
     seconds: float
+    options: dict[str, Any]
+
+
+Fit = tuple[Forecaster, Length, dict[str, Any]]
+"""A fitted forecaster, the length of its fit, and the options by which it differs from what its candidate makes."""
 
 
 class Slow(Exception):
@@ -62,7 +70,7 @@ class Deadline(L.Callback):
             trainer.should_stop = True
 
 
-def kept(path: Path, fit: Callable[[], tuple[Forecaster, Length]]) -> Attempt:
+def kept(path: Path, fit: Callable[[], Fit]) -> Attempt:
     """Return the fit of a file; it is made, and kept whole or not at all, if it is not there.
 
     Args:
@@ -72,21 +80,21 @@ def kept(path: Path, fit: Callable[[], tuple[Forecaster, Length]]) -> Attempt:
     notes = path.with_suffix(".json")
     if path.is_file() and notes.is_file():
         held = json.loads(notes.read_text(encoding="utf-8"))
-        return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"])
+        return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"], held["options"])
     started = time.monotonic()
-    forecaster, length = fit()
+    forecaster, length, options = fit()
     seconds = time.monotonic() - started
     path.parent.mkdir(parents=True, exist_ok=True)
     forecaster.save(path)
     with store.atomic(notes) as temporary:
-        text = json.dumps({"planned": length.planned, "done": length.done, "seconds": round(seconds, 2)})
-        temporary.write_text(text + "\n", encoding="utf-8")
+        held = {"planned": length.planned, "done": length.done, "seconds": round(seconds, 2), "options": options}
+        temporary.write_text(json.dumps(held) + "\n", encoding="utf-8")
     predictor = forecaster.predictor.eval()
     predictor.plain_options = dict(forecaster.hparams)
-    return Attempt(predictor, length, seconds)
+    return Attempt(predictor, length, seconds, options)
 
 
-def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: float, seed: int) -> tuple[Any, Length]:
+def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: float, seed: int) -> Fit:
     """Fit a candidate on the split, for as many epochs as its share of the budget allows.
 
     Args:
@@ -101,8 +109,9 @@ def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: f
     """
     forecaster = candidate.make()
     if not forecaster.automatic_optimization:
-        length = train(forecaster, data, seed=seed, epochs=1, make_trainer=limited(seconds))
-        return forecaster, length
+        options = cut_rows(candidate, data, seconds / fits, seed)
+        forecaster = candidate.make(**options)
+        return forecaster, train(forecaster, data, seed=seed, epochs=1, make_trainer=limited(seconds)), options
     epoch, batches = epoch_seconds(candidate, data, seed)
     least, largest = EPOCHS
     allowed = seconds / fits / max(epoch, 1e-9)
@@ -114,7 +123,36 @@ def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: f
     length = train(
         forecaster, data, seed=seed, epochs=min(wanted, int(allowed)), make_trainer=limited(1.5 * seconds / fits)
     )
-    return forecaster, length
+    return forecaster, length, {}
+
+
+def cut_rows(candidate: Candidate, data: WindowData, seconds: float, seed: int) -> dict[str, Any]:
+    """Return the option with which a fit in closed form ends in time; none if all rows can be taken.
+
+    Args:
+        candidate: The candidate.
+        data: The data.
+        seconds: Seconds for one fit.
+        seed: Seed of the fit.
+
+    Raises:
+        Slow: Even the fewest rows take longer.
+    """
+    if candidate.rows is None:
+        return {}
+    started = time.monotonic()
+    train(candidate.make(**{candidate.rows: FEWEST}), data, seed=seed, epochs=1)
+    each = (time.monotonic() - started) / FEWEST
+    start, stop = data.parts.train
+    total = (stop - start) * len(data.spec.nodes) * data.panel.sizes.get("member", 1)
+    if each * total <= seconds or total <= FEWEST:
+        return {}
+    rows = int(seconds / each)
+    if rows < FEWEST:
+        raise Slow(
+            f"{FEWEST:,} rows take about {each * FEWEST:.0f} s, its share of the budget is {seconds:.0f} s a fit"
+        )
+    return {candidate.rows: min(rows, MOST)}
 
 
 def epoch_seconds(candidate: Candidate, data: WindowData, seed: int) -> tuple[float, int]:

@@ -16,17 +16,16 @@ import xarray as xr
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError, StgateError, TrainingError, did_you_mean
 from stgate.fitting._fit import CalibrationMode
-from stgate.fitting.attempts import Attempt, Slow, first_fit, kept, limited
+from stgate.fitting.attempts import Attempt, Fit, Slow, first_fit, kept, limited
 from stgate.fitting.blocks import Rows, before_test, blocks_of, without
 from stgate.fitting.choice import FOLDS, choose
 from stgate.fitting.completion import Recorder
 from stgate.fitting.crossfit import HeldOut, Tell, silent
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
-from stgate.fitting.training import Length, train
+from stgate.fitting.training import train
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
-from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
@@ -270,11 +269,13 @@ class _Run:
         assert one.attempt is not None
         length, slowest = one.attempt.length, 3 * one.attempt.seconds
 
-        def fit() -> tuple[Forecaster, Length]:
-            forecaster = one.candidate.make()
+        options = one.attempt.options
+
+        def fit() -> Fit:
+            forecaster = one.candidate.make(**options)
             maker = limited(max(self.left, slowest))
             train(forecaster, data(), seed=self.seed, length=length, make_trainer=maker)
-            return forecaster, length
+            return forecaster, length, options
 
         return kept(self.folder / file, fit).predictor
 

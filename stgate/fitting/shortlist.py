@@ -22,12 +22,14 @@ class Candidate:
 
     Attributes:
         name: Name of the candidate, in tables and as the name of its files.
-        make: Function that makes a forecaster that has not been fitted; each call returns a new one.
+        make: Function from options to a forecaster that has not been fitted; each call returns a new one.
+        rows: Name of its option for the largest number of rows, if it has one: fewer are taken where time is short.
         reference: True for a forecaster that is scored for comparison, but is no member of the stack.
     """
 
     name: str
-    make: Callable[[], Forecaster]
+    make: Callable[..., Forecaster]
+    rows: str | None = None
     reference: bool = False
 
 
@@ -51,5 +53,6 @@ def candidate(name: str) -> Candidate:
         name: The name of the class.
     """
     kind = getattr(models, name)
-    options = {option: value for option, value in INPUTS.items() if option in inspect.signature(kind).parameters}
-    return Candidate(name, partial(kind, **options))
+    taken = inspect.signature(kind).parameters
+    options = {option: value for option, value in INPUTS.items() if option in taken}
+    return Candidate(name, partial(kind, **options), rows="max_rows" if "max_rows" in taken else None)

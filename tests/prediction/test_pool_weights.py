@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from stgate.prediction.pool_weights import LEVELS, Cases, Objective, OBJECTIVES, learn_weights
+from stgate.prediction.pool_weights import LEVELS, OBJECTIVES, Cases, Objective, learn_weights
 
 AT = torch.tensor(LEVELS)
 
@@ -15,7 +15,7 @@ def cases(means, scales, truth, rows=None):
     return Cases(quantiles, truth, torch.arange(len(truth)) if rows is None else rows)
 
 
-def mixture(share, origins=300, leads=2, nodes=6, seed=0):
+def mixture(share, origins=300, leads=2, nodes=4, seed=0):
     """Two members, and a truth that is drawn from the first with a probability that is given for each lead."""
     torch.manual_seed(seed)
     means = torch.stack([torch.zeros(origins, leads, nodes), torch.full((origins, leads, nodes), 6.0)])
@@ -58,7 +58,7 @@ def test_weights_are_not_negative_and_sum_to_one_with_gaps_too(pool):
 
 @pytest.mark.parametrize("pool", OBJECTIVES)
 def test_members_in_another_order_have_the_same_weights(pool):
-    made = mixture([0.8, 0.4], origins=100)
+    made = mixture([0.8, 0.4], origins=60, nodes=2)
     swapped = Cases(made.quantiles.flip(0), made.truth, made.rows)
     one, two = (learn_weights(each, [pool]).weights for each in (made, swapped))
     torch.testing.assert_close(one, two.flip(0), atol=2e-3, rtol=0)
