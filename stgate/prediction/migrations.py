@@ -3,7 +3,8 @@
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
 Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
-Format 4: `Ridge` has weights across nodes, and standard deviations that depend on the features and the node.
+Format 4: a linear part, which earlier forecasters lack; `Ridge` has weights across nodes, and standard deviations that
+    depend on the features and the node.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours.setdefault("reconstruction_calibration", None)
 
 
-LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none"}
-"""Options that came with format 3, with the values that leave an earlier forecaster as it was."""
+LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none", "linear": False}
+"""Options that came with formats 3 and 4, with the values that leave an earlier forecaster as it was."""
 
 
 def _from_2(checkpoint: dict[str, Any]) -> None:
@@ -98,6 +99,7 @@ def _from_2(checkpoint: dict[str, Any]) -> None:
 
 
 def _from_3(checkpoint: dict[str, Any]) -> None:
+    checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], checkpoint["stgate"]["class"])
     weights = checkpoint["state_dict"]
     if checkpoint["stgate"]["class"] != "Ridge" or "predictor.network.weight" not in weights:
         return

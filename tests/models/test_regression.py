@@ -1,4 +1,4 @@
-"""Ridge regression: the same as least squares done by hand, penalties that suit the data, honest standard deviations."""
+"""Ridge regression: least squares by hand, penalties that suit the data, honest standard deviations."""
 
 import numpy as np
 import pandas as pd

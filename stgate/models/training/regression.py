@@ -108,7 +108,7 @@ class Sums:
     def choose(self, leads: int) -> Tensor:
         """Return the penalty of each column, chosen for some leads and interpolated for those between, (column,)."""
         targets = self.cross.shape[-1] // leads
-        tried = torch.linspace(0, leads - 1, min(LEADS, leads)).round().long().unique()
+        tried = torch.tensor(sorted({round(k * (leads - 1) / (LEADS - 1)) for k in range(LEADS)}))
         chosen = torch.zeros(leads, targets, dtype=torch.float64)
         for target in range(targets):
             best = [PENALTIES[int(self.errors(lead * targets + target).argmin())] for lead in tried.tolist()]
@@ -143,6 +143,12 @@ def training_batches(
         yield predictor.inputs_of(encoded), (encoded["target"] - center) / scale, fold
 
 
+def _numbers(fold: Tensor) -> list[int]:
+    """Return the folds of a batch."""
+    numbers: list[int] = fold.tolist()
+    return sorted(set(numbers))
+
+
 @torch.no_grad()
 def fit_linear(
     linear: LinearForecast, predictor: Predictor, data: WindowData, *, penalty: float | None = None, rows: int | None
@@ -163,7 +169,7 @@ def fit_linear(
     sums = Sums.empty(len(linear.weight), leads * targets)
     for inputs, target, fold in training_batches(predictor, data, rows):
         features, columns = linear.features(inputs).double(), target.transpose(1, 2).flatten(2).double()
-        for number in fold.unique().tolist():
+        for number in _numbers(fold):
             sums.add(number, features[fold == number].flatten(0, 1), columns[fold == number].flatten(0, 1))
     chosen = sums.choose(leads) if penalty is None else torch.full((leads * targets,), penalty, dtype=torch.float64)
     linear.weight.copy_(sums.solve(chosen).view_as(linear.weight))
@@ -181,20 +187,20 @@ def fit_across(linear: LinearForecast, predictor: Predictor, data: WindowData, r
     for inputs, target, fold in training_batches(predictor, data, rows):
         state = linear.state(inputs).double()
         left = (target - linear(inputs)).nan_to_num(0.0).flatten(1).double()  # (batch, lead * node * target)
-        for number in fold.unique().tolist():
+        for number in _numbers(fold):
             z, r = state[fold == number], left[fold == number]
             gram[number] += z.T @ z
             cross[number] += z.T @ r
             count[number] += len(z)
     penalties = torch.tensor(PENALTIES).double() * 10
     gain = torch.zeros(len(penalties), leads, dtype=torch.float64)
-    for fold in range(FOLDS):
-        rest = (count.sum() - count[fold]).clamp(min=1)
-        values, vectors = torch.linalg.eigh((gram.sum(0) - gram[fold]) / rest)
-        turned = vectors.T @ ((cross.sum(0) - cross[fold]) / rest)
+    for left_out in range(FOLDS):
+        rest = (count.sum() - count[left_out]).clamp(min=1)
+        values, vectors = torch.linalg.eigh((gram.sum(0) - gram[left_out]) / rest)
+        turned = vectors.T @ ((cross.sum(0) - cross[left_out]) / rest)
         for number, penalty in enumerate(penalties.tolist()):
             weight = vectors @ (turned / (values.clamp(min=0)[:, None] + penalty))
-            change = (weight * (gram[fold] @ weight - 2 * cross[fold])).sum(0)
+            change = (weight * (gram[left_out] @ weight - 2 * cross[left_out])).sum(0)
             gain[number] += change.view(leads, -1).sum(1)
     best = gain.min(0)
     values, vectors = torch.linalg.eigh(gram.sum(0) / count.sum().clamp(min=1))
@@ -229,7 +235,7 @@ def fit_spread(network: LinearTable, predictor: Predictor, data: WindowData, sum
         features = network.linear.features(inputs)
         left = (target - network.linear.of_features(features, inputs)).abs().double() / overall[:, None]
         columns = (left + FLOOR).log().transpose(1, 2).flatten(2)
-        for number in fold.unique().tolist():
+        for number in _numbers(fold):
             logs.add(number, *(x[fold == number].flatten(0, 1).double() for x in (features, columns)), grams=False)
     sums = sums.with_targets_of(logs)
     network.by_features.copy_(sums.solve(sums.choose(leads)).view_as(network.by_features))
