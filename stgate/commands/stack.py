@@ -59,7 +59,7 @@ def _calibrate(stack: Stack, data: Any) -> None:  # noqa: ANN401 (a data module,
 
     start, stop = data.parts.calibration
     if stop > start:
-        covered = calibrate(stack, data)
+        covered = calibrate(stack.predictor, data)
         print(f"calibrated: {', '.join(f'{100 * p:g}' for p in covered)} % intervals", file=sys.stderr)
     else:
         print("not calibrated: the split leaves no calibration part", file=sys.stderr)

@@ -79,7 +79,7 @@ class QuantilePool(Pool):
     """
 
     @functools.cached_property
-    def variance(self) -> Tensor:  # type: ignore[override] # a property of torch's, computed once here
+    def variance(self) -> Tensor:
         """Variance, of the batch shape, by quadrature over the quantiles."""
         points, weights = np.polynomial.hermite_e.hermegauss(NODES)
         centre = self.icdf(torch.tensor(0.5))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from stgate.fitting.shortlist import Candidate
 from stgate.fitting.training import Length, quiet_trainer, train
 from stgate.io import store
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.plan import early_stopping, epochs_for
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 
-STEPS = 2000
-"""Number of optimiser steps of a network's fit, unless time is short."""
-EPOCHS = (3, 100)
-"""Least and largest number of epochs of a network's fit; one whose least takes too long is left out."""
+EPOCHS = 3
+"""Least number of epochs of a network's fit; one of which they take too long is left out."""
 FEWEST, MOST = 2000, 60_000
 """Numbers of rows, at least and at most, of a fit in closed form whose rows can be chosen."""
 
@@ -113,16 +111,16 @@ def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: f
         forecaster = candidate.make(**options)
         return forecaster, train(forecaster, data, seed=seed, epochs=1, make_trainer=limited(seconds)), options
     epoch, batches = epoch_seconds(candidate, data, seed)
-    least, largest = EPOCHS
     allowed = seconds / fits / max(epoch, 1e-9)
-    if allowed < least:
+    if allowed < EPOCHS:
         raise Slow(
-            f"{least} epochs of {fits:g} fits take about {least * epoch * fits:.0f} s, its share is {seconds:.0f} s"
+            f"{EPOCHS} epochs take about {EPOCHS * epoch:.0f} s, its share of the budget is {seconds / fits:.0f} s"
         )
-    wanted = min(max(math.ceil(STEPS / batches), least), largest)
-    length = train(
-        forecaster, data, seed=seed, epochs=min(wanted, int(allowed)), make_trainer=limited(1.5 * seconds / fits)
-    )
+    epochs = min(epochs_for(batches), int(allowed))
+    more: list[L.Callback] = [Deadline(1.5 * seconds / fits)]
+    if data.parts.validation[1] > data.parts.validation[0]:
+        more.append(early_stopping("val_loss", epochs))
+    length = train(forecaster, data, seed=seed, epochs=epochs, make_trainer=with_callbacks(more))
     return forecaster, length, {}
 
 
@@ -199,10 +197,19 @@ def limited(seconds: float) -> Callable[..., L.Trainer]:
     """Return a maker of quiet trainers that stop in time.
 
     Args:
-        seconds: Seconds from the making of the trainer.
+        seconds: Seconds from now.
+    """
+    return with_callbacks([Deadline(seconds)])
+
+
+def with_callbacks(more: Sequence[L.Callback]) -> Callable[..., L.Trainer]:
+    """Return a maker of quiet trainers with further callbacks.
+
+    Args:
+        more: The callbacks.
     """
 
     def make(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
-        return quiet_trainer(**{**options, "callbacks": [*options.get("callbacks", ()), Deadline(seconds)]})
+        return quiet_trainer(**{**options, "callbacks": [*options.get("callbacks", ()), *more]})
 
     return make

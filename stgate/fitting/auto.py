@@ -193,9 +193,17 @@ class _Run:
             zip([one.candidate.name for one in members], made.predictor.weights.mean((1, 2)).tolist(), strict=True)
         )
         rows = [dataclasses.replace(one.row, weight=weights.get(one.candidate.name, 0.0)) for one in tried]
-        for line in made.describe():
+        rows.append(self._row_of_stack(made, members, how))
+        for line in (str(rows[-1]), *made.describe()):
             self.tell(line)
         return AutoFit(made, table_of(rows), how)
+
+    def _row_of_stack(self, made: Stack, members: list[_Tried], how: str) -> Row:
+        """Return the line of the stack: the score of its first fits, on the same cases as the candidates'."""
+        first = StackPredictor(members=[_predictor(one) for one in members])
+        first.take_pool(made.predictor)
+        crps, mae = scored(first, self.data)
+        return Row("Stack", crps, mae, weight=1.0, note=f"{made.predictor.pool} pool, calibrated by {how}")
 
     def _weighted(
         self, members: list[_Tried], fits: list[list[Predictor]], how: str
@@ -226,7 +234,7 @@ class _Run:
         start, stop = self.data.parts.calibration
         if how == "split":
             if stop > start:
-                calibrate(made, self.data)
+                calibrate(made.predictor, self.data)
             return
         recorder, times = Recorder(held), self.data.panel["time"].values
         many = f"cross conformal over {len(held.blocks)} blocks" if how == "cross" else "split conformal"

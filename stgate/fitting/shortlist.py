@@ -12,7 +12,7 @@ from stgate import models
 from stgate.data.window_data import WindowData
 from stgate.models.forecaster import Forecaster
 
-INPUTS: dict[str, Any] = {"transforms": "auto", "node_statistics": True, "neighbour_means": "auto"}
+INPUTS: dict[str, Any] = {"transforms": "auto", "node_statistics": True, "neighbour_means": "auto", "linear": True}
 """Options that each candidate takes where it has them."""
 
 

@@ -18,12 +18,11 @@ from stgate.nn.imputation import ImputationName
 from stgate.nn.linear import LinearTable
 from stgate.panels.calendar import CellKey
 from stgate.prediction.baselines import (
-    BaselinePredictor,
     ClimatologyPredictor,
     PersistencePredictor,
     RidgePredictor,
 )
-from stgate.prediction.predictor import NeighbourMeans
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -35,10 +34,10 @@ class Baseline(Forecaster):
         predictor: The torch module that forecasts.
     """
 
-    predictor: BaselinePredictor
+    predictor: Predictor
 
     @abstractmethod
-    def __init__(self, predictor: BaselinePredictor) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor=predictor)
         self.automatic_optimization = False
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from stgate.data.window_data import WindowData
 from stgate.data.windows import to_device
+from stgate.distributions.pools import PoolName
 from stgate.errors import RequestError
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
@@ -48,7 +49,7 @@ class Stack(Baseline):
     unsaved: ClassVar[tuple[str, ...]] = ("members",)
 
     def __init__(self, *, members: Sequence[Any] | None = None, pool: PoolChoice = "auto") -> None:
-        super().__init__(cast(Any, StackPredictor(members=cast("Sequence[Model] | None", members), pool=pool)))
+        super().__init__(StackPredictor(members=cast("Sequence[Model] | None", members), pool=pool))
         self.learned: list[Learned] = []
 
     def data_of(self, panel: str | os.PathLike[str] | xr.Dataset, **options: Any) -> WindowData:  # noqa: ANN401
@@ -103,7 +104,8 @@ class Stack(Baseline):
         """
         predictor = self.predictor
         quantiles, truth, rows = forecasts
-        pools = (predictor.pool_option,) if predictor.pool_option != "auto" else ("quantile", "linear")
+        option = predictor.pool_option
+        pools: list[PoolName] = ["quantile", "linear"] if option == "auto" else [option]
         cases = [Cases(quantiles[..., i, :], truth[..., i], rows) for i in range(truth.shape[-1])]
         learned = [learn_weights(one, pools) for one in cases]
         if len({one.pool for one in learned}) > 1:  # one pool for all targets

@@ -95,7 +95,8 @@ class StackPredictor(Predictor):
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast a batch; a stack has no transforms of its own."""
-        return self(batch)
+        made: Distribution = self(batch)
+        return made
 
     def forecasts(self, batch: Batch) -> list[Distribution]:
         """Forecast a raw batch with each member, each of batch shape (batch, lead, node, target)."""
@@ -188,7 +189,7 @@ def member_batch(batch: Batch, joint: PanelSpec, own: PanelSpec) -> Batch:
     if own == joint:
         return batch
     window, steps = own.window, batch["past"].shape[1]
-    cut = {name: batch[name][:, -window:] for name in ("past", "since", "past_calendar", "past_cell")}  # type: ignore[literal-required]
+    cut = {name: batch[name][:, -window:] for name in ("past", "since", "past_calendar", "past_cell")}
     features = [2 * joint.calendar.index(key) + i for key in own.calendar for i in (0, 1)]
     cut["past"] = _chosen(cut["past"], joint.channels, own.channels)
     cut["past_calendar"] = cut["past_calendar"][..., features]

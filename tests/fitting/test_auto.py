@@ -1,0 +1,142 @@
+"""The automatic fit: a short list is compared and stacked; nothing that is finished is lost; failures are one line."""
+
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from helpers import make_panel
+
+import stgate
+from stgate.__main__ import main
+from stgate.errors import RequestError, TrainingError
+from stgate.fitting import auto
+from stgate.fitting.auto import fit_auto
+from stgate.fitting.shortlist import Candidate, short_list
+from stgate.models import Climatology, GatedRNN, Persistence, Ridge
+
+PANEL = make_panel(steps=300)
+OPTIONS = {"targets": "y", "horizon": 3, "window": 6}
+
+
+def quick(data):
+    return [
+        Candidate("Persistence", partial(Persistence, carry=True)),
+        Candidate("Climatology", Climatology),
+        Candidate("Ridge", Ridge),
+    ]
+
+
+@pytest.mark.parametrize("how", ["split", "refit", "cross"])
+def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
+    lines = []
+    made = fit_auto(PANEL, **OPTIONS, shortlist=quick, calibration=how, out=tmp_path, tell=lines.append)
+    assert made.calibration == how
+    assert {"Persistence", "Climatology", "Ridge"} <= set(made.table.index)
+    assert made.table.loc["Ridge", "crps"] < made.table.loc["Climatology", "crps"]
+    members = made.table.drop("Stack")
+    assert members["weight"].sum() == pytest.approx(1, abs=1e-5)
+    assert made.model.calibration is not None
+    seen = {"split": 0.7, "refit": 0.85, "cross": 0.85}[how]
+    last = str(PANEL["time"].values[int(seen * 300) - 1])
+    assert made.model.predictor.seen[:13] == last[:13]
+    forecast = stgate.forecast(tmp_path / "best.ckpt", PANEL, levels=[0.5, 0.8])
+    stgate.check_forecast(forecast)
+    kept = pd.read_csv(tmp_path / "scores.csv", index_col="name")
+    pd.testing.assert_series_equal(kept["crps"], made.table["crps"], check_exact=False)
+    assert any(line.startswith("Ridge") for line in lines)
+    assert (tmp_path / "scores.md").read_text().startswith("| candidate |")
+
+
+def test_the_record_decides_how():
+    assert fit_auto(PANEL, **OPTIONS, shortlist=quick).calibration == "cross"
+
+
+def test_a_candidate_that_fails_is_left_out_in_one_line():
+    def broken(**_):
+        raise RuntimeError("no such thing\nin two lines")
+
+    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [*quick(data), Candidate("Broken", broken)])
+    assert made.table.loc["Broken", "note"] == "left out: no such thing in two lines"
+    assert "Broken" not in made.model.predictor.names
+    with pytest.raises(TrainingError, match="no candidate could be fitted.*no such thing"):
+        fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Broken", broken)])
+
+
+def test_a_candidate_for_which_there_is_no_time_is_left_out():
+    slow = Candidate("Network", partial(GatedRNN, hidden=4))
+    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-4)
+    assert "left out: 3 epochs take about" in made.table.loc["Network", "note"]
+    assert made.table.loc["Ridge", "weight"] == pytest.approx(1)
+
+
+def test_a_reference_is_scored_and_not_stacked():
+    listed = [Candidate("Ridge", Ridge), Candidate("Climatology", Climatology, reference=True)]
+    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: listed)
+    assert made.table.loc["Climatology", "crps"] > 0
+    assert made.table.loc["Climatology", "weight"] == 0
+
+
+def test_networks_are_members_too():
+    listed = [Candidate("Ridge", Ridge), Candidate("Network", partial(GatedRNN, hidden=4))]
+    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: listed, calibration="refit", budget=5)
+    assert made.table.loc["Network", "epochs"] >= 1
+
+
+def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch):
+    whole = fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "whole")
+    calls = []
+    usual = auto.train
+
+    def dying(forecaster, *given, **options):
+        calls.append(type(forecaster).__name__)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return usual(forecaster, *given, **options)
+
+    monkeypatch.setattr(auto, "train", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
+    assert not (tmp_path / "killed" / "best.ckpt").exists()
+    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "members").glob("*.ckpt")}
+    assert len(done) == 3 + 3  # the first fits, and three folds
+    again = fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "members").glob("*.ckpt")}
+    assert all(after[name] == when for name, when in done.items())
+    torch.testing.assert_close(again.model.predictor.weights, whole.model.predictor.weights)
+    one, two = (stgate.forecast(made.model, PANEL, levels=[0.5]) for made in (whole, again))
+    assert one.drop_attrs().equals(two.drop_attrs())
+
+
+def test_the_short_list_has_what_the_data_ask_for():
+    data = stgate.WindowData(PANEL, **OPTIONS)
+    names = [one.name for one in short_list(data)]
+    assert names == ["Persistence", "Climatology", "Ridge", "GradientBoosting", "GatedRNN"]
+
+
+def test_wrong_requests_name_the_fix():
+    with pytest.raises(RequestError, match="calibration 'crosss'.*cross"):
+        fit_auto(PANEL, **OPTIONS, calibration="crosss")
+    with pytest.raises(RequestError, match="budget -1: must be above zero"):
+        fit_auto(PANEL, **OPTIONS, budget=-1)
+
+
+def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(auto, "short_list", quick)
+    monkeypatch.setattr("stgate.commands.fit.auto.fit_auto", partial(fit_auto, shortlist=quick))
+    PANEL.to_netcdf(tmp_path / "panel.nc")
+    out = str(tmp_path / "run")
+    words = ["fit", "--model", "auto", "--data.panel", str(tmp_path / "panel.nc"), "--data.targets", "y"]
+    words += ["--data.horizon", "3", "--data.window", "6", "--calibration", "refit", "--out", out]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "| Ridge |" in shown.out and "Ridge" in shown.err
+    held = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert held["model"] == "auto" and held["data"]["horizon"] == 3 and held["calibration"] == "refit"
+    assert main(words) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["fit", "--out", out, "--resume"]) == 0
+    assert main([*words, "--overwrite"]) == 0
+    assert main([*words[:-1], str(tmp_path / "other"), "--data.horizn", "3"]) == 2
+    assert "horizon" in capsys.readouterr().err.splitlines()[-1]
