@@ -245,6 +245,8 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
     Raises:
         ValueError: The text is not a time, or is not written year first: 03/04/2020 is March or April.
     """
+    if isinstance(text, float) and text.is_integer():
+        text = int(text)  # a year that was read as a number
     if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
         raise RequestError("write times year first, such as 2016-03-01T12:00")
     stamp = pd.Timestamp(str(text))
