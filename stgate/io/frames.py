@@ -34,7 +34,7 @@ def to_panel(
         frame: A wide frame has time as its index and one column a node (then give `name`). A long frame has a column
             of times, a column of node labels (then give `node`), and one column a variable.
         name: The variable's name, for a wide frame.
-        time: The column of times; None takes the index.
+        time: The column of times; None takes the index. Periods become their first instant.
         node: The column of node labels, for a long frame.
         freq: A pandas frequency (`"h"`, `"MS"`): the rows are put on this regular grid, and absent rows become missing
             values.
@@ -84,6 +84,8 @@ def to_panel(
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))
     index = first.index
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
     if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))

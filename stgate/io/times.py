@@ -27,9 +27,10 @@ def parse_times(
 
     Args:
         frame: The table.
-        columns: The column of times, or the columns of its parts: year, month, day, hour, minute.
+        columns: The column of times, or the columns of its parts: year, month, day, hour, minute. Without a day it is
+            the first of the month.
         label: The table's name, for messages.
-        time_format: Format of the times in `strptime` notation; None reads ISO 8601.
+        time_format: Format of the times in `strptime` notation; None reads ISO 8601, and quarters such as 2016Q1.
         time_zone: Time zone of times without an offset (`Europe/Berlin`). The order of the rows tells the two passes of
             the repeated hour in autumn apart.
         by: The column of node labels; the rows of each node are in order.
@@ -67,6 +68,8 @@ def parse_times(
     return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
 
 
+QUARTER = r"\d{4}-?Q[1-4]"
+"""Pattern of a quarter, such as 2016Q1 or 2016-Q1; it becomes its first day."""
 OFFSET = r"(?:[+-]\d\d:?(?:\d\d)?|Z)$"
 """Pattern of an offset from UTC at the end of a time."""
 
@@ -78,10 +81,13 @@ def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Seri
         ValueError: A value is not a time, or only some times have an offset.
     """
     if isinstance(given, pd.DataFrame):
-        together: pd.Series = pd.to_datetime(given)
+        together: pd.Series = pd.to_datetime(_with_day(given))
         return together
     if given.dtype.kind == "M":
         return given
+    if time_format is None and given.str.fullmatch(QUARTER).all():
+        quarters = pd.PeriodIndex(given.str.replace("-", ""), freq="Q").to_timestamp()
+        return pd.Series(quarters, index=given.index)
     offset = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
     aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
     if offset is not None and aware and not offset.all():
@@ -90,10 +96,15 @@ def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Seri
     return parsed
 
 
+def _with_day(parts: pd.DataFrame) -> pd.DataFrame:
+    """Add a first day to years and months."""
+    return parts if "day" in parts or "month" not in parts else parts.assign(day=1)
+
+
 def _first_bad(given: pd.Series | pd.DataFrame, time_format: str | None) -> int:
     """Return the first row that does not parse, or that differs from the first row in having an offset."""
     if isinstance(given, pd.DataFrame):
-        return int(np.argmax(pd.to_datetime(given, errors="coerce").isna()))
+        return int(np.argmax(pd.to_datetime(_with_day(given), errors="coerce").isna()))
     tried = pd.to_datetime(given, format=time_format or "ISO8601", errors="coerce", utc=True)
     if tried.isna().any():
         return int(np.argmax(tried.isna()))

@@ -148,3 +148,39 @@ def test_business_days_become_calendar_days_with_missing_weekends(stgate_command
     one_line(stgate_command(*convert, "--freq", "B"), "business days are no regular step", "--freq D")
     code, text, err = stgate_command(*convert, "--freq", "D")
     assert code == 0 and "26 steps of 24h" in text, err
+
+
+@pytest.mark.parametrize(
+    ("columns", "option", "first"),
+    [
+        ({"year": [2000, 2000, 2000], "month": [11, 12, 10]}, ("year", "month"), "2000-10-01"),
+        ({"time": ["2000Q2", "2000Q1", "2000Q3"]}, ("time",), "2000-01-01"),
+        ({"time": ["2000-Q2", "2000-Q1", "2000-Q3"]}, ("time",), "2000-01-01"),
+        ({"time": ["2000-02", "2000-01", "2000-03"]}, ("time",), "2000-01-01"),
+    ],
+)
+def test_months_and_quarters_are_read_as_tables_write_them(tmp_path, columns, option, first):
+    pd.DataFrame({**columns, "a": range(3)}).to_csv(tmp_path / "t.csv", index=False)
+    panel = stgate.io.read_tables(tmp_path / "t.csv", time=option, name="y")
+    assert str(panel["time"].values[0])[:10] == first
+    check_panel(panel)
+
+
+def test_years_are_read_with_their_format(tmp_path):
+    pd.DataFrame({"year": [1990, 1991, 1992], "a": range(3)}).to_csv(tmp_path / "t.csv", index=False)
+    panel = stgate.io.read_tables(tmp_path / "t.csv", time=["year"], time_format="%Y", name="y")
+    assert time_step(panel) == np.timedelta64(12, "M")
+
+
+def test_a_frame_of_periods_is_dated_by_first_days():
+    frame = pd.DataFrame({"a": range(5)}, index=pd.period_range("2000-01", periods=5, freq="M"))
+    panel = stgate.to_panel(frame, name="y")
+    np.testing.assert_array_equal(panel["time"].values, pd.date_range("2000-01-01", periods=5, freq="MS").values)
+
+
+def test_panels_that_date_months_differently_are_not_merged():
+    first, last = (on(pd.date_range("2000-01-01", periods=9, freq=freq)) for freq in ("MS", "ME"))
+    message = refusal(PanelError, stgate.panels.merge, [first.rename(y="z"), last])
+    says(message, "2000-01-01T00:00", "2000-01-31T00:00", "date both by first days")
+    later = on(pd.date_range("2000-10-01", periods=9, freq="MS"))
+    assert stgate.panels.merge([first, later]).sizes["time"] == 18
