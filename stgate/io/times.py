@@ -124,7 +124,7 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
         The times.
 
     Raises:
-        RequestError: `start` is not a time, or `freq` is not a frequency.
+        RequestError: `start` is not a time or not on the grid of `freq`, or `freq` is not a frequency.
 
     >>> count_times(3, "0", "0.5").tolist()
     [0.0, 0.5, 1.0]
@@ -133,9 +133,13 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
         counted: pd.Index = pd.Index(float(start) + float(freq) * np.arange(rows))
         return counted
     try:
-        return pd.date_range(parse_time(start)[0], periods=rows, freq=freq)
+        first, last = parse_time(start)
+        times = pd.date_range(first, periods=rows, freq=freq)
     except ValueError as error:
         raise RequestError(f"start {start!r} and freq {freq!r}: write them like 2012-03-01, 5min ({error})") from error
+    if rows and not first <= times[0] <= last:
+        raise RequestError(f"start {start}: not on the grid of freq {freq!r}, whose next time is {times[0]}; give that")
+    return times
 
 
 def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) -> pd.Series:

@@ -134,6 +134,16 @@ def test_a_monthly_transform_survives_a_checkpoint(tmp_path):
     xr.testing.assert_equal(stgate.forecast(tmp_path / "anomaly.ckpt", record()), stgate.forecast(model, record()))
 
 
+def test_a_store_that_is_read_in_blocks_gives_the_same(tmp_path):
+    panel = xr.concat([record().assign_coords(node=[f"{n}{i}" for n in "abc"]) for i in range(30)], "node")
+    panel = panel.drop_vars(["lat", "lon"])
+    stgate.io.write(panel, tmp_path / "panel.zarr")
+    model = fitted(Ridge(), windows(panel))
+    whole = stgate.forecast(model, panel)
+    blocks = stgate.forecast(model, tmp_path / "panel.zarr", max_memory=0.15)
+    xr.testing.assert_allclose(blocks.drop_attrs(), whole.drop_attrs(), atol=1e-5)
+
+
 def test_a_field_of_months_reconstructs_and_forecasts():
     panel = record(count=120)
     holes = panel.copy(deep=True)

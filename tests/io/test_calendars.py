@@ -140,6 +140,16 @@ def test_a_table_without_times_may_count_months(stgate_command, tmp_path):
     assert code == 0 and "24 steps of 1 month, 2000-01-01T00:00 to 2001-12-01T00:00" in text, err
 
 
+def test_a_start_off_the_grid_is_refused(stgate_command, tmp_path):
+    table = tmp_path / "monthly.csv"
+    pd.DataFrame({"a": range(24)}).to_csv(table, index=False)
+    convert = ("data", "convert", table, "--name", "y", "--out", tmp_path / "panel.nc")
+    result = stgate_command(*convert, "--start", "2000-01-15", "--freq", "MS")
+    one_line(result, "start 2000-01-15: not on the grid of freq 'MS', whose next time is 2000-02-01")
+    assert stgate_command(*convert, "--start", "2000-01", "--freq", "ME")[0] == 0
+    assert str(stgate.open_panel(tmp_path / "panel.nc")["time"].values[0])[:10] == "2000-01-31"
+
+
 def test_business_days_become_calendar_days_with_missing_weekends(stgate_command, tmp_path):
     table, out = tmp_path / "daily.csv", tmp_path / "panel.nc"
     pd.DataFrame({"time": pd.date_range("2001-01-01", periods=20, freq="B"), "a": range(20)}).to_csv(table, index=False)
