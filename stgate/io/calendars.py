@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from calendar import isleap
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ SAME = ("standard", "gregorian", "proleptic_gregorian")
 """Names of the calendars whose dates exist as datetime64."""
 LENGTHS = {"noleap": 365, "365_day": 365, "all_leap": 366, "366_day": 366, "360_day": 360}
 """Names of the other calendars that are read, and their days of a year."""
+
+
+def exact_dates(dataset: xr.Dataset) -> xr.Dataset:
+    """Convert dates of our own calendar (cftime objects, as xarray reads years before 1678) to datetime64.
+
+    Args:
+        dataset: A dataset; coordinates with dates of other calendars stay as they are.
+    """
+    made = {}
+    for name, coord in dataset.coords.items():
+        dates: NDArray[Any] = coord.values.reshape(-1) if coord.dtype.kind == "O" else np.empty(0)
+        calendar = str(getattr(dates[0], "calendar", "")) if dates.size else ""
+        if calendar == "proleptic_gregorian" or (calendar in SAME and min(dates).year > 1582):  # Julian before
+            made[name] = (coord.dims, _labels(dates).reshape(coord.shape), coord.attrs)
+    return dataset.assign_coords(made) if made else dataset
 
 
 def convert_calendar(dataset: xr.Dataset) -> xr.Dataset:
@@ -35,23 +51,20 @@ def convert_calendar(dataset: xr.Dataset) -> xr.Dataset:
         The dataset with datetime64 times.
 
     Raises:
-        PanelError: The calendar is not one of standard, proleptic_gregorian, noleap, all_leap and 360_day, or its dates
-            have no counterpart at a regular step.
+        PanelError: The dates have no counterpart at a regular step: in the Julian calendar (also that of `standard`
+            before 1583), at steps of several days, or below a day in years of 360 days.
     """
+    dataset = exact_dates(dataset)
     if "time" not in dataset.coords or dataset["time"].dtype.kind != "O" or dataset.sizes.get("time", 0) == 0:
         return dataset
     calendar = str(getattr(dataset["time"].values.flat[0], "calendar", ""))
     if not calendar:
         return dataset
-    if calendar in SAME:
-        if calendar != "proleptic_gregorian" and dataset["time"].values[0].year < 1583:
-            raise _refused(calendar, "dates before 1583 are Julian")
-        return _on_dates(dataset, _labels(dataset["time"].values))
-    if calendar not in LENGTHS:
-        raise _refused(calendar, "it is not supported")
     dates = dataset["time"].values
     if len(dates) > 1 and (monthly := _months(dates)) is not None:
         return _commented(_on_dates(dataset, monthly), calendar, "each month is the month of the same name")
+    if calendar not in LENGTHS:
+        raise _refused(calendar, "those of the Julian calendar have no counterpart")
     return _by_day(dataset, calendar)
 
 
@@ -67,13 +80,12 @@ def _by_day(dataset: xr.Dataset, calendar: str) -> xr.Dataset:
         what = "its days are spread over the year, and five or six of each are missing"
     else:
         there = np.array([_exists(date) for date in dates])
-        dataset = dataset.isel(time=np.flatnonzero(there))
-        made = _on_dates(dataset, _labels(dataset["time"].values))
+        made = _on_dates(dataset.isel(time=np.flatnonzero(there)), _labels(dates[there]))
         what = "29 February is missing" if LENGTHS[calendar] == 365 else "29 February is left out of common years"
-    times = made["time"].values.astype("datetime64[ns]")
+    times = made["time"].values
     made = made.assign_coords(time=("time", times, made["time"].attrs))
     if len(gaps) and (gaps == step).all():  # other gaps are the record's own, and are refused later
-        grid = pd.date_range(times[0], times[-1], freq=pd.Timedelta(step))
+        grid = np.arange(times[0], times[-1] + step, step).astype(times.dtype)
         made = made.reindex(time=grid).assign_coords(time=("time", grid, made["time"].attrs))
     return _commented(made, calendar, what)
 
@@ -100,17 +112,22 @@ def _months(dates: NDArray[Any]) -> NDArray[Any] | None:
         made = begin + (end - begin) // 2
         if (np.abs(made - (first + (days - 1) * DAY + hours)) > 2 * DAY).any():
             return None
-    return made.astype("datetime64[ns]") if month_step(made) else None
+    return _fine(made) if month_step(made) else None
 
 
 def _labels(dates: NDArray[Any]) -> NDArray[Any]:
-    """Return the same dates as datetime64: in nanoseconds, or in microseconds outside of the years 1678 to 2261."""
-    made = np.array([date.isoformat() for date in dates], "datetime64[us]")
-    return made.astype("datetime64[ns]") if all(1678 <= date.year <= 2261 for date in dates) else made
+    """Return the same dates as datetime64."""
+    return _fine(np.array([date.isoformat() for date in dates], "datetime64[us]"))
+
+
+def _fine(times: NDArray[Any]) -> NDArray[Any]:
+    """Return dates in nanoseconds, which hold the years 1678 to 2261, or unchanged."""
+    years = times.astype("datetime64[Y]").astype("int64") + 1970
+    return times.astype("datetime64[ns]") if years.min() > 1677 and years.max() < 2262 else times
 
 
 def _exists(date: Any) -> bool:  # noqa: ANN401 (a date of cftime, which has no types)
-    return bool(date.month != 2 or date.day < 29 or pd.Period(year=date.year, freq="Y").is_leap_year)
+    return bool(date.month != 2 or date.day < 29 or isleap(date.year))
 
 
 def _on_dates(dataset: xr.Dataset, times: NDArray[Any]) -> xr.Dataset:

@@ -84,6 +84,17 @@ def test_a_backtest_is_verified_by_the_dates_of_the_panel():
     assert float(scores["mae"].max()) < 0.5
 
 
+@pytest.mark.parametrize("name", ["GatedRNN", "GatedTransformer", "STHSepNet"])
+@pytest.mark.parametrize("freq", ["MS", "QE"])
+def test_each_network_runs_on_months(name, freq):
+    panel = record(freq)
+    model = fitted(getattr(stgate.models, name)(), windows(panel), limit_train_batches=1, limit_val_batches=1)
+    forecast = stgate.forecast(model, panel)
+    assert bool(np.isfinite(forecast["y"]).all())
+    expected = panel.indexes["time"][-1] + np.arange(1, 7) * pd.tseries.frequencies.to_offset(freq)
+    assert forecast["valid_time"].values[0].tolist() == pd.DatetimeIndex(expected).values.tolist()
+
+
 @pytest.mark.parametrize("mode", ["rolling", "adaptive"])
 def test_online_intervals_run_on_months(mode):
     hindcast = stgate.backtest(ridge(), record(), start="2008", calibration=mode, calibration_window=20)
@@ -211,3 +222,18 @@ def test_the_commands_on_a_monthly_table(stgate_command, tmp_path):
     one_line(
         stgate_command("backtest", panel, *given, "--from", "2030", "--out", tmp_path / "none.nc"), "outside the panel"
     )
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_years_before_nanoseconds_go_the_whole_road(stgate_command, tmp_path, suffix):
+    panel = record("YS", 400).assign_coords(
+        time=(1000 + np.arange(400) - 1970).astype("datetime64[Y]").astype("datetime64[s]")
+    )
+    stgate.io.write(panel, tmp_path / f"past{suffix}")
+    opened = stgate.open_panel(tmp_path / f"past{suffix}")
+    model = fitted(Persistence(), windows(opened, window=4, horizon=2))
+    hindcast = stgate.backtest(model, opened, start="1390")
+    stgate.io.write(hindcast, tmp_path / f"hindcast{suffix}")
+    code, out, err = stgate_command("evaluate", tmp_path / f"hindcast{suffix}", "--by", "lead_time")
+    assert code == 0 and "lead_months" in out, err
+    assert str(hindcast["valid_time"].values[-1, -1])[:4] == "1400" and bool(hindcast["y_truth"].notnull().any())

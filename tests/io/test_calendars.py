@@ -85,6 +85,20 @@ def test_standard_dates_are_converted_as_they_are_and_silently():
     assert str(old["time"].values[0])[:10] == "1200-01-01"
 
 
+@pytest.mark.parametrize("calendar", ["noleap", "standard", "julian", "proleptic_gregorian"])
+@pytest.mark.filterwarnings("ignore::stgate.errors.PanelWarning")
+def test_months_of_the_past_millennium_survive_a_file(tmp_path, calendar):
+    past = model("0850-01-01", 30, "MS", calendar)
+    panel = convert_calendar(past)
+    check_panel(panel)
+    assert time_step(panel) == np.timedelta64(1, "M") and str(panel["time"].values[1])[:10] == "0850-02-01"
+    stgate.io.write(panel, tmp_path / "past.nc")
+    again = stgate.open_panel(tmp_path / "past.nc")
+    np.testing.assert_array_equal(again["time"].values, panel["time"].values)
+    stgate.io.write(past, tmp_path / "model.nc")
+    np.testing.assert_array_equal(stgate.open_panel(tmp_path / "model.nc")["time"].values, panel["time"].values)
+
+
 def test_what_has_no_counterpart_is_refused_in_one_line():
     for times in (model("2019-01-01", 40, "5D", "noleap"), model("2019-01-01", 40, "6h", "360_day"),
                   model("2019-01-01", 40, "D", "julian"), model("1500-01-01", 40, "D", "standard")):  # fmt: skip
