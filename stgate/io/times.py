@@ -12,6 +12,7 @@ import pandas as pd
 
 from stgate.errors import PanelError, RequestError
 from stgate.schema.panel import parse_time
+from stgate.schema.steps import month_step
 
 
 def parse_times(
@@ -40,7 +41,7 @@ def parse_times(
 
     Raises:
         PanelError: A value is not a time, or a time does not exist or is ambiguous in the time zone.
-        RequestError: The time zone is unknown, or the times are numbers or have an offset.
+        RequestError: The time zone is unknown, or the times are numbers, dates of months, or have an offset.
     """
     if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]) and time_format is None:
         if time_zone is not None:
@@ -65,6 +66,8 @@ def parse_times(
         return parsed.dt.tz_convert("UTC").dt.tz_localize(None) if aware else parsed
     if aware:
         raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
+    if month_step(np.unique(parsed.to_numpy())):  # in UTC they would lie in the month before, at changing hours
+        raise RequestError(f"time zone {time_zone}: {label} holds dates of months, which have no zone; leave it out")
     return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
 
 

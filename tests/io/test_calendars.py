@@ -164,6 +164,15 @@ def test_a_start_off_the_grid_is_refused(stgate_command, tmp_path):
     assert str(stgate.open_panel(tmp_path / "panel.nc")["time"].values[0])[:10] == "2000-01-31"
 
 
+def test_dates_of_months_have_no_time_zone(stgate_command, tmp_path):
+    table = tmp_path / "monthly.csv"
+    pd.DataFrame({"time": pd.date_range("2000-01-01", periods=24, freq="MS"), "a": range(24)}).to_csv(
+        table, index=False
+    )
+    convert = ("data", "convert", table, "--name", "y", "--out", tmp_path / "panel.nc")
+    one_line(stgate_command(*convert, "--time-zone", "Europe/Berlin"), "dates of months, which have no zone; leave it")
+
+
 def test_business_days_become_calendar_days_with_missing_weekends(stgate_command, tmp_path):
     table, out = tmp_path / "daily.csv", tmp_path / "panel.nc"
     pd.DataFrame({"time": pd.date_range("2001-01-01", periods=20, freq="B"), "a": range(20)}).to_csv(table, index=False)
