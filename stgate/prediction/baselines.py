@@ -65,7 +65,7 @@ class ClimatologyPredictor(BaselinePredictor):
 
     Args:
         keys: Calendar keys whose combinations are the cells: `month`, `hour`, `weekday`; None takes month and hour for
-            steps below a day, month for longer ones, and no cells for model time.
+            steps below a day, month for longer ones, and no cells for whole years and for model time.
 
     Raises:
         RequestError: A key is unknown.
@@ -85,7 +85,7 @@ class ClimatologyPredictor(BaselinePredictor):
         return Table({"median": torch.zeros(shape), "spread": torch.ones(shape)})
 
     def _keys(self, spec: PanelSpec) -> tuple[CellKey, ...]:
-        return cell_keys(spec.step, spec.time) if self.keys is None else self.keys
+        return cell_keys(spec.time_step) if self.keys is None else self.keys
 
     def cells(self, time: Tensor) -> Tensor:
         """Return the calendar cell of each time, of the shape of `time`."""

@@ -159,7 +159,7 @@ class Predictor(nn.Module, ABC):
             return
         self.spec = spec
         channels, nodes = len(spec.channels), len(spec.nodes)
-        cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        cells = math.prod(CELLS[key] for key in cell_keys(spec.time_step))
         self.transform = TargetTransforms(self.transforms, spec)
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
