@@ -28,7 +28,10 @@ STEPS, EPOCHS, RATE = 48, 10, 0.003
 CALENDAR = ["hour", "hour/2", "hour/3", "hour/4"]
 NETWORKS = {
     "STH-SepNet": (STHSepNet, ALONE),
-    "MTGNN-type (adaptive graph only)": (STHSepNet, {**ALONE, "graph": "adaptive", "order": 0, "backbone": None}),
+    "MTGNN-type (adaptive graph only)": (
+        STHSepNet,
+        {**ALONE, "graph": "adaptive", "order": 0, "backbone": None},
+    ),
     "GRU": (GatedRNN, {**ALONE, "node_embedding": 0, "hidden": 32, "gate": "none"}),
     "STID": (STID, {}),
     "DLinear": (DLinear, {}),
