@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stgate.errors import RequestError, StgateError
     from stgate.evaluation import plot
     from stgate.evaluation._evaluate import evaluate
+    from stgate.fitting.auto import fit
     from stgate.forecasting._calibrate import calibrate, recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction, cross_calibrate_reconstruction
     from stgate.forecasting._forecast import backtest, forecast
@@ -78,6 +79,7 @@ __all__ = [
     "data",
     "distributions",
     "evaluate",
+    "fit",
     "fitting",
     "forecast",
     "free_run",
@@ -134,6 +136,7 @@ __getattr__, __dir__ = attach(
         "forecast": "stgate.forecasting._forecast",
         "free_run": "stgate.forecasting._free_run",
         "from_lattice": "stgate.io.lattice",
+        "fit": "stgate.fitting.auto",
         "fitting": "stgate.fitting",
         "inference": "stgate.inference",
         "io": "stgate.io",

@@ -21,8 +21,8 @@ from benchmarks.registry import BenchmarkError
 from stgate.__main__ import main as command
 from stgate.errors import RequestError
 
-FORECASTERS = ("Persistence", "Climatology", "Ridge", "GatedRNN", "STHSepNet")
-"""Window forecasters that are measured unless others are asked for."""
+FORECASTERS = ("Persistence", "Climatology", "Ridge", "GatedRNN", "STHSepNet", "auto")
+"""Window forecasters that are measured unless others are asked for; `auto` fits, compares and stacks several."""
 DETERMINISTIC = ("Persistence", "Climatology", "Ridge", "GradientBoosting")
 """Forecasters without random numbers: one seed is enough."""
 LEVELS = (0.98, 0.95, *(round(0.1 * n, 1) for n in range(9, 0, -1)))

@@ -53,7 +53,7 @@ class AutoFit:
     calibration: str
 
 
-def fit_auto(
+def fit(
     panel: str | os.PathLike[str] | xr.Dataset,
     *,
     targets: Sequence[str] | str,

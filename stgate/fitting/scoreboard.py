@@ -14,7 +14,7 @@ import torch
 from stgate.data.window_data import WindowData
 from stgate.io import store
 from stgate.models.stack import member_forecasts
-from stgate.prediction.pool_weights import LEVELS
+from stgate.models.training.pool_weights import LEVELS
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
 

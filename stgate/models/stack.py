@@ -17,9 +17,9 @@ from stgate.distributions.pools import PoolName
 from stgate.errors import RequestError
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
+from stgate.models.training.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction.loading import Model
-from stgate.prediction.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.prediction.predictor import evaluation_mode
 from stgate.prediction.stack import PoolChoice, StackPredictor
 from stgate.schema.batch import Batch

@@ -12,7 +12,7 @@ import stgate
 from stgate.__main__ import main
 from stgate.errors import RequestError, TrainingError
 from stgate.fitting import auto
-from stgate.fitting.auto import fit_auto
+from stgate.fitting.auto import fit
 from stgate.fitting.shortlist import Candidate, short_list
 from stgate.models import Climatology, GatedRNN, Persistence, Ridge
 
@@ -31,7 +31,7 @@ def quick(data):
 @pytest.mark.parametrize("how", ["split", "refit", "cross"])
 def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
     lines = []
-    made = fit_auto(PANEL, **OPTIONS, shortlist=quick, calibration=how, out=tmp_path, tell=lines.append)
+    made = fit(PANEL, **OPTIONS, shortlist=quick, calibration=how, out=tmp_path, tell=lines.append)
     assert made.calibration == how
     assert {"Persistence", "Climatology", "Ridge"} <= set(made.table.index)
     assert made.table.loc["Ridge", "crps"] < made.table.loc["Climatology", "crps"]
@@ -50,42 +50,42 @@ def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
 
 
 def test_the_record_decides_how():
-    assert fit_auto(PANEL, **OPTIONS, shortlist=quick).calibration == "cross"
+    assert fit(PANEL, **OPTIONS, shortlist=quick).calibration == "cross"
 
 
 def test_a_candidate_that_fails_is_left_out_in_one_line():
     def broken(**_):
         raise RuntimeError("no such thing\nin two lines")
 
-    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [*quick(data), Candidate("Broken", broken)])
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [*quick(data), Candidate("Broken", broken)])
     assert made.table.loc["Broken", "note"] == "left out: no such thing in two lines"
     assert "Broken" not in made.model.predictor.names
     with pytest.raises(TrainingError, match="no candidate could be fitted.*no such thing"):
-        fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Broken", broken)])
+        fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Broken", broken)])
 
 
 def test_a_candidate_for_which_there_is_no_time_is_left_out():
     slow = Candidate("Network", partial(GatedRNN, hidden=4))
-    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-4)
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-4)
     assert "left out: 3 epochs take about" in made.table.loc["Network", "note"]
     assert made.table.loc["Ridge", "weight"] == pytest.approx(1)
 
 
 def test_a_reference_is_scored_and_not_stacked():
     listed = [Candidate("Ridge", Ridge), Candidate("Climatology", Climatology, reference=True)]
-    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: listed)
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: listed)
     assert made.table.loc["Climatology", "crps"] > 0
     assert made.table.loc["Climatology", "weight"] == 0
 
 
 def test_networks_are_members_too():
     listed = [Candidate("Ridge", Ridge), Candidate("Network", partial(GatedRNN, hidden=4))]
-    made = fit_auto(PANEL, **OPTIONS, shortlist=lambda data: listed, calibration="refit", budget=5)
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: listed, calibration="refit", budget=5)
     assert made.table.loc["Network", "epochs"] >= 1
 
 
 def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch):
-    whole = fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "whole")
+    whole = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "whole")
     calls = []
     usual = auto.train
 
@@ -97,11 +97,11 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
 
     monkeypatch.setattr(auto, "train", dying)
     with pytest.raises(KeyboardInterrupt):
-        fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
+        fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     assert not (tmp_path / "killed" / "best.ckpt").exists()
     done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "members").glob("*.ckpt")}
     assert len(done) == 3 + 3  # the first fits, and three folds
-    again = fit_auto(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
+    again = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "members").glob("*.ckpt")}
     assert all(after[name] == when for name, when in done.items())
     torch.testing.assert_close(again.model.predictor.weights, whole.model.predictor.weights)
@@ -117,14 +117,14 @@ def test_the_short_list_has_what_the_data_ask_for():
 
 def test_wrong_requests_name_the_fix():
     with pytest.raises(RequestError, match="calibration 'crosss'.*cross"):
-        fit_auto(PANEL, **OPTIONS, calibration="crosss")
+        fit(PANEL, **OPTIONS, calibration="crosss")
     with pytest.raises(RequestError, match="budget -1: must be above zero"):
-        fit_auto(PANEL, **OPTIONS, budget=-1)
+        fit(PANEL, **OPTIONS, budget=-1)
 
 
 def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(auto, "short_list", quick)
-    monkeypatch.setattr("stgate.commands.fit.auto.fit_auto", partial(fit_auto, shortlist=quick))
+    monkeypatch.setattr("stgate.commands.fit.auto.fit", partial(fit, shortlist=quick))
     PANEL.to_netcdf(tmp_path / "panel.nc")
     out = str(tmp_path / "run")
     words = ["fit", "--model", "auto", "--data.panel", str(tmp_path / "panel.nc"), "--data.targets", "y"]

@@ -15,7 +15,7 @@ from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
 from stgate.errors import StoreError
-from stgate.fitting.auto import fit_auto
+from stgate.fitting.auto import fit
 from stgate.io import store
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
@@ -38,7 +38,7 @@ def run_auto(arguments: Sequence[str]) -> None:
     with store.atomic(out / "config.yaml") as temporary:
         temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
     options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
-    made = fit_auto(
+    made = fit(
         **options,
         budget=config.budget,
         calibration=config.calibration,
