@@ -60,7 +60,7 @@ def test_a_candidate_that_fails_is_left_out_in_one_line():
     made = fit(PANEL, **OPTIONS, shortlist=lambda data: [*quick(data), Candidate("Broken", broken)])
     assert made.table.loc["Broken", "note"] == "left out: no such thing in two lines"
     assert "Broken" not in made.model.predictor.names
-    with pytest.raises(TrainingError, match="no candidate could be fitted.*no such thing"):
+    with pytest.raises(TrainingError, match=r"no candidate could be fitted.*no such thing"):
         fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Broken", broken)])
 
 
@@ -116,7 +116,7 @@ def test_the_short_list_has_what_the_data_ask_for():
 
 
 def test_wrong_requests_name_the_fix():
-    with pytest.raises(RequestError, match="calibration 'crosss'.*cross"):
+    with pytest.raises(RequestError, match=r"calibration 'crosss'.*cross"):
         fit(PANEL, **OPTIONS, calibration="crosss")
     with pytest.raises(RequestError, match="budget -1: must be above zero"):
         fit(PANEL, **OPTIONS, budget=-1)

@@ -130,20 +130,20 @@ def test_a_missing_forecast_leaves_the_others(tmp_path):
     ],
 )
 def test_members_that_differ_are_refused_in_one_line(change, says):
-    with pytest.raises(RequestError, match=f"{says} .*fit both with the same --data.{says}"):
+    with pytest.raises(RequestError, match=rf"{says} .*fit both with the same --data.{says}"):
         Stack(members=[fitted(Climatology()), fitted(Climatology(), **change)])
 
 
 def test_members_of_other_nodes_or_steps_are_refused():
     other = make_panel(steps=300, nodes=("a", "b", "d"))
-    with pytest.raises(RequestError, match="other nodes.*c, d.*same panel"):
+    with pytest.raises(RequestError, match=r"other nodes.*c, d.*same panel"):
         Stack(members=[fitted(Climatology()), fitted(Climatology(), other)])
-    with pytest.raises(RequestError, match="step .*same panel"):
+    with pytest.raises(RequestError, match=r"step .*same panel"):
         Stack(members=[fitted(Climatology()), fitted(Climatology(), PANEL.isel(time=slice(None, None, 2)))])
 
 
 def test_wrong_requests_name_the_fix(members):
-    with pytest.raises(RequestError, match="pool 'linaer'.*linear"):
+    with pytest.raises(RequestError, match=r"pool 'linaer'.*linear"):
         Stack(members=members, pool="linaer")
     with pytest.raises(RequestError, match="members: give at least one"):
         Stack(members=[])
@@ -152,7 +152,7 @@ def test_wrong_requests_name_the_fix(members):
         stack.learn(stack.data_of(PANEL, split=(0.7, 0, 0.15, 0.15)))
     with pytest.raises(CheckpointError, match="not fitted"):
         Stack(members=[Ridge()])
-    with pytest.raises(RequestError, match="window: .*make them agree"):
+    with pytest.raises(RequestError, match=r"window: .*make them agree"):
         Stack(members=members).learn(make_data(PANEL))
 
 
