@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stgate.models.training.linear_fit import LinearRows, fit_linear
-from stgate.models.training.tree_growth import Growth, grow, predict
+from stgate.models.training.tree_growth import Grower, Growth, predict
 from stgate.nn.trees import Tree
 from stgate.prediction.boosting import GROUPS, LEVELS, BoostingNetwork
 
@@ -138,14 +138,15 @@ def _location(
     network: BoostingNetwork, cases: Cases, growth: Growth, target: int, group: int
 ) -> tuple[Floats, list[Tree]]:
     """Grow the trees of the location; return its values out of fold, and the trees."""
-    x, last = cases.known, cases.folds == FOLDS - 1
+    grower, last = Grower(cases.known), cases.folds == FOLDS - 1
+    x = grower.rows
     tried = []
     for leaves, share in SIZES:
         options = dataclasses.replace(growth, leaves=leaves, smallest=max(SMALLEST, int(share * len(x))))
-        tried.append((*_held(x, cases.truth - cases.linear, last, options), options, 1.0))
+        tried.append((*_held(grower, cases.truth - cases.linear, last, options), options, 1.0))
     errors = [np.square(cases.truth[last] - cases.linear[last] - made).mean() for made, *_ in tried]
     made, count, options, use = tried[int(np.argmin(errors))]
-    direct, direct_count = _held(x, cases.truth, last, options)
+    direct, direct_count = _held(grower, cases.truth, last, options)
     if np.square(cases.truth[last] - direct).mean() < min(errors):
         made, count, use = direct, direct_count, 0.0
     rest = cases.truth - use * cases.linear
@@ -153,22 +154,22 @@ def _location(
     correction[last] = made
     for fold in range(FOLDS - 1):
         chosen = cases.folds == fold
-        correction[chosen], count = _held(x, rest, chosen, options)
+        correction[chosen], count = _held(grower, rest, chosen, options)
         counts.append(count)
     share = 1.0
     if use:  # trees that help little out of fold are given less weight
         share = float(np.clip((correction * rest).sum() / max((correction**2).sum(), 1e-12), 0.0, 1.0))
-    trees = grow(x, rest, dataclasses.replace(options, trees=max(5, int(1.1 * np.median(counts)))))
+    trees = grower.grow(rest, dataclasses.replace(options, trees=max(5, int(1.1 * np.median(counts)))))
     network.get_buffer("use")[target, group], network.get_buffer("share")[target, group] = use, share
     return use * cases.linear + share * correction, trees
 
 
-def _held(x: Floats, y: Floats, held: NDArray[np.bool_], growth: Growth) -> tuple[Floats, int]:
+def _held(grower: Grower, y: Floats, held: NDArray[np.bool_], growth: Growth) -> tuple[Floats, int]:
     """Grow trees without some rows, their number chosen on these; return the predictions there, and the number."""
     if held.all() or not held.any():
         return np.zeros(int(held.sum())), 1
-    trees = grow(x[~held], y[~held], growth, (x[held], y[held]))
-    return predict(trees, x[held]), len(trees)
+    trees = grower.grow(y, growth, fitted=~held, held=held)
+    return predict(trees, grower.rows[held]), len(trees)
 
 
 def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: int, group: int) -> list[Tree]:
@@ -176,12 +177,12 @@ def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: in
     residual = cases.truth - location
     apart = np.abs(residual)
     floor = 0.1 * float(apart.mean()) + 1e-6
-    x = np.column_stack([cases.rows, location.astype(np.float32)])
+    grower = Grower(np.column_stack([cases.rows, location.astype(np.float32)]))
     scale = np.full(len(apart), floor)
     for half in (0, 1):
         chosen = cases.folds % 2 == half
-        trees = grow(x[~chosen], apart[~chosen], SPREAD)
-        scale[chosen] = np.maximum(predict(trees, x[chosen]), floor)
+        trees = grower.grow(apart, SPREAD, fitted=~chosen)
+        scale[chosen] = np.maximum(predict(trees, grower.rows[chosen]), floor)
     groups = int(np.clip(len(apart) / ENOUGH, 1, GROUPS))
     edges = np.unique(np.quantile(location, np.arange(1, groups) / groups))
     place, standard = np.searchsorted(edges, location), residual / scale
@@ -193,4 +194,4 @@ def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: in
         here = standard[place == number]
         quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS) + least
         network.get_buffer("quantiles")[target, group, number] = torch.from_numpy(quantiles)
-    return grow(x, apart, SPREAD)
+    return grower.grow(apart, SPREAD)
