@@ -66,7 +66,6 @@ class BoostingNetwork(nn.Module):
             "scale": (targets, size),
             "weight": (targets, horizon, size + 1),
             "own_weight": (targets, horizon, nodes, own),
-            "share": (targets, len(self.groups)),
             "use": (targets, len(self.groups)),
             "floor": (targets, len(self.groups)),
             "edges": (targets, len(self.groups), GROUPS - 1),
@@ -153,8 +152,8 @@ class BoostingNetwork(nn.Module):
             group: Number of the group of leads.
         """
         known = torch.cat([rows, linear[:, None]], 1)
-        share, use, floor = (float(self.get_buffer(n)[target, group]) for n in ("share", "use", "floor"))
-        location = use * linear + share * self.ensemble(known, target, group, 0)
+        use, floor = (float(self.get_buffer(name)[target, group]) for name in ("use", "floor"))
+        location = use * linear + self.ensemble(known, target, group, 0)
         location = location.clamp(*self.get_buffer("bounds")[target].tolist())
         known = torch.cat([rows, location[:, None]], 1)
         scale = self.ensemble(known, target, group, 1).clamp(min=floor)

@@ -12,8 +12,9 @@ import stgate
 from stgate.errors import PanelError, RequestError
 from stgate.models import GradientBoosting, Ridge
 from stgate.models.training import tree_growth
+from stgate.models.training.boosting import mean_weights
 from stgate.models.training.linear_fit import LinearRows, fit_linear
-from stgate.models.training.tree_growth import Growth, grow, trees_of_lightgbm, trees_of_sklearn
+from stgate.models.training.tree_growth import Grower, Growth, trees_of_lightgbm, trees_of_sklearn
 from stgate.nn.trees import Trees
 from stgate.prediction.boosting import lead_groups
 
@@ -89,14 +90,15 @@ def test_the_number_of_trees_is_that_of_the_smallest_error_on_held_out_rows():
     x, y = rows_with_gaps(2000)
     noise = np.random.default_rng(3).standard_normal(len(y))
     options = Growth(leaves=31, smallest=5, rate=0.3, trees=200, seed=0)
-    few = grow(x[:1000], noise[:1000], options, (x[1000:], noise[1000:]))
-    many = grow(x[:1000], y[:1000], options, (x[1000:], y[1000:]))
+    grower, held = Grower(x), np.arange(2000) >= 1000
+    few = grower.grow(noise, options, fitted=~held, held=held)
+    many = grower.grow(y, options, fitted=~held, held=held)
     assert len(few) < 10 < len(many) <= 200
 
 
 def test_too_few_rows_give_their_mean():
     x, y = rows_with_gaps(30)
-    trees = grow(x, y, Growth(leaves=4, smallest=20, rate=0.1, trees=50, seed=0))
+    trees = Grower(x).grow(y, Growth(leaves=4, smallest=20, rate=0.1, trees=50, seed=0))
     np.testing.assert_allclose(tree_growth.predict(trees, x), y.mean(), rtol=1e-6)
 
 
@@ -114,6 +116,20 @@ def test_weights_of_nodes_are_taken_where_nodes_differ_and_not_where_they_do_not
         total = made.own_weight[:, 1] + made.weight[1] - (slope.mean() if (found != 0).any() else 1.0)
         np.testing.assert_allclose(total, found, atol=0.15)
         assert abs((made.held_out - truth).square().mean() - 1) < 0.1
+
+
+# The mean of forecasts
+
+
+def test_the_mean_prefers_the_better_forecast_and_leaves_out_a_bad_one():
+    generator = np.random.default_rng(0)
+    truth = generator.standard_normal(5000)
+    made = [truth + width * generator.standard_normal(5000) for width in (0.3, 0.6, 5.0)]
+    weights = mean_weights(np.stack(made, 1), truth)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > 2 * weights[1] > 0
+    assert weights[2] < 0.02
+    np.testing.assert_allclose(mean_weights(np.stack([truth, truth], 1), truth), 0.5)
 
 
 # The forecaster
