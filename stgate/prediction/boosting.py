@@ -27,6 +27,8 @@ GROUPS = 12
 """Largest number of groups of locations with quantiles of their own."""
 OWN = 2**23
 """Largest number of products of features that are summed for each node, for linear weights of its own."""
+APART = 1e-4
+"""Least distance of neighbouring quantiles, standardised."""
 REACH = 8.0
 """Largest standardised input of the linear forecast."""
 
@@ -154,11 +156,14 @@ class BoostingNetwork(nn.Module):
         known = torch.cat([rows, linear[:, None]], 1)
         use, floor = (float(self.get_buffer(name)[target, group]) for name in ("use", "floor"))
         location = use * linear + self.ensemble(known, target, group, 0)
-        location = location.clamp(*self.get_buffer("bounds")[target].tolist())
+        bounds = self.get_buffer("bounds")[target].tolist()
+        location = location.clamp(*bounds)
         known = torch.cat([rows, location[:, None]], 1)
         scale = self.ensemble(known, target, group, 1).clamp(min=floor)
         place = torch.searchsorted(self.get_buffer("edges")[target, group].contiguous(), location.contiguous())
-        return location[:, None] + scale[:, None] * self.get_buffer("quantiles")[target, group][place]
+        knots = location[:, None] + scale[:, None] * self.get_buffer("quantiles")[target, group][place]
+        apart = APART * torch.arange(len(LEVELS), device=knots.device)  # a density needs quantiles that differ
+        return knots.clamp(*bounds) + apart
 
 
 @dataclasses.dataclass(frozen=True)

@@ -219,9 +219,8 @@ def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: in
     network.get_buffer("floor")[target, group] = floor
     network.get_buffer("edges")[target, group] = torch.inf
     network.get_buffer("edges")[target, group, : len(edges)] = torch.from_numpy(edges)
-    least = 1e-3 * np.arange(len(LEVELS))  # quantiles never coincide
     for number in range(len(edges) + 1):
         here = standard[place == number]
-        quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS) + least
+        quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS)
         network.get_buffer("quantiles")[target, group, number] = torch.from_numpy(quantiles)
     return grower.grow(apart, SPREAD)
