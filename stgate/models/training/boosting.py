@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from stgate.nn.trees import Tree
 from stgate.prediction.boosting import GROUPS, LEVELS, BoostingNetwork
 
 Floats = NDArray[np.floating[Any]]
+LOG = logging.getLogger(__name__)
+"""Log of the fit; `stgate fit` prints it."""
 FOLDS = 4
 """Number of blocks in time, of each of which a fit without it makes forecasts."""
 SIZES = ((4, 1 / 40), (31, 1 / 1000))
@@ -91,7 +93,7 @@ def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Gr
             location, trees = _location(network, cases, growth, target, group)
             ensembles += [trees, _spread(network, cases, location, target, group)]
             error = np.sqrt(np.mean((cases.truth - location) ** 2)) if len(location) else np.nan
-            rank_zero_info(
+            LOG.info(
                 f"leads {first + 1} to {last}: {len(cases.truth)} rows, {len(trees)} trees, error out of fold "
                 f"{error:.3f} standard deviations"
             )

@@ -157,30 +157,23 @@ def _by_sklearn(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats
     from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingRegressor(
+        max_iter=growth.trees,
         learning_rate=growth.rate,
         max_leaf_nodes=growth.leaves,
         min_samples_leaf=growth.smallest,
         l2_regularization=L2,
         max_features=FEATURES,
-        early_stopping=False,
-        warm_start=held is not None,
+        early_stopping=held is not None,
+        n_iter_no_change=PATIENCE,
+        tol=0.0,
         random_state=growth.seed,
     )
     with threadpool_limits(torch.get_num_threads()):
         if held is None:
-            model.set_params(max_iter=growth.trees).fit(rows, target)
-            return trees_of_sklearn(model)
-        made = np.zeros(len(held[1]))
-        errors: list[float] = []
-        for count in range(PATIENCE, growth.trees + PATIENCE, PATIENCE):
-            model.set_params(max_iter=min(count, growth.trees)).fit(rows, target)
-            new = trees_of_sklearn(model)[len(errors) :]
-            steps = made[:, None] + np.cumsum(predict(new, held[0], each=True), 1)
-            made = steps[:, -1]
-            errors += ((steps - held[1][:, None]) ** 2).mean(0).tolist()
-            if len(errors) - int(np.argmin(errors)) > PATIENCE:
-                break
-    return trees_of_sklearn(model)[: int(np.argmin(errors)) + 1]
+            return trees_of_sklearn(model.fit(rows, target))
+        model.fit(rows, target, X_val=held[0], y_val=held[1])
+    best = int(np.argmax(model.validation_score_[1:]))  # the first score is that of no tree
+    return trees_of_sklearn(model)[: best + 1]
 
 
 def trees_of_sklearn(model: Any) -> list[Tree]:  # noqa: ANN401 (its types are not installed)
