@@ -1,4 +1,4 @@
-"""The predictor of gradient boosting: a linear forecast, trees on its errors, and quantiles by a third model."""
+"""The predictor of gradient boosting: a mean of linear forecast and trees, with a scale and quantiles of errors."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Gr
     Args:
         network: The network to be filled.
         samples: Rows of each target.
-        growth: Options of the location's trees; leaves and smallest leaf are chosen.
+        growth: Options of the location's trees; leaves and smallest leaf are those of `SIZES`.
         most: Largest number of rows of an ensemble's fit.
     """
     ensembles: list[list[Tree]] = []
