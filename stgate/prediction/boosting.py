@@ -16,6 +16,7 @@ from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.trees import Trees
 from stgate.prediction.baselines import BaselinePredictor
+from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.predictor import NeighbourMeans
 from stgate.prediction.window_features import WindowFeatures
 from stgate.schema.batch import Batch
@@ -201,6 +202,7 @@ class GradientBoostingPredictor(BaselinePredictor):
     """
 
     always_forecasts: ClassVar[bool] = True
+    conformity_score: ClassVar[ConformityScore] = "quantile"  # its own quantiles are those of errors out of fold
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import torch
 from helpers import make_data, make_panel, model_time_panel, trainer
 
 import stgate
+from stgate.__main__ import main
 from stgate.errors import PanelError, RequestError
 from stgate.models import GradientBoosting, Ridge
 from stgate.models.training import tree_growth
@@ -259,3 +260,11 @@ def test_graph_means_are_refused_without_a_graph():
     panel = make_panel(steps=260).drop_vars(["lat", "lon"])
     with pytest.raises((RequestError, PanelError), match="neighbour_means"):
         fit(panel, options={"neighbour_means": "graph"})
+
+
+def test_stgate_fit_moves_its_quantiles_and_prints_each_group_of_leads(tmp_path, capsys):
+    make_panel(steps=260).to_netcdf(tmp_path / "panel.nc")
+    given = f"fit --model GradientBoosting --model.trees 2 --data.panel {tmp_path / 'panel.nc'} --data.targets y"
+    assert main([*given.split(), "--data.window", "6", "--data.horizon", "3", "--out", str(tmp_path / "run")]) == 0
+    assert "leads 3 to 3: " in capsys.readouterr().err
+    assert stgate.load(tmp_path / "run" / "best.ckpt").calibration.conformity_score == "quantile"

@@ -259,7 +259,7 @@ class ForecasterCLI(LightningCLI):
             self.trainer.save_checkpoint(best)
         start, stop = self.datamodule.parts.calibration
         if stop > start:
-            checked = calibrate(best, self.datamodule)
+            checked = calibrate(best, self.datamodule, conformity_score=self.model.predictor.conformity_score)
             print(
                 f"calibrated: {', '.join(f'{100 * p:g}' for p in checked)} % intervals, at each lead time",
                 file=sys.stderr,
