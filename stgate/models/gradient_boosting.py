@@ -19,6 +19,9 @@ from stgate.prediction.boosting import GradientBoostingPredictor
 from stgate.prediction.predictor import NeighbourMeans
 from stgate.schema.batch import Batch
 
+LARGEST = 2**26
+"""Largest number of features of leads that a fit holds."""
+
 
 class GradientBoosting(Baseline):
     """Gradient boosting of regression trees on features of the window, as an expert would set it up by hand.
@@ -82,7 +85,9 @@ class GradientBoosting(Baseline):
         nearest.copy_(correlated_nodes(self.predictor, data, nearest.shape[-1]))
         start, stop = data.parts.train
         total = (stop - start) // data.every * len(data.spec.nodes) * data.panel.sizes.get("member", 1)
-        self._share = min(1.0, self.predictor.max_rows / total)
+        features = self.predictor.tables.features
+        rows = min(self.predictor.max_rows, LARGEST // (data.spec.horizon * len(features.lead_names)))
+        self._share = min(1.0, rows / total)
         self._pieces = [[] for _ in data.spec.targets]
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The predictor of gradient boosting: a linear forecast, trees on its errors, and quantiles by a third model."""
+"""The predictor of gradient boosting: a mean of linear forecast and trees, with a scale and quantiles of errors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.trees import Trees
 from stgate.prediction.baselines import BaselinePredictor
+from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.predictor import NeighbourMeans
 from stgate.prediction.window_features import WindowFeatures
 from stgate.schema.batch import Batch
@@ -27,6 +28,8 @@ GROUPS = 12
 """Largest number of groups of locations with quantiles of their own."""
 OWN = 2**23
 """Largest number of products of features that are summed for each node, for linear weights of its own."""
+APART = 1e-4
+"""Least distance of neighbouring quantiles, standardised."""
 REACH = 8.0
 """Largest standardised input of the linear forecast."""
 
@@ -66,7 +69,6 @@ class BoostingNetwork(nn.Module):
             "scale": (targets, size),
             "weight": (targets, horizon, size + 1),
             "own_weight": (targets, horizon, nodes, own),
-            "share": (targets, len(self.groups)),
             "use": (targets, len(self.groups)),
             "floor": (targets, len(self.groups)),
             "edges": (targets, len(self.groups), GROUPS - 1),
@@ -153,13 +155,16 @@ class BoostingNetwork(nn.Module):
             group: Number of the group of leads.
         """
         known = torch.cat([rows, linear[:, None]], 1)
-        share, use, floor = (float(self.get_buffer(n)[target, group]) for n in ("share", "use", "floor"))
-        location = use * linear + share * self.ensemble(known, target, group, 0)
-        location = location.clamp(*self.get_buffer("bounds")[target].tolist())
+        use, floor = (float(self.get_buffer(name)[target, group]) for name in ("use", "floor"))
+        location = use * linear + self.ensemble(known, target, group, 0)
+        bounds = self.get_buffer("bounds")[target].tolist()
+        location = location.clamp(*bounds)
         known = torch.cat([rows, location[:, None]], 1)
         scale = self.ensemble(known, target, group, 1).clamp(min=floor)
         place = torch.searchsorted(self.get_buffer("edges")[target, group].contiguous(), location.contiguous())
-        return location[:, None] + scale[:, None] * self.get_buffer("quantiles")[target, group][place]
+        knots = location[:, None] + scale[:, None] * self.get_buffer("quantiles")[target, group][place]
+        apart = APART * torch.arange(len(LEVELS), device=knots.device)  # a density needs quantiles that differ
+        return knots.clamp(*bounds) + apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +202,7 @@ class GradientBoostingPredictor(BaselinePredictor):
     """
 
     always_forecasts: ClassVar[bool] = True
+    conformity_score: ClassVar[ConformityScore] = "quantile"  # its own quantiles are those of errors out of fold
 
     def __init__(
         self,
@@ -282,11 +288,11 @@ class GradientBoostingPredictor(BaselinePredictor):
         for target, rows in enumerate(self.rows(batch)):
             leads = []
             for group, (first, last) in enumerate(network.groups):
-                held = [rows.at(lead) for lead in range(first, last)]
-                linear = [network.linear(row, node, target, first + k) for k, row in enumerate(held)]
-                knots = network.knots(torch.cat(held), torch.cat(linear), target, group)
-                leads.append(knots.view(last - first, size, nodes, -1))
-            made.append(torch.cat(leads).transpose(0, 1))
+                for lead in range(first, last):  # one by one: all of them take much memory
+                    held = rows.at(lead)
+                    knots = network.knots(held, network.linear(held, node, target, lead), target, group)
+                    leads.append(knots.view(size, nodes, -1))
+            made.append(torch.stack(leads, 1))
         knots = torch.stack(made, -2)  # (batch, lead, node, target, level)
         knots = knots * self.scaler.target_scale.unsqueeze(-1) + self.scaler.target_center.unsqueeze(-1)
         return QuantileFunction(knots, self.scaler.target_scale, LEVELS)

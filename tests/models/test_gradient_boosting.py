@@ -9,15 +9,17 @@ import torch
 from helpers import make_data, make_panel, model_time_panel, trainer
 
 import stgate
+from stgate.__main__ import main
 from stgate.errors import PanelError, RequestError
 from stgate.models import GradientBoosting, Ridge
 from stgate.models.training import tree_growth
+from stgate.models.training.boosting import mean_weights
 from stgate.models.training.linear_fit import LinearRows, fit_linear
-from stgate.models.training.tree_growth import Growth, grow, trees_of_lightgbm, trees_of_sklearn
+from stgate.models.training.tree_growth import Grower, Growth, trees_of_lightgbm, trees_of_sklearn
 from stgate.nn.trees import Trees
 from stgate.prediction.boosting import lead_groups
 
-SMALL = {"trees": 20, "learning_rate": 0.2, "max_rows": 2000}
+SMALL = {"trees": 8, "learning_rate": 0.3, "max_rows": 2000}
 
 
 @pytest.fixture(autouse=True)
@@ -89,14 +91,15 @@ def test_the_number_of_trees_is_that_of_the_smallest_error_on_held_out_rows():
     x, y = rows_with_gaps(2000)
     noise = np.random.default_rng(3).standard_normal(len(y))
     options = Growth(leaves=31, smallest=5, rate=0.3, trees=200, seed=0)
-    few = grow(x[:1000], noise[:1000], options, (x[1000:], noise[1000:]))
-    many = grow(x[:1000], y[:1000], options, (x[1000:], y[1000:]))
+    grower, held = Grower(x), np.arange(2000) >= 1000
+    few = grower.grow(noise, options, fitted=~held, held=held)
+    many = grower.grow(y, options, fitted=~held, held=held)
     assert len(few) < 10 < len(many) <= 200
 
 
 def test_too_few_rows_give_their_mean():
     x, y = rows_with_gaps(30)
-    trees = grow(x, y, Growth(leaves=4, smallest=20, rate=0.1, trees=50, seed=0))
+    trees = Grower(x).grow(y, Growth(leaves=4, smallest=20, rate=0.1, trees=50, seed=0))
     np.testing.assert_allclose(tree_growth.predict(trees, x), y.mean(), rtol=1e-6)
 
 
@@ -116,6 +119,20 @@ def test_weights_of_nodes_are_taken_where_nodes_differ_and_not_where_they_do_not
         assert abs((made.held_out - truth).square().mean() - 1) < 0.1
 
 
+# The mean of forecasts
+
+
+def test_the_mean_prefers_the_better_forecast_and_leaves_out_a_bad_one():
+    generator = np.random.default_rng(0)
+    truth = generator.standard_normal(5000)
+    made = [truth + width * generator.standard_normal(5000) for width in (0.3, 0.6, 5.0)]
+    weights = mean_weights(np.stack(made, 1), truth)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > 2 * weights[1] > 0
+    assert weights[2] < 0.02
+    np.testing.assert_allclose(mean_weights(np.stack([truth, truth], 1), truth), 0.5)
+
+
 # The forecaster
 
 
@@ -131,8 +148,7 @@ def test_boosting_learns_what_no_line_does_and_its_intervals_cover():
     rng = np.random.default_rng(0)
     x = np.zeros((900, 3))
     for row in range(1, 900):  # the next value is far from linear in the last
-        x[row] = 2 * np.abs(x[row - 1]) - 1.2 + 0.1 * rng.standard_normal(3)
-        x[row] = np.clip(x[row], -1.9, 1.9)
+        x[row] = np.clip(1 - 1.9 * np.abs(x[row - 1]) + 0.1 * rng.standard_normal(3), -1, 1)
     panel["y"] = (("time", "node"), x.astype("float32"))
     model, data = fit(panel, options={"transforms": None, "trees": 100}, horizon=1)
     line = Ridge(transforms=None)
@@ -244,3 +260,11 @@ def test_graph_means_are_refused_without_a_graph():
     panel = make_panel(steps=260).drop_vars(["lat", "lon"])
     with pytest.raises((RequestError, PanelError), match="neighbour_means"):
         fit(panel, options={"neighbour_means": "graph"})
+
+
+def test_stgate_fit_moves_its_quantiles_and_prints_each_group_of_leads(tmp_path, capsys):
+    make_panel(steps=260).to_netcdf(tmp_path / "panel.nc")
+    given = f"fit --model GradientBoosting --model.trees 2 --data.panel {tmp_path / 'panel.nc'} --data.targets y"
+    assert main([*given.split(), "--data.window", "6", "--data.horizon", "3", "--out", str(tmp_path / "run")]) == 0
+    assert "leads 3 to 3: " in capsys.readouterr().err
+    assert stgate.load(tmp_path / "run" / "best.ckpt").calibration.conformity_score == "quantile"

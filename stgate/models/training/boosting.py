@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stgate.models.training.linear_fit import LinearRows, fit_linear
-from stgate.models.training.tree_growth import Growth, grow, predict
+from stgate.models.training.tree_growth import Grower, Growth, constant, predict
 from stgate.nn.trees import Tree
 from stgate.prediction.boosting import GROUPS, LEVELS, BoostingNetwork
 
 Floats = NDArray[np.floating[Any]]
+LOG = logging.getLogger(__name__)
+"""Log of the fit; `stgate fit` prints it."""
 FOLDS = 4
 """Number of blocks in time, of each of which a fit without it makes forecasts."""
-SIZES = ((4, 1 / 40), (8, 1 / 200), (31, 1 / 1000))
-"""Sizes of trees that are tried: number of leaves, and the smallest leaf as a share of the rows."""
+SIZES = ((4, 1 / 40), (31, 1 / 1000))
+"""Sizes of trees: number of leaves, and the smallest leaf as a share of the rows."""
+EQUAL = 0.02
+"""Penalty on the distance of the weights of forecasts from equal ones, in units of the target's variance."""
 SMALLEST = 20
 """Smallest number of rows of a leaf."""
 SPREAD = Growth(leaves=15, smallest=100, rate=0.1, trees=60, seed=0)
@@ -77,7 +82,7 @@ def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Gr
     Args:
         network: The network to be filled.
         samples: Rows of each target.
-        growth: Options of the location's trees; leaves and smallest leaf are chosen.
+        growth: Options of the location's trees; leaves and smallest leaf are those of `SIZES`.
         most: Largest number of rows of an ensemble's fit.
     """
     ensembles: list[list[Tree]] = []
@@ -88,7 +93,7 @@ def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Gr
             location, trees = _location(network, cases, growth, target, group)
             ensembles += [trees, _spread(network, cases, location, target, group)]
             error = np.sqrt(np.mean((cases.truth - location) ** 2)) if len(location) else np.nan
-            rank_zero_info(
+            LOG.info(
                 f"leads {first + 1} to {last}: {len(cases.truth)} rows, {len(trees)} trees, error out of fold "
                 f"{error:.3f} standard deviations"
             )
@@ -137,38 +142,66 @@ def _thinned(cases: Cases, most: int, seed: int) -> Cases:
 def _location(
     network: BoostingNetwork, cases: Cases, growth: Growth, target: int, group: int
 ) -> tuple[Floats, list[Tree]]:
-    """Grow the trees of the location; return its values out of fold, and the trees."""
-    x, last = cases.known, cases.folds == FOLDS - 1
-    tried = []
-    for leaves, share in SIZES:
-        options = dataclasses.replace(growth, leaves=leaves, smallest=max(SMALLEST, int(share * len(x))))
-        tried.append((*_held(x, cases.truth - cases.linear, last, options), options, 1.0))
-    errors = [np.square(cases.truth[last] - cases.linear[last] - made).mean() for made, *_ in tried]
-    made, count, options, use = tried[int(np.argmin(errors))]
-    direct, direct_count = _held(x, cases.truth, last, options)
-    if np.square(cases.truth[last] - direct).mean() < min(errors):
-        made, count, use = direct, direct_count, 0.0
-    rest = cases.truth - use * cases.linear
-    correction, counts = np.zeros(len(x)), [count]
-    correction[last] = made
-    for fold in range(FOLDS - 1):
-        chosen = cases.folds == fold
-        correction[chosen], count = _held(x, rest, chosen, options)
+    """Grow the trees of the location, a weighted mean of forecasts; return its values out of fold, and the trees.
+
+    The forecasts are the linear one, trees of several sizes on its errors, and trees of these sizes on the target.
+    """
+    grower, tried = Grower(cases.known), []
+    for use in (1.0, 0.0):
+        for leaves, share in SIZES if growth.trees else ():
+            smallest = max(SMALLEST, int(share * len(cases.truth)))
+            options = dataclasses.replace(growth, leaves=leaves, smallest=smallest)
+            tried.append((use, *_out_of_fold(grower, cases, options, use)))
+    held_out = np.stack([cases.linear, *(made for _, _, made in tried)], 1)
+    weights = mean_weights(held_out, cases.truth)
+    linear, trees = float(weights[0]), []
+    for weight, (use, options, _) in zip(weights[1:], tried, strict=True):
+        linear += weight * use
+        if weight > 0:
+            grown = grower.grow(cases.truth - use * cases.linear, options)
+            trees += [dataclasses.replace(tree, value=weight * tree.value) for tree in grown]
+    network.get_buffer("use")[target, group] = linear
+    return held_out @ weights, trees or [constant(0.0)]
+
+
+def mean_weights(forecasts: Floats, truth: Floats) -> Floats:
+    """Return weights of a mean of forecasts, from forecasts of held-out rows.
+
+    They are at least 0, add up to 1, and have the smallest squared error with a penalty on their distance from equal
+    weights; those below 0.02 become 0.
+
+    Args:
+        forecasts: (row, forecast).
+        truth: (row,).
+    """
+    count = forecasts.shape[1]
+    if count == 1 or len(truth) == 0:
+        return np.full(count, 1 / count)
+    root = np.sqrt(len(truth))
+    pull = np.sqrt(EQUAL * truth.var() + 1e-12)
+    left = np.concatenate([forecasts / root, pull * np.eye(count), np.full((1, count), 100.0)])
+    weights, _ = scipy.optimize.nnls(left, np.concatenate([truth / root, np.full(count, pull / count), [100.0]]))
+    weights = np.where(weights < 0.02, 0.0, weights)
+    found: Floats = weights / weights.sum()
+    return found
+
+
+def _out_of_fold(grower: Grower, cases: Cases, options: Growth, use: float) -> tuple[Growth, Floats]:
+    """Forecast each fold by trees grown without it; return the options with a number of trees, and the forecasts."""
+    rest, counts, made = cases.truth - use * cases.linear, [], np.zeros(len(cases.truth))
+    for fold in range(FOLDS):
+        held = cases.folds == fold
+        made[held], count = _held(grower, rest, held, options)
         counts.append(count)
-    share = 1.0
-    if use:  # trees that help little out of fold are given less weight
-        share = float(np.clip((correction * rest).sum() / max((correction**2).sum(), 1e-12), 0.0, 1.0))
-    trees = grow(x, rest, dataclasses.replace(options, trees=max(5, int(1.1 * np.median(counts)))))
-    network.get_buffer("use")[target, group], network.get_buffer("share")[target, group] = use, share
-    return use * cases.linear + share * correction, trees
+    return dataclasses.replace(options, trees=max(5, int(1.1 * np.median(counts)))), use * cases.linear + made
 
 
-def _held(x: Floats, y: Floats, held: NDArray[np.bool_], growth: Growth) -> tuple[Floats, int]:
+def _held(grower: Grower, y: Floats, held: NDArray[np.bool_], growth: Growth) -> tuple[Floats, int]:
     """Grow trees without some rows, their number chosen on these; return the predictions there, and the number."""
     if held.all() or not held.any():
         return np.zeros(int(held.sum())), 1
-    trees = grow(x[~held], y[~held], growth, (x[held], y[held]))
-    return predict(trees, x[held]), len(trees)
+    trees = grower.grow(y, growth, fitted=~held, held=held)
+    return predict(trees, grower.rows[held]), len(trees)
 
 
 def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: int, group: int) -> list[Tree]:
@@ -176,21 +209,20 @@ def _spread(network: BoostingNetwork, cases: Cases, location: Floats, target: in
     residual = cases.truth - location
     apart = np.abs(residual)
     floor = 0.1 * float(apart.mean()) + 1e-6
-    x = np.column_stack([cases.rows, location.astype(np.float32)])
+    grower = Grower(np.column_stack([cases.rows, location.astype(np.float32)]))
     scale = np.full(len(apart), floor)
     for half in (0, 1):
         chosen = cases.folds % 2 == half
-        trees = grow(x[~chosen], apart[~chosen], SPREAD)
-        scale[chosen] = np.maximum(predict(trees, x[chosen]), floor)
+        trees = grower.grow(apart, SPREAD, fitted=~chosen)
+        scale[chosen] = np.maximum(predict(trees, grower.rows[chosen]), floor)
     groups = int(np.clip(len(apart) / ENOUGH, 1, GROUPS))
     edges = np.unique(np.quantile(location, np.arange(1, groups) / groups))
     place, standard = np.searchsorted(edges, location), residual / scale
     network.get_buffer("floor")[target, group] = floor
     network.get_buffer("edges")[target, group] = torch.inf
     network.get_buffer("edges")[target, group, : len(edges)] = torch.from_numpy(edges)
-    least = 1e-3 * np.arange(len(LEVELS))  # quantiles never coincide
     for number in range(len(edges) + 1):
         here = standard[place == number]
-        quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS) + least
+        quantiles = np.quantile(here if len(here) > 30 else standard, LEVELS)
         network.get_buffer("quantiles")[target, group, number] = torch.from_numpy(quantiles)
-    return grow(x, apart, SPREAD)
+    return grower.grow(apart, SPREAD)

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from stgate.nn.trees import Tree, Trees
 
 Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 PATIENCE = 20
 """Number of trees without a smaller error on held-out rows after which growth stops."""
 FEATURES, L2 = 0.6, 1.0
 """Share of the features that a tree, or a split, may use; penalty on the outputs of leaves."""
+
+BINS = {"verbose": -1, "deterministic": True, "force_row_wise": True, "feature_pre_filter": False}
+"""Options of LightGBM that hold for all ensembles of some rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +43,66 @@ class Growth:
     seed: int
 
 
-def grow(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats, Floats] | None = None) -> list[Tree]:
-    """Grow the trees of an ensemble; their outputs add up to the prediction.
+class Grower:
+    """Rows from which several ensembles are grown.
 
     Args:
         rows: Features, (row, feature), float32, NaN where missing.
-        target: Values to be predicted, (row,).
-        growth: Options.
-        held: Rows and values on which the number of trees is chosen; None for all of them.
     """
-    if len(target) < 2 * growth.smallest or growth.trees == 0:
-        return [constant(float(target.mean()) if len(target) else 0.0)]
-    grower = _by_lightgbm if has_lightgbm() else _by_sklearn
-    return grower(rows, target, growth, held)
+
+    def __init__(self, rows: Floats) -> None:
+        self.rows = rows
+        self._binned: Any = None
+
+    def grow(
+        self, target: Floats, growth: Growth, *, fitted: Flags | None = None, held: Flags | None = None
+    ) -> list[Tree]:
+        """Grow the trees of an ensemble; their outputs add up to the prediction.
+
+        Args:
+            target: Values to be predicted, (row,).
+            growth: Options.
+            fitted: True for the rows of the fit, (row,); None for all.
+            held: True for rows on which the number of trees is chosen, (row,); None for all trees.
+        """
+        fitted = np.ones(len(target), bool) if fitted is None else fitted
+        if fitted.sum() < 2 * growth.smallest or growth.trees == 0:
+            return [constant(float(target[fitted].mean()) if fitted.any() else 0.0)]
+        if has_lightgbm():
+            return self._by_lightgbm(target, growth, fitted, held)
+        return _by_sklearn(
+            self.rows[fitted], target[fitted], growth, None if held is None else (self.rows[held], target[held])
+        )
+
+    def _by_lightgbm(self, target: Floats, growth: Growth, fitted: Flags, held: Flags | None) -> list[Tree]:
+        import lightgbm
+
+        options = {
+            "objective": "l2",
+            "num_leaves": growth.leaves,
+            "min_data_in_leaf": growth.smallest,
+            "learning_rate": growth.rate,
+            "feature_fraction": FEATURES,
+            "bagging_fraction": 0.8,
+            "bagging_freq": 1,
+            "lambda_l2": L2,
+            "seed": growth.seed,
+        }
+        if self._binned is None:
+            nothing = np.zeros(len(target))  # a part must be made of rows with labels before it takes its own
+            self._binned = lightgbm.Dataset(self.rows, nothing, params=BINS, free_raw_data=False).construct()
+        data = self._part(target, fitted)
+        stopped: dict[str, Any] = {}
+        if held is not None:
+            stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+            stopped = {"valid_sets": [self._part(target, held)], "callbacks": [stop]}
+        threads = {"num_threads": torch.get_num_threads()}
+        model = lightgbm.train({**BINS, **threads, **options}, data, growth.trees, **stopped)
+        return trees_of_lightgbm(model.dump_model(num_iteration=model.best_iteration if held is not None else None))
+
+    def _part(self, target: Floats, chosen: Flags) -> Any:  # noqa: ANN401 (its types need not be installed)
+        part = self._binned.subset(np.flatnonzero(chosen), params=BINS).construct()
+        return part.set_label(target[chosen])
 
 
 def has_lightgbm() -> bool:
@@ -63,33 +114,6 @@ def constant(value: float) -> Tree:
     """Return a tree of one leaf."""
     zero = np.zeros(1, np.int64)
     return Tree(zero, np.zeros(1), zero, zero, np.zeros(1, bool), np.array([value]))
-
-
-def _by_lightgbm(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats, Floats] | None) -> list[Tree]:
-    import lightgbm
-
-    options = {
-        "objective": "l2",
-        "num_leaves": growth.leaves,
-        "min_data_in_leaf": growth.smallest,
-        "learning_rate": growth.rate,
-        "feature_fraction": FEATURES,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": L2,
-        "seed": growth.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": torch.get_num_threads(),
-        "verbose": -1,
-    }
-    data = lightgbm.Dataset(rows, target)
-    stopped: dict[str, Any] = {}
-    if held is not None:
-        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-        stopped = {"valid_sets": [lightgbm.Dataset(*held, reference=data)], "callbacks": [stop]}
-    model = lightgbm.train(options, data, growth.trees, **stopped)
-    return trees_of_lightgbm(model.dump_model(num_iteration=model.best_iteration if held is not None else None))
 
 
 def trees_of_lightgbm(dump: dict[str, Any]) -> list[Tree]:
@@ -133,30 +157,23 @@ def _by_sklearn(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats
     from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingRegressor(
+        max_iter=growth.trees,
         learning_rate=growth.rate,
         max_leaf_nodes=growth.leaves,
         min_samples_leaf=growth.smallest,
         l2_regularization=L2,
         max_features=FEATURES,
-        early_stopping=False,
-        warm_start=held is not None,
+        early_stopping=held is not None,
+        n_iter_no_change=PATIENCE,
+        tol=0.0,
         random_state=growth.seed,
     )
     with threadpool_limits(torch.get_num_threads()):
         if held is None:
-            model.set_params(max_iter=growth.trees).fit(rows, target)
-            return trees_of_sklearn(model)
-        made = np.zeros(len(held[1]))
-        errors: list[float] = []
-        for count in range(PATIENCE, growth.trees + PATIENCE, PATIENCE):
-            model.set_params(max_iter=min(count, growth.trees)).fit(rows, target)
-            new = trees_of_sklearn(model)[len(errors) :]
-            steps = made[:, None] + np.cumsum(predict(new, held[0], each=True), 1)
-            made = steps[:, -1]
-            errors += ((steps - held[1][:, None]) ** 2).mean(0).tolist()
-            if len(errors) - int(np.argmin(errors)) > PATIENCE:
-                break
-    return trees_of_sklearn(model)[: int(np.argmin(errors)) + 1]
+            return trees_of_sklearn(model.fit(rows, target))
+        model.fit(rows, target, X_val=held[0], y_val=held[1])
+    best = int(np.argmax(model.validation_score_[1:]))  # the first score is that of no tree
+    return trees_of_sklearn(model)[: best + 1]
 
 
 def trees_of_sklearn(model: Any) -> list[Tree]:  # noqa: ANN401 (its types are not installed)
