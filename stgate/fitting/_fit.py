@@ -75,7 +75,7 @@ def fit(
     if calibration not in get_args(CalibrationMode):
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
     seed = torch.initial_seed() % 2**63 if seed is None else seed
-    how, reason = choose(calibration, data, folds)
+    how, reason = choose(calibration, forecaster, data, folds)
     if how == "split":
         length = train(forecaster, data, seed=seed, epochs=epochs, make_trainer=make_trainer)
         start, stop = data.parts.calibration

@@ -214,7 +214,7 @@ def test_adaptive_coverage_is_nominal_however_much_nodes_move_together(common, c
         rng = np.random.default_rng(seed)
         errors = common**0.5 * rng.standard_normal((1500, 1, 1))
         scores = np.abs(errors + (1 - common) ** 0.5 * rng.standard_normal((1500, 1, cells)))
-        factors, online = run(scores, window=300, rate=0.07, refresh=24)
+        factors, _ = run(scores, window=300, rate=0.07, refresh=24)
         found.append(covered(scores[300:], factors[300:])[:, 0])
     np.testing.assert_allclose(np.mean(found, 0), LEVELS, atol=0.015)
 

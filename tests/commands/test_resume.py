@@ -193,9 +193,7 @@ def calibrated_fit(calibration, *more):
 
 
 @pytest.mark.parametrize("calibration", ["refit", "cross"])
-def test_a_fit_on_all_rows_that_is_killed_is_done_again_on_resume(
-    stgate_command, tmp_path, monkeypatch, calibration
-):
+def test_a_fit_on_all_rows_that_is_killed_is_done_again_on_resume(stgate_command, tmp_path, monkeypatch, calibration):
     """Until the end `best.ckpt` is whole: that of the first fit, then, in one step, that of the fit on all rows."""
     from stgate.fitting import completion
 
@@ -204,9 +202,7 @@ def test_a_fit_on_all_rows_that_is_killed_is_done_again_on_resume(
     usual = completion.train
 
     def killed(forecaster, data, **options):
-        if data.parts.validation[0] == data.parts.validation[1] and not data.panel["y"][:40].isnull().all():
-            raise KeyboardInterrupt
-        return usual(forecaster, data, **options)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(completion, "train", killed)
     code, _, err = stgate_command(*calibrated_fit(calibration, "--out", "run"))
@@ -218,9 +214,7 @@ def test_a_fit_on_all_rows_that_is_killed_is_done_again_on_resume(
     code, _, err = stgate_command("fit", "--out", "run", "--resume")
     assert code == 0, err
     last = torch.load("run/best.ckpt", weights_only=True)
-    assert calibration == "cross" == last["stgate"]["calibration"]["method"][:5] or "refitted" in last["stgate"][
-        "calibration"
-    ]["method"]
+    assert "refitted on all" in last["stgate"]["calibration"]["method"]
     assert last["stgate"]["past_errors"] is not None
     assert stgate.load("run/best.ckpt").seen > str(first["stgate"]["seen"])
     assert not list((tmp_path / "run").glob(".*"))
