@@ -141,6 +141,11 @@ class Forecaster(L.LightningModule, ABC):
         forecast: Distribution = self(batch)
         return forecast
 
+    @property
+    def monitor(self) -> str:
+        """The score on the validation part whose lowest value marks the best epoch."""
+        return "val_crps"
+
     # The predictor
 
     @property
