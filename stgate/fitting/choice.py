@@ -13,9 +13,8 @@ How = Literal["split", "cross", "refit"]
 """Ways to calibrate a fit."""
 FOLDS = 5
 """Number of blocks that `cross` holds out in turn."""
-SHORT, SHORT_NETWORK = 1500, 500
-"""Number of steps before the test part, times members, below which `auto` takes `cross`: for forecasters that are
-fitted in closed form, and for networks, whose fits take longer."""
+SHORT = 500
+"""Number of steps before the test part, times members, below which `auto` takes `cross`."""
 LONG = 10_000
 """Number of steps before the test part, times members, from which on `auto` takes `split` for networks."""
 
@@ -53,10 +52,8 @@ def choose(asked: str, forecaster: Forecaster, data: WindowData, folds: int = FO
         return "split", "the panel is read in blocks"
     steps = rows * data.panel.sizes.get("member", 1)
     length = f"{steps:,} steps before the test part"
-    network = forecaster.automatic_optimization
-    if network and steps >= LONG:
+    if steps >= LONG and forecaster.automatic_optimization:
         return "split", length
-    short = SHORT_NETWORK if network else SHORT
-    if steps < short and rows >= 2 * (data.window + data.horizon):
+    if steps < SHORT and rows >= 2 * (data.window + data.horizon):
         return "cross", length
     return "refit", length

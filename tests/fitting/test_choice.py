@@ -18,8 +18,8 @@ def data_of(steps, **options):
     "make, steps, expected",
     [
         (stgate.Ridge, 300, "cross"),
-        (stgate.Ridge, 1700, "cross"),
-        (stgate.Ridge, 1800, "refit"),
+        (stgate.Ridge, 560, "cross"),
+        (stgate.Ridge, 600, "refit"),
         (stgate.Ridge, 40_000, "refit"),
         (stgate.GatedRNN, 300, "cross"),
         (stgate.GatedRNN, 700, "refit"),
