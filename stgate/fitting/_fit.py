@@ -70,10 +70,12 @@ def fit(
         The way that was taken, the number of epochs, and coverage.
 
     Raises:
-        RequestError: An option is unknown, or the record is too short for the way.
+        RequestError: An option is unknown, the forecaster is fitted already, or the record is too short for the way.
     """
     if calibration not in get_args(CalibrationMode):
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
+    if forecaster.spec is not None:
+        raise RequestError(f"{type(forecaster).__name__}: fitted already; make a new one")
     seed = torch.initial_seed() % 2**63 if seed is None else seed
     how, reason = choose(calibration, forecaster, data, folds)
     if how == "split":

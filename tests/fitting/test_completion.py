@@ -225,6 +225,11 @@ def test_wrong_requests_are_refused():
     assert fit(stgate.Ridge(), data_of(panel, split=(0.8, 0, 0, 0.2)), calibration="cross").covered
 
 
+def test_a_fitted_forecaster_is_not_fitted_again(short):
+    with pytest.raises(stgate.RequestError, match="fitted already"):
+        fit(short["split"][0], data_of(autoregression(300)))
+
+
 def test_the_recorder_hands_every_forecast_on():
     data = data_of(autoregression(200))
     model = stgate.Persistence()

@@ -266,6 +266,8 @@ class ForecasterCLI(LightningCLI):
         best = self.out / "best.ckpt"
         if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
             self.trainer.save_checkpoint(best)
+        if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
+            self.choice = "split", "several processes"
         try:
             finish(best, self.datamodule, self.choice, self.trainer.max_epochs, self._anew)
         except (KeyboardInterrupt, SystemExit) as error:

@@ -42,19 +42,18 @@ def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int |
     """
     how, reason = choice
     start, stop = data.parts.calibration
+    epoch = read_checkpoint(best).get("epoch")
+    if epoch is None:  # resumed, and no later epoch was better
+        print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
+        return
+    if how == "split" and stop <= start:
+        print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        return
     others = " or ".join(way for way in WORDS if way != how)
+    print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
     if how == "split":
-        if stop <= start:
-            print("not calibrated: the split leaves no calibration part", file=sys.stderr)
-            return
-        print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
         covered = calibrate(best, data)
     else:
-        epoch = read_checkpoint(best).get("epoch")
-        if epoch is None:  # resumed, and no later epoch was better
-            print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
-            return
-        print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
         covered = _complete(best, data, how, Length(max(planned or 0, epoch + 1), epoch + 1), anew)
     print(
         f"calibrated: {', '.join(f'{100 * p:g}' for p in covered)} % intervals, at each lead time",
