@@ -127,7 +127,7 @@ class ForecasterCLI(LightningCLI):
             "--monitor",
             type=str | None,
             default=None,
-            help=f"fit: the score whose lowest value marks the best epoch: {', '.join(MONITORS)}; null: the model's",
+            help=f"fit: score whose lowest value marks the best epoch: {', '.join(MONITORS)} (null: the model's own)",
         )
         parser.add_argument(
             "--calibration",
