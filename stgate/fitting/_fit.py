@@ -14,7 +14,7 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.fitting.choice import FOLDS, choose
 from stgate.fitting.completion import complete
 from stgate.fitting.crossfit import Tell, silent
-from stgate.fitting.training import EPOCHS, Length, MakeTrainer, quiet_trainer, train
+from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
 from stgate.forecasting._calibrate import calibrate
 from stgate.models.forecaster import Forecaster
 
@@ -44,7 +44,7 @@ def fit(
     data: WindowData,
     *,
     calibration: CalibrationMode = "auto",
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     folds: int = FOLDS,
     seed: int | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -59,7 +59,7 @@ def fit(
         calibration: `split` leaves the calibration part out of the fit. `refit` takes the errors of that fit and then
             fits once more, on all rows before the test part. `cross` takes the errors on each block of those rows, each
             by a fit without it, and then fits on all. `auto` chooses by the length of the record.
-        epochs: Number of epochs of the fit on the split.
+        epochs: Number of epochs of the fit on the split; None plans them by the number of batches.
         folds: Number of blocks of `cross`.
         seed: Seed of weights and dropout; None takes torch's present seed.
         out: Path of a checkpoint to write, whole or not at all.
@@ -70,12 +70,14 @@ def fit(
         The way that was taken, the number of epochs, and coverage.
 
     Raises:
-        RequestError: An option is unknown, or the record is too short for the way.
+        RequestError: An option is unknown, the forecaster is fitted already, or the record is too short for the way.
     """
     if calibration not in get_args(CalibrationMode):
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
+    if forecaster.spec is not None:
+        raise RequestError(f"{type(forecaster).__name__}: fitted already; make a new one")
     seed = torch.initial_seed() % 2**63 if seed is None else seed
-    how, reason = choose(calibration, data, folds)
+    how, reason = choose(calibration, forecaster, data, folds)
     if how == "split":
         length = train(forecaster, data, seed=seed, epochs=epochs, make_trainer=make_trainer)
         start, stop = data.parts.calibration

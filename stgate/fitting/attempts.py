@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from stgate.fitting.shortlist import Candidate
 from stgate.fitting.training import Length, quiet_trainer, train
 from stgate.io import store
 from stgate.models.forecaster import Forecaster
-from stgate.models.training.plan import early_stopping, epochs_for
+from stgate.models.training.plan import epochs_for
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 
@@ -117,10 +117,7 @@ def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: f
             f"{EPOCHS} epochs take about {EPOCHS * epoch:.0f} s, its share of the budget is {seconds / fits:.0f} s"
         )
     epochs = min(epochs_for(batches), int(allowed))
-    more: list[L.Callback] = [Deadline(1.5 * seconds / fits)]
-    if data.parts.validation[1] > data.parts.validation[0]:
-        more.append(early_stopping("val_loss", epochs))
-    length = train(forecaster, data, seed=seed, epochs=epochs, make_trainer=with_callbacks(more))
+    length = train(forecaster, data, seed=seed, epochs=epochs, make_trainer=limited(1.5 * seconds / fits))
     return forecaster, length, {}
 
 
@@ -199,17 +196,9 @@ def limited(seconds: float) -> Callable[..., L.Trainer]:
     Args:
         seconds: Seconds from now.
     """
-    return with_callbacks([Deadline(seconds)])
-
-
-def with_callbacks(more: Sequence[L.Callback]) -> Callable[..., L.Trainer]:
-    """Return a maker of quiet trainers with further callbacks.
-
-    Args:
-        more: The callbacks.
-    """
+    deadline = Deadline(seconds)
 
     def make(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
-        return quiet_trainer(**{**options, "callbacks": [*options.get("callbacks", ()), *more]})
+        return quiet_trainer(**{**options, "callbacks": [*options.get("callbacks", ()), deadline]})
 
     return make

@@ -7,26 +7,29 @@ from typing import Literal, cast
 from stgate.data.streaming import StoredSeries
 from stgate.data.window_data import WindowData
 from stgate.fitting.blocks import blocks_of
+from stgate.models.forecaster import Forecaster
 
 How = Literal["split", "cross", "refit"]
 """Ways to calibrate a fit."""
 FOLDS = 5
 """Number of blocks that `cross` holds out in turn."""
-SHORT = 1500
-"""Number of steps before the test part below which `auto` takes `cross`."""
+SHORT = 500
+"""Number of steps before the test part, times members, below which `auto` takes `cross`."""
 LONG = 10_000
-"""Number of steps before the test part from which on `auto` takes `split`."""
+"""Number of steps before the test part, times members, from which on `auto` takes `split` for networks."""
 
 
-def choose(asked: str, data: WindowData, folds: int = FOLDS) -> tuple[How, str]:
+def choose(asked: str, forecaster: Forecaster, data: WindowData, folds: int = FOLDS) -> tuple[How, str]:
     """Choose a way, and say why.
 
     A short record has few calibration forecasts, of one season perhaps, and its last rows are worth most: errors are
     taken from every block of it (`cross`). A longer one has enough of them, and trends make its old errors poor guides:
-    it is fitted again on all rows (`refit`). In a long one the rows that are kept back cost little (`split`).
+    it is fitted again on all rows (`refit`). In a long one the rows that are kept back cost little, and a second fit of
+    a network takes long (`split`).
 
     Args:
         asked: `auto`, or a way.
+        forecaster: The forecaster.
         data: The data of the fit.
         folds: Number of blocks of `cross`.
 
@@ -47,9 +50,10 @@ def choose(asked: str, data: WindowData, folds: int = FOLDS) -> tuple[How, str]:
         return "split", "a field"
     if isinstance(data.series, StoredSeries):
         return "split", "the panel is read in blocks"
-    length = f"{rows:,} steps before the test part"
-    if rows >= LONG:
+    steps = rows * data.panel.sizes.get("member", 1)
+    length = f"{steps:,} steps before the test part"
+    if steps >= LONG and forecaster.automatic_optimization:
         return "split", length
-    if rows < SHORT and rows >= 2 * (data.window + data.horizon):
+    if steps < SHORT and rows >= 2 * (data.window + data.horizon):
         return "cross", length
     return "refit", length

@@ -14,7 +14,7 @@ from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows
 from stgate.data.window_data import WindowData
 from stgate.data.windows import Windows, part_origins, to_device
 from stgate.fitting.blocks import Rows, before_test, blocks_of, without
-from stgate.fitting.training import EPOCHS, Length, MakeTrainer, quiet_trainer, train
+from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
 from stgate.forecasting.dataset import assemble
 from stgate.io import store
 from stgate.models.forecaster import Forecaster
@@ -121,7 +121,7 @@ def out_of_fold(
     folds: int = 4,
     levels: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
     every: int | None = None,
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     length: Length | None = None,
     seed: int = 0,
     make_trainer: MakeTrainer = quiet_trainer,
@@ -139,7 +139,8 @@ def out_of_fold(
         folds: Number of blocks; fewer are made where a block could not hold a window and its horizon.
         levels: Central-interval levels. The quantiles are those of the forecaster's own distribution, not calibrated.
         every: Number of steps between origins; None for 1, or as many as keep the dataset small.
-        epochs: Number of epochs of a first fit on the split of the data, whose best epoch ends the fits of the blocks.
+        epochs: Number of epochs of a first fit on the split of the data, whose best epoch ends the fits of the blocks;
+            None plans them by the number of batches.
         length: Length of the fits of the blocks; None finds it by the first fit.
         seed: Seed of each fit.
         make_trainer: Maker of the trainers; those that are made neither print nor write.

@@ -6,14 +6,10 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from stgate import models
 from stgate.data.window_data import WindowData
 from stgate.models.forecaster import Forecaster
-
-INPUTS: dict[str, Any] = {"transforms": "auto", "node_statistics": True, "neighbour_means": "auto", "linear": True}
-"""Options that each candidate takes where it has them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +43,10 @@ def short_list(data: WindowData) -> list[Candidate]:
 
 
 def candidate(name: str) -> Candidate:
-    """Return the candidate of a class of `stgate.models`, with the inputs of an automatic fit.
+    """Return the candidate of a class of `stgate.models`, with its defaults.
 
     Args:
         name: The name of the class.
     """
     kind = getattr(models, name)
-    taken = inspect.signature(kind).parameters
-    options = {option: value for option, value in INPUTS.items() if option in taken}
-    return Candidate(name, partial(kind, **options), rows="max_rows" if "max_rows" in taken else None)
+    return Candidate(name, kind, rows="max_rows" if "max_rows" in inspect.signature(kind).parameters else None)

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from stgate.data.window_data import WindowData
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.plan import early_stopping, epochs_for
 
 MakeTrainer = Callable[..., L.Trainer]
 """A function that makes a trainer from the options that it is given, `max_epochs` and `callbacks` among them."""
-EPOCHS = 10
-"""Number of epochs of a fit, unless another is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ def train(
     data: WindowData,
     *,
     seed: int,
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     length: Length | None = None,
     make_trainer: MakeTrainer = quiet_trainer,
 ) -> Length:
@@ -61,23 +60,30 @@ def train(
         forecaster: A forecaster that has not been fitted.
         data: Its data.
         seed: Seed of weights and dropout.
-        epochs: Number of epochs.
+        epochs: Number of epochs; None plans them by the number of batches.
         length: Length of the fit, where it is known; no epoch is chosen then.
         make_trainer: Maker of the trainer.
 
     Returns:
-        The epochs that were planned, and the epoch with the lowest validation loss; the last one where there is no
-        validation part, or where the forecaster is fitted in closed form.
+        The epochs that were planned, and the epoch with the lowest score on the validation part; the last one where
+        there is no validation part, or where the forecaster is fitted in closed form.
     """
-    keeper = _Best() if length is None else _Stop(length.done)
-    options: dict[str, Any] = {"max_epochs": epochs if length is None else length.planned, "callbacks": [keeper]}
+    if length is not None:
+        planned = length.planned
+    elif epochs is not None or not forecaster.automatic_optimization:
+        planned = epochs or 1
+    else:
+        planned = epochs_for(len(data.train_dataloader()))
+    keeper = _Best(forecaster.monitor) if length is None else _Stop(length.done)
+    options: dict[str, Any] = {"max_epochs": planned, "callbacks": [keeper]}
     if data.parts.validation[0] == data.parts.validation[1]:
         options["limit_val_batches"] = 0
+    elif length is None and forecaster.automatic_optimization:
+        options["callbacks"].append(early_stopping(forecaster.monitor, planned))
     with _seeded(seed), _quiet():
         trainer = make_trainer(**options)
         trainer.fit(forecaster, datamodule=data)
     forecaster.eval()
-    planned = trainer.max_epochs or epochs
     if isinstance(keeper, _Best) and keeper.weights is not None:
         forecaster.load_state_dict(keeper.weights)
         return Length(planned, keeper.epoch)
@@ -110,14 +116,15 @@ def _quiet() -> Iterator[None]:
 
 
 class _Best(L.Callback):
-    """Keep the weights of the epoch with the lowest validation loss."""
+    """Keep the weights of the epoch with the lowest score on the validation part."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
         self.lowest, self.epoch = float("inf"), 0
         self.weights: dict[str, Tensor] | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        loss = trainer.callback_metrics.get("val_loss")
+        loss = trainer.callback_metrics.get(self.monitor)
         if loss is None or not pl_module.automatic_optimization or trainer.sanity_checking:
             return
         if float(loss) < self.lowest:

@@ -88,7 +88,7 @@ def _stored(model: Predictor, history: History) -> tuple[PastErrors, int] | None
     if last == len(time):
         return None
     steps = (past.last - float(time[last])) / spec.step
-    if abs(steps - round(steps)) > 0.01:
+    if abs(steps - round(steps)) > (0.1 if spec.months else 0.01):  # months are of unequal length
         return None
     return past, last + round(steps)
 

@@ -24,13 +24,14 @@ from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import is_automatic, model_name, prepare, value_of  # noqa: E402
-from stgate.commands.fit.completion import chosen, finish  # noqa: E402
+from stgate.commands.fit.completion import finish  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, join_metrics, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
+from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
@@ -202,6 +203,7 @@ class ForecasterCLI(LightningCLI):
         if self.command == "fit":
             if self.model.automatic_optimization:
                 self.model.make_optimizer()
+            self.choice = choose(config.calibration, self.model, self.datamodule)
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
@@ -252,7 +254,6 @@ class ForecasterCLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
         """Run Lightning's fit; Ctrl-C prints how to continue."""
-        self.how = chosen(self.config["fit"].calibration, self.datamodule, self.trainer)
         try:
             self.trainer.fit(**arguments)
         except StgateError:
@@ -271,8 +272,10 @@ class ForecasterCLI(LightningCLI):
         best = self.out / "best.ckpt"
         if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
             self.trainer.save_checkpoint(best)
+        if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
+            self.choice = "split", "several processes"
         try:
-            finish(best, self.datamodule, self.how, self.trainer.max_epochs, self._anew)
+            finish(best, self.datamodule, self.choice, self.trainer.max_epochs, self._anew)
         except (KeyboardInterrupt, SystemExit) as error:
             hint = f"continue with: stgate fit --out {self.out} --resume"
             raise Interrupted(f"interrupted after the last epoch, before the calibration; {hint}") from error

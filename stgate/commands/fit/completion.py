@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 
 from stgate.commands.fit.runs import EpochLines
 from stgate.data.window_data import WindowData
-from stgate.fitting.choice import FOLDS, How, choose
+from stgate.fitting.choice import FOLDS, How
 from stgate.fitting.completion import complete
 from stgate.fitting.training import Length, quiet_trainer
 from stgate.forecasting._calibrate import calibrate
@@ -30,43 +30,30 @@ Anew = Callable[[], tuple[Forecaster, dict[str, Any]]]
 """A function that makes the forecaster and the trainer's options of a run anew."""
 
 
-def chosen(asked: str, data: WindowData, trainer: L.Trainer) -> How:
-    """Choose how a fit is calibrated, and say so on stderr.
-
-    Args:
-        asked: `auto`, `split`, `cross` or `refit`.
-        data: The data of the fit.
-        trainer: The trainer of the fit.
-    """
-    how, reason = choose(asked, data)
-    if asked == "auto" and trainer.world_size > 1:
-        how, reason = "split", "several processes"
-    others = " or ".join(way for way in WORDS if way != how)
-    print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
-    return how
-
-
-def finish(best: Path, data: WindowData, how: How, planned: int | None, anew: Anew) -> None:
+def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int | None, anew: Anew) -> None:
     """Calibrate the best epoch's forecaster, or replace it by one that is fitted on all rows and calibrated.
 
     Args:
         best: Checkpoint of the best epoch.
         data: The data of the fit.
-        how: `split`, `cross` or `refit`.
+        choice: `split`, `cross` or `refit`, and the reason in words.
         planned: Number of epochs that were planned.
         anew: Maker of the forecaster and the trainer's options.
     """
+    how, reason = choice
     start, stop = data.parts.calibration
+    epoch = read_checkpoint(best).get("epoch")
+    if epoch is None:  # resumed, and no later epoch was better
+        print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
+        return
+    if how == "split" and stop <= start:
+        print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        return
+    others = " or ".join(way for way in WORDS if way != how)
+    print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
     if how == "split":
-        if stop <= start:
-            print("not calibrated: the split leaves no calibration part", file=sys.stderr)
-            return
         covered = calibrate(best, data)
     else:
-        epoch = read_checkpoint(best).get("epoch")
-        if epoch is None:  # resumed, and no later epoch was better
-            print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
-            return
         covered = _complete(best, data, how, Length(max(planned or 0, epoch + 1), epoch + 1), anew)
     print(
         f"calibrated: {', '.join(f'{100 * p:g}' for p in covered)} % intervals, at each lead time",
