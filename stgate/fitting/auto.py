@@ -26,6 +26,7 @@ from stgate.fitting.shortlist import Candidate, short_list
 from stgate.fitting.training import train
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
+from stgate.models.baselines import Persistence
 from stgate.models.stack import Stack, joined_forecasts, stride_of
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
@@ -144,7 +145,7 @@ class _Run:
     ) -> None:
         self.data, self.folder, self.seed, self.tell = data, folder, seed, tell
         self.end = time.monotonic() + budget * (1 - RESERVE)
-        self.how, self.reason = choose(calibration, data, FOLDS)
+        self.how, self.reason = choose(calibration, Persistence(), data, FOLDS)  # refits count in the budget
         self.blocks: list[Rows] = []
 
     @property

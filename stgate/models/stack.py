@@ -137,6 +137,7 @@ class Stack(Baseline):
         for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
             getattr(predictor.scaler, name).copy_(getattr(statistics, name))
         predictor.calibration = None
+        predictor.range = [*zip(statistics.least.tolist(), statistics.most.tolist(), strict=True)]
         predictor.n_observations = statistics.observed
         predictor.seed = next((one.seed for one in predictor.predictors if one.seed is not None), None)
         last = str(data.panel["time"].values[max(data.parts.train[1], data.parts.validation[1]) - 1])
