@@ -95,10 +95,7 @@ def fit(
         RequestError: An option is out of range.
         TrainingError: No candidate could be fitted.
     """
-    if calibration not in get_args(CalibrationMode):
-        raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
-    if budget is not None and not budget > 0:
-        raise RequestError(f"budget {budget:g}: must be above zero, in minutes")
+    check_options(budget, calibration)
     data = WindowData(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
     data.setup()
     with tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
@@ -109,6 +106,22 @@ def fit(
             write_tables(made.table, folder)
             made.model.save(folder / "best.ckpt")
     return made
+
+
+def check_options(budget: float | None, calibration: str) -> None:
+    """Refuse a budget or a way to calibrate that there is not.
+
+    Args:
+        budget: Minutes that the whole may take; None for the default.
+        calibration: The way to calibrate.
+
+    Raises:
+        RequestError: An option is out of range.
+    """
+    if calibration not in get_args(CalibrationMode):
+        raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
+    if budget is not None and not budget > 0:
+        raise RequestError(f"budget {budget:g}: must be above zero, in minutes")
 
 
 def _seconds(budget: float | None, data: WindowData) -> float:
@@ -158,7 +171,7 @@ class _Run:
         self.tell(f"{'':<20}{'CRPS':>10}{'MAE':>10}   on the validation part")
         found = []
         for number, one in enumerate(candidates):
-            share = self.left / (len(candidates) - number)
+            share = self.left / (1 + (number + 1 < len(candidates)) if one.rows else len(candidates) - number)
             fits = {"cross": FOLDS + 2, "refit": 2, "split": 1}[self.how]
             row, attempt = Row(one.name), None
             try:

@@ -40,7 +40,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
             elif argument.startswith(f"{option}="):
                 arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
     if model is not None and "." not in model and model not in forecasters():
-        raise RequestError(f"--model {model}: {did_you_mean(model, forecasters())}")
+        raise RequestError(f"--model {model}: {did_you_mean(model, [*forecasters(), 'auto'])}")
     _import(model_name(arguments))
     checkpoint = value_of(arguments, "--ckpt_path")
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -14,8 +15,8 @@ from stgate.commands.fit.cli import OneLineParser
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
-from stgate.errors import StoreError
-from stgate.fitting.auto import fit
+from stgate.errors import Interrupted, StoreError
+from stgate.fitting.auto import check_options, fit
 from stgate.io import store
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
@@ -34,25 +35,43 @@ def run_auto(arguments: Sequence[str]) -> None:
     config = _parsed(parser, words, resume="--resume" in given, overwrite="--overwrite" in given)
     out = Path(config.out)
     _prepare(out, resume="--resume" in given, overwrite="--overwrite" in given)
+    options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
+    options.pop("seed")  # that of the weights is that of the shuffles
+    check_options(config.budget, config.calibration)
+    WindowData(**options).setup()  # a wrong request leaves no folder behind
     out.mkdir(parents=True, exist_ok=True)
     with store.atomic(out / "config.yaml") as temporary:
         temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
-    options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
-    made = fit(
-        **options,
-        budget=config.budget,
-        calibration=config.calibration,
-        out=out,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    try:
+        fit(
+            **options,
+            budget=config.budget,
+            calibration=config.calibration,
+            seed=config.seed_everything,
+            out=out,
+            tell=_tell,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; continue with: stgate fit --out {out} --resume") from error
     report_written(out / "best.ckpt")
     print((out / "scores.md").read_text(encoding="utf-8"), end="")
-    del made
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class AutoParser(OneLineParser):
+    """The parser of an automatic fit, its errors one helpful line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing usage and exiting; names of options have no command before them here."""
+        super().error(re.sub(r"(?<=[ ,])data\.(?=\w+)", "fit.data.", message) if "required" in message else message, ex)
 
 
 def _parser() -> ArgumentParser:
     """Return the parser of an automatic fit: the data's options, budget, calibration and folder."""
-    parser = OneLineParser(prog="stgate fit --model auto", allow_abbrev=False, exit_on_error=False)
+    parser = AutoParser(prog="stgate fit --model auto", allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--model", type=str, default="auto", help="auto")
     parser.add_class_arguments(WindowData, "data")
     parser.add_argument(
