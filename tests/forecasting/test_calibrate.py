@@ -127,6 +127,7 @@ def test_rolling_and_adaptive_intervals_come_back_after_a_shift_and_stored_ones_
     assert abs(late["rolling"] - 0.9) < 0.03 and abs(late["adaptive"] - 0.9) < 0.03
 
 
+@pytest.mark.filterwarnings("ignore:.*far beyond:stgate.errors.ForecastWarning")
 @pytest.mark.parametrize("mode", ["rolling", "adaptive"])
 @pytest.mark.parametrize("every", [1, 3])
 def test_no_interval_online_intervals_depends_on_what_came_later(mode, every):
