@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from stgate.data.field_data import FieldData
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.month_time import even_time
 from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
 from stgate.nn.field.context_masking import MaskPattern
@@ -73,7 +74,7 @@ class FieldForecaster(Forecaster):
         share = (seen / seen.sum()).unsqueeze(-1)
         center = (share * static).sum(0)
         scale = (share * (static - center).square()).sum(0).sqrt()
-        ground, times = predictor.ground, data.series.clock.time
+        ground, times = predictor.ground, even_time(data.series.clock.time, spec)
         ground.static.copy_(static)
         ground.center.copy_(center)
         ground.scale.copy_(torch.where(scale > 0, scale, 1.0))
