@@ -27,7 +27,7 @@ from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.linear import LinearForecast
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
-from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
+from stgate.prediction.intervals import Calibration, ConformityScore, median_of, quantiles_of_forecast
 from stgate.prediction.parts import check_part, check_transforms
 from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.target_transforms import TargetTransforms
@@ -94,6 +94,8 @@ class Predictor(nn.Module, ABC):
 
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
+    conformity_score: ClassVar[ConformityScore] = "scaled"
+    """Conformity score by which `stgate fit` calibrates."""
 
     def __init__(
         self,
