@@ -39,6 +39,9 @@ class BayesNF(FieldForecaster):
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
     """
 
+    monitor = "val_loss"
+    sees_context = False
+
     def __init__(
         self,
         *,

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -14,11 +15,17 @@ from torch.distributions import Distribution
 from stgate.data.field_data import FieldData
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.field_start import choose_field_transforms, start_kriging, withhold
+from stgate.models.training.geometry import take_geometry
+from stgate.models.training.hidden import hidden_estimates
+from stgate.models.training.steps import masked_loss
 from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
-from stgate.panels.geometry import nearest
+from stgate.prediction.field.cglubnf import cglubnf
+from stgate.prediction.field.kriged import KrigedFieldPredictor
 from stgate.prediction.field.predictor import Activation, FieldPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -38,6 +45,8 @@ class FieldForecaster(Forecaster):
     """
 
     data_class: ClassVar[type[WindowData]] = FieldData
+    monitor: ClassVar[str] = "val_hidden_crps"
+    sees_context: ClassVar[bool] = True
     predictor: FieldPredictor
 
     @abstractmethod
@@ -49,6 +58,35 @@ class FieldForecaster(Forecaster):
         # Mappings and sequences of any kind are kept as plain dicts and lists.
         self.hparams.update({name: getattr(predictor, name) for name in options if name in self.hparams})
 
+    def adopt(self, data: L.LightningDataModule | None) -> None:
+        """Take spec and scales from a data module; a new field says whether it sees observations, and takes transforms.
+
+        Args:
+            data: A data module.
+        """
+        predictor = self.predictor
+        if isinstance(data, FieldData) and self.spec is None:
+            data.take_context(self.sees_context)
+            if predictor.transforms_option == "auto":
+                real = predictor.likelihood.support == "real" and data.spec.window > 1
+                choice = choose_field_transforms(data, predictor.context_masking) if real else None
+                predictor.transforms = choice.transforms if choice else ()
+                predictor.transforms_report = choice.report if choice else "transforms: none"
+        super().adopt(data)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the scores of forecasts, and those of entries that are hidden from the field (`val_hidden_…`)."""
+        super().validation_step(batch, batch_idx)
+        predictor = self.predictor
+        if isinstance(predictor, KrigedFieldPredictor) and self.hides:
+            forecast, truth = hidden_estimates(predictor, batch)
+            masked_loss(self, "val_hidden", forecast, truth)
+
+    @property
+    def hides(self) -> bool:
+        """True if validation scores entries that are hidden from the field."""
+        return isinstance(self.predictor, KrigedFieldPredictor) and self.predictor.kriged
+
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build a `stgate.nn.field.network.FieldNetwork`."""
         return self.predictor.build(spec)
@@ -59,30 +97,14 @@ class FieldForecaster(Forecaster):
         Args:
             data: The data that the forecaster is fitted on.
         """
-        predictor, spec, (start, stop) = self.predictor, data.spec, data.parts.train
+        predictor, spec = self.predictor, data.spec
         if not predictor.standardized:
             predictor.scaler.center[: len(spec.targets)] = 0.0
             predictor.scaler.scale[: len(spec.targets)] = 1.0
-        static = data.series.static.double()
-        seen, last = torch.zeros(len(static), dtype=torch.float64), start
-        for first, end in data.series.blocks(start, stop):
-            there = (~torch.isnan(data.series.read(first, end)[..., : len(spec.targets)])).any(-1)
-            seen += there.sum((0, 1))
-            rows = torch.nonzero(there.flatten(2).any(2).any(0))
-            last = first + int(rows[-1]) if len(rows) else last
-        share = (seen / seen.sum()).unsqueeze(-1)
-        center = (share * static).sum(0)
-        scale = (share * (static - center).square()).sum(0).sqrt()
-        ground, times = predictor.ground, data.series.clock.time
-        ground.static.copy_(static)
-        ground.center.copy_(center)
-        ground.scale.copy_(torch.where(scale > 0, scale, 1.0))
-        ground.start.copy_(times[start])
-        ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
-        if len(static) > 1:
-            _, distance = nearest(predictor.neighbourhoods.places(static), 1)
-            ground.typical.fill_(float(distance.mean()) or 1.0)
-        predictor.neighbourhoods.forget()
+        take_geometry(predictor, data)
+        if isinstance(predictor, KrigedFieldPredictor) and predictor.kriged:
+            withhold(predictor, data)
+            start_kriging(predictor, data)
         constant = predictor.field.constant
         if constant is not None and isinstance(predictor.likelihood, Normal):
             half = data.statistics().scale[: len(spec.targets)] / (2 * predictor.scaler.target_scale)
@@ -160,6 +182,10 @@ class CGLUBNF(FieldForecaster):
             deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
             non-negative values.
         varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
+        kriging: Correct a kriging of the nearest observations in space and time, whose covariance the fit learns. It
+            needs a context. Only covariates are coordinates then, unless `coordinates` names others.
+        transforms: Transforms of the targets, in the order in which they are applied; `auto` chooses them from the
+            training part, None is for none. At a new place the climatology of `Anomaly` is interpolated.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
         inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
             logistic priors when None.
@@ -197,12 +223,15 @@ class CGLUBNF(FieldForecaster):
         context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
         log_context: bool = False,
         varying: bool = True,
+        kriging: bool = True,
+        transforms: Sequence[Transform] | Auto | None = "auto",
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        predictor = FieldPredictor(
+        predictor = cglubnf(
+            kriging=kriging,
             width=width,
             depth=depth,
             seasons=seasons,
@@ -220,6 +249,7 @@ class CGLUBNF(FieldForecaster):
             context_masking=context_masking,
             log_context=log_context,
             varying=varying,
+            transforms=transforms,
             likelihood=likelihood,
             inference=inference,
         )

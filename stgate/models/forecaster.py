@@ -60,6 +60,8 @@ class Forecaster(L.LightningModule, ABC):
     """
 
     data_class: ClassVar[type[WindowData]] = WindowData
+    monitor: ClassVar[str] = "val_loss"
+    """Score whose lowest value marks the best epoch of `stgate fit`, unless another one is asked for."""
     predictor: Predictor
 
     def __init__(

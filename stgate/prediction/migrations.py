@@ -3,6 +3,7 @@
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
 Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
+Format 4: the kriging of fields, which earlier ones lack.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from stgate.errors import RENAMED, CheckpointError
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
-FORMAT = 3
+FORMAT = 4
 """Number of the format that this version writes."""
 
 
@@ -43,7 +44,8 @@ def migrate(checkpoint: dict[str, Any]) -> None:
             ours["format"] = number + 1
 
 
-NEEDED = {1: ("cases",), 2: ("n_observations",), 3: ("n_observations", "transforms", "directions")}
+_NOW = ("n_observations", "transforms", "directions")
+NEEDED = {1: ("cases",), 2: ("n_observations",), 3: _NOW, 4: _NOW}
 """Entries that a checkpoint of each format holds, besides those of every format."""
 OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
@@ -68,14 +70,18 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours.setdefault("reconstruction_calibration", None)
 
 
-LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none"}
-"""Options that came with format 3, with the values that leave an earlier forecaster as it was."""
+LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none", "kriging": False}
+"""Options that came with formats 3 and 4, with the values that leave an earlier forecaster as it was."""
 
 
 def _from_2(checkpoint: dict[str, Any]) -> None:
     ours = checkpoint["stgate"]
     ours |= {"transforms": [], "directions": 0}
     checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], ours["class"])
+
+
+def _from_3(checkpoint: dict[str, Any]) -> None:
+    checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], checkpoint["stgate"]["class"])
 
 
 def _completed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in old.items()}
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1, 2: _from_2}
+STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
 """The step from each format to the next."""
 
 

@@ -34,6 +34,7 @@ class PanelSpec:
         lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
         places: Node coordinates, the first of the static covariates, by which a field locates a node. A panel with
             other nodes then fits too. Empty for forecasters that know the nodes by their labels.
+        ahead: Number of steps after an entry whose observations a field sees; 0 if it sees none.
     """
 
     targets: tuple[str, ...]
@@ -51,6 +52,7 @@ class PanelSpec:
     time_units: str = ""
     lattice: tuple[int, ...] | None = None
     places: tuple[str, ...] = ()
+    ahead: int = 0
 
     @property
     def channels(self) -> tuple[str, ...]:

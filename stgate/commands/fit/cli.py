@@ -41,6 +41,8 @@ for _name in models.__all__:  # a bare class name is known once its class is imp
     getattr(models, _name)
 
 COMMANDS = ("fit", "validate", "test", "predict")
+MONITORS = [f"val_{part}{score}" for part in ("", "hidden_") for score in ("loss", "mae", "crps")]
+"""Scores that can mark the best epoch."""
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -119,8 +121,10 @@ class ForecasterCLI(LightningCLI):
         parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
         parser.add_argument(
             "--monitor",
-            default="val_loss",
-            help="fit: the score whose lowest value marks the best epoch: val_loss or val_mae",
+            type=str | None,
+            default=None,
+            help="fit: the score whose lowest value marks the best epoch: val_loss, val_mae or val_crps; of entries hidden "
+            "from a field val_hidden_loss, val_hidden_mae or val_hidden_crps (default: that of the model)",
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
@@ -155,10 +159,8 @@ class ForecasterCLI(LightningCLI):
             self.out = store.check_out(config.out, overwrite=config.overwrite)
         if self.command == "fit":
             self.out = Path(config.out)
-            if config.monitor not in ("val_loss", "val_mae"):
-                raise RequestError(
-                    f"--monitor {config.monitor}: {did_you_mean(config.monitor, ['val_loss', 'val_mae'])}"
-                )
+            if config.monitor is not None and config.monitor not in MONITORS:
+                raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
             if config.trainer.max_epochs == 0:
                 raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
             if config.resume and config.overwrite:
@@ -187,7 +189,8 @@ class ForecasterCLI(LightningCLI):
                 self.model.make_optimizer()
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
-            monitor = config.monitor if stop > start and self.model.automatic_optimization else None
+            wanted = config.monitor or self._monitor()
+            monitor = wanted if stop > start and self.model.automatic_optimization else None
             self.keepers = _keepers(self.out, monitor)
             logger = CSVLogger(self.out, name="", version="")
             chosen = config.trainer.logger
@@ -198,6 +201,11 @@ class ForecasterCLI(LightningCLI):
         else:
             self.save_config_callback = None
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
+
+    def _monitor(self) -> str:
+        """Return the score that marks the best epoch where none is asked for."""
+        hidden = self.model.monitor.startswith("val_hidden")
+        return "val_loss" if hidden and not getattr(self.model, "hides", False) else str(self.model.monitor)
 
     def _clear_out(self, *, resume: bool) -> None:
         """Remove the run that this one replaces; a run that is resumed keeps the scores it has logged."""

@@ -56,7 +56,7 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         RequestError: The likelihood does not allow the values of the training part.
     """
     raw = statistics = data.statistics()
-    if predictor.transforms_option == "auto":
+    if predictor.transforms_option == "auto" and not predictor.transforms_report:
         choice = choose_transforms(data)
         predictor.transforms, predictor.transforms_report = choice.transforms, choice.report
     graph = neighbours_of(predictor, data)

@@ -1,0 +1,177 @@
+"""Local kriging: a Gaussian process over space and time, conditioned on the nearest observations of each entry."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+JITTER = 1e-4
+"""Share of the total variance that is added to the diagonal of the covariance, for stable solutions."""
+
+
+@dataclasses.dataclass
+class Around:
+    """Observations around entries, padded to one number of points.
+
+    Attributes:
+        gap: Position of each point less that of the entry, in typical distances, (row, point, axis).
+        trend: Trend features of each point less those of the entry, standardised, (row, point, feature).
+        lag: Time of each point less that of the entry, in steps, (row, point).
+        own: True for points at the place of the entry itself, (row, point).
+        place: Number of the place of each point, (row, point).
+        values: Values of the points, anything where missing, (row, point).
+        there: True where a point is observed, (row, point).
+    """
+
+    gap: Tensor
+    trend: Tensor
+    lag: Tensor
+    own: Tensor
+    place: Tensor
+    values: Tensor
+    there: Tensor
+
+
+class LocalKriging(nn.Module):
+    """Gaussian process of one target, conditioned on the nearest observations in space and time.
+
+    The covariance is a sum of four terms, each with an exponential decay in time: a constant common to all places, a
+    linear trend in the features of places, a process that decays with distance (exponential and Matérn 3/2 mixed), and
+    a deviation of each place. Noise comes on top. The estimate at an entry never uses the entry itself.
+
+    Args:
+        axes: Number of axes of positions.
+        features: Number of trend features.
+
+    References:
+        Chilès, Delfiner (2012), Geostatistics: modeling spatial uncertainty. Wiley.
+    """
+
+    def __init__(self, axes: int, features: int) -> None:
+        super().__init__()
+        self.variance = nn.Parameter(torch.tensor([0.0, 0.0, -2.0, -2.0]))  # common, process, own, noise: logarithms
+        self.slope = nn.Parameter(torch.full((features,), -2.0))
+        self.length = nn.Parameter(torch.tensor(1.5))
+        self.relief = nn.Parameter(torch.full((features,), -3.0))
+        self.smooth = nn.Parameter(torch.zeros(()))
+        self.decay = nn.Parameter(torch.tensor([2.0, 1.5, 2.0]))  # common, process, own: logarithms of steps
+
+    def forward(self, around: Around) -> tuple[Tensor, Tensor]:
+        """Estimate entries from the observations around them.
+
+        Args:
+            around: Observations around the entries.
+
+        Returns:
+            Mean and standard deviation of each entry, (row,).
+        """
+        lag, there = around.lag, around.there
+        between = (lag.unsqueeze(-1) - lag.unsqueeze(-2)).abs()
+        same = around.place.unsqueeze(-1) == around.place.unsqueeze(-2)
+        far = torch.cat([around.gap, around.trend * softplus(self.relief)], -1)
+        straight = far.square().sum(-1)
+        product = far @ far.transpose(-1, -2)
+        apart = (straight.unsqueeze(-1) + straight.unsqueeze(-2) - 2 * product).clamp(min=1e-8).sqrt()
+        trend = around.trend * torch.exp(0.5 * self.slope)
+        covariance = self._covariance(apart, between, same, trend @ trend.transpose(-1, -2))
+        noise = torch.exp(self.variance[3])
+        total = torch.exp(self.variance[:3]).sum() + noise
+        eye = torch.eye(lag.shape[-1], dtype=lag.dtype, device=lag.device)
+        covariance = covariance + (noise + JITTER * total) * eye
+        pair = there.unsqueeze(-1) & there.unsqueeze(-2)
+        covariance = torch.where(pair, covariance, eye * total)
+        cross = self._covariance((straight + 1e-8).sqrt(), lag.abs(), around.own, torch.zeros_like(lag)) * there
+        factor = torch.linalg.cholesky(covariance)
+        both = torch.stack([torch.where(there, around.values, 0.0), cross], -1)
+        white = torch.linalg.solve_triangular(factor, both, upper=False)
+        mean = (white[..., 0] * white[..., 1]).sum(-1)
+        variance = total - white[..., 1].square().sum(-1)
+        return mean, variance.clamp(min=float(JITTER)).sqrt()
+
+    def _covariance(self, apart: Tensor, between: Tensor, same: Tensor, trend: Tensor) -> Tensor:
+        """Return the covariance of distances, lags, flags of the same place, and products of trend features."""
+        common, process, own = torch.exp(self.variance[:3])
+        decay = [torch.exp(-between * torch.exp(-time)) for time in self.decay]
+        near = apart * torch.exp(-self.length)
+        root = math.sqrt(3) * near
+        mix = torch.sigmoid(self.smooth)
+        shape = mix * torch.exp(-near) + (1 - mix) * (1 + root) * torch.exp(-root)
+        made: Tensor = (common + trend) * decay[0] + process * shape * decay[1] + own * same * decay[2]
+        return made
+
+
+NEIGHBOURS, AT_OTHER_TIMES = 12, 6
+"""Numbers of neighbours at the time of an entry, and at the times of the place's own values before and after."""
+
+
+@dataclasses.dataclass
+class Entries:
+    """Entries to estimate.
+
+    Attributes:
+        now: Step of the entries in their windows.
+        which: Window of each entry, (row,).
+        place: Node of each entry, (row,).
+    """
+
+    now: int
+    which: Tensor
+    place: Tensor
+
+
+def nearest_observed(values: Tensor, entries: Entries, near: Tensor, count: int = NEIGHBOURS) -> Tensor:
+    """Return the nearest neighbours that are observed at the time of each entry, then others, (row, count).
+
+    Args:
+        values: Values, (batch, step, node), NaN where missing.
+        entries: The entries.
+        near: Neighbours of each node, nearest first, -1 for none, (node, candidate).
+        count: Largest number of neighbours.
+    """
+    candidates = near[entries.place]
+    seen = ~torch.isnan(values[:, entries.now])
+    there = seen[entries.which.unsqueeze(-1), candidates.clamp(min=0)] & (candidates >= 0)
+    order = torch.argsort((~there).to(torch.uint8), dim=-1, stable=True)[:, :count]
+    return candidates.gather(-1, order)
+
+
+def around_entries(
+    values: Tensor, mine: Tensor, entries: Entries, chosen: Tensor, position: Tensor, trend: Tensor
+) -> Around:
+    """Gather the observations around entries: neighbours now, and neighbours and the place itself before and after.
+
+    The times before and after are those of the place's last and next own values, or one step away where it has none.
+
+    Args:
+        values: Values, (batch, step, node), NaN where missing or hidden from all.
+        mine: True where a node's values are hidden from its own entries, (batch, step, node).
+        entries: The entries.
+        chosen: Neighbours of each entry, -1 for none, (row, neighbour).
+        position: Positions in typical distances, (node, axis).
+        trend: Trend features, (node, feature).
+    """
+    now, which, place = entries.now, entries.which, entries.place
+    steps = torch.arange(values.shape[1], device=values.device)
+    own = values[which, :, place].masked_fill(mine[which, :, place], math.nan)  # (row, step)
+    seen = ~torch.isnan(own)
+    before = torch.where(seen & (steps < now), steps, -1).amax(-1)
+    after = torch.where(seen & (steps > now), steps, len(steps)).amin(-1)
+    before = torch.where(before < 0, max(now - 1, 0), before)
+    after = torch.where(after == len(steps), min(now + 1, len(steps) - 1), after)
+    few = chosen[:, :AT_OTHER_TIMES]
+    node = torch.cat([chosen, few, few, place.unsqueeze(-1), place.unsqueeze(-1)], 1)
+    sides = torch.stack([before, after], 1)
+    times = [torch.full_like(chosen, now), *(t.unsqueeze(-1).expand_as(few) for t in (before, after)), sides]
+    step, at = torch.cat(times, 1), node.clamp(min=0)
+    found = torch.cat([values[which.unsqueeze(-1), step[:, :-2], at[:, :-2]], own.gather(1, sides)], 1)
+    later = torch.zeros_like(node, dtype=torch.bool)
+    later[:, chosen.shape[1] :] = True  # the present is among the first already
+    there = ~torch.isnan(found) & (node >= 0) & ~(later & (step == now))
+    same = torch.zeros_like(there)
+    same[:, -2:] = True
+    gap, slope = (x[at] - x[place].unsqueeze(1) for x in (position, trend))
+    return Around(gap, slope, (step - now).to(gap), same, at, torch.nan_to_num(found).to(gap), there)
