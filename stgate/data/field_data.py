@@ -48,7 +48,7 @@ class FieldData(WindowData):
         covariates: Variables known at every time and place of a forecast, such as weather.
         static_covariates: Further node coordinates or node variables. None: `elevation` or `altitude`, if the panel has
             one of them at every node.
-        split: Four fractions, or the three times at which validation, calibration and test start.
+        split: Four fractions, or the three times at which validation, calibration and test start; no test part by default.
         batch_size: Number of times in a batch.
         eval_every: Stride between the origins of the validation and test parts, in steps.
         seed: Seed of the shuffle; with the epoch it determines every batch.
@@ -74,7 +74,7 @@ class FieldData(WindowData):
         horizon: int = 1,
         covariates: Sequence[str] = (),
         static_covariates: Sequence[str] | None = None,
-        split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
+        split: Sequence[float | str] = (0.8, 0.1, 0.1, 0.0),
         batch_size: int = 64,
         eval_every: int = 1,
         seed: int = 0,

@@ -177,7 +177,9 @@ class CGLUBNF(FieldForecaster):
         path: Size of the temporal embedding at each knot.
         context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
             to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
-            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station),
+            `gaps` (runs of a node's own observations around the entry; with kriging). None: `own`, `gaps`, `late` and
+            `stations` with kriging, else `late`, `stations` and `entries`.
         log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
             deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
             non-negative values.
@@ -186,7 +188,8 @@ class CGLUBNF(FieldForecaster):
             needs a context. Only covariates are coordinates then, unless `coordinates` names others.
         transforms: Transforms of the targets, in the order in which they are applied; `auto` chooses them from the
             training part, None is for none. At a new place the climatology of `Anomaly` is interpolated.
-        likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
+        likelihood: The family of distributions of the values. None: Student's t with kriging, else a normal with scale
+            0.01 + exp(·).
         inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
             logistic priors when None.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
@@ -220,7 +223,7 @@ class CGLUBNF(FieldForecaster):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
+        context_masking: Sequence[MaskPattern] | None = None,
         log_context: bool = False,
         varying: bool = True,
         kriging: bool = True,

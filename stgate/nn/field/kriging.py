@@ -70,38 +70,40 @@ class LocalKriging(nn.Module):
             Mean and standard deviation of each entry, (row,).
         """
         lag, there = around.lag, around.there
+        own = {name: value.to(lag.dtype) for name, value in self.named_parameters()}
         between = (lag.unsqueeze(-1) - lag.unsqueeze(-2)).abs()
         same = around.place.unsqueeze(-1) == around.place.unsqueeze(-2)
-        far = torch.cat([around.gap, around.trend * softplus(self.relief)], -1)
+        far = torch.cat([around.gap, around.trend * softplus(own["relief"])], -1)
         straight = far.square().sum(-1)
         product = far @ far.transpose(-1, -2)
         apart = (straight.unsqueeze(-1) + straight.unsqueeze(-2) - 2 * product).clamp(min=1e-8).sqrt()
-        trend = around.trend * torch.exp(0.5 * self.slope)
-        covariance = self._covariance(apart, between, same, trend @ trend.transpose(-1, -2))
-        noise = torch.exp(self.variance[3])
-        total = torch.exp(self.variance[:3]).sum() + noise
+        trend = around.trend * torch.exp(0.5 * own["slope"])
+        covariance = _covariance(own, apart, between, same, trend @ trend.transpose(-1, -2))
+        noise = torch.exp(own["variance"][3])
+        total = torch.exp(own["variance"][:3]).sum() + noise
         eye = torch.eye(lag.shape[-1], dtype=lag.dtype, device=lag.device)
-        covariance = covariance + (noise + JITTER * total) * eye
         pair = there.unsqueeze(-1) & there.unsqueeze(-2)
-        covariance = torch.where(pair, covariance, eye * total)
-        cross = self._covariance((straight + 1e-8).sqrt(), lag.abs(), around.own, torch.zeros_like(lag)) * there
-        factor = torch.linalg.cholesky(covariance)
+        covariance = torch.where(pair, covariance, eye * total) + (noise + JITTER * total) * eye
+        cross = _covariance(own, (straight + 1e-8).sqrt(), lag.abs(), around.own, torch.zeros_like(lag)) * there
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if failed.any():  # stations that nearly share a position, in single precision
+            factor = torch.linalg.cholesky(covariance + 100 * JITTER * total * eye)
         both = torch.stack([torch.where(there, around.values, 0.0), cross], -1)
         white = torch.linalg.solve_triangular(factor, both, upper=False)
         mean = (white[..., 0] * white[..., 1]).sum(-1)
         variance = total - white[..., 1].square().sum(-1)
         return mean, variance.clamp(min=float(JITTER)).sqrt()
 
-    def _covariance(self, apart: Tensor, between: Tensor, same: Tensor, trend: Tensor) -> Tensor:
-        """Return the covariance of distances, lags, flags of the same place, and products of trend features."""
-        common, process, own = torch.exp(self.variance[:3])
-        decay = [torch.exp(-between * torch.exp(-time)) for time in self.decay]
-        near = apart * torch.exp(-self.length)
-        root = math.sqrt(3) * near
-        mix = torch.sigmoid(self.smooth)
-        shape = mix * torch.exp(-near) + (1 - mix) * (1 + root) * torch.exp(-root)
-        made: Tensor = (common + trend) * decay[0] + process * shape * decay[1] + own * same * decay[2]
-        return made
+
+def _covariance(own: dict[str, Tensor], apart: Tensor, between: Tensor, same: Tensor, trend: Tensor) -> Tensor:
+    """Return the covariance of distances, lags, flags of the same place, and products of trend features."""
+    common, process, alone = torch.exp(own["variance"][:3])
+    decay = [torch.exp(-between * torch.exp(-time)) for time in own["decay"]]
+    near = apart * torch.exp(-own["length"])
+    root = math.sqrt(3) * near
+    mix = torch.sigmoid(own["smooth"])
+    shape = mix * torch.exp(-near) + (1 - mix) * (1 + root) * torch.exp(-root)
+    return (common + trend) * decay[0] + process * shape * decay[1] + alone * same * decay[2]
 
 
 NEIGHBOURS, AT_OTHER_TIMES = 12, 6

@@ -60,7 +60,9 @@ class KrigedFieldPredictor(FieldPredictor):
     """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(**options)
+        if options.get("context_masking") is None:
+            options["context_masking"] = ("own", "gaps", "late", "stations")
+        super().__init__(**{**options, "likelihood": options.get("likelihood") or StudentT(min_scale=0.01)})
         self._last: tuple[Tensor, Tensor, PanelPlaces] | None = None
         self.withheld: Tensor
 
@@ -123,7 +125,7 @@ class KrigedFieldPredictor(FieldPredictor):
                 raise RequestError(f"transforms {type(transform).__name__}: knows training nodes only; leave it out")
         targets, nodes = len(spec.targets), len(spec.nodes)
         self.kriging = nn.ModuleList(
-            LocalKriging(self._axes(spec), len(spec.static_covariates)).double() for _ in range(targets)
+            LocalKriging(self._axes(spec), len(spec.static_covariates)) for _ in range(targets)
         ).requires_grad_(False)
         size = 1 if self.anomaly is None else self.transforms[-1].shapes(spec)["coefficients"][0]
         self.climate = PlaceClimate(nodes, size, targets)
@@ -304,7 +306,7 @@ class KrigedFieldPredictor(FieldPredictor):
         chosen = nearest_observed(values[..., 0], at, places.near)
         sites = places.sites
         found = [
-            around_entries(values[..., t], mine, entries, chosen, sites.position, sites.features)
+            around_entries(values[..., t], mine, entries, chosen, sites.position.to(values), sites.features.to(values))
             for t in range(values.shape[-1])
         ]
         return found, values, mine, chosen, entries

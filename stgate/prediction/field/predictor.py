@@ -64,6 +64,7 @@ class FieldPredictor(Predictor):
         context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
             to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
             window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+            None: `late`, `stations` and `entries`.
         log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
             deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
             non-negative values.
@@ -96,7 +97,7 @@ class FieldPredictor(Predictor):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: MaskPattern | Sequence[MaskPattern] = ("late", "stations", "entries"),
+        context_masking: MaskPattern | Sequence[MaskPattern] | None = None,
         log_context: bool = False,
         varying: bool = True,
         standardized: bool = True,
@@ -119,6 +120,8 @@ class FieldPredictor(Predictor):
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
+        if context_masking is None:
+            context_masking = ("late", "stations", "entries")
         self.context_masking = [context_masking] if isinstance(context_masking, str) else list(context_masking)
         self.coordinates = None if coordinates is None else list(coordinates)
         patterns: list[str] = [*self.context_masking] or [""]
