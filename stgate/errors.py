@@ -70,6 +70,10 @@ class SimulationWarning(StgateWarning):
     """Issued when a simulation runs, but its result may not be what was wanted."""
 
 
+class FitWarning(StgateWarning):
+    """A fit that ended no better than a forecast that needs no fit."""
+
+
 class ForecastWarning(StgateWarning):
     """Issued when a forecast is made, but parts of it cannot be used."""
 

@@ -7,8 +7,8 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-import torch
 import numpy as np
+import torch
 import xarray as xr
 from torch.utils.data import DataLoader
 
@@ -48,8 +48,9 @@ class FieldData(WindowData):
         covariates: Variables known at every time and place of a forecast, such as weather.
         static_covariates: Further node coordinates or node variables. None: `elevation` or `altitude`, if the panel has
             one of them at every node.
-        split: Four fractions, or the three times at which validation, calibration and test start; no test part by default.
-        batch_size: Number of times in a batch.
+        split: Four fractions, or the three times at which validation, calibration and test start. By default there is no
+            test part.
+        batch_size: Number of times in a batch. None: a hundredth of the training part, from 1 to 64.
         eval_every: Stride between the origins of the validation and test parts, in steps.
         seed: Seed of the shuffle; with the epoch it determines every batch.
         num_workers: Number of loader processes; 0 is fastest for panels in memory.
@@ -75,7 +76,7 @@ class FieldData(WindowData):
         covariates: Sequence[str] = (),
         static_covariates: Sequence[str] | None = None,
         split: Sequence[float | str] = (0.8, 0.1, 0.1, 0.0),
-        batch_size: int = 64,
+        batch_size: int | None = None,
         eval_every: int = 1,
         seed: int = 0,
         num_workers: int = 0,
@@ -97,7 +98,7 @@ class FieldData(WindowData):
             static_covariates=static_covariates or (),
             calendar=(),
             split=split,
-            batch_size=batch_size,
+            batch_size=1 if batch_size is None else batch_size,
             eval_every=eval_every,
             seed=seed,
             num_workers=num_workers,
@@ -107,7 +108,7 @@ class FieldData(WindowData):
         self.places = None if places is None else tuple(places)
         self.context_option, self.ahead_option, self.find_relief = context, ahead, static_covariates is None
         self.context, self.ahead = context or 0, ahead or 0
-        self.sees_context = True
+        self.sees_context, self.batch_option = True, batch_size
 
     def take_context(self, sees: bool) -> None:
         """Take no context unless it is asked for, for a forecaster that sees coordinates only.
@@ -163,6 +164,8 @@ class FieldData(WindowData):
     def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
         if self.find_relief:
             self.static_covariates = tuple(name for name in RELIEF if _everywhere(panel, name))[:1]
+        if self.batch_option is None:
+            self.batch_size = min(max((split.train[1] - split.train[0]) // 100, 1), 64)
         spec = super()._make_spec(panel, split)
         places = self._places(panel)
         check_places(panel, places)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from stgate.data.window_data import WindowData
 from stgate.distributions.transforms import Auto, Transform
 from stgate.models.forecaster import Forecaster
-from stgate.models.training.adoption import check_data
+from stgate.models.training.adoption import check_data, check_leads
+from stgate.models.training.regression import fit_linear, fit_spread
 from stgate.nn.imputation import ImputationName
+from stgate.nn.linear import LinearTable
 from stgate.panels.calendar import CellKey
 from stgate.prediction.baselines import (
     BaselinePredictor,
@@ -139,6 +141,7 @@ class Ridge(Baseline):
 
     Args:
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
+            None chooses one for each lead by blocked cross-validation in time.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
@@ -154,7 +157,7 @@ class Ridge(Baseline):
     def __init__(
         self,
         *,
-        penalty: float = 1e-3,
+        penalty: float | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
@@ -169,52 +172,11 @@ class Ridge(Baseline):
                 neighbour_means=neighbour_means,
             )
         )
-        self._sums: dict[str, Tensor] = {}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the batch to the normal equations of each lead and target."""
-        batch = self.predictor.encode(batch)
-        features = self.predictor.features(batch).flatten(0, 1).double()  # (row, feature)
-        target = ((batch["target"] - self.predictor.scaler.target_center) / self.predictor.scaler.target_scale).double()
-        target = target.transpose(1, 2).flatten(0, 1).flatten(1)  # (row, lead * target)
-        seen = ~torch.isnan(target)
-        filled = torch.where(seen, target, 0.0)
-        columns, size = target.shape[1], features.shape[1]
-        if not self._sums:
-            zeros = {"gram": (size, size), "missing": (columns, size, size), "cross": (size, columns)}
-            self._sums = {k: features.new_zeros(v) for k, v in zeros.items()}
-            self._sums |= {"square": features.new_zeros(columns), "count": features.new_zeros(columns)}
-        self._sums["gram"] += features.T @ features
-        for column in torch.nonzero(~seen.all(0)).flatten().tolist():
-            rows = features[~seen[:, column]]
-            self._sums["missing"][column] += rows.T @ rows
-        self._sums["cross"] += features.T @ filled
-        self._sums["square"] += filled.square().sum(0)
-        self._sums["count"] += seen.sum(0)
-
-    def on_validation_start(self) -> None:
-        """Solve the equations: validation comes before the epoch's end."""
-        self._solve()
-
-    def on_train_epoch_end(self) -> None:
-        """Solve the equations if there was no validation, and stop."""
-        self._solve()
-        self._sums = {}
-        super().on_train_epoch_end()
-
-    def _solve(self) -> None:
-        if not self._sums:
-            return
-        weights, stddevs = [], []
-        for column in range(len(self._sums["count"])):
-            count = self._sums["count"][column].clamp(min=1)
-            gram = (self._sums["gram"] - self._sums["missing"][column]) / count
-            cross = self._sums["cross"][:, column] / count
-            damped = gram + self.predictor.penalty * torch.eye(len(gram), dtype=gram.dtype)
-            weight = torch.linalg.solve(damped, cross)
-            error = self._sums["square"][column] / count - 2 * weight @ cross + weight @ gram @ weight
-            weights.append(weight)
-            stddevs.append(error.clamp(min=1e-12).sqrt())
-        weight, stddev = self.predictor.table("weight"), self.predictor.table("spread")
-        weight.copy_(torch.stack(weights, -1).view_as(weight))
-        stddev.copy_(torch.stack(stddevs).view_as(stddev) * self.predictor.scaler.target_scale)
+    def fit_series(self, data: WindowData) -> None:
+        """Fit means, then standard deviations, from the training windows."""
+        check_leads(data)
+        predictor = self.predictor
+        table = predictor.part(LinearTable)
+        sums = fit_linear(table.linear, predictor, data, penalty=predictor.penalty, rows=None)
+        fit_spread(table, predictor, data, sums)

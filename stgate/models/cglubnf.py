@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -33,6 +34,8 @@ from stgate.schema.spec import PanelSpec
 HELD = 2**19
 """Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less
 in memory and allocates smaller blocks."""
+ADAM = functools.partial(torch.optim.Adam, lr=0.005)
+"""Optimizer of fields by default."""
 
 
 class FieldForecaster(Forecaster):
@@ -40,20 +43,23 @@ class FieldForecaster(Forecaster):
 
     Args:
         predictor: The torch module that forecasts.
-        optimizer: Makes the optimizer from the parameters.
+        optimizer: Makes the optimizer from the parameters; Adam with a learning rate of 0.005 when None.
         lr_scheduler: Makes the scheduler from the optimizer; None for one cycle over the whole fit.
     """
 
     data_class: ClassVar[type[WindowData]] = FieldData
-    monitor: ClassVar[str] = "val_hidden_crps"
     sees_context: ClassVar[bool] = True
     predictor: FieldPredictor
 
     @abstractmethod
     def __init__(
-        self, *, predictor: FieldPredictor, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None
+        self,
+        *,
+        predictor: FieldPredictor,
+        optimizer: OptimizerCallable | None,
+        lr_scheduler: LRSchedulerCallable | None,
     ) -> None:
-        super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        super().__init__(predictor=predictor, optimizer=optimizer or ADAM, lr_scheduler=lr_scheduler)
         options = ("seasons", "degree", "interactions", "context_masking", "coordinates")
         # Mappings and sequences of any kind are kept as plain dicts and lists.
         self.hparams.update({name: getattr(predictor, name) for name in options if name in self.hparams})
@@ -81,6 +87,11 @@ class FieldForecaster(Forecaster):
         if isinstance(predictor, KrigedFieldPredictor) and self.hides:
             forecast, truth = hidden_estimates(predictor, batch)
             masked_loss(self, "val_hidden", forecast, truth)
+
+    @property
+    def monitor(self) -> str:
+        """Score by which the best epoch is chosen: that of hidden entries where validation has it."""
+        return "val_hidden_crps" if self.hides else super().monitor
 
     @property
     def hides(self) -> bool:
@@ -151,7 +162,7 @@ class CGLUBNF(FieldForecaster):
     With graph, gate and residual off and `activation="shared"` it is a Bayesian neural field (`BayesNF`).
 
     Args:
-        width: Width of the hidden layers.
+        width: Width of the hidden layers. None: 32 with kriging, else 128.
         depth: Number of hidden layers.
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
@@ -190,9 +201,10 @@ class CGLUBNF(FieldForecaster):
             training part, None is for none. At a new place the climatology of `Anomaly` is interpolated.
         likelihood: The family of distributions of the values. None: Student's t with kriging, else a normal with scale
             0.01 + exp(·).
-        inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
-            logistic priors when None.
-        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        inference: The inference of the weights. None: an ensemble of maximum a posteriori estimates under logistic
+            priors, of four members with kriging, else of eight.
+        optimizer: Makes the optimizer from the parameters; Adam with a learning rate of 0.005 when None. It is not part
+            of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
 
@@ -209,7 +221,7 @@ class CGLUBNF(FieldForecaster):
     def __init__(
         self,
         *,
-        width: int = 128,
+        width: int | None = None,
         depth: int = 2,
         seasons: Mapping[str, int] | None = None,
         degree: int | Mapping[str, int] = 5,
@@ -230,7 +242,7 @@ class CGLUBNF(FieldForecaster):
         transforms: Sequence[Transform] | Auto | None = "auto",
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         predictor = cglubnf(

@@ -60,8 +60,6 @@ class Forecaster(L.LightningModule, ABC):
     """
 
     data_class: ClassVar[type[WindowData]] = WindowData
-    monitor: ClassVar[str] = "val_loss"
-    """Score whose lowest value marks the best epoch of `stgate fit`, unless another one is asked for."""
     predictor: Predictor
 
     def __init__(
@@ -142,6 +140,11 @@ class Forecaster(L.LightningModule, ABC):
         """Forecast a batch for validation; by default with `forward`."""
         forecast: Distribution = self(batch)
         return forecast
+
+    @property
+    def monitor(self) -> str:
+        """The score on the validation part whose lowest value marks the best epoch."""
+        return "val_crps"
 
     # The predictor
 

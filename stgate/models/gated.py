@@ -83,6 +83,14 @@ class GatedForecaster(Forecaster):
         rollout, horizon = self.predictor.rollout, self.predictor.fitted_spec.horizon
         return rollout.leads(horizon)[-1] if rollout else horizon
 
+    @property
+    def monitor(self) -> str:
+        """The score on the validation part whose lowest value marks the best epoch.
+
+        For a rollout it is the loss over the leads of the training: later leads of a chaotic system say little.
+        """
+        return "val_loss" if self.predictor.rollout else super().monitor
+
     def leads_now(self) -> int:
         """Return the number of leads of a rollout in the loss of the present epoch."""
         rollout = self.predictor.rollout

@@ -50,6 +50,8 @@ class GatedTransformer(GatedForecaster):
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
+        linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
+            learns what it leaves. Rollouts have none.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -85,6 +87,7 @@ class GatedTransformer(GatedForecaster):
         transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
+        linear: bool = False,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -112,5 +115,6 @@ class GatedTransformer(GatedForecaster):
             transforms=transforms,
             node_statistics=node_statistics,
             neighbour_means=neighbour_means,
+            linear=linear,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -18,6 +18,7 @@ from stgate.models.forecaster import Forecaster
 from stgate.models.training.adoption import check_leads
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.nn.imputation import ImputationName
+from stgate.prediction.predictor import NeighbourMeans
 from stgate.prediction.sepnet import Fusion, GraphKind, SepNetPredictor
 from stgate.schema.spec import PanelSpec
 
@@ -61,6 +62,11 @@ class STHSepNet(Forecaster):
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
             them from the training part, None is for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates), `graph` (they are required) or `none`.
+        linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
+            learns what it leaves. Rollouts have none.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -104,6 +110,9 @@ class STHSepNet(Forecaster):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | Auto | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
+        linear: bool = False,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -134,6 +143,9 @@ class STHSepNet(Forecaster):
             inference=inference,
             imputation=imputation,
             transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+            linear=linear,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)
         self._description = description

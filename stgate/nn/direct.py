@@ -18,18 +18,28 @@ class Direct(nn.Module):
         patches: Patches into which the nodes are cut.
         outputs: Number of likelihood parameters of a target.
         hidden: Number of channels of the state.
+        correction: Forecast a correction of another forecast: the gate then mixes in zero, and the first forecast of a
+            new decoder is zero.
     """
 
-    def __init__(self, spec: PanelSpec, patches: Patches, outputs: int, hidden: int) -> None:
+    def __init__(
+        self, spec: PanelSpec, patches: Patches, outputs: int, hidden: int, *, correction: bool = False
+    ) -> None:
         super().__init__()
+        self.correction = correction
         self.patches, self.outputs, self.horizon = patches, outputs, spec.horizon
         self.targets = patches.size * len(spec.targets)  # of a patch
         known = 2 * patches.size * len(spec.future_covariates) + 2 * len(spec.calendar)
         self.from_state = nn.Linear(hidden, hidden)
         self.from_known = nn.Linear(known, hidden, bias=False) if known else None
         self.lead = nn.Parameter(0.02 * torch.randn(spec.horizon, hidden))
-        self.head = nn.Sequential(nn.GELU(), nn.Linear(hidden, self.targets * (outputs + 1)))
+        shared = nn.Linear(hidden, self.targets * (outputs + 1))
+        self.head = nn.Sequential(nn.GELU(), shared)
         self.by_lead = nn.Linear(hidden, spec.horizon * self.targets * (outputs + 1))
+        if correction:
+            for layer in (shared, self.by_lead):
+                for part in (layer.weight, layer.bias):
+                    part.data.view(-1, outputs + 1, *part.shape[1:])[:, 0] = 0
 
     def forward(self, state: Tensor, inputs: Inputs, leads: int) -> Tensor:
         """Decode the last state.
@@ -53,7 +63,11 @@ class Direct(nn.Module):
         own = self.by_lead(state).view(batch, patches, self.horizon, self.targets, self.outputs + 1)
         raw = raw + own[:, :, :leads].transpose(1, 2)
         location, rest, gate = raw[..., :1], raw[..., 1:-1], torch.sigmoid(raw[..., -1:])
-        last = self.patches.fold(inputs.last)[:, None, :, :, None]
-        made = torch.cat([last + gate * (location - last), rest], -1)
+        if self.correction:
+            location = gate * location
+        else:
+            last = self.patches.fold(inputs.last)[:, None, :, :, None]
+            location = last + gate * (location - last)
+        made = torch.cat([location, rest], -1)
         whole = self.patches.unfold(made.flatten(-2))
         return whole.reshape(*whole.shape[:-1], -1, self.outputs)

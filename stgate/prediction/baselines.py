@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Normal
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
+from stgate.nn.linear import LinearTable
 from stgate.panels.calendar import CELLS, CellKey, calendar_groups, cell_keys
 from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
@@ -105,6 +106,7 @@ class RidgePredictor(BaselinePredictor):
 
     Args:
         penalty: Number added to the diagonal of the features' mean cross-product; features have about unit variance.
+            None chooses one for each lead by blocked cross-validation in time.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
             transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
@@ -120,7 +122,7 @@ class RidgePredictor(BaselinePredictor):
     def __init__(
         self,
         *,
-        penalty: float = 1e-3,
+        penalty: float | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
@@ -132,46 +134,19 @@ class RidgePredictor(BaselinePredictor):
             node_statistics=node_statistics,
             neighbour_means=neighbour_means,
         )
-        if penalty <= 0:
+        if penalty is not None and penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """Build tables of weights (feature, lead, target) and standard deviations (lead, target)."""
-        targets, calendar = len(spec.targets), 2 * len(spec.calendar)
-        inputs = spec.window * (2 * len(spec.channels) + targets)
-        size = (
-            1
-            + inputs
-            + targets
-            + calendar * 2
-            + len(spec.static_covariates)
-            + 2 * len(spec.future_covariates) * spec.horizon
-        )
-        shape = (spec.horizon, targets)
-        return Table({"weight": torch.zeros(size, *shape), "spread": torch.ones(shape)})
-
-    def features(self, batch: Batch) -> Tensor:
-        """Return the features of the regression, (batch, node, feature)."""
-        inputs = self.inputs_of(batch)
-        size, _, nodes, _ = inputs.values.shape
-        targets = inputs.since.shape[-1]
-        target, seen = inputs.values[..., :targets], inputs.mask[..., :targets]
-        mean = (target * seen).sum(2) / seen.sum(2).clamp(min=1)  # (batch, window, target)
-        calendar = torch.cat([inputs.calendar[:, -1], inputs.future_calendar[:, -1]], -1)
-        shared = torch.cat([mean.flatten(1), calendar, mean.new_ones(size, 1)], -1)
-        own = [inputs.values, inputs.mask, inputs.future]
-        columns = [x.transpose(1, 2).flatten(2) for x in own] + [inputs.since[:, -1]]
-        columns += [shared[:, None].expand(-1, nodes, -1), inputs.static.expand(size, -1, -1)]
-        return torch.cat(columns, -1)
+        """Build a `stgate.nn.linear.LinearTable`."""
+        return LinearTable(spec)
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch."""
-        weight = self.table("weight")
-        location = torch.einsum("bnf,flt->blnt", self.features(batch), weight)
-        location = location * self.scaler.target_scale + self.scaler.target_center
-        stddev = self.table("spread")
-        return Normal(location, stddev[:, None].expand_as(location), validate_args=False)
+        location, stddev = self.built(self.inputs_of(batch))
+        center, scale = self.scaler.target_center, self.scaler.target_scale
+        return Normal(location * scale + center, stddev * scale, validate_args=False)
 
 
 class Table(nn.Module):

@@ -142,6 +142,8 @@ class GatedPredictor(Predictor):
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
+        linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
+            learns what it leaves. Rollouts have none.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
             core; None for no mixing.
         spatial_options: Options of that convolution, plain values.
@@ -165,6 +167,7 @@ class GatedPredictor(Predictor):
         transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
+        linear: bool = False,
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
@@ -175,6 +178,7 @@ class GatedPredictor(Predictor):
             transforms=transforms,
             node_statistics=node_statistics,
             neighbour_means=neighbour_means,
+            linear=linear,
         )
         check_part("rollout", rollout)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
@@ -207,6 +211,7 @@ class GatedPredictor(Predictor):
             halo=self.halo,
             dropout=self.dropout,
             rollout=self.rollout,
+            correction=self.has_linear,
             single_member=isinstance(self.inference, PointEstimate),
             convolution=self.spatial,
             convolution_options=self.spatial_options,
@@ -235,8 +240,8 @@ class GatedPredictor(Predictor):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
-        raw: Tensor = self.built(self.inputs_of(batch), *options, graph=self.graph)
-        return self.distribution(raw)
+        inputs = self.inputs_of(batch)
+        return self.distribution(self.completed(self.built(inputs, *options, graph=self.graph), inputs))
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""

@@ -3,7 +3,8 @@
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
 Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
-Format 4: the kriging of fields, which earlier ones lack.
+Format 4: a linear part, and the kriging of fields, which earlier forecasters lack; `Ridge` has weights across nodes,
+    and standard deviations that depend on the features and the node.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from stgate.errors import RENAMED, CheckpointError
+from stgate.nn.linear import WIDEST
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
@@ -44,8 +48,8 @@ def migrate(checkpoint: dict[str, Any]) -> None:
             ours["format"] = number + 1
 
 
-_NOW = ("n_observations", "transforms", "directions")
-NEEDED = {1: ("cases",), 2: ("n_observations",), 3: _NOW, 4: _NOW}
+WHOLE = ("n_observations", "transforms", "directions")
+NEEDED = {1: ("cases",), 2: ("n_observations",), 3: WHOLE, 4: WHOLE}
 """Entries that a checkpoint of each format holds, besides those of every format."""
 OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
@@ -70,7 +74,13 @@ def _from_1(checkpoint: dict[str, Any]) -> None:
         ours.setdefault("reconstruction_calibration", None)
 
 
-LACKING: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none", "kriging": False}
+LACKING: dict[str, Any] = {
+    "transforms": None,
+    "node_statistics": False,
+    "neighbour_means": "none",
+    "linear": False,
+    "kriging": False,
+}
 """Options that came with formats 3 and 4, with the values that leave an earlier forecaster as it was."""
 
 
@@ -82,6 +92,20 @@ def _from_2(checkpoint: dict[str, Any]) -> None:
 
 def _from_3(checkpoint: dict[str, Any]) -> None:
     checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], checkpoint["stgate"]["class"])
+    weights = checkpoint["state_dict"]
+    if checkpoint["stgate"]["class"] != "Ridge" or "predictor.network.weight" not in weights:
+        return
+    weight, spread = (weights.pop(f"predictor.network.{name}") for name in ("weight", "spread"))
+    nodes, (_, leads, targets) = len(checkpoint["stgate"]["spec"]["nodes"]), weight.shape
+    every = nodes * targets if nodes * targets <= WIDEST else 0
+    new = {
+        "linear.weight": weight,
+        "linear.across": weight.new_zeros(every, leads, nodes, targets),
+        "spread": spread / weights["predictor.scaler.scale"][:targets],
+        "by_features": torch.zeros_like(weight),
+        "by_node": weight.new_ones(nodes, leads, targets),
+    }
+    weights |= {f"predictor.network.{name}": value for name, value in new.items()}
 
 
 def _completed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
 from stgate.nn.inputs import Inputs, Standardize
+from stgate.nn.linear import LinearForecast
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
@@ -85,6 +86,8 @@ class Predictor(nn.Module, ABC):
         node_statistics: Give the network each node's training mean and standard deviation as static inputs.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates), `graph` (they are required) or `none`.
+        linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
+            learns what it leaves. Rollouts have none.
     """
 
     always_forecasts: ClassVar[bool] = True
@@ -99,6 +102,7 @@ class Predictor(nn.Module, ABC):
         transforms: Sequence[Transform] | Auto | None = None,
         node_statistics: bool = False,
         neighbour_means: NeighbourMeans = "none",
+        linear: bool = False,
     ) -> None:
         super().__init__()
         check_imputation(imputation)
@@ -114,6 +118,8 @@ class Predictor(nn.Module, ABC):
                 f"neighbour_means {neighbour_means!r}: {did_you_mean(neighbour_means, get_args(NeighbourMeans))}"
             )
         self.node_statistics, self.neighbour_means = node_statistics, neighbour_means
+        self.linear_option = linear
+        self.linear: LinearForecast | None = None
         self.directions = 0
         self.name = type(self).__name__
         self.spec: PanelSpec | None = None
@@ -134,6 +140,11 @@ class Predictor(nn.Module, ABC):
         """True if a forecast is made step by step from its own output."""
         return False
 
+    @property
+    def has_linear(self) -> bool:
+        """True if the network's location is added to a linear forecast."""
+        return self.linear_option and not self.rolls_out
+
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler and the network; once only."""
         if self.network is not None:
@@ -145,6 +156,7 @@ class Predictor(nn.Module, ABC):
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.node_inputs = NodeInputs(spec, statistics=self.node_statistics, directions=self.directions)
+        self.linear = LinearForecast(self.node_inputs.spec) if self.has_linear else None
         self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def forget(self) -> None:
@@ -219,8 +231,19 @@ class Predictor(nn.Module, ABC):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
-        raw: Tensor = self.built(self.inputs_of(batch), *options)
-        return self.distribution(raw)
+        inputs = self.inputs_of(batch)
+        return self.distribution(self.completed(self.built(inputs, *options), inputs))
+
+    def completed(self, raw: Tensor, inputs: Inputs) -> Tensor:
+        """Add the linear forecast to the location, the first of the raw outputs of the network.
+
+        Args:
+            raw: Raw outputs, (member?, batch, lead, node, target, output).
+            inputs: Inputs of the network.
+        """
+        if self.linear is None:
+            return raw
+        return torch.cat([raw[..., :1] + self.linear(inputs).unsqueeze(-1), raw[..., 1:]], -1)
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""

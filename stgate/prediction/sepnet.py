@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood
@@ -21,7 +21,7 @@ from stgate.nn.sepnet.neighbours import GivenGraph
 from stgate.nn.sepnet.network import SepNetwork
 from stgate.nn.sepnet.prompts import prompts
 from stgate.nn.sepnet.temporal import pooled
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
@@ -107,6 +107,11 @@ class SepNetPredictor(Predictor):
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
             them from the training part, None is for none.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
+            or coordinates), `graph` (they are required) or `none`.
+        linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
+            learns what it leaves. Rollouts have none.
 
     Raises:
         RequestError: An option is out of range.
@@ -141,8 +146,19 @@ class SepNetPredictor(Predictor):
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
         transforms: Sequence[Transform] | Auto | None = None,
+        node_statistics: bool = False,
+        neighbour_means: NeighbourMeans = "none",
+        linear: bool = False,
     ) -> None:
-        super().__init__(likelihood=likelihood, inference=inference, imputation=imputation, transforms=transforms)
+        super().__init__(
+            likelihood=likelihood,
+            inference=inference,
+            imputation=imputation,
+            transforms=transforms,
+            node_statistics=node_statistics,
+            neighbour_means=neighbour_means,
+            linear=linear,
+        )
         check_counts(hidden=(hidden, 1), hops=(hops, 1), neighbours=(neighbours, 1), order=(order, 0), lora=(lora, 0))
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
@@ -210,6 +226,7 @@ class SepNetPredictor(Predictor):
             spatial=spatial,
             fusion=self.fusion,
             hidden=self.hidden,
+            correction=self.has_linear,
         )
 
     def configure(self, spec: PanelSpec) -> None:
@@ -223,8 +240,7 @@ class SepNetPredictor(Predictor):
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         graph = self.edges() if self.graph in ("both", "static") else None
         inputs = self.inputs_of(batch)
-        raw: Tensor = self.built(inputs, graph, self._prompts(inputs))
-        return self.distribution(raw)
+        return self.distribution(self.completed(self.built(inputs, graph, self._prompts(inputs)), inputs))
 
     def _prompts(self, inputs: Inputs) -> list[str]:
         """Return the description of each window for a language model; none for another backbone."""

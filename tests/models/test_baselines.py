@@ -143,34 +143,7 @@ def test_calendar_keys_in_model_time_are_refused():
         fit(Climatology(keys=["hour"]), model_time_panel(steps=120), "x")
 
 
-# Ridge
-
-
-def every_case(model, data):
-    """Features (case, feature) and standardised targets (case, lead, target) of all training windows, in float64."""
-    features, targets = [], []
-    for batch in data.part_dataloader("train"):
-        features.append(model.predictor.features(batch).flatten(0, 1))
-        target = (batch["target"] - model.predictor.scaler.target_center) / model.predictor.scaler.target_scale
-        targets.append(target.transpose(1, 2).flatten(0, 1))
-    return torch.cat(features).double().numpy(), torch.cat(targets).double().numpy()
-
-
-@pytest.mark.parametrize("training", [{}, {"val_check_interval": 0.5}, {"limit_val_batches": 0}], ids=str)
-def test_ridge_solves_each_lead_on_its_observed_rows(training):
-    panel = make_panel(steps=200, missing=0.2)
-    options = {"future_covariates": ["u"], "static_covariates": ["lat"]}
-    model, data, _ = fit(Ridge(penalty=0.1), panel, options=training, **options)
-    x, y = every_case(model, data)
-    for lead in range(HORIZON):
-        seen = ~np.isnan(y[:, lead, 0])
-        assert 0.5 < seen.mean() < 1
-        rows, truth = x[seen], y[seen, lead, 0]
-        gram = rows.T @ rows / len(rows) + 0.1 * np.eye(x.shape[1])
-        weight = np.linalg.solve(gram, rows.T @ truth / len(rows))
-        np.testing.assert_allclose(model.predictor.built.weight[:, lead, 0], weight, atol=1e-5)
-        spread = np.sqrt(np.mean((truth - rows @ weight) ** 2)) * model.predictor.scaler.target_scale.item()
-        np.testing.assert_allclose(model.predictor.built.spread[lead, 0], spread, rtol=1e-4)
+# Ridge (its sums and penalties: test_regression.py)
 
 
 def test_ridge_recovers_a_panel_that_is_exactly_linear():

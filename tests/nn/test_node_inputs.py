@@ -85,9 +85,10 @@ def test_a_forecast_of_a_node_depends_on_its_neighbours_only_through_the_graph()
     model = built(Ridge(**KNOWS), data)
     assert model.predictor.directions == 2  # a directed graph
     batch = batch_of(data)
-    before = model.predictor.features(model.predictor.encode(batch))
+    linear, predictor = model.predictor.built.linear, model.predictor
+    before = linear.features(predictor.inputs_of(batch))
     batch["past"][:, :, 0, 0] += 1.0
-    changed = (model.predictor.features(model.predictor.encode(batch)) != before).any(-1).any(0)
+    changed = (linear.features(predictor.inputs_of(batch)) != before).any(-1).any(0)
     assert changed.tolist() == [True] * 4  # the mean over all nodes, which each node sees
     channel = [model.predictor.inputs_of(batch_of(data)).values[..., 1:3]]
     channel.append(model.predictor.inputs_of(batch).values[..., 1:3])

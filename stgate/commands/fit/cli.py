@@ -18,20 +18,21 @@ warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*"
 import lightning as L  # noqa: E402 (after the settings that its import reads)
 from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
-from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
-from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, join_metrics, quiet  # noqa: E402
+from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, join_metrics, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
+from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
 from stgate.prediction import registry  # noqa: E402
 from stgate.prediction.parts import FAMILIES, completed_part  # noqa: E402
@@ -40,9 +41,9 @@ from stgate.schema.forecast import quantiles_of  # noqa: E402
 for _name in models.__all__:  # a bare class name is known once its class is imported
     getattr(models, _name)
 
+MONITORS = tuple(f"{part}_{score}" for part in ("val", "val_hidden") for score in ("crps", "mae", "loss"))
+"""Scores by which the best epoch can be chosen; `val_hidden` of entries that are hidden from a field."""
 COMMANDS = ("fit", "validate", "test", "predict")
-MONITORS = [f"val_{part}{score}" for part in ("", "hidden_") for score in ("loss", "mae", "crps")]
-"""Scores that can mark the best epoch."""
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -101,7 +102,7 @@ class ForecasterCLI(LightningCLI):
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"max_epochs": 10, "enable_model_summary": False},
+            trainer_defaults={"max_epochs": None, "enable_model_summary": False},
             parser_class=OneLineParser,
             parser_kwargs={"allow_abbrev": False, command: {"allow_abbrev": False}},
             auto_configure_optimizers=False,
@@ -123,8 +124,7 @@ class ForecasterCLI(LightningCLI):
             "--monitor",
             type=str | None,
             default=None,
-            help="fit: the score whose lowest value marks the best epoch: val_loss, val_mae or val_crps; of entries hidden "
-            "from a field val_hidden_loss, val_hidden_mae or val_hidden_crps (default: that of the model)",
+            help=f"fit: the score whose lowest value marks the best epoch: {', '.join(MONITORS)}; null: the model's",
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
@@ -159,7 +159,7 @@ class ForecasterCLI(LightningCLI):
             self.out = store.check_out(config.out, overwrite=config.overwrite)
         if self.command == "fit":
             self.out = Path(config.out)
-            if config.monitor is not None and config.monitor not in MONITORS:
+            if config.monitor not in (None, *MONITORS):
                 raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
             if config.trainer.max_epochs == 0:
                 raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
@@ -189,9 +189,9 @@ class ForecasterCLI(LightningCLI):
                 self.model.make_optimizer()
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
-            wanted = config.monitor or self._monitor()
-            monitor = wanted if stop > start and self.model.automatic_optimization else None
-            self.keepers = _keepers(self.out, monitor)
+            monitor = config.monitor or self.model.monitor
+            self.keepers = _keepers(self.out, monitor if stop > start and self.model.automatic_optimization else None)
+            self._plan(config.trainer, monitor)
             logger = CSVLogger(self.out, name="", version="")
             chosen = config.trainer.logger
             self.trainer = self.instantiate_trainer(
@@ -202,10 +202,15 @@ class ForecasterCLI(LightningCLI):
             self.save_config_callback = None
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
 
-    def _monitor(self) -> str:
-        """Return the score that marks the best epoch where none is asked for."""
-        hidden = self.model.monitor.startswith("val_hidden")
-        return "val_loss" if hidden and not getattr(self.model, "hides", False) else str(self.model.monitor)
+    def _plan(self, config: Any, monitor: str) -> None:  # noqa: ANN401 (a parsed namespace)
+        """Set the number of epochs where none is given, and stop early on the monitored score."""
+        limits = (config.max_epochs, config.get("max_steps"), config.get("max_time"))
+        if limits in ((None, None, None), (None, -1, None)):
+            epochs = epochs_for(len(self.datamodule.train_dataloader())) if self.model.automatic_optimization else 1
+            config.max_epochs = self._get(self.config_init, "trainer").max_epochs = epochs
+        self.additions: list[Callback] = [] if config.fast_dev_run else [Reference(monitor)]
+        if self.keepers[0].monitor and config.max_epochs and "EarlyStopping" not in str(config.callbacks):
+            self.additions.append(early_stopping(monitor, config.max_epochs))
 
     def _clear_out(self, *, resume: bool) -> None:
         """Remove the run that this one replaces; a run that is resumed keeps the scores it has logged."""
@@ -220,7 +225,7 @@ class ForecasterCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
-            callbacks = [*callbacks, *self.keepers]
+            callbacks = [*callbacks, *self.keepers, *self.additions]
             plugins = config.get("plugins") or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
             own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)

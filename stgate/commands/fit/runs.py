@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import pandas as pd
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from stgate.data.window_data import WindowData
+from stgate.errors import FitWarning
 from stgate.io import store
+from stgate.models.training.reference import ReferenceErrors, reference_errors
 from stgate.prediction.checkpoint import write_checkpoint
 
 
@@ -50,10 +55,44 @@ class EpochLines(Callback):
         elapsed = self.last_report - self.started
         wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
         left = elapsed / max(done - self.first, 1) * (wanted - done)
-        scores = {k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae")}
+        scores = {
+            k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae", "val_crps")
+        }
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         ahead = f", about {left:.0f} s left" if done < wanted else ""
         print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
+
+
+class Reference(Callback):
+    """Errors to beat before the first epoch, and at the end a warning if the best epoch does not beat them.
+
+    Args:
+        monitor: Name of the score by which the best epoch is chosen.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor, self.best, self.reached = monitor, math.inf, math.nan
+        self.errors: ReferenceErrors | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the errors of persistence and climatology on the validation part."""
+        data = getattr(trainer, "datamodule", None)
+        self.errors = reference_errors(data) if type(data) is WindowData else None
+        if self.errors is not None:
+            print(self.errors.line, file=sys.stderr)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the error of the best epoch so far."""
+        scores = trainer.callback_metrics
+        if not trainer.sanity_checking and self.monitor in scores and float(scores[self.monitor]) < self.best:
+            self.best, self.reached = float(scores[self.monitor]), float(scores.get("val_mae", math.nan))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn if the best epoch is no better than persistence or climatology."""
+        if self.errors is not None and not math.isnan(self.reached):
+            message = self.errors.warning(self.reached)
+            if message:
+                warnings.warn(message, FitWarning, stacklevel=2)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

@@ -17,6 +17,7 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.errors import RequestError
 from stgate.models.training.graphs import find_graph, graph_of
+from stgate.models.training.regression import ROWS, fit_linear
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
@@ -80,6 +81,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     if isinstance(scaler.imputation, Climatology):
         means = cell_means(series, data.spec, data.parts.train)
         scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
+    if predictor.linear is not None:
+        fit_linear(predictor.linear, predictor, data, rows=ROWS)
 
 
 NEAREST = 8

@@ -193,5 +193,3 @@ def _score(predictor: KrigedFieldPredictor, data: WindowData, batches: int = 8) 
                 total += float(loss[seen].sum()) / len(LEVELS)
             count += int(seen.sum())
     return total / max(count, 1)
-
-

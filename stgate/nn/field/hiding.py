@@ -1,4 +1,4 @@
-"""Hiding of observations from a field in training: whole places, gaps, single entries, and all that a forecast lacks."""
+"""Hiding of observations from a field in training: whole places, gaps, single entries, what a forecast lacks."""
 
 from __future__ import annotations
 

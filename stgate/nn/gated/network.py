@@ -43,6 +43,7 @@ class HybridNetwork(nn.Module):
         halo: Number of nodes seen beyond either edge of a patch.
         dropout: Dropout rate of the core's states.
         rollout: Options of the rollout; None forecasts all leads at once.
+        correction: Forecast a correction of another forecast, zero at first; of direct forecasts only.
         single_member: True if the network is evaluated as a single member, False if several members share one pass.
         convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
             mixes nodes along a given graph at each step; its output is added to the input of the core. None for no
@@ -64,6 +65,7 @@ class HybridNetwork(nn.Module):
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
+        correction: bool = False,
         single_member: bool = True,
         convolution: str | None = None,
         convolution_options: Mapping[str, Any] | None = None,
@@ -98,7 +100,7 @@ class HybridNetwork(nn.Module):
         self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
         self.rollout, self.single_member = rollout, single_member
         if rollout is None:
-            self.direct = Direct(spec, self.patches, outputs, hidden)
+            self.direct = Direct(spec, self.patches, outputs, hidden, correction=correction)
         else:
             named = ("width", "blocks", "unit", "gate", "scheme", "substeps", "conservative")
             step = {name: getattr(rollout, name) for name in named}

@@ -13,7 +13,7 @@ from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
-from stgate.nn.sepnet.fusion import FusionName, make_fusion
+from stgate.nn.sepnet.fusion import FusionName, LSTMGate, make_fusion
 from stgate.nn.sepnet.neighbours import Neighbours
 from stgate.nn.sepnet.spatial import SpatialBranch
 from stgate.nn.sepnet.temporal import TemporalBranch
@@ -32,6 +32,7 @@ class SepNetwork(nn.Module):
         spatial: Options of the spatial branch; None for no such branch.
         fusion: Name of the fusion of both branches: `adaptive`, `attention` or `lstm`.
         hidden: Number of channels of a node's state.
+        correction: Forecast a correction of another forecast, zero at first.
     """
 
     def __init__(
@@ -43,20 +44,24 @@ class SepNetwork(nn.Module):
         spatial: dict[str, Any] | None,
         fusion: FusionName,
         hidden: int,
+        correction: bool = False,
     ) -> None:
         super().__init__()
         nodes, targets, patches = len(spec.nodes), len(spec.targets), Patches(spec)
         self.temporal = None if temporal is None else TemporalBranch(spec, outputs, **temporal)
         if temporal is not None:
             self.level = nn.Parameter(torch.zeros(nodes, targets))
-            self.scale = nn.Parameter(torch.ones(nodes, targets))
+            self.scale = nn.Parameter(torch.full((nodes, targets), 0.0 if correction else 1.0))
         self.features = StepFeatures(spec, patches)
         self.spatial = None
         if spatial is not None:
             self.spatial = SpatialBranch(nodes, self.features.size, hidden=hidden, **spatial)
-            self.decode = Direct(spec, patches, outputs, hidden)
+            self.decode = Direct(spec, patches, outputs, hidden, correction=correction)
         both = temporal is not None and spatial is not None
         self.fuse = make_fusion(fusion, hidden, targets * outputs) if both else None
+        if correction and isinstance(self.fuse, LSTMGate):
+            nn.init.zeros_(self.fuse.out.weight)
+            nn.init.zeros_(self.fuse.out.bias)
 
     def forward(self, inputs: Inputs, graph: Neighbours | EdgeList | None, prompts: Sequence[str] = ()) -> Tensor:
         """Forecast a batch.

@@ -5,21 +5,34 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from stgate.inference.base import Inference
+from stgate.inference.ensemble import Ensemble
 from stgate.prediction.field.kriged import KrigedFieldPredictor
 from stgate.prediction.field.predictor import FieldPredictor
 
 
-def cglubnf(*, kriging: bool = True, **options: Any) -> FieldPredictor:  # noqa: ANN401
+def cglubnf(
+    *,
+    kriging: bool = True,
+    width: int | None = None,
+    inference: Inference | None = None,
+    **options: Any,  # noqa: ANN401
+) -> FieldPredictor:
     """Make the predictor of a `CGLUBNF`.
 
     Args:
         kriging: Correct a kriging of the nearest observations in space and time.
+        width: Width of the hidden layers. None: 32 with kriging, else 128.
+        inference: The inference of the weights. None: an ensemble of maximum a posteriori estimates under logistic
+            priors, of four members with kriging, else of eight.
         **options: Options of `FieldPredictor`.
     """
-    return KrigedFieldPredictor(**options) if kriging else FieldPredictor(**options)
+    inference = inference or Ensemble(members=4 if kriging else 8, prior="logistic")
+    kind = KrigedFieldPredictor if kriging else FieldPredictor
+    return kind(width=width or (32 if kriging else 128), inference=inference, **options)
 
 
-_own = inspect.Parameter("kriging", inspect.Parameter.KEYWORD_ONLY, default=True, annotation="bool")
+_made, _taken = inspect.signature(cglubnf).parameters, inspect.signature(FieldPredictor).parameters
 cglubnf.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [_own, *inspect.signature(FieldPredictor).parameters.values()]
+    [option for name, option in {**_taken, **_made}.items() if name != "options"]
 )

@@ -1,4 +1,4 @@
-"""Climatology of places: that of each training station, and at other places one that is interpolated, with its error."""
+"""Climatology of places: that of each training station, and an interpolated one elsewhere, with its error."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class PlaceClimate(nn.Module):
             the climatology in units of the scale, (place, target).
         """
         made, apart = self._at(sites, _columns(state), stations, _some(torch.nonzero(self.seen).squeeze(-1)))
-        return _split(made) + (((apart.unsqueeze(-1) * self.deviation).to(state["scale"])),)
+        return (*_split(made), (apart.unsqueeze(-1) * self.deviation).to(state["scale"]))
 
     def _at(self, sites: Sites, values: Tensor, stations: Sites, known: Tensor) -> tuple[Tensor, Tensor]:
         if len(known) < 3:

@@ -199,11 +199,9 @@ class KrigedFieldPredictor(FieldPredictor):
         targets, now = len(spec.targets), spec.window - 1
         values = torch.cat([batch["past"][..., :targets], batch["after"]] if spec.ahead else [batch["past"]], 1)
         values = values[..., :targets]
-        if self.training:
-            hidden = hide(values, now, spec.horizon, self.context_masking)
-        else:
-            hidden = self._unhidden(values, now)
-        return self.hidden_batch(batch, hidden)
+        if not self.training:
+            return self.hidden_batch(batch, self._unhidden(values, now))
+        return self.hidden_batch(batch, hide(values, now, spec.horizon, self.context_masking))
 
     @staticmethod
     def _unhidden(values: Tensor, now: int) -> Hidden:
@@ -322,8 +320,9 @@ class KrigedFieldPredictor(FieldPredictor):
         if self.anomaly is not None:
             simulated = plain["new"][entries.which]
             if simulated.any():
-                new, error = new | simulated, torch.where(
-                    simulated.unsqueeze(-1), self.climate.error[entries.place], error
+                new, error = (
+                    new | simulated,
+                    torch.where(simulated.unsqueeze(-1), self.climate.error[entries.place], error),
                 )
         error = torch.where(new.unsqueeze(-1), error / self.scaler.target_scale, 0.0)
         deviation = (deviation.square() + error.square()).sqrt()
