@@ -48,7 +48,7 @@ class FieldData(WindowData):
         covariates: Variables known at every time and place of a forecast, such as weather.
         static_covariates: Further node coordinates or node variables. None: `elevation` or `altitude`, if the panel has
             one of them at every node.
-        split: Four fractions, or the three times at which validation, calibration and test start. By default there is no
+        split: Four fractions, or the three times at which validation, calibration and test start; by default without a
             test part.
         batch_size: Number of times in a batch. None: a hundredth of the training part, from 1 to 64.
         eval_every: Stride between the origins of the validation and test parts, in steps.

@@ -21,7 +21,7 @@ from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.field_start import choose_field_transforms, start_kriging, withhold
 from stgate.models.training.geometry import take_geometry
-from stgate.models.training.hidden import hidden_estimates
+from stgate.models.training.hidden import HiddenReference, hidden_estimates
 from stgate.models.training.steps import masked_loss
 from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
@@ -48,6 +48,7 @@ class FieldForecaster(Forecaster):
     """
 
     data_class: ClassVar[type[WindowData]] = FieldData
+    reference: HiddenReference
     sees_context: ClassVar[bool] = True
     predictor: FieldPredictor
 
@@ -62,7 +63,8 @@ class FieldForecaster(Forecaster):
         super().__init__(predictor=predictor, optimizer=optimizer or ADAM, lr_scheduler=lr_scheduler)
         options = ("seasons", "degree", "interactions", "context_masking", "coordinates")
         # Mappings and sequences of any kind are kept as plain dicts and lists.
-        self.hparams.update({name: getattr(predictor, name) for name in options if name in self.hparams})
+        given = [name for name in options if self.hparams.get(name) is not None]
+        self.hparams.update({name: getattr(predictor, name) for name in given})
 
     def adopt(self, data: L.LightningDataModule | None) -> None:
         """Take spec and scales from a data module; a new field says whether it sees observations, and takes transforms.
@@ -85,8 +87,9 @@ class FieldForecaster(Forecaster):
         super().validation_step(batch, batch_idx)
         predictor = self.predictor
         if isinstance(predictor, KrigedFieldPredictor) and self.hides:
-            forecast, truth = hidden_estimates(predictor, batch)
+            forecast, truth, hidden = hidden_estimates(predictor, batch)
             masked_loss(self, "val_hidden", forecast, truth)
+            self.reference.update(hidden, truth, predictor.fitted_spec.window - 1)
 
     @property
     def monitor(self) -> str:
@@ -121,6 +124,10 @@ class FieldForecaster(Forecaster):
             half = data.statistics().scale[: len(spec.targets)] / (2 * predictor.scaler.target_scale)
             inverse = half.log() if predictor.likelihood.link == "exp" else torch.expm1(half).log()
             constant.data.copy_(inverse.expand(constant.shape))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to sum the errors of interpolation."""
+        self.reference = HiddenReference()
 
     def on_fit_start(self) -> None:
         """Remove the calibrations of other weights, and fix the seed that gives each batch its random state."""

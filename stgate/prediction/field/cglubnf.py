@@ -29,7 +29,7 @@ def cglubnf(
     """
     inference = inference or Ensemble(members=4 if kriging else 8, prior="logistic")
     kind = KrigedFieldPredictor if kriging else FieldPredictor
-    return kind(width=width or (32 if kriging else 128), inference=inference, **options)
+    return kind(width=(32 if kriging else 128) if width is None else width, inference=inference, **options)
 
 
 _made, _taken = inspect.signature(cglubnf).parameters, inspect.signature(FieldPredictor).parameters
