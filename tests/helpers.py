@@ -162,7 +162,9 @@ def make_data(panel=None, **options) -> WindowData:
 def field_data(panel=None, **options) -> FieldData:
     """`y` of a panel as a field, by default of six places."""
     return stgate.data.FieldData(
-        field_panel() if panel is None else panel, targets="y", **({"batch_size": 16, "context": 0, "split": (0.6, 0.1, 0.15, 0.15)} | options)
+        field_panel() if panel is None else panel,
+        targets="y",
+        **({"batch_size": 16, "context": 0} | {"split": (0.6, 0.1, 0.15, 0.15)} | options),
     )
 
 

@@ -48,8 +48,7 @@ class FieldData(WindowData):
         covariates: Variables known at every time and place of a forecast, such as weather.
         static_covariates: Further node coordinates or node variables. None: `elevation` or `altitude`, if the panel has
             one of them at every node.
-        split: Four fractions, or the three times at which validation, calibration and test start; by default without a
-            test part.
+        split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Number of times in a batch. None: a hundredth of the training part, from 1 to 64.
         eval_every: Stride between the origins of the validation and test parts, in steps.
         seed: Seed of the shuffle; with the epoch it determines every batch.
@@ -75,7 +74,7 @@ class FieldData(WindowData):
         horizon: int = 1,
         covariates: Sequence[str] = (),
         static_covariates: Sequence[str] | None = None,
-        split: Sequence[float | str] = (0.8, 0.1, 0.1, 0.0),
+        split: Sequence[float | str] = (0.75, 0.1, 0.1, 0.05),
         batch_size: int | None = None,
         eval_every: int = 1,
         seed: int = 0,

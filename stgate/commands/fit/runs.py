@@ -58,9 +58,7 @@ class EpochLines(Callback):
         elapsed = self.last_report - self.started
         wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
         left = elapsed / max(done - self.first, 1) * (wanted - done)
-        scores = {
-            k: v for k, v in trainer.callback_metrics.items() if k in SHOWN
-        }
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k in SHOWN}
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         ahead = f", about {left:.0f} s left" if done < wanted else ""
         print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ from stgate.inference.base import PointEstimate
 from stgate.models.training.adoption import take_scales
 from stgate.models.training.geometry import take_geometry
 from stgate.models.training.transform_choice import TransformChoice, name_of
+from stgate.nn.field.context_masking import MaskPattern
 from stgate.prediction.field.kriged import KrigedFieldPredictor
 from stgate.schema.batch import Batch
 
@@ -86,7 +87,7 @@ def start_kriging(predictor: KrigedFieldPredictor, data: WindowData, steps: int 
     predictor.train(was_training)
 
 
-def choose_field_transforms(data: WindowData, patterns: list[str]) -> TransformChoice:
+def choose_field_transforms(data: WindowData, patterns: Sequence[MaskPattern]) -> TransformChoice:
     """Choose transforms by the CRPS of the kriging of hidden entries with each of them, in the targets' units.
 
     The candidates are no transform, and anomalies of the values, of their logarithm and of their square root.
@@ -159,8 +160,8 @@ def _crps(truth: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Return the mean CRPS of normal distributions over the observed entries."""
     seen = ~torch.isnan(truth)
     z = torch.where(seen, truth - mean, 0.0) / deviation
-    normal = torch.distributions.Normal(torch.zeros_like(z), torch.ones_like(z))
-    loss = deviation * (z * (2 * normal.cdf(z) - 1) + 2 * normal.log_prob(z).exp() - 1 / math.sqrt(math.pi))
+    density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+    loss = deviation * (z * (2 * torch.special.ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi))
     return torch.where(seen, loss, 0.0).sum() / seen.sum().clamp(min=1)
 
 

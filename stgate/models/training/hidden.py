@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.data.windows import hash_seed
+from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.field.hiding import Hidden, hide
 from stgate.prediction.field.kriged import KrigedFieldPredictor
 from stgate.schema.batch import Batch
@@ -32,10 +33,10 @@ def hidden_estimates(predictor: KrigedFieldPredictor, batch: Batch) -> tuple[Dis
     values = batch["past"][..., :targets]
     if "after" in batch:
         values = torch.cat([values, batch["after"]], 1)
-    patterns = [p for p in predictor.context_masking if p in ("own", "gaps")] or ["own", "gaps"]
+    patterns: list[MaskPattern] = [p for p in predictor.context_masking if p in ("own", "gaps")] or ["own", "gaps"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hash_seed(*batch["origin"][0].tolist()))
-        hidden = hide(values, now, 1, patterns)  # type: ignore[arg-type]
+        hidden = hide(values, now, 1, patterns)
     truth = batch["past"][:, now:, :, :targets]
     new = hidden.new.view(-1, 1, 1, 1)
     if predictor.withheld.any():

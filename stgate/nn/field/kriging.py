@@ -103,7 +103,8 @@ def _covariance(own: dict[str, Tensor], apart: Tensor, between: Tensor, same: Te
     root = math.sqrt(3) * near
     mix = torch.sigmoid(own["smooth"])
     shape = mix * torch.exp(-near) + (1 - mix) * (1 + root) * torch.exp(-root)
-    return (common + trend) * decay[0] + process * shape * decay[1] + alone * same * decay[2]
+    made: Tensor = (common + trend) * decay[0] + process * shape * decay[1] + alone * same * decay[2]
+    return made
 
 
 NEIGHBOURS, AT_OTHER_TIMES = 12, 6

@@ -61,7 +61,7 @@ class KrigedFieldPredictor(FieldPredictor):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401
         if options.get("log_context"):
-            raise RequestError("log_context: with kriging the context is transformed like the targets; give transforms [Log]")
+            raise RequestError("log_context: with kriging the context is transformed like the targets; use transforms")
         if options.get("context_masking") is None:
             options["context_masking"] = ("own", "gaps", "late", "stations")
         super().__init__(**{**options, "likelihood": options.get("likelihood") or StudentT(min_scale=0.01)})

@@ -122,10 +122,10 @@ class FieldPredictor(Predictor):
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
         if context_masking is None:
             context_masking = ("late", "stations", "entries")
-        self.context_masking = [context_masking] if isinstance(context_masking, str) else list(context_masking)
+        patterns: Sequence[Any] = [context_masking] if isinstance(context_masking, str) else context_masking
+        self.context_masking: list[MaskPattern] = list(patterns)
         self.coordinates = None if coordinates is None else list(coordinates)
-        patterns: list[str] = [*self.context_masking] or [""]
-        for pattern in patterns:
+        for pattern in self.context_masking or [""]:
             if pattern not in get_args(MaskPattern):
                 raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(MaskPattern))}")
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
