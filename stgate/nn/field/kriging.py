@@ -107,8 +107,8 @@ def _covariance(own: dict[str, Tensor], apart: Tensor, between: Tensor, same: Te
     return made
 
 
-NEIGHBOURS, AT_OTHER_TIMES = 12, 6
-"""Numbers of neighbours at the time of an entry, and at the times of the place's own values before and after."""
+NEIGHBOURS, BESIDE, AT_OWN = 12, 6, 4
+"""Numbers of neighbours at the time of an entry, one step beside it, and at the place's own last and next values."""
 
 
 @dataclasses.dataclass
@@ -145,9 +145,9 @@ def nearest_observed(values: Tensor, entries: Entries, near: Tensor, count: int 
 def around_entries(
     values: Tensor, mine: Tensor, entries: Entries, chosen: Tensor, position: Tensor, trend: Tensor
 ) -> Around:
-    """Gather the observations around entries: neighbours now, and neighbours and the place itself before and after.
+    """Gather the observations around entries: neighbours now, one step before and after, and around own values.
 
-    The times before and after are those of the place's last and next own values, or one step away where it has none.
+    These are the last and the next value of the place itself, with those of its neighbours at the same time.
 
     Args:
         values: Values, (batch, step, node), NaN where missing or hidden from all.
@@ -163,18 +163,20 @@ def around_entries(
     seen = ~torch.isnan(own)
     before = torch.where(seen & (steps < now), steps, -1).amax(-1)
     after = torch.where(seen & (steps > now), steps, len(steps)).amin(-1)
-    before = torch.where(before < 0, max(now - 1, 0), before)
-    after = torch.where(after == len(steps), min(now + 1, len(steps) - 1), after)
-    few = chosen[:, :AT_OTHER_TIMES]
-    node = torch.cat([chosen, few, few, place.unsqueeze(-1), place.unsqueeze(-1)], 1)
     sides = torch.stack([before, after], 1)
-    times = [torch.full_like(chosen, now), *(t.unsqueeze(-1).expand_as(few) for t in (before, after)), sides]
-    step, at = torch.cat(times, 1), node.clamp(min=0)
-    found = torch.cat([values[which.unsqueeze(-1), step[:, :-2], at[:, :-2]], own.gather(1, sides)], 1)
-    later = torch.zeros_like(node, dtype=torch.bool)
-    later[:, chosen.shape[1] :] = True  # the present is among the first already
-    there = ~torch.isnan(found) & (node >= 0) & ~(later & (step == now))
+    node, step = [chosen], [torch.full_like(chosen, now)]
+    for beside, side in ((now - 1, before), (now + 1, after)):
+        few, fewer = chosen[:, :BESIDE], chosen[:, :AT_OWN]
+        node += [few, fewer]
+        # A time beside the entry, or outside the window, is left out: -1.
+        apart = torch.where((side == beside) | (side < 0) | (side == len(steps)), -1, side)
+        step += [torch.full_like(few, beside if 0 <= beside < len(steps) else -1), apart[:, None].expand_as(fewer)]
+    nodes = torch.cat([*node, place[:, None], place[:, None]], 1)
+    times = torch.cat([*step, torch.where(sides == len(steps), -1, sides)], 1)
+    at, when = nodes.clamp(min=0), times.clamp(min=0)
+    found = torch.cat([values[which.unsqueeze(-1), when[:, :-2], at[:, :-2]], own.gather(1, when[:, -2:])], 1)
+    there = ~torch.isnan(found) & (nodes >= 0) & (times >= 0)
     same = torch.zeros_like(there)
     same[:, -2:] = True
     gap, slope = (x[at] - x[place].unsqueeze(1) for x in (position, trend))
-    return Around(gap, slope, (step - now).to(gap), same, at, torch.nan_to_num(found).to(gap), there)
+    return Around(gap, slope, (when - now).to(gap), same, at, torch.nan_to_num(found).to(gap), there)
