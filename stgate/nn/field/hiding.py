@@ -49,7 +49,7 @@ def hide(values: Tensor, now: int, horizon: int, patterns: Sequence[MaskPattern]
     nowhere = drawn(size, 1, nodes) < share
     some = drawn(size, steps, nodes) < share
     longest = max(now, steps - 1 - now, 1)
-    before, after = (((longest + 1.0) ** drawn(size, 1, nodes)).floor() for _ in range(2))
+    before, after = (((longest + 2.0) ** drawn(size, 1, nodes)).floor() for _ in range(2))
     run = (age < before) & (age > -after)
     in_runs = run & (drawn(size, 1, nodes) < 0.5 * share)
     gone = (late & (kind == 0)) | (nowhere & (kind == 1)) | (some & (kind == 2)) | (in_runs & (kind == 4))
