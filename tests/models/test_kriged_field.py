@@ -138,7 +138,7 @@ def test_the_best_epoch_is_chosen_by_hidden_entries(field):
     model, _ = field
     assert model.monitor == "val_hidden_crps" and CGLUBNF(kriging=False).monitor == "val_crps"
     assert model.predictor.withheld.sum() == 1  # one station of twelve
-    assert 0 < model.reference.count and model.reference.warning(0.01) is None
+    assert model.reference.count > 0 and model.reference.warning(0.01) is None
     assert "try a longer context" in model.reference.warning(1e6)
 
 
