@@ -76,10 +76,13 @@ class FieldForecaster(Forecaster):
         if isinstance(data, FieldData) and self.spec is None:
             data.take_context(self.sees_context)
             if predictor.transforms_option == "auto":
-                real = predictor.likelihood.support == "real" and data.spec.window > 1
+                kriged = isinstance(predictor, KrigedFieldPredictor) and data.spec.window > 1
+                real = kriged and predictor.likelihood.support == "real"
                 choice = choose_field_transforms(data, predictor.context_masking) if real else None
                 predictor.transforms = choice.transforms if choice else ()
-                predictor.transforms_report = choice.report if choice else "transforms: none"
+                predictor.transforms_report = (
+                    choice.report if choice else "transforms: none (only a kriging of real values has them)"
+                )
         super().adopt(data)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from stgate.errors import RequestError
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
 from stgate.prediction.field.kriged import KrigedFieldPredictor
@@ -26,8 +27,13 @@ def cglubnf(
         inference: The inference of the weights. None: an ensemble of maximum a posteriori estimates under logistic
             priors, of four members with kriging, else of eight.
         **options: Options of `FieldPredictor`.
+
+    Raises:
+        RequestError: There are transforms without kriging.
     """
     inference = inference or Ensemble(members=4 if kriging else 8, prior="logistic")
+    if not kriging and options.get("transforms") not in (None, "auto", ()):
+        raise RequestError("transforms: need kriging, which knows the climatology of new places; leave one of both out")
     kind = KrigedFieldPredictor if kriging else FieldPredictor
     return kind(width=(32 if kriging else 128) if width is None else width, inference=inference, **options)
 

@@ -118,6 +118,8 @@ class KrigedFieldPredictor(FieldPredictor):
         """Take the spec, and build scaler, network, kriging and the climatology of places; once only."""
         if self.network is not None:
             return
+        if spec.window == 1 and self.transforms:
+            raise RequestError("transforms: need a context, by which the field knows new places; give data.context")
         super().configure(spec)
         self._last = None
         if spec.window == 1:
