@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import stgate
-from benchmarks.fits import trainer
+from benchmarks.fits import ALONE, RAW, trainer
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.store import Store
@@ -94,8 +94,8 @@ SETS = {
     "german_pm10": (german, 1),
 }
 FORECASTERS = {
-    "Ridge": (lambda: stgate.models.Ridge(imputation="last"), 1),
-    "GatedRNN": (lambda: stgate.models.GatedRNN(hidden=32, imputation="last"), 4),
+    "Ridge": (lambda: stgate.models.Ridge(**RAW, penalty=1e-3, imputation="last"), 1),
+    "GatedRNN": (lambda: stgate.models.GatedRNN(**ALONE, node_embedding=0, hidden=32, imputation="last"), 4),
 }
 
 

@@ -10,6 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 
+RAW: dict[str, Any] = {"transforms": None, "node_statistics": False, "neighbour_means": "none"}
+"""Inputs as they are: configurations that were tuned before forecasters chose transforms and knew their nodes."""
+ALONE: dict[str, Any] = {**RAW, "linear": False}
+"""Those, and a network without a linear part."""
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 
 

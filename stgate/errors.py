@@ -66,6 +66,10 @@ class StgateWarning(UserWarning):
     """Base of all warnings; the command prints them as one line each."""
 
 
+class PanelWarning(StgateWarning):
+    """Issued when a panel is read, but not exactly as it is written, as the dates of a climate model."""
+
+
 class SimulationWarning(StgateWarning):
     """Issued when a simulation runs, but its result may not be what was wanted."""
 

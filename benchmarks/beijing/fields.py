@@ -6,7 +6,7 @@ import pandas as pd
 
 import stgate
 from benchmarks.beijing.tasks import LEVELS
-from benchmarks.fits import adam, fit
+from benchmarks.fits import ALONE, adam, fit
 from stgate.data import FieldData, WindowData
 from stgate.distributions import LogNormal
 from stgate.inference import Ensemble
@@ -88,7 +88,7 @@ def recurrent(task):
         batch_size=64,
         seed=task.seed,
     )
-    model = GatedRNN(hidden=64, dropout=0.1, likelihood=LogNormal(), optimizer=adam(0.003))
+    model = GatedRNN(**ALONE, node_embedding=0, hidden=64, dropout=0.1, likelihood=LogNormal(), optimizer=adam(0.003))
     fit(model, data, 6 if task.hourly else 30, task.seed)
     stgate.calibrate(model.eval(), data, levels=LEVELS)
     return hindcast(model, task)

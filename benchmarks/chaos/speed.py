@@ -110,9 +110,9 @@ def training_steps(rounds, nodes=40, batch=64, window=24, hidden=64):
     plain = bare(nn.LSTM(hidden, hidden, batch_first=True))
     contenders = {
         "bare nn.LSTM": lambda: [plain() for _ in range(3)],
-        "node-shared LSTM": ours(GatedRNN(hidden=hidden, cell="lstm")),
-        "gated RHN, depth 2": ours(GatedRNN(hidden=hidden, cell="rhn", depth=2)),
-        "gated RHN, depth 3": ours(GatedRNN(hidden=hidden, cell="rhn", depth=3)),
+        "node-shared LSTM": ours(GatedRNN(hidden=hidden, cell="lstm", linear=False)),
+        "gated RHN, depth 2": ours(GatedRNN(hidden=hidden, cell="rhn", depth=2, linear=False)),
+        "gated RHN, depth 3": ours(GatedRNN(hidden=hidden, cell="rhn", depth=3, linear=False)),
         "LSTM with a roll-out": ours(GatedRNN(hidden=hidden, cell="lstm", rollout=RollOut(unroll=1))),
     }
     return seconds(contenders, rounds)

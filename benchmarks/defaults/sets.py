@@ -241,17 +241,14 @@ def chickenpox(folder: Path) -> xr.Dataset:
 
 
 def pacific(folder: Path) -> xr.Dataset:
-    """Read monthly sea-surface temperature anomalies of the Pacific.
-
-    Months are no regular step yet, so time is counted in months since 1970-01.
-    """
+    """Read monthly sea-surface temperature anomalies of the Pacific, from January 1970 on."""
     with np.load(folder / "sst_pacific.npz", allow_pickle=False) as arrays:
         sst, lat, lon = (arrays[n] for n in ("sst", "lat", "lon"))
         sst = np.where(arrays["land"], np.nan, sst)
     rows, columns = np.unique(lat), np.unique(lon)
     grid = np.full((len(sst), len(rows), len(columns)), np.nan)
     grid[:, np.searchsorted(rows, lat), np.searchsorted(columns, lon)] = sst
-    time = ("time", np.arange(len(sst), dtype=float), {"units": "months"})
+    time = pd.date_range("1970-01-01", periods=len(sst), freq="MS")
     return stgate.from_lattice(
         xr.Dataset({"sst": (("time", "lat", "lon"), grid)}, {"time": time, "lat": rows, "lon": columns})
     )

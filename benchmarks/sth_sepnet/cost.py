@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from benchmarks.fits import ALONE
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.sth_sepnet.released import Released
@@ -40,7 +41,7 @@ def batch_of(nodes, size):
 
 
 def forecaster(data, **options):
-    model = STHSepNet(**options)
+    model = STHSepNet(**{**ALONE, **options})
     model.adopt(data)
     model.log = lambda *_, **__: None
     return model

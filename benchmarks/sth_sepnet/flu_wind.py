@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 import stgate
-from benchmarks.fits import adamw, fit
+from benchmarks.fits import ALONE, adamw, fit
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.store import Store
@@ -45,7 +45,8 @@ def influenza(folder, validate, seed, epochs):
         batch_size=32,
         seed=seed,
     )
-    model = STHSepNet(hidden=16, width=16, dropout=0.2, likelihood=Normal(beta=1.0), optimizer=adamw(0.003, 0.01))
+    parts = {"hidden": 16, "width": 16, "dropout": 0.2}
+    model = STHSepNet(**ALONE, **parts, likelihood=Normal(beta=1.0), optimizer=adamw(0.003, 0.01))
     fit(model, data, epochs, seed)
     model.eval()
     rows = np.arange(int(0.7 * len(panel["time"])), len(panel["time"]))
@@ -88,7 +89,7 @@ def wind(folder, validate, seed, epochs):
         seed=seed,
     )
     parts = {"kernel": 2, "neighbours": 11, "embedding": 32, "backbone": None, "dropout": 0.3}
-    model = STHSepNet(**parts, likelihood=Normal(beta=0.5), optimizer=adamw(0.002, 0.3))
+    model = STHSepNet(**ALONE, **parts, likelihood=Normal(beta=0.5), optimizer=adamw(0.002, 0.3))
     fit(model, data, epochs, seed)
     model.eval()
     times = panel["time"].values

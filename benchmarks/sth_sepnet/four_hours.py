@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 import stgate
-from benchmarks.fits import adamw, cosine, fit
+from benchmarks.fits import ALONE, adamw, cosine, fit
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.sth_sepnet.references import DAY, STID, DLinear
@@ -27,9 +27,12 @@ from stgate.models import GatedRNN, STHSepNet
 STEPS, EPOCHS, RATE = 48, 10, 0.003
 CALENDAR = ["hour", "hour/2", "hour/3", "hour/4"]
 NETWORKS = {
-    "STH-SepNet": (STHSepNet, {}),
-    "MTGNN-type (adaptive graph only)": (STHSepNet, {"graph": "adaptive", "order": 0, "backbone": None}),
-    "GRU": (GatedRNN, {"hidden": 32, "gate": "none"}),
+    "STH-SepNet": (STHSepNet, ALONE),
+    "MTGNN-type (adaptive graph only)": (
+        STHSepNet,
+        {**ALONE, "graph": "adaptive", "order": 0, "backbone": None},
+    ),
+    "GRU": (GatedRNN, {**ALONE, "node_embedding": 0, "hidden": 32, "gate": "none"}),
     "STID": (STID, {}),
     "DLinear": (DLinear, {}),
 }

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 import stgate
-from benchmarks.fits import adamw, cosine, fit
+from benchmarks.fits import ALONE, adamw, cosine, fit
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.sth_sepnet.references import STID
@@ -35,7 +35,7 @@ def scored(panel, kind, rate, epochs):
     masked = mask(panel, "speed", rate=rate, pattern="block", length=(6, 48), seed=0)[0] if rate else panel
     parts = {"split": (FIRST - 0.1, 0, 0.1, 1 - FIRST), "calendar": ["hour"], "seed": 0}
     data = WindowData(masked, targets="speed", window=12, horizon=HORIZON, batch_size=32, **parts)
-    options = {"optimizer": adamw(0.003), "lr_scheduler": cosine(epochs)}
+    options = {**(ALONE if kind is STHSepNet else {}), "optimizer": adamw(0.003), "lr_scheduler": cosine(epochs)}
     model = kind(likelihood=Quantiles(levels=list(LEVELS)), **options)
     fit(model, data, epochs)
     model.eval()

@@ -9,7 +9,7 @@ tenth of the training part. Scores in the working folder are not made again.
 
 import numpy as np
 
-from benchmarks.fits import adamw, cosine, fit
+from benchmarks.fits import ALONE, adamw, cosine, fit
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
 from benchmarks.sth_sepnet.rivals import persistence, ridge
@@ -38,7 +38,9 @@ def sepnet(task, seed, epochs=EPOCHS, **options):
         seed=seed,
     )
     likelihood = Quantiles(levels=[0.5, 0.8, 0.95])
-    model = STHSepNet(**options, likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(epochs))
+    model = STHSepNet(
+        **{**ALONE, **options}, likelihood=likelihood, optimizer=adamw(0.003), lr_scheduler=cosine(epochs)
+    )
     fit(model, data, epochs, seed)
     return of_model(task, model.eval())
 

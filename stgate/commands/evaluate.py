@@ -16,7 +16,7 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.evaluation._evaluate import GROUPS, evaluate
 from stgate.io import store
 from stgate.io.readers import open_panel
-from stgate.schema.forecast import lead_unit, targets_of
+from stgate.schema.forecast import in_months, lead_unit, targets_of
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -97,6 +97,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
             unit, one = "hours", np.timedelta64(1, "h")
         table[column] = leads / one
         table = table.rename(columns={column: f"lead_{unit}"})
+    if any("lead_time" in scores.coords and in_months(scores["lead_time"]) for scores in scored):
+        table = table.rename(columns={"lead_time": "lead_months"})
     if out is not None:
         with store.atomic(out) as temporary:
             temporary.write_text(_json(table) if out.suffix == ".json" else table.to_csv(index=False))

@@ -28,7 +28,7 @@ def cell_means(series: Series | StoredSeries | EncodedSeries, spec: PanelSpec, r
     Returns:
         (cell, node, channel), float32; cells are numbered as in `Clock.cell`. NaN where a channel is never observed.
     """
-    sizes = [CELLS[key] for key in cell_keys(spec.step, spec.time)]
+    sizes = [CELLS[key] for key in cell_keys(spec.time_step)]
     shape = (len(spec.nodes), len(spec.channels))
     total = torch.zeros((math.prod(sizes), *shape), dtype=torch.float64)
     count = torch.zeros_like(total)

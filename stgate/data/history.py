@@ -20,6 +20,7 @@ from stgate.io.readers import open_within
 from stgate.schema.batch import Batch
 from stgate.schema.panel import time_bounds
 from stgate.schema.spec import PanelSpec
+from stgate.schema.steps import extended
 
 Progress = Callable[[int, int], None]
 """A function of the number of windows done and the number of windows in total."""
@@ -73,10 +74,7 @@ class History:
         if spec.places:
             spec = dataclasses.replace(spec, nodes=tuple(panel["node"].values.tolist()))
         times = panel["time"].values
-        ahead: Any = np.arange(1, spec.horizon + 1) * spec.time_step
-        longer = np.concatenate(
-            [times, times[-1] + ahead.astype("timedelta64[us]" if spec.time == "calendar" else float)]
-        )
+        longer = extended(times, spec.time_step, spec.horizon)
         inner = [name for name, coord in panel.coords.items() if not coord.dims or "time" in coord.dims]
         frame = panel.drop_vars([*panel.data_vars, *inner]).assign_coords(time=("time", longer, panel["time"].attrs))
         if "member" in panel.dims:  # a dimension without labels is there only as long as a variable has it
@@ -116,7 +114,7 @@ class History:
             low, high = time_bounds(when, spec.time, spec.step)
         except ValueError as error:
             raise RequestError(f"{option} {when}: not a time ({error}); {span}") from error
-        if high < times[0] or low > times[-1] + spec.time_step:
+        if high < times[0] or low > self.times[self.steps]:
             raise RequestError(f"{option} {when}: outside the panel; {span}")
         return int(times.searchsorted(high, "right")) - 1 if last else int(times.searchsorted(low, "left"))
 

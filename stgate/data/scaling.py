@@ -40,6 +40,7 @@ class Statistics:
         node_scale: (node, target), standard deviation node by node: the sigma of chaotic scores.
         observed: Number of observed values of all targets.
         least: (target,), the smallest observed value.
+        most: (target,), the largest observed value.
         whole: (target,), True if all observed values are whole numbers.
     """
 
@@ -50,6 +51,7 @@ class Statistics:
     node_scale: Tensor
     observed: int
     least: Tensor
+    most: Tensor
     whole: Tensor
 
     @classmethod
@@ -115,6 +117,7 @@ class Statistics:
             node_scale=nodes.stddev,
             observed=int(nodes.count.sum()),
             least=nodes.least.amin(0),
+            most=nodes.most.amax(0),
             whole=nodes.whole.all(0),
         )
 
@@ -126,7 +129,7 @@ PIECE = 2**19
 class Moments:
     """Count, mean and squared deviations of the observed values, added up in float64, piece by piece.
 
-    It also keeps the smallest value (infinite if none is observed), and if all values are whole numbers.
+    It also keeps the smallest and the largest value (infinite if none is observed), and if all are whole numbers.
 
     References:
         Chan, T. F., Golub, G. H., LeVeque, R. J. (1983), The American Statistician 37, 242-247.
@@ -136,6 +139,7 @@ class Moments:
     mean: Tensor
     squares: Tensor
     least: Tensor
+    most: Tensor
     whole: Tensor
 
     def __init__(self) -> None:
@@ -153,12 +157,14 @@ class Moments:
         squares = torch.nansum((values - mean).square(), 0)
         none = values.new_full((1, *values.shape[1:]), torch.inf)
         least = torch.cat([torch.nan_to_num(values, nan=torch.inf), none]).amin(0)
+        most = torch.cat([torch.nan_to_num(values, nan=-torch.inf), -none]).amax(0)
         whole = ((values == values.floor()) | torch.isnan(values)).all(0)
         if self._empty:
             self.count, self.mean, self.squares, self._empty = count, mean, squares, False
-            self.least, self.whole = least, whole
+            self.least, self.most, self.whole = least, most, whole
             return
-        self.least, self.whole = torch.minimum(self.least, least), self.whole & whole
+        self.least, self.most = torch.minimum(self.least, least), torch.maximum(self.most, most)
+        self.whole = self.whole & whole
         total = (self.count + count).clamp(min=1)
         gap = mean - self.mean
         self.squares = self.squares + squares + gap.square() * self.count * count / total

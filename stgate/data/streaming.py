@@ -24,6 +24,7 @@ from stgate.errors import PanelError, RequestError
 from stgate.schema.batch import Batch
 from stgate.schema.panel import at
 from stgate.schema.spec import PanelSpec
+from stgate.schema.steps import extended
 
 SCAN = 2**22
 """Number of bytes read at once while the whole store is read."""
@@ -53,7 +54,7 @@ class StoredSeries:
         self.panel, self.spec = panel, spec
         times: Any = panel["time"].values
         if ahead:
-            times = np.concatenate([times, times[-1] + np.arange(1, ahead + 1) * spec.time_step])
+            times = extended(times, spec.time_step, ahead)
         self.members, self.times = panel.sizes.get("member", 1), len(times)
         self.clock = Clock.of(times, spec)
         self.static = static_values(panel, spec)

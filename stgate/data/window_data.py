@@ -25,8 +25,9 @@ from stgate.panels.calendar import default_keys
 from stgate.panels.split import Split, split_panel
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
-from stgate.schema.panel import check_panel, check_seen, check_targets, step_number, time_kind
+from stgate.schema.panel import check_panel, check_seen, check_targets, time_kind, time_step
 from stgate.schema.spec import PanelSpec
+from stgate.schema.steps import months_of, step_length
 
 Part = Literal["train", "validation", "calibration", "test"]
 """Parts of the split."""
@@ -48,9 +49,9 @@ class WindowData(L.LightningDataModule):
         past_covariates: Variables known up to the origin.
         future_covariates: Variables known over the horizon too.
         static_covariates: Node coordinates or node variables.
-        calendar: Calendar features: `hour`, `weekday`, `yearday`, and harmonics of them (`hour/2` is the half day),
-            which can follow sharp peaks such as rush hours. None takes those of the three that the step resolves and
-            of which the training part holds a whole period.
+        calendar: Calendar features: `hour`, `weekday`, `yearday`, `month`, and harmonics of them (`hour/2` is the half
+            day), which can follow sharp peaks such as rush hours. None takes those that the step resolves and of which
+            the training part holds a whole period: of the first three, and for steps of months `month`.
         split: Four fractions, or the three times at which validation, calibration and test start.
         batch_size: Number of windows in a batch; each window holds all nodes.
         every: Stride between training origins, in steps.
@@ -284,7 +285,7 @@ class WindowData(L.LightningDataModule):
         return PanelSpec(
             targets=self.targets,
             nodes=tuple(panel["node"].values.tolist()),
-            step=step_number(panel),
+            step=step_length(time_step(panel)),
             time=time_kind(panel),
             window=self.window,
             horizon=self.horizon,
@@ -296,4 +297,5 @@ class WindowData(L.LightningDataModule):
             boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
             lattice=lattice_shape(panel),
+            months=months_of(time_step(panel)),
         )

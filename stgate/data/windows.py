@@ -46,7 +46,7 @@ class Clock:
             nothing = torch.zeros(len(times), dtype=torch.int64)
             return cls(torch.zeros((len(times), 0), dtype=dtype), nothing, torch.tensor(times, dtype=torch.float64))
         calendar = torch.from_numpy(calendar_features(times, spec.calendar)).to(dtype)
-        cell = torch.from_numpy(calendar_groups(times, cell_keys(spec.step, spec.time)))
+        cell = torch.from_numpy(calendar_groups(times, cell_keys(spec.time_step)))
         return cls(calendar, cell, torch.from_numpy(times.astype("datetime64[us]").astype("int64") / 1e6))
 
     def __getitem__(self, rows: Tensor | slice) -> Clock:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from stgate.distributions.month_time import even_months, even_time
 from stgate.distributions.transforms import State, TrainingPart, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.panels.calendar import PERIODS
@@ -30,7 +31,8 @@ class Anomaly(Transform):
     """Deviation from the climatology of each node, divided by the node's standard deviation around it.
 
     The climatology is a level and harmonics of the year, the week and the day. Each node's coefficients are shrunk
-    towards their mean over nodes by as much as forecasts blocks of the training part best that were left out.
+    towards their mean over nodes by as much as forecasts blocks of the training part best that were left out. Steps of
+    calendar months are equally far apart, so that harmonics of the year fit them exactly.
 
     Args:
         by: Seasons of the climatology, some of `yearday`, `weekday` and `hour`. None takes those that the time step
@@ -59,6 +61,7 @@ class Anomaly(Transform):
             "coefficients": (features, nodes, targets),
             "scale": (nodes, targets),
             "frequency": (size,),
+            **({"months": ()} if spec.months else {}),
         }
 
     def _seasons(self, spec: PanelSpec) -> list[tuple[str, float]]:
@@ -92,10 +95,12 @@ class Anomaly(Transform):
             "coefficients": coefficients.permute(2, 0, 1).float(),
             "scale": scale.float(),
             "frequency": frequency,
+            **({"months": torch.tensor(float(part.spec.months))} if part.spec.months else {}),
         }
 
     def bind(self, state: State, time: Tensor) -> Tensor:
         """Return the climatology and the scale of each time, node and target, (batch, step, node, target, 2)."""
+        time = even_months(time) if "months" in state else time
         features = _features(time, state["frequency"]).to(state["coefficients"]) * state["used"]
         mean = torch.einsum("bsp,pnt->bsnt", features, state["coefficients"])
         return torch.stack([mean, state["scale"].expand_as(mean)], -1)
@@ -135,13 +140,14 @@ def _features(time: Tensor, frequency: Tensor) -> Tensor:
 
 
 def _normal_equations(part: TrainingPart, frequency: Tensor) -> _Sums:
-    times = [time for _, time in part.blocks()]
+    times = [even_time(time, part.spec) for _, time in part.blocks()]
     first, last = float(times[0][0]), float(times[-1][-1])
     size, nodes, targets = 1 + 2 * len(frequency), len(part.spec.nodes), len(part.spec.targets)
     gram = torch.zeros((FOLDS, nodes, targets, size, size), dtype=torch.float64)
     cross = torch.zeros((FOLDS, nodes, targets, size), dtype=torch.float64)
     square, count = (torch.zeros((FOLDS, nodes, targets), dtype=torch.float64) for _ in range(2))
     for values, time in part.blocks():
+        time = even_time(time, part.spec)
         folds = ((time - first) / max(last - first, 1e-9) * FOLDS).long().clamp(max=FOLDS - 1)
         for fold in sorted(set(folds.tolist())):
             rows = folds == fold

@@ -12,7 +12,8 @@ import xarray as xr
 from stgate import metrics
 from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.evaluation.truth import with_truth
-from stgate.schema.forecast import as_forecast, check_forecast, interval, levels_of, median, targets_of
+from stgate.schema.forecast import as_forecast, check_forecast, in_months, interval, levels_of, median, targets_of
+from stgate.schema.steps import month_numbers
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
 """Groups that scores can be split by, in addition to node coordinates."""
@@ -213,7 +214,10 @@ def _block(forecast: xr.Dataset, block: int | None) -> int:
         if not 1 <= block <= count:
             raise RequestError(f"block {block}: must lie between 1 and {count}, the number of origins")
         return block
-    apart = np.median(np.diff(forecast["init_time"].values))
+    origins = forecast["init_time"].values
+    if in_months(forecast["lead_time"]):
+        origins = month_numbers(origins)
+    apart = np.median(np.diff(origins))
     overlap: int = math.ceil(float(forecast["lead_time"].values.max() / apart))
     length: int = min(max(overlap, round(count ** (1 / 3))), count // 2)
     return length

@@ -15,12 +15,14 @@ from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.schema.forecast import (
     as_forecast,
     check_forecast,
+    in_months,
     interval,
     lead_unit,
     levels_of,
     median,
     targets_of,
 )
+from stgate.schema.panel import time_bounds
 
 INK, TRUTH, MISSING = "#1f3a5f", "#111111", "#bbbbbb"
 
@@ -198,8 +200,11 @@ def _one_origin(forecast: xr.Dataset, name: str, init: str | int | None, member:
             raise RequestError(f"init {init}: the forecast has {count} origins, counted from 0")
         return forecast.isel(init_time=number)
     try:
-        wanted = float(init) if forecast["init_time"].dtype.kind == "f" else np.datetime64(str(init))
-        return forecast.sel(init_time=wanted)
+        if forecast["init_time"].dtype.kind == "f":
+            return forecast.sel(init_time=float(init))
+        low, high = time_bounds(init, "calendar", 1.0)  # a month may name its only origin, whatever its day
+        inside = np.flatnonzero((forecast["init_time"] >= low) & (forecast["init_time"] <= high))
+        return forecast.isel(init_time=int(inside[0])) if len(inside) == 1 else forecast.sel(init_time=low)
     except (ValueError, KeyError) as error:
         first, last = (_time_text(forecast["init_time"].values[i]) for i in (0, -1))
         raise RequestError(f"init {init}: no origin at this time; they run from {first} to {last}") from error
@@ -231,6 +236,8 @@ def _lead_label(forecast: xr.Dataset) -> str:
     if _along(forecast) == "time":
         return "time" if forecast["time"].dtype.kind == "M" else "time (model time units)"
     leads = forecast["lead_time"].values
+    if in_months(forecast["lead_time"]):
+        return "lead time (months)"
     if leads.dtype.kind != "m":
         return "lead time (model time units)"
     return f"lead time ({lead_unit(leads)[0]})"

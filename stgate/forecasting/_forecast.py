@@ -207,6 +207,7 @@ def _predictions(
         for batch in history.batches(rows, progress):
             predictions.append(model.predict(to_device(batch, model.device), quantiles))
     _warn_if_not_finite(model, predictions)
+    _warn_if_far_out(model, predictions)
     return predictions
 
 
@@ -219,6 +220,25 @@ def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> 
             warnings.warn(
                 f"{lost:,} of {total:,} forecast values diverged and are not finite; fit longer, with noise, "
                 "with a longer unroll or in smaller steps; evaluate counts them as no_forecast",
+                ForecastWarning,
+                stacklevel=4,
+            )
+
+
+def _warn_if_far_out(model: Predictor, predictions: Sequence[Prediction]) -> None:
+    """Warn of means that lie farther from the training values than these lie from each other."""
+    for index, name in enumerate(model.fitted_spec.targets):
+        if model.range is None:
+            return
+        low, high = model.range[index]
+        reach = high - low
+        means = torch.cat([part["mean"][..., index].flatten() for part in predictions])
+        far = torch.isfinite(means) & ((means < low - reach) | (means > high + reach))
+        if far.any():
+            extreme = means[far].abs().max().item()
+            warnings.warn(
+                f"`{name}`: {int(far.sum()):,} of {means.numel():,} forecast means reach to {extreme:.4g}, far beyond "
+                f"the {low:.4g} to {high:.4g} of the training part; check units and inputs, or fit on newer data",
                 ForecastWarning,
                 stacklevel=4,
             )

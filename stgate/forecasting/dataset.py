@@ -84,9 +84,11 @@ def _times(model: Predictor, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict
     attrs = {"long_name": "time since the origin", "standard_name": "forecast_period"}
     if spec.time == "model":
         attrs["units"] = spec.time_units or "1"
+    elif spec.months:  # no timedelta64 of nanoseconds is a month long
+        attrs["units"] = "months"
     return {
         "init_time": ("init_time", times[rows], {"standard_name": "forecast_reference_time"}),
-        "lead_time": ("lead_time", leads * spec.time_step, attrs),
+        "lead_time": ("lead_time", leads * (spec.months or spec.time_step), attrs),
         "valid_time": (("init_time", "lead_time"), times[rows[:, None] + leads], {"standard_name": "time"}),
     }
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stgate._lazy import attach
 
 if TYPE_CHECKING:
+    from stgate.io.calendars import convert_calendar
     from stgate.io.frames import to_panel
     from stgate.io.lattice import from_lattice, to_lattice
     from stgate.io.npz import read_npz
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from stgate.io.store import open_forecast, write
 
 __all__ = [
+    "convert_calendar",
     "from_lattice",
     "open_forecast",
     "open_panel",
@@ -25,6 +27,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "convert_calendar": "stgate.io.calendars",
         "from_lattice": "stgate.io.lattice",
         "open_forecast": "stgate.io.store",
         "open_panel": "stgate.io.readers",

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import PanelError, did_you_mean
+from stgate.io.calendars import convert_calendar
 from stgate.schema.panel import at, check_panel, check_time, some, time_kind
 
 Marks = Sequence[float] | Mapping[str, Sequence[float]]
@@ -33,9 +34,10 @@ def to_panel(
         frame: A wide frame has time as its index and one column a node (then give `name`). A long frame has a column
             of times, a column of node labels (then give `node`), and one column a variable.
         name: The variable's name, for a wide frame.
-        time: The column of times; None takes the index.
+        time: The column of times; None takes the index. Periods become their first instant.
         node: The column of node labels, for a long frame.
-        freq: A pandas frequency (`"h"`): the rows are put on this regular grid, and absent rows become missing values.
+        freq: A pandas frequency (`"h"`, `"MS"`): the rows are put on this regular grid, and absent rows become missing
+            values.
         coords: Node coordinates, indexed by node label (`lat`, `lon` in degrees, or `x`, `y`; others may be text).
         units: Units by variable name.
         regular: Refuse uneven times. Only fields without context take uneven times.
@@ -82,9 +84,12 @@ def to_panel(
     panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
     first = next(iter(variables.values()))
     index = first.index
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
     if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
+    panel = convert_calendar(panel)
     if freq is not None:
         panel = on_grid(panel.sortby("time"), freq)
     if coords is not None:
@@ -107,27 +112,60 @@ def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
 
     Args:
         panel: A panel with calendar time, in order.
-        freq: A pandas frequency, such as `"h"`, `"D"` or `"15min"`.
+        freq: A pandas frequency, such as `"h"`, `"D"` or `"15min"`. With `"MS"`, `"QS"` or `"YS"` the rows are dated by
+            the first day of their month, quarter or year, with `"ME"`, `"QE"` or `"YE"` by the last.
 
     Returns:
         The panel on the grid.
 
     Raises:
-        PanelError: The panel has model time, the frequency is unknown, or a time lies off the grid.
+        PanelError: The panel has model time, the frequency is unknown, a time lies off the grid, or two rows lie in one
+            month, quarter or year.
     """
     check_time(panel, regular=False)
     if time_kind(panel) == "model":
         raise PanelError(f"freq {freq!r}: the panel has model time, which has no frequency")
     times = panel.indexes["time"]
     try:
+        offset = pd.tseries.frequencies.to_offset(freq)
+        if isinstance(offset, CALENDAR):
+            panel = _dated(panel, offset)
+            times = panel.indexes["time"]
         grid = pd.date_range(times[0], times[-1], freq=freq)
     except ValueError as error:
-        raise PanelError(f"freq {freq!r}: not a frequency that pandas knows, such as 'h', 'D' or '15min'") from error
+        known = "'h', 'D', '15min' or 'MS'"
+        raise PanelError(f"freq {freq!r}: not a frequency that pandas knows, such as {known}") from error
     off = ~times.isin(grid)
     if off.any():
         row = int(np.argmax(off))
         raise PanelError(f"`time`: {at(times[row])} at row {row} is not on the grid of {freq!r}; choose a finer freq")
     return panel.reindex(time=grid)
+
+
+CALENDAR = (
+    *(pd.offsets.MonthBegin, pd.offsets.QuarterBegin, pd.offsets.YearBegin),
+    *(pd.offsets.MonthEnd, pd.offsets.QuarterEnd, pd.offsets.YearEnd),
+)
+"""Offsets of pandas that name the first or the last day of a month, quarter or year."""
+
+
+def _dated(panel: xr.Dataset, offset: pd.offsets.BaseOffset) -> xr.Dataset:
+    """Date each row by the first or the last day of its month, quarter or year.
+
+    Raises:
+        PanelError: Two rows lie in one.
+    """
+    times, one = pd.DatetimeIndex(panel.indexes["time"]), offset.base
+    first = isinstance(one, CALENDAR[:3])
+    dates = pd.DatetimeIndex([one.rollback(day) if first else one.rollforward(day) for day in times.normalize()])
+    twice = dates.duplicated()
+    if twice.any():
+        row = int(np.argmax(twice))
+        raise PanelError(
+            f"`time`: {at(times[row - 1])} and {at(times[row])} at row {row} lie in one step of {one.freqstr!r}; "
+            "choose a finer freq, or take means with panel.resample"
+        )
+    return panel.assign_coords(time=("time", np.asarray(dates), panel["time"].attrs))
 
 
 def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stgate.errors import PanelError
+from stgate.io.calendars import convert_calendar
 from stgate.schema.panel import check_panel, number_label, some
 
 AXES = (("lat", "lon"), ("latitude", "longitude"), ("y", "x"))
@@ -45,6 +46,7 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
     for name in pair:
         if name not in dataset.coords:
             raise PanelError(f"`{name}`: the dimension has no coordinate; assign one with assign_coords({name}=…)")
+    dataset = convert_calendar(dataset)
     rows, columns = (dataset[name].values for name in pair)
     outer = [str(d) for d in ("member", "time") if d in dataset.dims]
     variables: dict[Hashable, Any] = {}

@@ -12,6 +12,7 @@ import xarray as xr
 
 from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
 from stgate.io import store
+from stgate.io.calendars import convert_calendar
 from stgate.io.frames import Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
 from stgate.io.tables import CSV, Dialect, expand, is_table, load_frame, plain_labels, stem
@@ -23,7 +24,8 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a panel: netCDF (.nc), zarr (.zarr), or a long csv table with columns `time` and `node`.
 
     Args:
-        path: The file. A lattice becomes a panel of its cells. Other tables need `stgate.io.read_tables`, which takes
+        path: The file. A lattice becomes a panel of its cells. Dates of climate models (cftime) become datetime64, as
+            `stgate.io.convert_calendar` describes. Other tables need `stgate.io.read_tables`, which takes
             the roles of their columns, and arrays need `stgate.io.read_npz`.
 
     Returns:
@@ -37,7 +39,7 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):
         raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
-    opened = store.open_dataset(path)
+    opened = convert_calendar(store.open_dataset(path))
     if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
         return from_lattice(opened)
     check_panel(opened, regular=False)

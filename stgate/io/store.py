@@ -15,6 +15,7 @@ from pathlib import Path
 import xarray as xr
 
 from stgate.errors import StoreError, did_you_mean
+from stgate.io.calendars import exact_dates
 from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
@@ -40,13 +41,14 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.exists():
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     try:
-        if path.suffix == ".zarr":
-            opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True).load()
-            order = str(opened.attrs.pop(ORDER, "")).split("\n")
-            return opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
-        with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
-            loaded: xr.Dataset = lazy.load()
-            return loaded
+        with _quiet_dates():
+            if path.suffix == ".zarr":
+                opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True).load()
+                order = str(opened.attrs.pop(ORDER, "")).split("\n")
+                opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
+                return exact_dates(opened)
+            with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
+                return exact_dates(lazy.load())
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # HDF5 and zstd raise RuntimeError
         kind = "zarr store" if path.suffix == ".zarr" else "netCDF file"
         raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
@@ -68,7 +70,8 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.exists():
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     try:
-        opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True)
+        with _quiet_dates():
+            opened = exact_dates(xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True))
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path}: not a readable zarr store ({_first_line(error)})") from error
     opened.attrs.pop(ORDER, None)
@@ -150,6 +153,14 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
                 ordered.drop_encoding().to_zarr(temporary, consolidated=True, zarr_format=3)
     return path
+
+
+@contextlib.contextmanager
+def _quiet_dates() -> Iterator[None]:
+    """Silence xarray's warning that dates do not fit into nanoseconds; `exact_dates` gives them microseconds."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unable to decode time axis", category=xr.SerializationWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stgate.errors import PanelError, RequestError
 from stgate.schema.panel import parse_time
+from stgate.schema.steps import month_step
 
 
 def parse_times(
@@ -27,9 +28,10 @@ def parse_times(
 
     Args:
         frame: The table.
-        columns: The column of times, or the columns of its parts: year, month, day, hour, minute.
+        columns: The column of times, or the columns of its parts: year, month, day, hour, minute. Without a day it is
+            the first of the month.
         label: The table's name, for messages.
-        time_format: Format of the times in `strptime` notation; None reads ISO 8601.
+        time_format: Format of the times in `strptime` notation; None reads ISO 8601, and quarters such as 2016Q1.
         time_zone: Time zone of times without an offset (`Europe/Berlin`). The order of the rows tells the two passes of
             the repeated hour in autumn apart.
         by: The column of node labels; the rows of each node are in order.
@@ -39,7 +41,7 @@ def parse_times(
 
     Raises:
         PanelError: A value is not a time, or a time does not exist or is ambiguous in the time zone.
-        RequestError: The time zone is unknown, or the times are numbers or have an offset.
+        RequestError: The time zone is unknown, or the times are numbers, dates of months, or have an offset.
     """
     if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]) and time_format is None:
         if time_zone is not None:
@@ -64,9 +66,13 @@ def parse_times(
         return parsed.dt.tz_convert("UTC").dt.tz_localize(None) if aware else parsed
     if aware:
         raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
+    if month_step(np.unique(parsed.to_numpy())):  # in UTC they would lie in the month before, at changing hours
+        raise RequestError(f"time zone {time_zone}: {label} holds dates of months, which have no zone; leave it out")
     return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
 
 
+QUARTER = r"\d{4}-?Q[1-4]"
+"""Pattern of a quarter, such as 2016Q1 or 2016-Q1; it becomes its first day."""
 OFFSET = r"(?:[+-]\d\d:?(?:\d\d)?|Z)$"
 """Pattern of an offset from UTC at the end of a time."""
 
@@ -78,10 +84,13 @@ def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Seri
         ValueError: A value is not a time, or only some times have an offset.
     """
     if isinstance(given, pd.DataFrame):
-        together: pd.Series = pd.to_datetime(given)
+        together: pd.Series = pd.to_datetime(_with_day(given))
         return together
     if given.dtype.kind == "M":
         return given
+    if time_format is None and given.str.fullmatch(QUARTER).all():
+        quarters = pd.PeriodIndex(given.str.replace("-", ""), freq="Q").to_timestamp()
+        return pd.Series(quarters, index=given.index)
     offset = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
     aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
     if offset is not None and aware and not offset.all():
@@ -90,10 +99,15 @@ def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Seri
     return parsed
 
 
+def _with_day(parts: pd.DataFrame) -> pd.DataFrame:
+    """Add a first day to years and months."""
+    return parts if "day" in parts or "month" not in parts else parts.assign(day=1)
+
+
 def _first_bad(given: pd.Series | pd.DataFrame, time_format: str | None) -> int:
     """Return the first row that does not parse, or that differs from the first row in having an offset."""
     if isinstance(given, pd.DataFrame):
-        return int(np.argmax(pd.to_datetime(given, errors="coerce").isna()))
+        return int(np.argmax(pd.to_datetime(_with_day(given), errors="coerce").isna()))
     tried = pd.to_datetime(given, format=time_format or "ISO8601", errors="coerce", utc=True)
     if tried.isna().any():
         return int(np.argmax(tried.isna()))
@@ -113,7 +127,7 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
         The times.
 
     Raises:
-        RequestError: `start` is not a time, or `freq` is not a frequency.
+        RequestError: `start` is not a time or not on the grid of `freq`, or `freq` is not a frequency.
 
     >>> count_times(3, "0", "0.5").tolist()
     [0.0, 0.5, 1.0]
@@ -122,9 +136,13 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
         counted: pd.Index = pd.Index(float(start) + float(freq) * np.arange(rows))
         return counted
     try:
-        return pd.date_range(parse_time(start)[0], periods=rows, freq=freq)
+        first, last = parse_time(start)
+        times = pd.date_range(first, periods=rows, freq=freq)
     except ValueError as error:
         raise RequestError(f"start {start!r} and freq {freq!r}: write them like 2012-03-01, 5min ({error})") from error
+    if rows and not first <= times[0] <= last:
+        raise RequestError(f"start {start}: not on the grid of freq {freq!r}, whose next time is {times[0]}; give that")
+    return times
 
 
 def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) -> pd.Series:

@@ -147,7 +147,8 @@ class Ridge(Baseline):
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
             them from the training part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
     """
@@ -159,9 +160,9 @@ class Ridge(Baseline):
         *,
         penalty: float | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | Auto | None = None,
-        node_statistics: bool = False,
-        neighbour_means: NeighbourMeans = "none",
+        transforms: Sequence[Transform] | Auto | None = "auto",
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
     ) -> None:
         super().__init__(
             RidgePredictor(

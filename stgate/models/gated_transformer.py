@@ -47,11 +47,14 @@ class GatedTransformer(GatedForecaster):
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
             them from the training part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
         linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
             learns what it leaves. Rollouts have none.
+        node_embedding: Number of learned numbers of each node, which join its static inputs; `auto` takes eight if each
+            node is observed five hundred times or more. Not in rollouts.
         optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
@@ -84,10 +87,11 @@ class GatedTransformer(GatedForecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | Auto | None = None,
-        node_statistics: bool = False,
-        neighbour_means: NeighbourMeans = "none",
-        linear: bool = False,
+        transforms: Sequence[Transform] | Auto | None = "auto",
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
+        linear: bool = True,
+        node_embedding: int | Auto = "auto",
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -116,5 +120,6 @@ class GatedTransformer(GatedForecaster):
             node_statistics=node_statistics,
             neighbour_means=neighbour_means,
             linear=linear,
+            node_embedding=node_embedding,
         )
         super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)

@@ -62,7 +62,8 @@ class STHSepNet(Forecaster):
         transforms: Transforms of the targets, in the order in which they are applied, such as `[Log(), Anomaly()]`. The
             network forecasts the transformed targets; every output is in the targets' own units. `auto` chooses
             them from the training part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates), `graph` (they are required) or `none`.
         linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
@@ -109,10 +110,10 @@ class STHSepNet(Forecaster):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | Auto | None = None,
-        node_statistics: bool = False,
-        neighbour_means: NeighbourMeans = "none",
-        linear: bool = False,
+        transforms: Sequence[Transform] | Auto | None = "auto",
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
+        linear: bool = True,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:

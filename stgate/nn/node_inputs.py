@@ -96,6 +96,12 @@ class NodeInputs(nn.Module):
         return share.new_zeros(self.nodes, self.nodes).index_put_((target, source), share, accumulate=True)
 
 
+def embedded_spec(spec: PanelSpec, size: int) -> PanelSpec:
+    """Return the spec of inputs whose static inputs an embedding of this size joins."""
+    names = tuple(f"embedding {number}" for number in range(size))
+    return dataclasses.replace(spec, static_covariates=(*spec.static_covariates, *names))
+
+
 def with_identity(inputs: Inputs, embedding: Tensor | None) -> Inputs:
     """Add a learned embedding of each node, (node, size), to the static inputs."""
     if embedding is None:

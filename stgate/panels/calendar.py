@@ -11,10 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.schema.panel import step_number, time_kind
+from stgate.schema.panel import time_kind, time_step
+from stgate.schema.steps import Step, months_of, step_length
 
 PERIODS = {"hour": 86_400.0, "weekday": 7 * 86_400.0, "yearday": 365.2425 * 86_400.0}
-"""Calendar keys and their periods in seconds."""
+"""Periods of the calendar, in seconds."""
+
+KEYS = (*PERIODS, "month")
+"""Keys of calendar features."""
 
 CellKey = Literal["month", "weekday", "hour"]
 CELLS: dict[CellKey, int] = {"month": 12, "weekday": 7, "hour": 24}
@@ -31,11 +35,14 @@ def default_keys(panel: xr.Dataset, learned: int) -> tuple[str, ...]:
         learned: Number of time steps in the training part.
 
     Returns:
-        Keys of `PERIODS`; none for model time.
+        Keys of `KEYS`; none for model time. Steps of up to half a year that are months have the key `month`.
     """
     if time_kind(panel) == "model":
         return ()
-    step = step_number(panel)
+    months = months_of(time_step(panel))
+    if months:
+        return ("month",) if 2 * months <= 12 <= learned * months else ()
+    step = step_length(time_step(panel))
     return tuple(key for key, period in PERIODS.items() if 2 * step <= period <= learned * step)
 
 
@@ -44,7 +51,9 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
 
     Args:
         times: Times as datetime64, shape (time,).
-        keys: `hour`, `weekday`, `yearday`, or a harmonic such as `hour/3`, whose period is a third of a day.
+        keys: `hour`, `weekday`, `yearday`, `month`, or a harmonic such as `hour/3`, whose period is a third of a day.
+            `yearday` counts 29 February, so later days of leap years have the phase of the day after; `month` is one
+            phase for all days of a month.
 
     Returns:
         Features in [-1, 1], shape (time, 2 * len(keys)).
@@ -61,6 +70,7 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
         "hour": seconds / 86_400,
         "weekday": (stamps.day_of_week + seconds / 86_400) / 7,
         "yearday": (stamps.day_of_year - 1 + seconds / 86_400) / 365.2425,
+        "month": (stamps.month - 1) / 12,
     }
     columns = [f(2 * np.pi * number * np.asarray(phases[key])) for key, number in asked for f in (np.sin, np.cos)]
     return np.stack(columns, axis=1).astype("float32")
@@ -68,26 +78,25 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
 
 def _harmonic(key: str) -> tuple[str, int]:
     name, _, number = key.partition("/")
-    if name not in PERIODS:
-        raise RequestError(f"calendar {key!r}: {did_you_mean(name, PERIODS)}")
+    if name not in KEYS:
+        raise RequestError(f"calendar {key!r}: {did_you_mean(name, KEYS)}")
     if key != name and not (number.isdecimal() and int(number) > 0):
         raise RequestError(f"calendar {key!r}: a harmonic must be a whole number of at least 1, such as {name}/2")
     return name, int(number or 1)
 
 
-def cell_keys(step: float, time: Literal["calendar", "model"]) -> tuple[CellKey, ...]:
+def cell_keys(step: Step) -> tuple[CellKey, ...]:
     """Return the default calendar keys of a climatology: month and hour, as far as the time step resolves them.
 
     Args:
-        step: The time step in seconds.
-        time: `calendar` or `model`; model time has no calendar.
+        step: The time step; a float, of model time, has no calendar.
 
     Returns:
-        Keys of `CELLS`; none for model time.
+        Keys of `CELLS`; none for model time, and for steps of whole years.
     """
-    if time == "model":
+    if not isinstance(step, np.timedelta64) or (months_of(step) and months_of(step) % 12 == 0):
         return ()
-    return ("month", "hour") if step < 86_400 else ("month",)
+    return ("month", "hour") if step_length(step) < 86_400 else ("month",)
 
 
 def calendar_groups(times: NDArray[np.datetime64], keys: Sequence[CellKey]) -> NDArray[np.int64]:

@@ -10,7 +10,8 @@ import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.panels.graph import EDGES
-from stgate.schema.panel import check_panel, some, time_kind
+from stgate.schema.panel import at, check_panel, some, time_kind, time_step
+from stgate.schema.steps import month_numbers, months_of
 
 
 def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -43,8 +44,22 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
         merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     except xr.MergeError as error:
         raise PanelError(f"{_conflict(panels)}; drop one of the two") from error
+    if all(panel.sizes["time"] > 1 and months_of(time_step(panel)) for panel in panels):
+        _check_dates(panels, merged)
     check_panel(merged)
     return merged
+
+
+def _check_dates(panels: Sequence[xr.Dataset], merged: xr.Dataset) -> None:
+    """Refuse panels that put one month on different dates, such as its first day and its last."""
+    same = month_numbers(merged["time"].values)
+    if len(np.unique(same)) < len(same):
+        first = next(p for p in panels[1:] if set(p["time"].values) - set(panels[0]["time"].values))["time"].values
+        raise PanelError(
+            f"`time`: one panel dates its months like {at(panels[0]['time'].values[0])}, another like {at(first[0])}; "
+            "date both by first days with panel.assign_coords(time=panel['time'].values.astype('datetime64[M]')"
+            ".astype('datetime64[ns]'))"
+        )
 
 
 def select(

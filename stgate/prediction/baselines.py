@@ -65,7 +65,7 @@ class ClimatologyPredictor(BaselinePredictor):
 
     Args:
         keys: Calendar keys whose combinations are the cells: `month`, `hour`, `weekday`; None takes month and hour for
-            steps below a day, month for longer ones, and no cells for model time.
+            steps below a day, month for longer ones, and no cells for whole years and for model time.
 
     Raises:
         RequestError: A key is unknown.
@@ -85,7 +85,7 @@ class ClimatologyPredictor(BaselinePredictor):
         return Table({"median": torch.zeros(shape), "spread": torch.ones(shape)})
 
     def _keys(self, spec: PanelSpec) -> tuple[CellKey, ...]:
-        return cell_keys(spec.step, spec.time) if self.keys is None else self.keys
+        return cell_keys(spec.time_step) if self.keys is None else self.keys
 
     def cells(self, time: Tensor) -> Tensor:
         """Return the calendar cell of each time, of the shape of `time`."""
@@ -111,7 +111,8 @@ class RidgePredictor(BaselinePredictor):
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
             transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
             part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
 
@@ -124,9 +125,9 @@ class RidgePredictor(BaselinePredictor):
         *,
         penalty: float | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | Auto | None = None,
-        node_statistics: bool = False,
-        neighbour_means: NeighbourMeans = "none",
+        transforms: Sequence[Transform] | Auto | None = "auto",
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
     ) -> None:
         super().__init__(
             imputation=imputation,

@@ -35,6 +35,12 @@ Cell = Literal["gru", "lstm", "rhn", "none"]
 Norm = Literal["pre", "post"]
 
 
+EMBEDDING = 8
+"""Number of learned numbers of each node where `node_embedding` is `auto`."""
+OFTEN = 500
+"""Number of observed values of a node from which on `auto` learns an embedding of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecurrentCore:
     """Options of a recurrent core: cells, each joined to its input by a gate, and attention over their last states.
@@ -139,11 +145,14 @@ class GatedPredictor(Predictor):
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
             transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
             part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates; not in rollouts), `graph` (they are required) or `none`.
         linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
             learns what it leaves. Rollouts have none.
+        node_embedding: Number of learned numbers of each node, which join its static inputs; `auto` takes eight if each
+            node is observed five hundred times or more. Not in rollouts.
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes along the panel's graph before the
             core; None for no mixing.
         spatial_options: Options of that convolution, plain values.
@@ -164,10 +173,11 @@ class GatedPredictor(Predictor):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        transforms: Sequence[Transform] | Auto | None = None,
-        node_statistics: bool = False,
-        neighbour_means: NeighbourMeans = "none",
-        linear: bool = False,
+        transforms: Sequence[Transform] | Auto | None = "auto",
+        node_statistics: bool = True,
+        neighbour_means: NeighbourMeans = "auto",
+        linear: bool = True,
+        node_embedding: int | Auto = "auto",
         spatial: str | None = None,
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
@@ -182,6 +192,8 @@ class GatedPredictor(Predictor):
         )
         check_part("rollout", rollout)
         check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
+        if node_embedding != "auto":
+            check_counts(node_embedding=(node_embedding, 0))
         check_number("dropout", dropout)
         if not 0 <= dropout < 1:
             raise RequestError(f"dropout {dropout:g}: must lie between 0 and 1")
@@ -193,6 +205,8 @@ class GatedPredictor(Predictor):
         self.edges: GivenEdges | None = None
         self.hidden, self.patch, self.halo, self.dropout = hidden, patch, halo, dropout
         self.spatial, self.spatial_options = spatial, spatial_options
+        self.node_embedding = node_embedding
+        self.embedding = 0 if node_embedding == "auto" else node_embedding
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build a `stgate.nn.gated.network.HybridNetwork`."""
@@ -212,10 +226,25 @@ class GatedPredictor(Predictor):
             dropout=self.dropout,
             rollout=self.rollout,
             correction=self.has_linear,
+            node_embedding=0 if self.rollout else self.embedding,
             single_member=isinstance(self.inference, PointEstimate),
             convolution=self.spatial,
             convolution_options=self.spatial_options,
         )
+
+    def adapt(self, n_observations: int, nodes: int) -> None:
+        """Choose the size of the node embedding by the number of observed values."""
+        if self.node_embedding == "auto":
+            self.embedding = EMBEDDING if nodes > 1 and n_observations >= OFTEN * nodes else 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the entries of a checkpoint besides weights and options, as plain containers and tensors."""
+        return {**super().to_plain(), "node_embedding": self.embedding}
+
+    def restore(self, plain: dict[str, Any]) -> None:
+        """Take the entries that `to_plain` returned, and build the network of the weights."""
+        self.embedding = plain["node_embedding"]
+        super().restore(plain)
 
     @property
     def rolls_out(self) -> bool:

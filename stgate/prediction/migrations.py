@@ -80,6 +80,7 @@ LACKING: dict[str, Any] = {
     "neighbour_means": "none",
     "linear": False,
     "kriging": False,
+    "node_embedding": 0,
 }
 """Options that came with formats 3 and 4, with the values that leave an earlier forecaster as it was."""
 
@@ -92,6 +93,7 @@ def _from_2(checkpoint: dict[str, Any]) -> None:
 
 def _from_3(checkpoint: dict[str, Any]) -> None:
     checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], checkpoint["stgate"]["class"])
+    checkpoint["stgate"] |= {"node_embedding": 0, "range": None}
     weights = checkpoint["state_dict"]
     if checkpoint["stgate"]["class"] != "Ridge" or "predictor.network.weight" not in weights:
         return

@@ -83,7 +83,8 @@ class Predictor(nn.Module, ABC):
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
             transformed targets, and every output is in the targets' own units. `auto` chooses them from the training
             part, None is for none.
-        node_statistics: Give the network each node's training mean and standard deviation as static inputs.
+        node_statistics: Give the network each node's training mean and standard deviation as static inputs; not in
+            rollouts.
         neighbour_means: Give the network the mean of each node's neighbours as channels: `auto` (if the panel has edges
             or coordinates), `graph` (they are required) or `none`.
         linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
@@ -128,6 +129,8 @@ class Predictor(nn.Module, ABC):
         self.seed: int | None = None
         self.n_observations = 1
         self.seen: str | None = None
+        self.range: list[tuple[float, float]] | None = None
+        """Smallest and largest value of each target in the training part; None if an earlier version fitted it."""
 
     # Building
 
@@ -141,6 +144,11 @@ class Predictor(nn.Module, ABC):
         return False
 
     @property
+    def knows_nodes(self) -> bool:
+        """True if each node's statistics are static inputs."""
+        return self.node_statistics and not self.rolls_out
+
+    @property
     def has_linear(self) -> bool:
         """True if the network's location is added to a linear forecast."""
         return self.linear_option and not self.rolls_out
@@ -151,13 +159,21 @@ class Predictor(nn.Module, ABC):
             return
         self.spec = spec
         channels, nodes = len(spec.channels), len(spec.nodes)
-        cells = math.prod(CELLS[key] for key in cell_keys(spec.step, spec.time))
+        cells = math.prod(CELLS[key] for key in cell_keys(spec.time_step))
         self.transform = TargetTransforms(self.transforms, spec)
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
-        self.node_inputs = NodeInputs(spec, statistics=self.node_statistics, directions=self.directions)
+        self.node_inputs = NodeInputs(spec, statistics=self.knows_nodes, directions=self.directions)
         self.linear = LinearForecast(self.node_inputs.spec) if self.has_linear else None
         self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
+
+    def adapt(self, n_observations: int, nodes: int) -> None:
+        """Choose sizes of the network by the number of observed values, before it is built; here there are none.
+
+        Args:
+            n_observations: Number of observed values of all targets in the training part.
+            nodes: Number of nodes.
+        """
 
     def forget(self) -> None:
         """Forget the panel and the network, so that another panel can be taken."""
@@ -288,6 +304,7 @@ class Predictor(nn.Module, ABC):
             "n_observations": self.n_observations,
             "seen": self.seen,
             "directions": self.directions,
+            "range": None if self.range is None else [list(ends) for ends in self.range],
             "transforms": [transform.config() for transform in self.transforms],
         }
 
@@ -297,6 +314,7 @@ class Predictor(nn.Module, ABC):
         self.calibration = None if stored is None else Calibration.from_plain(stored)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
         self.directions = plain["directions"]
+        self.range = None if plain["range"] is None else [(low, high) for low, high in plain["range"]]
         self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
         self.configure(PanelSpec.from_dict(plain["spec"]))
 

@@ -1,7 +1,9 @@
 """The forecast, the package's output: its schema and its check.
 
 A forecast is an `xarray.Dataset` over `init_time`, `lead_time`, `node` (and `member` when the panel has it). A target
-`y` has `y` over `quantile`, `y_mean`, and `y_truth` where the verifying value is known.
+`y` has `y` over `quantile`, `y_mean`, and `y_truth` where the verifying value is known. `lead_time` is a timedelta64, a
+number in model time, or a whole number of months (attribute `units`) where the panel's steps are calendar months;
+`valid_time` (init_time, lead_time) is the time itself.
 """
 
 from __future__ import annotations
@@ -140,6 +142,11 @@ def median(forecast: xr.Dataset, name: str) -> xr.DataArray:
     if not np.isclose(forecast["quantile"].values, 0.5, atol=1e-6).any():
         raise ForecastError("`quantile`: the forecast holds no median, the quantile 0.5")
     return forecast[name].sel(quantile=0.5, method="nearest", tolerance=1e-6).drop_vars("quantile")
+
+
+def in_months(leads: xr.DataArray) -> bool:
+    """Return True if lead times count calendar months: whole numbers with the units `months`."""
+    return leads.dtype.kind in "iu" and leads.attrs.get("units") == "months"
 
 
 def lead_unit(leads: np.ndarray) -> tuple[str, np.timedelta64]:

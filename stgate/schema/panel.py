@@ -16,9 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
-
-Step = np.timedelta64 | float
-"""One time step: a timedelta64 for calendar time, a float for model time."""
+from stgate.schema.steps import Step, step_label, step_length, step_of, time_text, uneven_row
 
 
 def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
@@ -34,7 +32,7 @@ def time_step(panel: xr.Dataset) -> Step:
             distance (model time).
 
     Returns:
-        A timedelta64 for calendar time, a float for model time.
+        A timedelta64 for calendar time, in the unit `M` for months, quarters and years; a float for model time.
 
     Raises:
         PanelError: The panel has a single time.
@@ -42,21 +40,17 @@ def time_step(panel: xr.Dataset) -> Step:
     times = panel["time"].values
     if times.size < 2:
         raise PanelError("`time`: a panel of a single time has no step; give at least two times")
-    if time_kind(panel) == "calendar":
-        step: Step = np.sort(np.diff(times))[(times.size - 1) // 2].astype("timedelta64[us]")
-        return step
-    return float((times[-1] - times[0]) / (times.size - 1))
+    return step_of(times)
 
 
 def step_number(panel: xr.Dataset) -> float:
-    """Return the panel's time step in seconds (calendar time) or in model time units."""
-    step = time_step(panel)
-    return float(step / np.timedelta64(1, "s")) if isinstance(step, np.timedelta64) else float(step)
+    """Return the panel's time step in seconds (calendar time; the mean of calendar months) or in model time units."""
+    return step_length(time_step(panel))
 
 
 def step_text(panel: xr.Dataset) -> str:
-    """Format the panel's time step as text: `h`, `15min`, `0.05`."""
-    return number_text(step_number(panel), time_kind(panel), str(panel["time"].attrs.get("units", "")))
+    """Format the panel's time step as text: `h`, `15min`, `3 months`, `0.05`."""
+    return step_label(time_step(panel), str(panel["time"].attrs.get("units", "")))
 
 
 def observed_mask(panel: xr.Dataset, name: str) -> xr.DataArray:
@@ -101,7 +95,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
 
     Args:
         panel: The dataset to check.
-        regular: Require evenly spaced times.
+        regular: Require evenly spaced times. Months, quarters and years are even, though their lengths differ.
 
     Raises:
         PanelError: Times are missing, repeated, out of order or uneven.
@@ -109,6 +103,10 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     times = panel["time"]
     named = next((f"`{n}`" for n, v in panel.data_vars.items() if "time" in v.dims), "`time`")
     if times.dtype.kind not in "Mfiu":
+        if calendar := getattr(times.values.flat[0], "calendar", ""):
+            raise PanelError(
+                f"`time`: holds dates of the {calendar} calendar; convert them with stgate.io.convert_calendar(panel)"
+            )
         raise PanelError(
             f"`time`: holds {times.dtype}, which is neither datetime64 nor a number; convert it with pandas.to_datetime"
         )
@@ -131,25 +129,24 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     if not regular:
         return
     if time_kind(panel) == "calendar":
-        step = np.sort(gaps)[gaps.size // 2]
-        odd = gaps != step
-        freq = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
-        # Not panel.resample: it averages, moves the member dimension and gives node variables a time.
-        grid = f"pandas.date_range('{at(values[0])}', '{at(values[-1])}', freq='{freq}')"
-        fix = f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
-        if (gaps >= np.timedelta64(28, "D")).all() and (gaps <= np.timedelta64(31, "D")).all():
-            fix = "calendar months have no fixed length: number them, and use the numbers as model time"
+        odd = uneven_row(values)
     else:
-        step = np.median(gaps)
-        # Float times carry round-off: compare with the even grid, to a thousandth of a step.
-        even = (values[-1] - values[0]) / gaps.size
-        odd = np.abs(gaps - step) > 1e-3 * step
-        if not odd.any():
-            odd = np.abs(values[1:] - (values[0] + even * np.arange(1, values.size))) > 1e-3 * step
-        fix = "interpolate to an even grid with panel.interp(time=…)"
-    if odd.any():
-        row = int(np.argmax(odd)) + 1
+        odd = _uneven_number(values), "interpolate to an even grid with panel.interp(time=…)"
+    if odd is not None and odd[0]:
+        row, fix = odd
         raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {fix}")
+
+
+def _uneven_number(values: np.ndarray) -> int:
+    """Return the first row of model time that lies off an even grid; 0 if there is none."""
+    gaps = np.diff(values)
+    step = np.median(gaps)
+    # Float times carry round-off: compare with the even grid, to a thousandth of a step.
+    even = (values[-1] - values[0]) / gaps.size
+    odd = np.abs(gaps - step) > 1e-3 * step
+    if not odd.any():
+        odd = np.abs(values[1:] - (values[0] + even * np.arange(1, values.size))) > 1e-3 * step
+    return int(np.argmax(odd)) + 1 if odd.any() else 0
 
 
 def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
@@ -225,8 +222,7 @@ def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
     if isinstance(value, tuple):
         return ", ".join(map(at, value))
     if isinstance(value, np.datetime64 | pd.Timestamp):
-        stamp = pd.Timestamp(value)
-        return stamp.strftime("%Y-%m-%dT%H:%M" if not stamp.second else "%Y-%m-%dT%H:%M:%S")
+        return time_text(value)
     if isinstance(value, float | np.floating):
         return f"{float(value):g}"
     return str(value)
@@ -235,22 +231,6 @@ def at(value: Any) -> str:  # noqa: ANN401 (a label of any type)
 def number_label(value: float) -> str:
     """Format a coordinate as part of a node's label, with up to 10 significant digits."""
     return f"{float(value):.10g}"
-
-
-def number_text(step: float, kind: str, units: str) -> str:
-    """Format a time step as text.
-
-    Args:
-        step: The step in seconds (calendar time) or in model time units.
-        kind: `calendar` or `model`.
-        units: Units of model time, which follow the number; not used for calendar time.
-
-    Returns:
-        The step, such as `15min` or `0.05 s`.
-    """
-    if kind == "calendar":
-        return str(pd.tseries.frequencies.to_offset(pd.Timedelta(seconds=step)).freqstr)
-    return f"{step:g} {units}".strip()
 
 
 def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -265,6 +245,8 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
     Raises:
         ValueError: The text is not a time, or is not written year first: 03/04/2020 is March or April.
     """
+    if isinstance(text, float) and text.is_integer():
+        text = int(text)  # a year that was read as a number
     if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
         raise RequestError("write times year first, such as 2016-03-01T12:00")
     stamp = pd.Timestamp(str(text))

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from stgate.errors import PanelError, did_you_mean
-from stgate.schema.panel import Step, check_panel, number_text, some, step_number, step_text, time_kind
+from stgate.schema.panel import check_panel, some, step_text, time_kind
+from stgate.schema.steps import Step, has_step, step_label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PanelSpec:
     Attributes:
         targets: Variables that are forecast.
         nodes: Node labels, in the order of the network's nodes.
-        step: One time step, in seconds for calendar time, in model time units for model time.
+        step: Length of one time step, in seconds for calendar time, in model time units for model time.
         time: `calendar` (datetime64) or `model` (float).
         window: Input length, in steps.
         horizon: Forecast length, in steps.
@@ -35,6 +36,7 @@ class PanelSpec:
         places: Node coordinates, the first of the static covariates, by which a field locates a node. A panel with
             other nodes then fits too. Empty for forecasters that know the nodes by their labels.
         ahead: Number of steps after an entry whose observations a field sees; 0 if it sees none.
+        months: Number of calendar months in a time step, whose mean length `step` is; 0 for steps of a fixed length.
     """
 
     targets: tuple[str, ...]
@@ -53,6 +55,7 @@ class PanelSpec:
     lattice: tuple[int, ...] | None = None
     places: tuple[str, ...] = ()
     ahead: int = 0
+    months: int = 0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -61,7 +64,9 @@ class PanelSpec:
 
     @property
     def time_step(self) -> Step:
-        """One time step as a timedelta64 or a float."""
+        """One time step: a timedelta64 (in the unit `M` for calendar months), or a float."""
+        if self.months:
+            return np.timedelta64(self.months, "M")
         return np.timedelta64(round(self.step * 1e6), "us") if self.time == "calendar" else self.step
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,10 +119,11 @@ class PanelSpec:
         kind = time_kind(panel)
         if kind != self.time:
             raise PanelError(f"`time`: the panel has {kind} time, the forecaster was fitted on {self.time} time")
-        if regular and not np.isclose(step_number(panel), self.step, rtol=1e-6):
+        given = step_text(panel) if regular else ""
+        if regular and not has_step(panel["time"].values, self.time_step):
             raise PanelError(
-                f"`time`: the panel's step is {step_text(panel)}, the forecaster was fitted on steps of "
-                f"{number_text(self.step, self.time, self.time_units)}; resample the panel"
+                f"`time`: the panel's step is {given}, the forecaster was fitted on steps of "
+                f"{step_label(self.time_step, self.time_units)}; resample the panel"
             )
         if self.places:
             return panel

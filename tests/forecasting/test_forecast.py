@@ -7,7 +7,7 @@ import xarray as xr
 from helpers import HORIZON, HOUR, WINDOW, make_model, make_panel, model_time_panel, same
 
 import stgate
-from stgate.errors import ForecastError, PanelError, RequestError
+from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError
 from stgate.models import GatedRNN
 
 # forecast
@@ -89,7 +89,7 @@ def test_the_step_after_the_panel_may_be_the_start():
 def test_rows_beyond_the_last_observation_supply_future_covariates():
     panel = make_panel(steps=120, missing=0)
     panel["y"][110:] = np.nan
-    model, _ = make_model(panel, future_covariates=["u"])
+    model, _ = make_model(panel, model=GatedRNN(linear=False), future_covariates=["u"])  # a regression reads all leads
     calm = stgate.forecast(model, panel)
     assert (calm["valid_time"].values == panel["time"].values[110:113]).all()
     windy = panel.copy(deep=True)
@@ -381,3 +381,14 @@ def test_an_offset_in_a_start_is_taken_to_utc_and_a_day_first_date_refused():
     assert forecast["valid_time"].values[0, 0] == np.datetime64("2020-01-03T12:00")
     with pytest.raises(RequestError, match="year first"):
         stgate.forecast(model, panel, start="03/01/2020")
+
+
+def test_means_far_beyond_the_training_values_are_warned_of():
+    panel = make_panel()
+    model, _ = make_model(panel)
+    low, high = model.predictor.range[0]
+    assert (low, high) == pytest.approx(
+        (float(panel["y"].isel(time=slice(0, 240)).min()), float(panel["y"].isel(time=slice(0, 240)).max()))
+    )
+    with pytest.warns(ForecastWarning, match="`y`: .* forecast means reach to .* check units and inputs"):
+        stgate.forecast(model, panel.assign(y=panel["y"] * 1000))

@@ -241,7 +241,7 @@ def test_a_forecast_says_what_its_members_disagree_about(calibration):
 def test_a_recurrent_forecaster_runs_its_members_in_a_loop_and_says_so():
     with pytest.warns(InferenceWarning, match="HybridNetwork cannot be vectorised"):
         model = fitted(Ensemble(members=2), GatedRNN, epochs=1)
-    assert model(batch_of(make_data(), "train")).members == 2
+    assert model.predictor.members(batch_of(make_data(), "train")).batch_shape[0] == 2
 
 
 def test_same_seed_same_bits():

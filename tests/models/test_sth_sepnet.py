@@ -19,6 +19,8 @@ from stgate.nn.sepnet.neighbours import strongest
 def test_every_parameter_gets_a_gradient(fusion, soft):
     data = sepnet_data()
     model = built(STHSepNet(**SMALL_SEPNET, fusion=fusion, soft=soft, likelihood=StudentT()), data).train()
+    for weight in model.parameters():  # a correction begins at zero, which lets nothing through
+        weight.data += 0.05 * torch.randn_like(weight)
     model(batch_of(data)).mean.square().sum().backward(retain_graph=True)
     forecast = model(batch_of(data))
     (forecast.mean.square().sum() + forecast.stddev.sum()).backward()
@@ -28,10 +30,10 @@ def test_every_parameter_gets_a_gradient(fusion, soft):
 
 def test_a_branch_alone_is_what_the_gate_gets_of_it():
     data = sepnet_data()
-    both, batch = built(STHSepNet(**SMALL_SEPNET), data), batch_of(data)
-    inputs = both.predictor.scaler(batch)
+    both, batch = built(STHSepNet(**SMALL_SEPNET, linear=False), data), batch_of(data)
+    inputs = both.predictor.inputs_of(batch)
     for alone, method in (({"backbone": None}, "in_space"), ({"spatial": False}, "in_time")):
-        model = built(STHSepNet(**SMALL_SEPNET, **alone), data)
+        model = built(STHSepNet(**SMALL_SEPNET, **alone, linear=False), data)
         kept = {name: value for name, value in both.state_dict().items() if name in model.state_dict()}
         model.load_state_dict(kept)
         graph = (both.predictor.edges(),) * (method == "in_space")

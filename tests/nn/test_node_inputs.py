@@ -103,3 +103,18 @@ def test_where_there_is_no_graph_auto_takes_none_and_graph_is_refused():
     with pytest.raises(RequestError, match="neighbour_means 'grap': did you mean graph"):
         Ridge(neighbour_means="grap")
     assert built(GatedRNN(hidden=8, rollout=RollOut(), **KNOWS), make_data()).predictor.directions == 0
+
+
+def test_nodes_that_are_often_observed_get_learned_numbers(tmp_path):
+    seldom, often = make_panel(steps=160), make_panel(steps=1200)
+    assert built(GatedRNN(hidden=8), make_data(seldom)).predictor.hybrid.embedding is None
+    assert built(GatedRNN(hidden=8, node_embedding=3), make_data(seldom)).predictor.hybrid.embedding.shape == (3, 3)
+    assert built(GatedRNN(hidden=8, node_embedding=0), make_data(often)).predictor.hybrid.embedding is None
+    assert built(GatedRNN(hidden=8, rollout=RollOut()), make_data(often)).predictor.hybrid.embedding is None
+    model = fitted(GatedRNN(hidden=8), make_data(often))
+    assert model.predictor.hybrid.embedding.shape == (3, 8)
+    model.save(tmp_path / "m.ckpt")
+    made = stgate.forecast(model, often)
+    assert made.drop_attrs().identical(stgate.forecast(tmp_path / "m.ckpt", often).drop_attrs())
+    with pytest.raises(RequestError, match="node_embedding"):
+        GatedRNN(node_embedding=-1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stgate.errors import RequestError
-from stgate.panels.calendar import calendar_features, calendar_groups, default_keys
+from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys, default_keys
 
 HOURS = pd.date_range("2019-12-30", periods=24 * 800, freq="h").values  # a Monday; over a leap day
 KEYS = ["hour", "weekday", "yearday"]
@@ -33,6 +33,10 @@ def at(time: str, key: str) -> list[float]:
         ("hour/2", "2020-05-17T06:00", 0, -1),  # half of half a day
         ("hour/3", "2020-05-17T02:00", 1, 0),
         ("weekday/7", "2020-05-18T06:00", 1, 0),  # a day
+        ("yearday", "2020-02-29", np.sin(2 * np.pi * 59 / 365.2425), np.cos(2 * np.pi * 59 / 365.2425)),  # a day more
+        ("month", "2020-01-31", 0, 1),
+        ("month", "2020-10-01", -1, 0),
+        ("month/2", "2020-04-15", 0, -1),
     ],
 )
 def test_phases_at_known_times(key, time, sine, cosine):
@@ -72,7 +76,8 @@ def test_no_key_gives_no_feature():
     ("freq", "learned", "keys"),
     [("h", 9000, ("hour", "weekday", "yearday")), ("12h", 800, ("hour", "weekday", "yearday")),
      ("D", 400, ("weekday", "yearday")), ("7D", 60, ("yearday",)), ("7D", 52, ()), ("h", 168, ("hour", "weekday")),
-     ("h", 167, ("hour",)), ("5min", 287, ())],
+     ("h", 167, ("hour",)), ("5min", 287, ()), ("MS", 12, ("month",)), ("ME", 11, ()), ("QS", 4, ("month",)),
+     ("6MS", 2, ("month",)), ("YS", 50, ())],
 )  # fmt: skip
 def test_by_default_a_key_is_used_where_the_step_resolves_it_and_training_sees_it_whole(freq, learned, keys):
     panel = xr.Dataset(coords={"time": pd.date_range("2020-01-01", periods=4, freq=freq)})
@@ -81,6 +86,15 @@ def test_by_default_a_key_is_used_where_the_step_resolves_it_and_training_sees_i
 
 def test_model_time_has_no_calendar():
     assert default_keys(xr.Dataset(coords={"time": np.arange(4.0)}), 4) == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "keys"),
+    [(np.timedelta64(1, "h"), ("month", "hour")), (np.timedelta64(1, "D"), ("month",)), (0.5, ()),
+     (np.timedelta64(1, "M"), ("month",)), (np.timedelta64(3, "M"), ("month",)), (np.timedelta64(12, "M"), ())],
+)  # fmt: skip
+def test_a_climatology_has_the_cells_that_the_step_resolves(step, keys):
+    assert cell_keys(step) == keys
 
 
 @given(st.lists(st.sampled_from(["month", "hour", "weekday"]), unique=True))

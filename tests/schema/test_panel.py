@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stgate.errors import PanelError
-from stgate.schema.panel import check_panel, check_targets, observed_mask, time_step
+from stgate.schema.panel import check_panel, check_targets, observed_mask, parse_time, time_step
 
 
 def whole(**options):
@@ -137,6 +137,11 @@ def test_round_off_in_model_time_is_not_unevenness(step, start):
     panel = on_model_time(start + np.arange(12) * step)
     check_panel(panel)
     assert time_step(panel) == pytest.approx(step, rel=1e-6)
+
+
+@pytest.mark.parametrize("year", [2016, 2016.0, "2016"])
+def test_a_year_may_be_read_as_a_number(year):
+    assert [str(moment)[:10] for moment in parse_time(year)] == ["2016-01-01", "2016-12-31"]
 
 
 def test_uneven_time_is_fine_where_it_is_asked_for():

@@ -124,7 +124,7 @@ class ForecasterCLI(LightningCLI):
             "--monitor",
             type=str | None,
             default=None,
-            help=f"fit: the score whose lowest value marks the best epoch: {', '.join(MONITORS)}; null: the model's",
+            help=f"fit: score whose lowest value marks the best epoch: {', '.join(MONITORS)} (null: the model's own)",
         )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}

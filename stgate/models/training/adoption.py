@@ -15,6 +15,7 @@ from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.regression import ROWS, fit_linear
@@ -58,11 +59,13 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     """
     raw = statistics = data.statistics()
     if predictor.transforms_option == "auto" and not predictor.transforms_report:
-        choice = choose_transforms(data)
-        predictor.transforms, predictor.transforms_report = choice.transforms, choice.report
+        predictor.transforms, predictor.transforms_report = automatic_transforms(predictor, data)
+    if predictor.has_linear:
+        check_leads(data)
     graph = neighbours_of(predictor, data)
     directed = graph is not None and "edge_source" in data.panel and not is_symmetric(graph)
     predictor.directions = 0 if graph is None else 2 if directed else 1  # nearest nodes have no direction
+    predictor.adapt(raw.observed, len(data.spec.nodes))
     predictor.configure(data.spec)
     if graph is not None and predictor.node_inputs.edges is not None:
         predictor.node_inputs.edges.fill(graph)
@@ -72,9 +75,10 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         statistics = Statistics.of_blocks(series, data.spec, data.parts.train)
         statistics = dataclasses.replace(statistics, node_scale=raw.node_scale)  # the unit of scores
     predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
-    if predictor.node_statistics:
+    if predictor.knows_nodes:
         predictor.node_inputs.statistics.copy_(node_statistics(predictor, data))
     predictor.n_observations = statistics.observed
+    predictor.range = [(low, high) for low, high in zip(raw.least.tolist(), raw.most.tolist(), strict=True)]
     scaler = predictor.scaler
     for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
         getattr(scaler, name).copy_(getattr(statistics, name))
@@ -83,6 +87,22 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
     if predictor.linear is not None:
         fit_linear(predictor.linear, predictor, data, rows=ROWS)
+
+
+def automatic_transforms(predictor: Predictor, data: WindowData) -> tuple[tuple[Transform, ...], str]:
+    """Choose the transforms of `transforms="auto"`, with the choice in one line.
+
+    Args:
+        predictor: A predictor that has not seen a panel.
+        data: The data that it is to be fitted on.
+    """
+    if predictor.rolls_out:
+        return (), ""
+    if predictor.likelihood.support != "real":
+        kind = type(predictor.likelihood).__name__
+        return (), f"transforms: none (the likelihood {kind} describes the targets as they are)"
+    choice = choose_transforms(data)
+    return choice.transforms, choice.report
 
 
 NEAREST = 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.month_time import even_time
 from stgate.panels.geometry import nearest
 from stgate.prediction.field.predictor import FieldPredictor
 
@@ -27,7 +28,7 @@ def take_geometry(predictor: FieldPredictor, data: WindowData) -> None:
     share = (seen / seen.sum()).unsqueeze(-1)
     center = (share * static).sum(0)
     scale = (share * (static - center).square()).sum(0).sqrt()
-    ground, times = predictor.ground, data.series.clock.time
+    ground, times = predictor.ground, even_time(data.series.clock.time, spec)
     ground.static.copy_(static)
     ground.center.copy_(center)
     ground.scale.copy_(torch.where(scale > 0, scale, 1.0))

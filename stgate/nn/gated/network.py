@@ -19,6 +19,7 @@ from stgate.nn.gated.recurrent import Memory, detached
 from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gated.transition import Transition
 from stgate.nn.inputs import Inputs
+from stgate.nn.node_inputs import embedded_spec, with_identity
 from stgate.nn.patches import Patches
 from stgate.schema.spec import PanelSpec
 
@@ -43,6 +44,7 @@ class HybridNetwork(nn.Module):
         halo: Number of nodes seen beyond either edge of a patch.
         dropout: Dropout rate of the core's states.
         rollout: Options of the rollout; None forecasts all leads at once.
+        node_embedding: Number of learned numbers of each node, which join its static inputs.
         correction: Forecast a correction of another forecast, zero at first; of direct forecasts only.
         single_member: True if the network is evaluated as a single member, False if several members share one pass.
         convolution: Class path of a convolution of `torch_geometric.nn`, such as `torch_geometric.nn.GATv2Conv`, that
@@ -65,6 +67,7 @@ class HybridNetwork(nn.Module):
         halo: int = 0,
         dropout: float = 0.0,
         rollout: RollOut | None = None,
+        node_embedding: int = 0,
         correction: bool = False,
         single_member: bool = True,
         convolution: str | None = None,
@@ -80,6 +83,8 @@ class HybridNetwork(nn.Module):
             raise RequestError("cell none: a direct forecast needs a cell or attention; give one of them, or rollout")
         self.targets, self.outputs, self.horizon = len(spec.targets), outputs, spec.horizon
         self.patches = Patches(spec, patch, halo)
+        self.embedding = nn.Parameter(0.1 * torch.randn(len(spec.nodes), node_embedding)) if node_embedding else None
+        spec = embedded_spec(spec, node_embedding)
         self.features = StepFeatures(spec, self.patches, forcing=core is None)
         informed = self.features.size > 0
         self.embed = nn.Sequential(nn.Linear(self.features.size, hidden), nn.GELU()) if informed else None
@@ -128,6 +133,7 @@ class HybridNetwork(nn.Module):
             Raw outputs, (batch, teacher_forced + lead, node, target, output).
         """
         leads = self.horizon if leads is None else leads
+        inputs = with_identity(inputs, self.embedding)
         if self.rollout is None:
             parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
             state, _ = self._absorb(*parts, last=True, graph=graph)

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.likelihoods import Normal, StudentT
+from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import State
 from stgate.errors import RequestError
@@ -224,6 +225,7 @@ class KrigedFieldPredictor(FieldPredictor):
         targets, now = len(spec.targets), spec.window - 1
         time = batch["time"][:, : spec.window]
         later = torch.arange(1, spec.ahead + 1, dtype=time.dtype, device=time.device) * spec.step
+        later = later + 0.25 * spec.step * (spec.months > 0)  # months differ in length: well within the month
         seen = self.bound(batch, torch.cat([time, time[:, -1:] + later], 1)).encode(hidden.values)
         entry = self.bound(batch, time[:, -1:], hidden.new).encode(batch["past"][:, now:, :, :targets])
         past = torch.cat([seen[:, : spec.window], batch["past"][..., targets:]], -1)
@@ -341,7 +343,7 @@ class KrigedFieldPredictor(FieldPredictor):
     def _inputs_of_time(self, batch: Batch, lead: int, entries: Entries) -> FieldInputs:
         spec, ground = self.fitted_spec, self.ground
         first = len(spec.channels) - len(spec.future_covariates)
-        steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
+        steps = (even_time(batch["time"][:, spec.window - 1 + lead], spec) - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
         given = given[..., self._kept(spec.future_covariates)]

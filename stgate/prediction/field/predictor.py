@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
@@ -182,12 +183,12 @@ class FieldPredictor(Predictor):
         if self.seasons is None:
             if spec.time == "model":
                 return []
-            steps = [SEASONS[name] / spec.step for name in ("day", "week", "year")]
+            steps = [_season(name, spec) for name in ("day", "week", "year")]
             return [(period, min(4, int(period / 2))) for period in steps if period >= 2]
         found = []
         for name, count in self.seasons.items():
             try:
-                period = SEASONS[name] / spec.step if name in SEASONS and spec.time == "calendar" else float(name)
+                period = _season(name, spec) if name in SEASONS and spec.time == "calendar" else float(name)
             except ValueError as error:
                 raise RequestError(
                     f"seasons {name!r}: must be a number of steps or one of {', '.join(SEASONS)}"
@@ -269,7 +270,7 @@ class FieldPredictor(Predictor):
         spec, ground = self.fitted_spec, self.ground
         nodes, first = len(batch["static"]), len(spec.channels) - len(spec.future_covariates)
         which, place = rows // nodes, rows % nodes
-        steps = (batch["time"][:, spec.window - 1 + lead] - ground.start) / spec.step
+        steps = (even_time(batch["time"][:, spec.window - 1 + lead], spec) - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
         given = given[..., self._kept(spec.future_covariates)]
@@ -293,6 +294,12 @@ class FieldPredictor(Predictor):
         values[:, 0, -targets:] = torch.nan  # never the entry that is reconstructed
         values[:, 0] = values[:, 0].masked_fill(own[which].unsqueeze(-1), torch.nan)
         return with_latest(values.view(*values.shape[:-1], -1, targets))
+
+
+def _season(name: str, spec: PanelSpec) -> float:
+    """Return a period of `SEASONS` in steps; steps of calendar months make a year exactly."""
+    exact = {"month": 1, "year": 12}
+    return exact[name] / spec.months if spec.months and name in exact else SEASONS[name] / spec.step
 
 
 def _check_coordinate(option: str, name: str, names: Sequence[str]) -> None:

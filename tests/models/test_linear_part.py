@@ -1,0 +1,68 @@
+"""The linear part of a network's forecast: where training starts, and what it cannot spoil."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import batch_of, built, fitted, make_data, make_panel
+
+import stgate
+from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
+from stgate.nn import RollOut
+
+SMALL = {"hidden": 8, "width": 8, "heads": 2, "embedding": 4, "prototypes": 8, "neighbours": 2}
+KINDS = {
+    "rnn": lambda **o: GatedRNN(hidden=8, **o),
+    "transformer": lambda **o: GatedTransformer(hidden=8, **o),
+    "sepnet": lambda **o: STHSepNet(**SMALL, **o),
+    "sepnet_attention": lambda **o: STHSepNet(**SMALL, fusion="attention", **o),
+    "sepnet_lstm": lambda **o: STHSepNet(**SMALL, fusion="lstm", **o),
+    "sepnet_time": lambda **o: STHSepNet(**SMALL, spatial=False, **o),
+    "sepnet_space": lambda **o: STHSepNet(**SMALL, backbone=None, **o),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untrained_network_forecasts_what_ridge_does(kind):
+    data = make_data(make_panel(steps=300))
+    network = built(KINDS[kind](), data).eval()
+    ridge = fitted(Ridge(), data)
+    batch = batch_of(data)
+    assert ridge.predictor.built.linear.weight.abs().max() > 0
+    torch.testing.assert_close(network(batch).mean, ridge(batch).mean, rtol=1e-4, atol=1e-4)
+    without = built(KINDS[kind](linear=False), data).eval()
+    assert without.predictor.linear is None
+    assert (without(batch).mean - ridge(batch).mean).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "sepnet", "sepnet_lstm"])
+def test_every_parameter_is_trained_after_the_first_step(kind):
+    data = make_data(make_panel(steps=200))
+    model = fitted(KINDS[kind](), data, epochs=2).train()
+    model.log = lambda *_, **__: None  # the trainer is gone
+    loss = model.training_step(batch_of(data), 0)
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
+
+
+def test_the_linear_part_is_in_the_checkpoint(tmp_path):
+    panel = make_panel(steps=200)
+    model = fitted(GatedRNN(hidden=8), make_data(panel))
+    model.save(tmp_path / "m.ckpt")
+    made = stgate.forecast(model, panel)
+    assert made.drop_attrs().identical(stgate.forecast(tmp_path / "m.ckpt", panel).drop_attrs())
+
+
+def test_a_rollout_has_no_linear_part_no_transforms_and_no_statistics_of_nodes():
+    model = built(GatedRNN(hidden=8, rollout=RollOut()), make_data(make_panel(steps=200)))
+    predictor = model.predictor
+    assert predictor.linear is None and predictor.transforms == () and predictor.directions == 0
+    assert predictor.node_inputs.statistics.numel() == 0
+
+
+def test_a_gap_in_the_window_leaves_the_forecast_finite():
+    data = make_data(make_panel(steps=300))
+    model = built(GatedRNN(hidden=8), data).eval()
+    batch = batch_of(data)
+    batch["past"][:, -5:, 0] = np.nan
+    batch["past"][:, :, 1] = np.nan
+    assert torch.isfinite(model(batch).mean).all()
