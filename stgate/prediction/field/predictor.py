@@ -121,12 +121,11 @@ class FieldPredictor(Predictor):
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
-        if context_masking is None:
-            context_masking = ("late", "stations", "entries")
-        patterns: Sequence[Any] = [context_masking] if isinstance(context_masking, str) else context_masking
-        self.context_masking: list[MaskPattern] = list(patterns)
+        patterns: Any = ("late", "stations", "entries") if context_masking is None else context_masking
+        self.context_masking: list[MaskPattern] = [patterns] if isinstance(patterns, str) else list(patterns)
         self.coordinates = None if coordinates is None else list(coordinates)
-        for pattern in self.context_masking or [""]:
+        named: list[str] = [*self.context_masking] or [""]
+        for pattern in named:
             if pattern not in get_args(MaskPattern):
                 raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(MaskPattern))}")
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
