@@ -122,7 +122,8 @@ class FieldPredictor(Predictor):
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
         patterns: Any = ("late", "stations", "entries") if context_masking is None else context_masking
-        self.context_masking: list[MaskPattern] = [patterns] if isinstance(patterns, str) else list(patterns)
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self.context_masking: list[MaskPattern] = patterns
         self.coordinates = None if coordinates is None else list(coordinates)
         named: list[str] = [*self.context_masking] or [""]
         for pattern in named:
