@@ -8,7 +8,7 @@ from helpers import built, field_panel, fitted
 
 import stgate
 from stgate.data import FieldData
-from stgate.distributions import Anomaly, Log
+from stgate.distributions import Anomaly, Power
 from stgate.errors import RequestError
 from stgate.inference import PointEstimate
 from stgate.models import CGLUBNF, BayesNF
@@ -160,7 +160,7 @@ def test_transforms_are_chosen_by_the_kriging_of_hidden_entries():
     assert [type(t) for t in model.predictor.transforms] == [Anomaly]
     assert "Anomaly" in model.predictor.transforms_report
     positive = panel.assign(t=np.exp(panel["t"] / 3))
-    assert isinstance(built(small(transforms="auto"), mountain_data(positive)).predictor.transforms[0], Log)
+    assert isinstance(built(small(transforms="auto"), mountain_data(positive)).predictor.transforms[0], Power)
 
 
 def test_a_panel_of_few_stations_without_climatology_of_places_is_fitted_too():

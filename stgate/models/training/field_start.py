@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stgate.data.field_data import FieldData
 from stgate.distributions.anomaly import Anomaly
-from stgate.distributions.transforms import Log, Power, Transform
+from stgate.distributions.transforms import Power, Transform
 from stgate.errors import PanelError
 from stgate.inference.base import PointEstimate
 from stgate.models.training.adoption import take_scales
@@ -90,7 +90,8 @@ def start_kriging(predictor: KrigedFieldPredictor, data: WindowData, steps: int 
 def choose_field_transforms(data: WindowData, patterns: Sequence[MaskPattern]) -> TransformChoice:
     """Choose transforms by the CRPS of the kriging of hidden entries with each of them, in the targets' units.
 
-    The candidates are no transform, and anomalies of the values, of their logarithm and of their square root.
+    The candidates are no transform, and anomalies of the values, of their square root and of their fourth root. There is
+    no logarithm among them: exp of a Student t has no mean.
 
     Args:
         data: The data of the fit.
@@ -99,7 +100,7 @@ def choose_field_transforms(data: WindowData, patterns: Sequence[MaskPattern]) -
     scores: dict[str, float] = {}
     best: tuple[tuple[Transform, ...], float] = ((), math.inf)
     reference = math.inf
-    chains: list[tuple[Transform, ...]] = [(), (Anomaly(),), (Power(0.5), Anomaly()), (Log(), Anomaly())]
+    chains: list[tuple[Transform, ...]] = [(), (Anomaly(),), (Power(0.5), Anomaly()), (Power(0.25), Anomaly())]
     for chain in chains:
         trial = KrigedFieldPredictor(
             width=4, depth=1, heads=1, inference=PointEstimate(), transforms=chain, context_masking=patterns
