@@ -90,8 +90,8 @@ def start_kriging(predictor: KrigedFieldPredictor, data: WindowData, steps: int 
 def choose_field_transforms(data: WindowData, patterns: Sequence[MaskPattern]) -> TransformChoice:
     """Choose transforms by the CRPS of the kriging of hidden entries with each of them, in the targets' units.
 
-    The candidates are no transform, and anomalies of the values, of their square root and of their fourth root. There is
-    no logarithm among them: exp of a Student t has no mean.
+    The candidates are no transform, and anomalies of the values, of their square root and of their fourth root. A
+    logarithm is not among them: the exponential of a Student t has no mean.
 
     Args:
         data: The data of the fit.
