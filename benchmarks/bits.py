@@ -32,6 +32,7 @@ from stgate.models import (
     Climatology,
     GatedRNN,
     GatedTransformer,
+    GradientBoosting,
     Persistence,
     Ridge,
     STHSepNet,
@@ -94,6 +95,7 @@ CASES = {
     "persistence": (lambda: Persistence(), windows),
     "climatology": (lambda: Climatology(), windows),
     "ridge": (lambda: Ridge(), windows),
+    "gradient_boosting": (lambda: GradientBoosting(trees=4, learning_rate=0.5, max_rows=1000), windows),
     "gated_rnn": (lambda: GatedRNN(hidden=8, attention=2, dropout=0.1), windows),
     "gated_rnn_ensemble": (
         lambda: GatedRNN(hidden=8, cell="rhn", likelihood=StudentT(), inference=Ensemble(members=2, prior="normal")),

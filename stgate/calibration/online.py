@@ -22,8 +22,11 @@ LEAK = 0.004
 it, intervals would stay too wide for as long as they were too narrow."""
 MEMORY = 0.98
 """Decay, with each truth, of the losses by which the windows are weighted."""
+FASTEST = 4.0
+"""Effective number of cells up to which adaptation is faster: its step grows with the root of that number, since the
+noise of a mean over cells falls with it."""
 STATE = ("levels", "window", "rate", "edges", "minimum", "refresh", "initial", "scores", "groups", "issued")
-ADAPTED = ("given", "missed", "losses", "count")
+ADAPTED = ("given", "missed", "losses", "count", "before", "noise")
 
 
 class OnlineConformal:
@@ -33,7 +36,9 @@ class OnlineConformal:
     truth is known. They are in units of the forecast's scale.
 
     With a `rate` they adapt. The level of the quantile rises after each miss and falls after each hit, separately for
-    observed and unobserved nodes, so that coverage returns to the nominal level. A second window is a fifth as long.
+    observed and unobserved nodes, so that coverage returns to the nominal level. The step grows with the root of the
+    effective number of cells, up to twice: where the errors of all cells move together, a mean over cells is as noisy
+    as a single one, and a larger step would follow noise. A second window is a fifth as long.
     The quantiles of both windows are averaged, with more weight on the smaller recent quantile loss, so that scores
     from before a shift soon count for little. No interval is infinite.
 
@@ -51,7 +56,8 @@ class OnlineConformal:
         leads: Number of lead times of a forecast.
         cells: Number of nodes of a forecast, times its members.
         window: Number of origins whose scores count.
-        rate: Step size γ of the adaptation, in units of 1 - level; 0 for plain rolling intervals.
+        rate: Step size γ of the adaptation for one effective cell, in units of 1 - level; 0 for plain rolling
+            intervals.
         edges: First step of each missingness group after the first, in steps since a node was last observed, ascending.
         minimum: Least number of scores of a group. A group with fewer takes the scores of all unobserved cells, then
             those of all cells.
@@ -98,6 +104,8 @@ class OnlineConformal:
         sides = (count, leads, 2)  # observed at the origin, or not
         self.missed = np.broadcast_to(1 - self.levels[:, None, None], sides).copy()  # α of each
         self.losses = np.zeros((1 + len(lengths), *sides))  # of the intervals given, and of those of each window
+        self.before = np.full(sides, np.nan)  # share of misses of the truth before
+        self.noise = np.broadcast_to((self.levels * (1 - self.levels))[:, None, None], sides).copy()  # its variance
         remembered = min(kept, leads + 1) if rate > 0 else 0
         self.given = np.full((remembered, 1 + len(lengths), count, leads, cells), np.nan, "float32")
         self.count = 0
@@ -172,8 +180,33 @@ class OnlineConformal:
                 loss = np.maximum(self.levels[:, None] * over, -nominal[:, None] * over).mean(-1)  # (window, level)
                 self.losses[:, :, lead, side] = MEMORY * self.losses[:, :, lead, side] + loss
                 miss = (over[0] > 0).mean(-1)
-                self.missed[:, lead, side] += self.rate * nominal * (nominal - miss)
+                self._measure(miss, lead, side)
+                step = self.rate * np.sqrt(min(self.effective(lead, side), FASTEST))
+                self.missed[:, lead, side] += step * nominal * (nominal - miss)
         self.missed[:, lead] += LEAK * (nominal[:, None] - self.missed[:, lead])
+
+    def effective(self, lead: int, side: int = 0) -> float:
+        """Return the effective number of cells: that of independent cells whose mean is as noisy, at least 1.
+
+        Args:
+            lead: Index of the lead time.
+            side: 0 for cells observed at the origin, 1 for others.
+        """
+        single = self.levels * (1 - self.levels)  # the variance of one cell
+        return float(max(single.sum() / max(self.noise[:, lead, side].sum(), 1e-12), 1.0))
+
+    def _measure(self, miss: NDArray[np.float64], lead: int, side: int) -> None:
+        """Measure the noise of the share of misses by its changes: they hold little of a slow drift, or of one shift.
+
+        Args:
+            miss: Share of misses of each level.
+            lead: Index of the lead time.
+            side: 0 for cells observed at the origin, 1 for others.
+        """
+        change = (miss - self.before[:, lead, side]) ** 2 / 2
+        if np.isfinite(change).all():
+            self.noise[:, lead, side] = MEMORY * self.noise[:, lead, side] + (1 - MEMORY) * change
+        self.before[:, lead, side] = miss
 
     def _weights(self) -> NDArray[np.float64]:
         """Weights of the windows, (window, level, lead, side)."""
@@ -232,7 +265,8 @@ class OnlineConformal:
                 initial=held["initial"],
             )
             for name in ("scores", "groups", "issued", *ADAPTED):
-                setattr(made, name, held[name])
+                if name in held:  # states of earlier versions lack some
+                    setattr(made, name, held[name])
             made.count = int(held["count"])
             for i, recent in enumerate(made.windows):
                 recent.scale = held[f"scale_{i}"]

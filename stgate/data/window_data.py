@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import lightning as L
 import xarray as xr
@@ -162,6 +162,27 @@ class WindowData(L.LightningDataModule):
     def parts(self) -> Split:
         """The row ranges of the split."""
         return self._load()[3]
+
+    def with_parts(self, parts: Split, panel: xr.Dataset | None = None) -> Self:
+        """Return a copy of this data module that is cut elsewhere, with the same calendar features.
+
+        Args:
+            parts: Row ranges of the split.
+            panel: A panel with the times and nodes of this one, such as one with hidden values; None for the same.
+        """
+        other, held = copy.copy(self), self.panel if panel is None else panel
+        other.calendar = self.spec.calendar  # else a longer training part could have more of them
+        spec = other._make_spec(held, parts)
+        series = self.series
+        if isinstance(series, StoredSeries):
+            if panel is not None:
+                raise RequestError("panel: too large for memory, so no values can be hidden; raise max_memory")
+            series = StoredSeries(held, spec, parts.train)
+            series = series if self.memory_map is None else mapped(series, self.memory_map)
+        elif panel is not None or spec != self.spec:
+            series = Series.of(held, spec)
+        other._loaded = held, spec, series, parts
+        return other
 
     def statistics(self) -> Statistics:
         """Compute the centres and scales of the training part."""

@@ -33,7 +33,7 @@ def calibrate(
     *,
     levels: Sequence[float] | None = None,
     by: str | Sequence[str] = ("missing",),
-    conformity_score: ConformityScore = "scaled",
+    conformity_score: ConformityScore | None = None,
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
 ) -> dict[float, float]:
@@ -56,7 +56,8 @@ def calibrate(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most).
+            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting and
+            `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
 
@@ -67,17 +68,18 @@ def calibrate(
     Raises:
         RequestError: The split leaves no calibration part, it has too few values for a level, or an option is unknown.
     """
-    options = CalibrationOptions(levels, by, conformity_score, edges, minimum)
+    options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     start, stop = data.parts.calibration
     if stop <= start:
         raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
+        options = _completed(options, conformity_score, predictor)
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
-        return _calibrate(
+        return set_calibration(
             predictor,
-            data.part_dataloader("calibration"),
+            _scored(predictor, data.part_dataloader("calibration")),
             options,
             panel=data.panel,
             span=(str(times[start]), str(times[stop - 1])),
@@ -92,7 +94,7 @@ def recalibrate(
     end: str | float | None = None,
     levels: Sequence[float] | None = None,
     by: str | Sequence[str] = ("missing",),
-    conformity_score: ConformityScore = "scaled",
+    conformity_score: ConformityScore | None = None,
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
     max_memory: float | None = None,
@@ -114,7 +116,8 @@ def recalibrate(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most).
+            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting and
+            `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
         max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
@@ -128,8 +131,9 @@ def recalibrate(
         RequestError: A time lies outside the panel, the span holds no whole window or too few values for a level, or an
             option is unknown.
     """
-    options = CalibrationOptions(levels, by, conformity_score, edges, minimum)
+    options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     with stored(model) as predictor:
+        options = _completed(options, conformity_score, predictor)
         history = History.of(panel, predictor.fitted_spec, max_memory)
         window, horizon = history.spec.window, history.spec.horizon
         seen = history.last_seen(predictor.seen)
@@ -149,13 +153,18 @@ def recalibrate(
                 CalibrationWarning,
                 stacklevel=2,
             )
-        return _calibrate(
+        return set_calibration(
             predictor,
-            history.batches(rows),
+            _scored(predictor, history.batches(rows)),
             options,
             panel=history.frame,
             span=(str(history.times[first]), str(history.times[last])),
         )
+
+
+def _completed(options: CalibrationOptions, asked: ConformityScore | None, predictor: Predictor) -> CalibrationOptions:
+    """Return options with the predictor's own conformity score where none was asked for."""
+    return dataclasses.replace(options, conformity_score=asked or predictor.conformity_score)
 
 
 @contextlib.contextmanager
@@ -167,20 +176,35 @@ def stored(model: Model) -> Iterator[Predictor]:
         write_calibrated(predictor, model, model)
 
 
-def _calibrate(
+def set_calibration(
     predictor: Predictor,
-    windows: Iterable[Batch],
+    scored: Iterable[Scored],
     options: CalibrationOptions,
     *,
     panel: xr.Dataset,
     span: tuple[str, str],
+    method: str = "split conformal",
 ) -> dict[float, float]:
+    """Calibrate a predictor by scored forecasts, its own or those of similar fits.
+
+    Args:
+        predictor: The predictor, whose calibration is replaced.
+        scored: Forecasts with their truth, batch by batch.
+        options: Levels, groups and conformity score.
+        panel: The panel, whose node coordinates may name groups.
+        span: The first and the last time of the truths.
+        method: Name of the method, for its description.
+
+    Returns:
+        Coverage by level of the scored forecasts themselves.
+    """
     found, covered = split_conformal_calibration(
         predictor.fitted_spec,
-        _scored(predictor, windows),
+        scored,
         options,
         cluster=clusters_of(panel, options.groups),
         kind="per lead time",
+        method=method,
     )
     predictor.calibration = dataclasses.replace(found, start=span[0], end=span[1])
     return covered

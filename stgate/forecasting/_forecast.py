@@ -12,12 +12,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate._memory import free_memory, size_text
-from stgate.calibration.recent import LOOKBACK
 from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
 from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, did_you_mean
 from stgate.forecasting.dataset import assemble
 from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
+from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
@@ -98,7 +98,8 @@ def backtest(
             with each hit and miss, so that coverage recovers after a shift).
         calibration_window: Number of origins whose conformity scores `rolling` and `adaptive` use. As many origins
             before `start` are forecast first; up to four times as many, for small groups, if training has not used
-            them.
+            them. A fit on all rows (`refit`, `cross`) has stored the errors of forecasts of these rows by fits that
+            had not seen them; they stand in the place of errors on rows that training has used.
         progress: A function called with the number of windows done and the total.
         max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
             is read in blocks.
@@ -136,9 +137,10 @@ def backtest(
     if rate is None:
         result = _predict(predictor, history, rows, levels, progress)
     else:
-        warm_up = _warm_up(predictor, history, np.arange(rows[0] - every, spec.window - 2, -every), calibration_window)
         quantiles = quantiles_of(levels)
-        predictions = _predictions(predictor, history, np.concatenate([warm_up, rows]), [0.5], progress)
+        warm_up = warm_up_rows(predictor, history, rows[0], every, calibration_window)
+        predicted = np.concatenate([warm_up, rows])
+        predictions = _predictions(predictor, history, predicted, [0.5], progress)
         calibrated = online_intervals(
             predictor,
             predictions,
@@ -148,6 +150,7 @@ def backtest(
             every=every,
             window=calibration_window,
             rate=rate,
+            known=known_errors(predictor, history, predicted, every, calibration_window),
         )
         result = assemble(predictor, history.frame, calibrated, quantiles)
         result.attrs["calibration"] = (
@@ -161,15 +164,6 @@ def backtest(
     result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
     result.attrs["history"] = store.history("backtest")
     return result
-
-
-def _warm_up(model: Predictor, history: History, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """Choose the origins before the first one, given newest first, that are forecast as well; return them in order.
-
-    Beyond the calibration window it takes only rows that training has not used: errors on training data are too small.
-    """
-    unused = int((rows > history.last_seen(model.seen)).sum())
-    return rows[: min(max(window, unused), LOOKBACK * window)][::-1]
 
 
 def _check_window(history: History, origin: int) -> None:

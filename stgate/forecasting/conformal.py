@@ -76,6 +76,7 @@ def split_conformal_calibration(
     *,
     cluster: NDArray[np.int64],
     kind: str,
+    method: str = "split conformal",
 ) -> tuple[Calibration, dict[float, float]]:
     """Calibrate the quantiles of conformity scores, separately for each lead and target.
 
@@ -84,7 +85,8 @@ def split_conformal_calibration(
         scored: Forecasts with their truth, batch by batch.
         options: Levels, groups and conformity score.
         cluster: (node,), the cluster that each node is in.
-        kind: The first words of the method's description.
+        kind: The groups besides those of the options, for the method's description.
+        method: The first words of the method's description.
 
     Returns:
         The calibration, without its span; and the coverage of the scored values themselves by level.
@@ -114,7 +116,7 @@ def split_conformal_calibration(
     table = quantiles.reshape(len(edges) + 1, clusters, *quantiles.shape[1:])
     named = {"missing": "missingness group"}
     calibration = Calibration(
-        method="split conformal " + ", ".join([kind, *(f"per {named.get(name, name)}" for name in by)]),
+        method=f"{method} " + ", ".join([kind, *(f"per {named.get(name, name)}" for name in by)]),
         conformity_score=options.conformity_score,
         levels=tuple(kept),
         edges=edges,

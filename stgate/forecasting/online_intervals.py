@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from stgate.calibration.online import OnlineConformal
 from stgate.forecasting.dataset import join
+from stgate.forecasting.warm_up import KnownErrors
 from stgate.prediction.predictor import Prediction, Predictor
 from stgate.schema.forecast import PARTS, levels_of
 
@@ -31,6 +32,7 @@ def online_intervals(
     every: int,
     window: int,
     rate: float,
+    known: KnownErrors | None = None,
 ) -> list[Prediction]:
     """Calibrate predictions by the errors that were known at each origin: rolling, or adaptive with a rate above zero.
 
@@ -44,6 +46,7 @@ def online_intervals(
         every: Number of steps between origins.
         window: Number of origins whose conformity scores are used.
         rate: Rate of the adaptation; 0 for rolling intervals.
+        known: Stored errors, which take the place of errors on rows that the fit has seen.
 
     Returns:
         A list of one prediction, of the last `kept` origins, with these quantiles.
@@ -62,22 +65,28 @@ def online_intervals(
         return values[..., target].transpose(0, 2, 1, 3).reshape(origins, leads, cells)
 
     since = by_origin["since"].reshape(origins, cells)
+    if known is not None:
+        since = np.concatenate([known.since, since])
+    earlier = len(since) - origins
     half = np.empty((len(levels), kept, members, leads, nodes, targets))
     for target in range(targets):
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = np.abs(flat(truth, target) - flat(middle, target)) / flat(stddev, target)
         scores[~np.isfinite(scores)] = np.nan
+        if known is not None:
+            scores = np.where(known.seen[..., None], known.instead[..., target], scores)
+            scores = np.concatenate([known.before[..., target], scores])
         begin = _initial(model, levels, leads, target)
         online = OnlineConformal(levels, leads, cells, window=window, rate=rate, refresh=24, initial=begin)
-        for now in range(origins):
+        for now in range(len(scores)):
             for before in range(max(now - -(-leads // every), 0), now):
                 # Errors that are known now, but were not yet at the origin before.
                 for lead in range((now - 1 - before) * every, min((now - before) * every, leads)):
                     online.update(before, lead, scores[before, lead])
             factors = online.predict(since[now])  # (level, lead, cell)
-            place = now - (origins - kept)
+            place = now - (len(scores) - kept)
             if place >= 0:
-                width = factors * flat(stddev, target)[now]
+                width = factors * flat(stddev, target)[now - earlier]
                 half[:, place, ..., target] = width.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
     columns = {0.5: middle[-kept:]}
     for i, level in enumerate(levels):

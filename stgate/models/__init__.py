@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
     from stgate.models.gated_rnn import GatedRNN
     from stgate.models.gated_transformer import GatedTransformer
+    from stgate.models.gradient_boosting import GradientBoosting
     from stgate.models.sth_sepnet import STHSepNet
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Forecaster",
     "GatedRNN",
     "GatedTransformer",
+    "GradientBoosting",
     "Persistence",
     "Ridge",
     "STHSepNet",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = attach(
         "Forecaster": "stgate.models.forecaster",
         "GatedRNN": "stgate.models.gated_rnn",
         "GatedTransformer": "stgate.models.gated_transformer",
+        "GradientBoosting": "stgate.models.gradient_boosting",
         "Persistence": "stgate.models.baselines",
         "Ridge": "stgate.models.baselines",
         "STHSepNet": "stgate.models.sth_sepnet",

@@ -223,9 +223,9 @@ class Forecaster(L.LightningModule, ABC):
     # Steps
 
     def on_fit_start(self) -> None:
-        """Remove the calibration of other weights, and fix the seed that gives each batch its random state."""
+        """Remove calibration and errors of other weights, and fix the seed that gives each batch its random state."""
         predictor = self.predictor
-        predictor.calibration = None
+        predictor.calibration = predictor.past_errors = None
         keep_what_is_freed()
         data = check_data(self, getattr(self.trainer, "datamodule", None))
         last = max(data.parts.train[1], data.parts.validation[1]) - 1

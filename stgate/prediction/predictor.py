@@ -27,8 +27,9 @@ from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.linear import LinearForecast
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
-from stgate.prediction.intervals import Calibration, median_of, quantiles_of_forecast
+from stgate.prediction.intervals import Calibration, ConformityScore, median_of, quantiles_of_forecast
 from stgate.prediction.parts import check_part, check_transforms
+from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
@@ -93,6 +94,8 @@ class Predictor(nn.Module, ABC):
 
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
+    conformity_score: ClassVar[ConformityScore] = "scaled"
+    """Conformity score by which `stgate fit` calibrates."""
 
     def __init__(
         self,
@@ -126,6 +129,7 @@ class Predictor(nn.Module, ABC):
         self.spec: PanelSpec | None = None
         self.network: nn.Module | None = None
         self.calibration: Calibration | None = None
+        self.past_errors: PastErrors | None = None
         self.seed: int | None = None
         self.n_observations = 1
         self.seen: str | None = None
@@ -300,6 +304,7 @@ class Predictor(nn.Module, ABC):
         return {
             "spec": self.fitted_spec.to_dict(),
             "calibration": self.calibration and self.calibration.to_plain(),
+            "past_errors": self.past_errors and self.past_errors.to_plain(),
             "seed": self.seed,
             "n_observations": self.n_observations,
             "seen": self.seen,
@@ -312,6 +317,8 @@ class Predictor(nn.Module, ABC):
         """Take the entries that `to_plain` returned, and build the network of the weights."""
         stored = plain["calibration"]
         self.calibration = None if stored is None else Calibration.from_plain(stored)
+        errors = plain.get("past_errors")  # checkpoints of earlier versions lack them
+        self.past_errors = None if errors is None else PastErrors.from_plain(errors)
         self.seed, self.n_observations, self.seen = plain["seed"], plain["n_observations"], plain["seen"]
         self.directions = plain["directions"]
         self.range = None if plain["range"] is None else [(low, high) for low, high in plain["range"]]

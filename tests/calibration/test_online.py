@@ -204,3 +204,34 @@ def test_an_adapted_level_goes_back_to_nominal_where_nothing_is_observed():
             moved = abs(float(online.missed[0, 0, 0]) - 0.1)
     assert moved > 0.02
     assert abs(float(online.missed[0, 0, 0]) - 0.1) < 0.15 * moved
+
+
+@pytest.mark.parametrize("common, cells", [(0.0, 12), (1.0, 12), (0.8, 12), (0.5, 40)])
+def test_adaptive_coverage_is_nominal_however_much_nodes_move_together(common, cells):
+    """The step follows the effective number of nodes: a mean over nodes that move together is as noisy as one node."""
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        errors = common**0.5 * rng.standard_normal((1500, 1, 1))
+        scores = np.abs(errors + (1 - common) ** 0.5 * rng.standard_normal((1500, 1, cells)))
+        factors, _ = run(scores, window=300, rate=0.07, refresh=24)
+        found.append(covered(scores[300:], factors[300:])[:, 0])
+    np.testing.assert_allclose(np.mean(found, 0), LEVELS, atol=0.015)
+
+
+@pytest.mark.parametrize("common, low, high", [(0.0, 8, 18), (1.0, 1, 1.6), (0.8, 1.2, 3.5)])
+def test_the_effective_number_of_nodes_is_measured(common, low, high):
+    rng = np.random.default_rng(7)
+    errors = common**0.5 * rng.standard_normal((700, 1, 1))
+    scores = np.abs(errors + (1 - common) ** 0.5 * rng.standard_normal((700, 1, 12)))
+    _, online = run(scores, window=200, rate=0.07, refresh=24)
+    assert low <= online.effective(0) <= high
+
+
+def test_a_shift_is_not_taken_for_noise():
+    rng = np.random.default_rng(8)
+    scores = np.abs(rng.standard_normal((500, 1, 12)))
+    before = run(scores[:400], window=200, rate=0.07)[1].effective(0)
+    scores[400:] += 3
+    after = run(scores[:420], window=200, rate=0.07)[1].effective(0)
+    assert after > 0.5 * before

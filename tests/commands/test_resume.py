@@ -31,7 +31,7 @@ def test_a_fit_killed_and_resumed_ends_in_the_same_bits(stgate_command, tmp_path
     """Killed as a process of its own; what is compared with it began in another one, with other random numbers."""
     monkeypatch.chdir(tmp_path)
     stgate.write(make_panel(steps=1200), "panel.nc")
-    fit = ("fit", *DROPPING, "--data.panel", "panel.nc", *DATA, "--out")
+    fit = ("fit", *DROPPING, "--data.panel", "panel.nc", *DATA, "--calibration", "split", "--out")
     killed = subprocess.Popen(
         [sys.executable, "-m", "stgate", *fit, "killed"], env=environment(), stderr=subprocess.PIPE
     )
@@ -133,7 +133,9 @@ def test_the_last_checkpoint_is_the_last_epochs_and_not_the_best_ones(stgate_com
     stgate.write(make_panel(), tmp_path / "panel.nc")
     data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
     worse = ("--model", "GatedRNN", "--model.hidden", 4, "--model.optimizer", "SGD", "--model.optimizer.lr", 0.0)
-    code, _, err = stgate_command("fit", *worse, *data, "--trainer.max_epochs", 3, "--out", tmp_path / "run")
+    code, _, err = stgate_command(
+        "fit", *worse, *data, "--trainer.max_epochs", 3, "--calibration", "split", "--out", tmp_path / "run"
+    )
     assert code == 0, err
     assert _epoch(tmp_path / "run" / "last.ckpt") == 2
     assert _epoch(tmp_path / "run" / "best.ckpt") == 0  # a fit that learns nothing is best at its first epoch
@@ -184,3 +186,55 @@ def test_resume_without_a_run_is_refused(stgate_command, tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "last.ckpt").touch()
     one_line(stgate_command("fit", "--out", tmp_path / "none", "--resume"), "no config.yaml; give --config or --model")
+
+
+def calibrated_fit(calibration, *more):
+    return ("fit", *DROPPING, "--data.panel", "panel.nc", *DATA, "--calibration", calibration, *more)
+
+
+@pytest.mark.parametrize("calibration", ["refit", "cross"])
+def test_a_fit_on_all_rows_that_is_killed_is_done_again_on_resume(stgate_command, tmp_path, monkeypatch, calibration):
+    """Until the end `best.ckpt` is whole: that of the first fit, then, in one step, that of the fit on all rows."""
+    from stgate.fitting import completion
+
+    monkeypatch.chdir(tmp_path)
+    stgate.write(make_panel(), "panel.nc")
+    usual = completion.train
+
+    def killed(forecaster, data, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(completion, "train", killed)
+    code, _, err = stgate_command(*calibrated_fit(calibration, "--out", "run"))
+    assert code == 130 and "continue with: stgate fit --out run --resume" in err.splitlines()[-1]
+    first = torch.load("run/best.ckpt", weights_only=True)
+    assert first["stgate"]["calibration"] is None and first["epoch"] >= 0
+    stgate.forecast("run/best.ckpt", "panel.nc", levels=[0.5])
+    monkeypatch.setattr(completion, "train", usual)
+    code, _, err = stgate_command("fit", "--out", "run", "--resume")
+    assert code == 0, err
+    last = torch.load("run/best.ckpt", weights_only=True)
+    assert "refitted on all" in last["stgate"]["calibration"]["method"]
+    assert last["stgate"]["past_errors"] is not None
+    assert stgate.load("run/best.ckpt").seen > str(first["stgate"]["seen"])
+    assert not list((tmp_path / "run").glob(".*"))
+    code, _, err = stgate_command(*calibrated_fit(calibration, "--out", "whole"))
+    assert code == 0, err
+    whole = torch.load("whole/best.ckpt", weights_only=True)
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(value, last["state_dict"][key]), key
+    code, _, err = stgate_command("fit", "--out", "run", "--resume")
+    assert code == 0 and "its fit on all rows stands" in err
+
+
+def test_the_way_is_said_and_can_be_chosen(stgate_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stgate.write(make_panel(), "panel.nc")
+    given = ("fit", "--model", "Ridge", "--data.panel", "panel.nc", *DATA)
+    code, _, err = stgate_command(*given, "--out", "a")
+    assert code == 0 and "calibration: cross (340 steps before the test part)" in err
+    assert "otherwise --calibration split or refit" in err
+    code, _, err = stgate_command(*given, "--calibration", "split", "--out", "b")
+    assert code == 0 and "calibration: split (as asked)" in err
+    assert stgate.load("b/best.ckpt").seen < stgate.load("a/best.ckpt").seen
+    one_line(stgate_command(*given, "--calibration", "crss", "--out", "c"), "--calibration")

@@ -40,7 +40,7 @@ def test_the_road_from_simulation_to_pictures(stgate_command, tmp_path):
         "--model.halo",
         2,
     )
-    run("fit", *model, *data, "--trainer.max_epochs", 1, "--out", tmp_path / "run")
+    run("fit", *model, *data, "--trainer.max_epochs", 1, "--calibration", "split", "--out", tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"best.ckpt", "last.ckpt", "config.yaml", "metrics.csv"}
 
     run("forecast", panel, "--checkpoint", checkpoint, "--out", tmp_path / "forecast.nc")

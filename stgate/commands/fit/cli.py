@@ -24,11 +24,14 @@ from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import model_name, prepare, value_of  # noqa: E402
+from stgate.commands.fit.completion import finish  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, join_metrics, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.fitting import CalibrationMode  # noqa: E402
+from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
@@ -126,6 +129,13 @@ class ForecasterCLI(LightningCLI):
             default=None,
             help=f"fit: score whose lowest value marks the best epoch: {', '.join(MONITORS)} (null: the model's own)",
         )
+        parser.add_argument(
+            "--calibration",
+            type=CalibrationMode,
+            default="auto",
+            help="fit: split leaves the calibration part out of the fit; refit fits once more on all rows before the "
+            "test part; cross does too, and takes errors from fits without each of five blocks; auto: by length",
+        )
         if self.checkpoint is not None:
             options = {k: v for k, v in self.checkpoint["hyper_parameters"].items() if not k.startswith("_")}
             path = _class_path(self.checkpoint[ckpt.KEY]["class"])
@@ -187,6 +197,7 @@ class ForecasterCLI(LightningCLI):
         if self.command == "fit":
             if self.model.automatic_optimization:
                 self.model.make_optimizer()
+            self.choice = choose(config.calibration, self.model, self.datamodule)
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
@@ -252,21 +263,22 @@ class ForecasterCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
-        from stgate.forecasting._calibrate import calibrate
-
         best = self.out / "best.ckpt"
         if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
             self.trainer.save_checkpoint(best)
-        start, stop = self.datamodule.parts.calibration
-        if stop > start:
-            checked = calibrate(best, self.datamodule)
-            print(
-                f"calibrated: {', '.join(f'{100 * p:g}' for p in checked)} % intervals, at each lead time",
-                file=sys.stderr,
-            )
-        else:
-            print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
+            self.choice = "split", "several processes"
+        try:
+            finish(best, self.datamodule, self.choice, self.trainer.max_epochs, self._anew)
+        except (KeyboardInterrupt, SystemExit) as error:
+            hint = f"continue with: stgate fit --out {self.out} --resume"
+            raise Interrupted(f"interrupted after the last epoch, before the calibration; {hint}") from error
         report_written(best)
+
+    def _anew(self) -> tuple[Forecaster, dict[str, Any]]:
+        """Make the forecaster and the trainer's options once more."""
+        made = self.parser.instantiate_classes(self.config)
+        return self._get(made, "model"), dict(self._get(made, "trainer"))
 
     def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
         """Run Lightning's predict, and write its batches as one forecast."""

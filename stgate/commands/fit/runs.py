@@ -26,19 +26,34 @@ SHOWN = ("train_loss", "val_loss", "val_mae", "val_crps", "val_hidden_mae", "val
 """Scores in the line of an epoch."""
 
 
+class Lines(logging.Handler):
+    """Handler of log records that prints their messages on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        print(record.getMessage(), file=sys.stderr)
+
+
 class EpochLines(Callback):
     """One line on stderr an epoch: scores, time taken, time left."""
 
     def __init__(self) -> None:
-        self.started, self.first = 0.0, 0
+        self.started, self.first, self.lines = 0.0, 0, Lines()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, and print the transforms that a new fit has chosen."""
         report = getattr(getattr(pl_module, "predictor", None), "transforms_report", "")
         if report:
             print(report, file=sys.stderr)
+        log = logging.getLogger("stgate.models")
+        log.setLevel(logging.INFO)
+        log.addHandler(self.lines)
         self.started, self.first = time.monotonic(), trainer.current_epoch
         self.last_report = self.started
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Print no more log records."""
+        logging.getLogger("stgate.models").removeHandler(self.lines)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
         """Print the progress of a long epoch every 20 seconds."""

@@ -1,0 +1,108 @@
+"""The end of a fit: its calibration, and with it the fit on all rows; `best.ckpt` is replaced in one step."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+
+from stgate.commands.fit.runs import EpochLines
+from stgate.data.window_data import WindowData
+from stgate.fitting.choice import FOLDS, How
+from stgate.fitting.completion import complete
+from stgate.fitting.training import Length, quiet_trainer
+from stgate.forecasting._calibrate import calibrate
+from stgate.models.forecaster import Forecaster
+from stgate.prediction.checkpoint import read_checkpoint
+from stgate.prediction.loading import load
+
+WORDS = {
+    "split": "the calibration part is left out of the fit",
+    "refit": "errors on the validation and calibration parts, then a fit on all rows before the test part",
+    "cross": f"errors on each of {FOLDS} blocks by fits without it, then a fit on all rows before the test part",
+}
+Anew = Callable[[], tuple[Forecaster, dict[str, Any]]]
+"""A function that makes the forecaster and the trainer's options of a run anew."""
+
+
+def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int | None, anew: Anew) -> None:
+    """Calibrate the best epoch's forecaster, or replace it by one that is fitted on all rows and calibrated.
+
+    Args:
+        best: Checkpoint of the best epoch.
+        data: The data of the fit.
+        choice: `split`, `cross` or `refit`, and the reason in words.
+        planned: Number of epochs that were planned.
+        anew: Maker of the forecaster and the trainer's options.
+    """
+    how, reason = choice
+    start, stop = data.parts.calibration
+    epoch = read_checkpoint(best).get("epoch")
+    if epoch is None:  # resumed, and no later epoch was better
+        print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
+        return
+    if how == "split" and stop <= start:
+        print("not calibrated: the split leaves no calibration part", file=sys.stderr)
+        return
+    others = " or ".join(way for way in WORDS if way != how)
+    print(f"calibration: {how} ({reason}): {WORDS[how]}; otherwise --calibration {others}", file=sys.stderr)
+    if how == "split":
+        covered = calibrate(best, data)
+    else:
+        covered = _complete(best, data, how, Length(max(planned or 0, epoch + 1), epoch + 1), anew)
+    print(
+        f"calibrated: {', '.join(f'{100 * p:g}' for p in covered)} % intervals, at each lead time",
+        file=sys.stderr,
+    )
+
+
+def _complete(best: Path, data: WindowData, how: How, length: Length, anew: Anew) -> dict[float, float]:
+    assert how != "split"
+    started, (fresh, _), first = time.monotonic(), anew(), load(best)
+
+    def tell(line: str) -> None:
+        print(f"{line} ({time.monotonic() - started:.0f} s)", file=sys.stderr)
+
+    def make_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
+        given = anew()[1]
+        held = given.get("callbacks") or []
+        held = held if isinstance(held, list) else [held]
+        callbacks = [c for c in held if not isinstance(c, _OF_THE_FIRST_FIT)]
+        kept = {name: value for name, value in given.items() if value is not None and name not in _LEFT_OUT}
+        return quiet_trainer(**{**kept, **options, "callbacks": [*callbacks, *options["callbacks"]]})
+
+    covered = complete(
+        fresh,
+        first,
+        data,
+        how=how,
+        length=length,
+        seed=first.seed or 0,
+        make=lambda: anew()[0],
+        make_trainer=make_trainer,
+        tell=tell,
+    )
+    fresh.save(best)
+    return covered
+
+
+_OF_THE_FIRST_FIT = (Checkpoint, EarlyStopping, ProgressBar, EpochLines)
+"""Callbacks that later fits do without: the number of epochs is known, and nothing is written before the end."""
+_LEFT_OUT = (
+    "logger",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "default_root_dir",
+    "plugins",
+    "max_steps",
+    "min_steps",
+    "min_epochs",
+    "max_time",
+)
+"""Options of the trainer that later fits do without."""

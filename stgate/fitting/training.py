@@ -1,0 +1,143 @@
+"""Training of one forecaster: a number of epochs chosen by validation, or given."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from torch import Tensor
+
+from stgate.data.window_data import WindowData
+from stgate.models.forecaster import Forecaster
+from stgate.models.training.plan import early_stopping, epochs_for
+
+MakeTrainer = Callable[..., L.Trainer]
+"""A function that makes a trainer from the options that it is given, `max_epochs` and `callbacks` among them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """Length of a fit.
+
+    Attributes:
+        planned: Number of epochs over which the learning rate runs its cycle.
+        done: Number of epochs after which the fit ends.
+    """
+
+    planned: int
+    done: int
+
+
+def quiet_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
+    """Make a trainer that neither prints nor writes files.
+
+    Args:
+        **options: Options of the trainer.
+    """
+    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return L.Trainer(**{**silent, "num_sanity_val_steps": 0, **options})
+
+
+def train(
+    forecaster: Forecaster,
+    data: WindowData,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    length: Length | None = None,
+    make_trainer: MakeTrainer = quiet_trainer,
+) -> Length:
+    """Train a new forecaster, and leave it with the weights of the best epoch.
+
+    Args:
+        forecaster: A forecaster that has not been fitted.
+        data: Its data.
+        seed: Seed of weights and dropout.
+        epochs: Number of epochs; None plans them by the number of batches.
+        length: Length of the fit, where it is known; no epoch is chosen then.
+        make_trainer: Maker of the trainer.
+
+    Returns:
+        The epochs that were planned, and the epoch with the lowest score on the validation part; the last one where
+        there is no validation part, or where the forecaster is fitted in closed form.
+    """
+    if length is not None:
+        planned = length.planned
+    elif epochs is not None or not forecaster.automatic_optimization:
+        planned = epochs or 1
+    else:
+        planned = epochs_for(len(data.train_dataloader()))
+    keeper = _Best(forecaster.monitor) if length is None else _Stop(length.done)
+    options: dict[str, Any] = {"max_epochs": planned, "callbacks": [keeper]}
+    if data.parts.validation[0] == data.parts.validation[1]:
+        options["limit_val_batches"] = 0
+    elif length is None and forecaster.automatic_optimization:
+        options["callbacks"].append(early_stopping(forecaster.monitor, planned))
+    with _seeded(seed), _quiet():
+        trainer = make_trainer(**options)
+        trainer.fit(forecaster, datamodule=data)
+    forecaster.eval()
+    if isinstance(keeper, _Best) and keeper.weights is not None:
+        forecaster.load_state_dict(keeper.weights)
+        return Length(planned, keeper.epoch)
+    return length or Length(planned, trainer.current_epoch)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch; its random state is as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's hints; errors and warnings of ours remain."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric", "pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Best(L.Callback):
+    """Keep the weights of the epoch with the lowest score on the validation part."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.lowest, self.epoch = float("inf"), 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = trainer.callback_metrics.get(self.monitor)
+        if loss is None or not pl_module.automatic_optimization or trainer.sanity_checking:
+            return
+        if float(loss) < self.lowest:
+            self.lowest, self.epoch = float(loss), trainer.current_epoch + 1
+            self.weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+
+
+class _Stop(L.Callback):
+    """End a fit before its schedule does."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch + 1 >= self.epochs:
+            trainer.should_stop = True

@@ -1,0 +1,60 @@
+"""The way in which a fit is calibrated, by default."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import field_data, make_panel
+
+import stgate
+from stgate.fitting.choice import choose
+
+
+def data_of(steps, **options):
+    panel = xr.Dataset({"y": (("time", "node"), np.zeros((steps, 1)))}, {"time": np.arange(float(steps)), "node": [0]})
+    return stgate.WindowData(panel, **{"targets": "y", "window": 4, "horizon": 2, **options})
+
+
+@pytest.mark.parametrize(
+    "make, steps, expected",
+    [
+        (stgate.Ridge, 300, "cross"),
+        (stgate.Ridge, 560, "cross"),
+        (stgate.Ridge, 600, "refit"),
+        (stgate.Ridge, 40_000, "refit"),
+        (stgate.GatedRNN, 300, "cross"),
+        (stgate.GatedRNN, 700, "refit"),
+        (stgate.GatedRNN, 11_000, "refit"),
+        (stgate.GatedRNN, 12_000, "split"),
+    ],
+)
+def test_the_rule_of_auto(make, steps, expected):
+    how, reason = choose("auto", make(), data_of(steps))
+    assert how == expected
+    assert reason == f"{round(0.85 * steps):,} steps before the test part"
+
+
+def test_trajectories_count_as_steps():
+    panel = stgate.simulate.lorenz96(nodes=4, forcing=8.0, duration=30, step=0.01, every=5, members=3, verify=False)
+    data = stgate.WindowData(panel, targets=["x"], window=4, horizon=2)
+    assert choose("auto", stgate.GatedRNN(), data)[0] == "refit"
+
+
+def test_what_cannot_be_fitted_again_is_split():
+    assert choose("auto", stgate.CGLUBNF(), field_data())[0] == "split"
+    assert (
+        choose("auto", stgate.Ridge(), data_of(300, split=(0.7, 0.1, 0, 0.2)))[1]
+        == "the split leaves no calibration part"
+    )
+
+
+def test_a_panel_that_is_read_in_blocks_is_split(tmp_path):
+    stgate.write(make_panel(400), tmp_path / "p.zarr")
+    data = stgate.WindowData(tmp_path / "p.zarr", targets="y", window=4, horizon=2, max_memory=0.005)
+    assert choose("auto", stgate.Ridge(), data) == ("split", "the panel is read in blocks")
+
+
+def test_what_is_asked_for_is_taken_unless_the_record_is_too_short():
+    for asked in ("split", "cross", "refit"):
+        assert choose(asked, stgate.Ridge(), data_of(300)) == (asked, "as asked")
+    with pytest.raises(stgate.RequestError, match="too few for two blocks"):
+        choose("cross", stgate.Ridge(), data_of(12))
