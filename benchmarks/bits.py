@@ -75,12 +75,16 @@ def windows(panel):
     )
 
 
+SPLIT = (0.6, 0.1, 0.15, 0.15)
+"""Parts of the data of fields."""
+
+
 def fields(panel):
-    return stgate.data.FieldData(panel, targets=["y"], context=6, horizon=3, batch_size=32)
+    return stgate.data.FieldData(panel, targets=["y"], context=6, horizon=3, split=SPLIT, batch_size=32)
 
 
 def plain_fields(panel):
-    return stgate.data.FieldData(panel, targets=["y"], batch_size=32)
+    return stgate.data.FieldData(panel, targets=["y"], context=0, split=SPLIT, batch_size=32)
 
 
 def rolled(panel):
@@ -103,7 +107,10 @@ CASES = {
     ),
     "gated_transformer": (lambda: GatedTransformer(hidden=8, heads=2, span=4, inference=MeanField(draws=4)), windows),
     "sth_sepnet": (lambda: STHSepNet(hidden=8, width=8, heads=2, embedding=4, prototypes=8, neighbours=2), windows),
-    "cglubnf": (lambda: CGLUBNF(width=16, graph=4, heads=2, neighbours=2, inference=Ensemble(members=2)), fields),
+    "cglubnf": (
+        lambda: CGLUBNF(kriging=False, width=16, graph=4, heads=2, neighbours=2, inference=Ensemble(members=2)),
+        fields,
+    ),
     "bayesnf": (lambda: BayesNF(width=16, inference=Ensemble(members=2, prior="logistic")), plain_fields),
 }
 """Forecaster and data module of each fit, by name."""

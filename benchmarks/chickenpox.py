@@ -75,6 +75,7 @@ def ours(hidden, year, counties, epochs):
     """Forecast by CGLUBNF, with what all other counties reported in this week and the one before."""
     data = FieldData(hidden, targets="cases", context=2, split=(1.0, 0.0, 0.0, 0.0), batch_size=16)
     model = CGLUBNF(
+        kriging=False,
         width=32,
         seasons={str(YEAR): 10},
         graph=0,

@@ -48,7 +48,7 @@ def fit_from_store(path, context):
     torch.set_num_threads(1)
     before = peak_memory()
     data = FieldData(path, targets="y", context=context, split=(1.0, 0.0, 0.0, 0.0), batch_size=64, max_memory=100)
-    model = CGLUBNF(width=32, inference=Ensemble(2, prior="logistic"))
+    model = CGLUBNF(kriging=False, width=32, inference=Ensemble(2, prior="logistic"))
     machine = trainer(max_epochs=1, limit_val_batches=0, accelerator="cpu")
     started = time.process_time()
     machine.fit(model, data)

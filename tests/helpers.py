@@ -162,7 +162,9 @@ def make_data(panel=None, **options) -> WindowData:
 def field_data(panel=None, **options) -> FieldData:
     """`y` of a panel as a field, by default of six places."""
     return stgate.data.FieldData(
-        field_panel() if panel is None else panel, targets="y", **({"batch_size": 16} | options)
+        field_panel() if panel is None else panel,
+        targets="y",
+        **({"batch_size": 16, "context": 0} | {"split": (0.6, 0.1, 0.15, 0.15)} | options),
     )
 
 
@@ -189,10 +191,11 @@ def batch_of(data, part="test") -> dict[str, torch.Tensor]:
 
 
 def small_field(**options) -> CGLUBNF:
-    """A tiny neural field that uses its neighbours."""
+    """A tiny neural field that uses its neighbours, without kriging."""
     from stgate.inference import PointEstimate
 
     small = {"width": 8, "graph": 4, "heads": 2, "neighbours": 2, "inference": PointEstimate()}
+    small |= {"kriging": False, "transforms": None}
     return stgate.models.CGLUBNF(**(small | options))
 
 

@@ -29,7 +29,8 @@ def field(task, **parts):
     )
     options = {"seasons": seasons, "degree": {"time": 0, "lat": 2, "lon": 2}, "neighbours": 11}
     model = CGLUBNF(
-        64,
+        kriging=False,
+        width=64,
         **options,
         **parts,
         log_context=task.hourly,

@@ -21,7 +21,7 @@ from benchmarks.registry import BenchmarkError
 from stgate.__main__ import main as command
 from stgate.errors import RequestError
 
-FORECASTERS = ("Persistence", "Climatology", "Ridge", "GatedRNN", "STHSepNet", "auto")
+FORECASTERS = ("Persistence", "Climatology", "Ridge", "GradientBoosting", "GatedRNN", "STHSepNet", "auto")
 """Window forecasters that are measured unless others are asked for; `auto` fits, compares and stacks several."""
 DETERMINISTIC = ("Persistence", "Climatology", "Ridge", "GradientBoosting")
 """Forecasters without random numbers: one seed is enough."""

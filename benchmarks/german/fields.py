@@ -14,14 +14,15 @@ from stgate.models import CGLUBNF
 def of_coordinates(panel, epochs, members, **options):
     """A field that knows coordinates only, and the seconds that its fit took."""
     model = CGLUBNF(
-        64,
+        kriging=False,
+        width=64,
         graph=0,
         likelihood=LogNormal(shift=1.0),
         inference=Ensemble(members, prior="logistic"),
         optimizer=adam(0.01),
         **options,
     )
-    return model, fit(model, FieldData(panel, targets="pm10", split=WHOLE, batch_size=64), epochs).wall
+    return model, fit(model, FieldData(panel, targets="pm10", context=0, split=WHOLE, batch_size=64), epochs).wall
 
 
 def folds(task, make, count=4):
@@ -63,6 +64,7 @@ def field_with_context(task):
 
     def make(panel, members=2):
         model = CGLUBNF(
+            kriging=False,
             width=64,
             coordinates=["time"],
             seasons={"week": 3, "year": 2},
@@ -93,6 +95,7 @@ def field_ahead(task):
         batch_size=64,
     )
     model = CGLUBNF(
+        kriging=False,
         width=64,
         seasons={"week": 3, "year": 2},
         degree={"time": 0, "lat": 2, "lon": 2},

@@ -43,7 +43,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         help="calibrate `stgate reconstruct` of a field: the observed entries of PANEL are scored, each one unseen",
     )
     add("--truth", metavar="PANEL", help="with --reconstruction: score the values of this panel that PANEL lacks")
-    add("--conformity-score", help="scaled (default; of a stack: distribution), residual, quantile, or distribution")
+    add("--conformity-score", help="scaled, residual, quantile, or distribution (default: the forecaster's own)")
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)

@@ -211,7 +211,7 @@ class StoredWindows(Dataset[Batch]):
     ) -> None:
         self.series, self.origins, self.batch_size, self.seed = series, origins, batch_size, seed
         spec = series.spec
-        halo = spec.window + spec.horizon
+        halo = spec.window + max(spec.horizon, spec.ahead)
         # Two buffers, each of values and of steps since observed, and the block that is being read.
         row = series.row_bytes * (2 + 2 * len(spec.targets) / len(spec.channels) + 1)
         rows = int(max_memory / row)
@@ -295,13 +295,13 @@ class StoredWindows(Dataset[Batch]):
         place, done, where = 0, 0, []
         for block in blocks:
             origin = self.origins[block, 1]
-            start, stop = int(origin.min()) - spec.window + 1, int(origin.max()) + spec.horizon + 1
+            start, stop = int(origin.min()) - spec.window + 1, int(origin.max()) + max(spec.horizon, spec.ahead) + 1
             rows = slice(place, place + stop - start)
             values[:, rows], since[:, rows] = series.rows(start, stop)
             where.append(torch.arange(start, stop))
             local[done : done + len(block), 1] += place - start
             place, done = place + stop - start, done + len(block)
-        row = torch.cat(where)
+        row = torch.cat(where).clamp(max=series.times - 1)  # there are no values after the end
         part = Series(values, since, series.clock[row], series.static, series.ever)
         if self.seed is None:
             order = torch.arange(len(numbers))

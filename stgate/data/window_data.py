@@ -164,14 +164,15 @@ class WindowData(L.LightningDataModule):
         return self._load()[3]
 
     def with_parts(self, parts: Split, panel: xr.Dataset | None = None) -> Self:
-        """Return a copy of this data module that is cut elsewhere.
+        """Return a copy of this data module that is cut elsewhere, with the same calendar features.
 
         Args:
             parts: Row ranges of the split.
             panel: A panel with the times and nodes of this one, such as one with hidden values; None for the same.
         """
         other, held = copy.copy(self), self.panel if panel is None else panel
-        spec = self._make_spec(held, parts)
+        other.calendar = self.spec.calendar  # else a longer training part could have more of them
+        spec = other._make_spec(held, parts)
         series = self.series
         if isinstance(series, StoredSeries):
             if panel is not None:

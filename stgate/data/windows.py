@@ -159,12 +159,16 @@ class Windows(Dataset[Batch]):
     def __init__(self, series: Series, spec: PanelSpec, origins: Tensor) -> None:
         self.series, self.spec, self.origins = series, spec, origins
         _, self.times, self.nodes, self.channels = series.values.shape
-        self.length = spec.window + spec.horizon
+        self.length, self.padded = spec.window + spec.horizon, self.times + spec.ahead
         self._values = _stretches(series.values.flatten(0, 1), self.length)
         self._since = _stretches(series.since.flatten(0, 1), spec.window)
         self._calendar = _stretches(series.clock.calendar, self.length)
         self._cell = _stretches(series.clock.cell[:, None], self.length)
         self._time = _stretches(series.clock.time[:, None], self.length)
+        targets = series.values[..., : len(spec.targets)]
+        missing = targets.new_full((len(targets), spec.ahead, *targets.shape[2:]), torch.nan)
+        seen = torch.cat([targets, missing], 1).flatten(0, 1) if spec.ahead else targets[:0]
+        self._after = _stretches(seen, spec.ahead)
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -184,6 +188,7 @@ class Windows(Dataset[Batch]):
         window, ahead = self.spec.window, self.spec.horizon
         stretches = (self._values, self._since, self._calendar, self._cell, self._time)
         values, since, calendar, cell, time = rooms = [_room(s, count) for s in stretches]
+        after = _room(self._after, count)
         origins = _room(self.origins, count)
         done = 0
         for windows, chosen in pieces:
@@ -195,12 +200,14 @@ class Windows(Dataset[Batch]):
             sources = (windows._values, windows._since, windows._calendar, windows._cell, windows._time)
             for room, source, start in zip(rooms, sources, (flat, flat, first, first, first), strict=True):
                 torch.index_select(source, 0, start, out=room[part])
+            if self.spec.ahead:
+                torch.index_select(windows._after, 0, torch.add(row + 1, member, alpha=windows.padded), out=after[part])
             done = part.stop
         shape = (count, window + ahead, self.nodes, self.channels)
         past, future = values.view(shape).split_with_sizes([window, ahead], 1)
         past_calendar, future_calendar = calendar.view(*shape[:2], -1).split_with_sizes([window, ahead], 1)
         targets, covariates = len(self.spec.targets), len(self.spec.future_covariates)
-        return {
+        batch: Batch = {
             "past": past,
             "since": since.view(count, window, self.nodes, targets),
             "past_calendar": past_calendar,
@@ -214,6 +221,9 @@ class Windows(Dataset[Batch]):
             "target": future.narrow(3, 0, targets),
             "origin": origins,
         }
+        if self.spec.ahead:
+            batch["after"] = after.view(count, self.spec.ahead, self.nodes, targets)
+        return batch
 
 
 def _room(rows: Tensor, count: int) -> Tensor:

@@ -86,7 +86,7 @@ def complete(
     covered = set_calibration(
         predictor,
         recorder,
-        CalibrationOptions(conformity_score=fresh.predictor.conformity_score),
+        CalibrationOptions(conformity_score=predictor.conformity_score),
         panel=data.panel,
         span=(str(times[held.blocks[0][0]]), str(times[held.blocks[-1][1] - 1])),
         method=method,

@@ -56,7 +56,8 @@ def calibrate(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None: `distribution` for a `Stack`, `scaled` for others.
+            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting,
+            `distribution` for Stack and `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
 
@@ -67,11 +68,12 @@ def calibrate(
     Raises:
         RequestError: The split leaves no calibration part, it has too few values for a level, or an option is unknown.
     """
+    options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     start, stop = data.parts.calibration
     if stop <= start:
         raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
-        options = CalibrationOptions(levels, by, conformity_score or predictor.conformity_score, edges, minimum)
+        options = _completed(options, conformity_score, predictor)
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
@@ -114,7 +116,8 @@ def recalibrate(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None: `distribution` for a `Stack`, `scaled` for others.
+            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting,
+            `distribution` for Stack and `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
         max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
@@ -128,8 +131,9 @@ def recalibrate(
         RequestError: A time lies outside the panel, the span holds no whole window or too few values for a level, or an
             option is unknown.
     """
+    options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     with stored(model) as predictor:
-        options = CalibrationOptions(levels, by, conformity_score or predictor.conformity_score, edges, minimum)
+        options = _completed(options, conformity_score, predictor)
         history = History.of(panel, predictor.fitted_spec, max_memory)
         window, horizon = history.spec.window, history.spec.horizon
         seen = history.last_seen(predictor.seen)
@@ -156,6 +160,11 @@ def recalibrate(
             panel=history.frame,
             span=(str(history.times[first]), str(history.times[last])),
         )
+
+
+def _completed(options: CalibrationOptions, asked: ConformityScore | None, predictor: Predictor) -> CalibrationOptions:
+    """Return options with the predictor's own conformity score where none was asked for."""
+    return dataclasses.replace(options, conformity_score=asked or predictor.conformity_score)
 
 
 @contextlib.contextmanager

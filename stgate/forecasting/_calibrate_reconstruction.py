@@ -37,7 +37,7 @@ def calibrate_reconstruction(
     start: str | float | None = None,
     end: str | float | None = None,
     levels: Sequence[float] | None = None,
-    conformity_score: ConformityScore = "scaled",
+    conformity_score: ConformityScore | None = None,
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
     max_memory: float | None = None,
@@ -61,7 +61,7 @@ def calibrate_reconstruction(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most).
+            reach to the levels of 1e-6 at most). None takes `scaled`.
         edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
             a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
@@ -87,7 +87,7 @@ def cross_calibrate_reconstruction(
     folds: Iterable[tuple[Model, Panel, Panel | None]],
     *,
     levels: Sequence[float] | None = None,
-    conformity_score: ConformityScore = "scaled",
+    conformity_score: ConformityScore | None = None,
     edges: Sequence[int] = EDGES,
     minimum: int = 50,
     max_memory: float | None = None,
@@ -108,7 +108,7 @@ def cross_calibrate_reconstruction(
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
             `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most).
+            reach to the levels of 1e-6 at most). None takes `scaled`.
         edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
             a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
@@ -148,13 +148,13 @@ def _alike(field: FieldPredictor, fold: Predictor) -> FieldPredictor:
 def _options(
     field: FieldPredictor,
     levels: Sequence[float] | None,
-    conformity_score: ConformityScore,
+    conformity_score: ConformityScore | None,
     edges: Sequence[int],
     minimum: int,
 ) -> CalibrationOptions:
     """Make options with missingness groups up to the length of the context."""
     near = [edge for edge in edges if 1 < edge <= field.fitted_spec.window]
-    return CalibrationOptions(levels, ["missing"] if near else [], conformity_score, near, minimum)
+    return CalibrationOptions(levels, ["missing"] if near else [], conformity_score or "scaled", near, minimum)
 
 
 def _calibrate(

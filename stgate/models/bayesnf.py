@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from stgate.distributions.likelihoods import Likelihood
@@ -31,13 +30,15 @@ class BayesNF(FieldForecaster):
             `NegativeBinomial` and `ZeroInflatedNegativeBinomial` are for counts.
         inference: The inference of the weights; an ensemble of sixteen maximum a posteriori estimates under
             logistic priors when None.
-        optimizer: Makes the optimizer from the parameters; a learning rate of 0.005 is usual.
+        optimizer: Makes the optimizer from the parameters; Adam with a learning rate of 0.005 when None.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
 
     References:
         Saad et al. (2024), Scalable spatiotemporal prediction with Bayesian neural fields. Nature Communications 15.
     """
+
+    sees_context = False
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class BayesNF(FieldForecaster):
         interactions: Sequence[Sequence[str]] = (),
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         predictor = bayesnf(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -14,12 +16,17 @@ from torch.distributions import Distribution
 from stgate.data.field_data import FieldData
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood, Normal
-from stgate.distributions.month_time import even_time
+from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.field_start import choose_field_transforms, start_kriging, withhold
+from stgate.models.training.geometry import take_geometry
+from stgate.models.training.hidden import HiddenReference, hidden_estimates
+from stgate.models.training.steps import masked_loss
 from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
-from stgate.panels.geometry import nearest
+from stgate.prediction.field.cglubnf import cglubnf
+from stgate.prediction.field.kriged import KrigedFieldPredictor
 from stgate.prediction.field.predictor import Activation, FieldPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -27,6 +34,8 @@ from stgate.schema.spec import PanelSpec
 HELD = 2**19
 """Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less
 in memory and allocates smaller blocks."""
+ADAM = functools.partial(torch.optim.Adam, lr=0.005)
+"""Optimizer of fields by default."""
 
 
 class FieldForecaster(Forecaster):
@@ -34,21 +43,66 @@ class FieldForecaster(Forecaster):
 
     Args:
         predictor: The torch module that forecasts.
-        optimizer: Makes the optimizer from the parameters.
+        optimizer: Makes the optimizer from the parameters; Adam with a learning rate of 0.005 when None.
         lr_scheduler: Makes the scheduler from the optimizer; None for one cycle over the whole fit.
     """
 
     data_class: ClassVar[type[WindowData]] = FieldData
+    reference: HiddenReference
+    sees_context: ClassVar[bool] = True
     predictor: FieldPredictor
 
     @abstractmethod
     def __init__(
-        self, *, predictor: FieldPredictor, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None
+        self,
+        *,
+        predictor: FieldPredictor,
+        optimizer: OptimizerCallable | None,
+        lr_scheduler: LRSchedulerCallable | None,
     ) -> None:
-        super().__init__(predictor=predictor, optimizer=optimizer, lr_scheduler=lr_scheduler)
+        super().__init__(predictor=predictor, optimizer=optimizer or ADAM, lr_scheduler=lr_scheduler)
         options = ("seasons", "degree", "interactions", "context_masking", "coordinates")
         # Mappings and sequences of any kind are kept as plain dicts and lists.
-        self.hparams.update({name: getattr(predictor, name) for name in options if name in self.hparams})
+        given = [name for name in options if self.hparams.get(name) is not None]
+        self.hparams.update({name: getattr(predictor, name) for name in given})
+
+    def adopt(self, data: L.LightningDataModule | None) -> None:
+        """Take spec and scales from a data module; a new field says whether it sees observations, and takes transforms.
+
+        Args:
+            data: A data module.
+        """
+        predictor = self.predictor
+        if isinstance(data, FieldData) and self.spec is None:
+            data.take_context(self.sees_context)
+            if predictor.transforms_option == "auto":
+                kriged = isinstance(predictor, KrigedFieldPredictor) and data.spec.window > 1
+                real = kriged and predictor.likelihood.support == "real"
+                choice = choose_field_transforms(data, predictor.context_masking) if real else None
+                predictor.transforms = choice.transforms if choice else ()
+                predictor.transforms_report = (
+                    choice.report if choice else "transforms: none (only a kriging of real values has them)"
+                )
+        super().adopt(data)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the scores of forecasts, and those of entries that are hidden from the field (`val_hidden_…`)."""
+        super().validation_step(batch, batch_idx)
+        predictor = self.predictor
+        if isinstance(predictor, KrigedFieldPredictor) and self.hides:
+            forecast, truth, hidden = hidden_estimates(predictor, batch)
+            masked_loss(self, "val_hidden", forecast, truth)
+            self.reference.update(hidden, truth, predictor.fitted_spec.window - 1)
+
+    @property
+    def monitor(self) -> str:
+        """Score by which the best epoch is chosen: that of hidden entries where validation has it."""
+        return "val_hidden_crps" if self.hides else super().monitor
+
+    @property
+    def hides(self) -> bool:
+        """True if validation scores entries that are hidden from the field."""
+        return isinstance(self.predictor, KrigedFieldPredictor) and self.predictor.kriged
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build a `stgate.nn.field.network.FieldNetwork`."""
@@ -60,35 +114,23 @@ class FieldForecaster(Forecaster):
         Args:
             data: The data that the forecaster is fitted on.
         """
-        predictor, spec, (start, stop) = self.predictor, data.spec, data.parts.train
+        predictor, spec = self.predictor, data.spec
         if not predictor.standardized:
             predictor.scaler.center[: len(spec.targets)] = 0.0
             predictor.scaler.scale[: len(spec.targets)] = 1.0
-        static = data.series.static.double()
-        seen, last = torch.zeros(len(static), dtype=torch.float64), start
-        for first, end in data.series.blocks(start, stop):
-            there = (~torch.isnan(data.series.read(first, end)[..., : len(spec.targets)])).any(-1)
-            seen += there.sum((0, 1))
-            rows = torch.nonzero(there.flatten(2).any(2).any(0))
-            last = first + int(rows[-1]) if len(rows) else last
-        share = (seen / seen.sum()).unsqueeze(-1)
-        center = (share * static).sum(0)
-        scale = (share * (static - center).square()).sum(0).sqrt()
-        ground, times = predictor.ground, even_time(data.series.clock.time, spec)
-        ground.static.copy_(static)
-        ground.center.copy_(center)
-        ground.scale.copy_(torch.where(scale > 0, scale, 1.0))
-        ground.start.copy_(times[start])
-        ground.length.copy_(((times[last] - times[start]) / spec.step).clamp(min=1))
-        if len(static) > 1:
-            _, distance = nearest(predictor.neighbourhoods.places(static), 1)
-            ground.typical.fill_(float(distance.mean()) or 1.0)
-        predictor.neighbourhoods.forget()
+        take_geometry(predictor, data)
+        if isinstance(predictor, KrigedFieldPredictor) and predictor.kriged:
+            withhold(predictor, data)
+            start_kriging(predictor, data)
         constant = predictor.field.constant
         if constant is not None and isinstance(predictor.likelihood, Normal):
             half = data.statistics().scale[: len(spec.targets)] / (2 * predictor.scaler.target_scale)
             inverse = half.log() if predictor.likelihood.link == "exp" else torch.expm1(half).log()
             constant.data.copy_(inverse.expand(constant.shape))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to sum the errors of interpolation."""
+        self.reference = HiddenReference()
 
     def on_fit_start(self) -> None:
         """Remove the calibrations of other weights, and fix the seed that gives each batch its random state."""
@@ -130,7 +172,7 @@ class CGLUBNF(FieldForecaster):
     With graph, gate and residual off and `activation="shared"` it is a Bayesian neural field (`BayesNF`).
 
     Args:
-        width: Width of the hidden layers.
+        width: Width of the hidden layers. None: 32 with kriging, else 128.
         depth: Number of hidden layers.
         seasons: Harmonics of each period, which is a name (`hour`, `day`, `week`, `month`, `year`) or a number of
             steps. None: up to four of day, week and year, as far as the panel's step resolves them.
@@ -156,15 +198,23 @@ class CGLUBNF(FieldForecaster):
         path: Size of the temporal embedding at each knot.
         context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
             to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
-            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+            window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station),
+            `gaps` (runs of a node's own observations around the entry; with kriging). None: `own`, `gaps`, `late` and
+            `stations` with kriging, else `late`, `stations` and `entries`.
         log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
             deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
             non-negative values.
         varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
-        likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
-        inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
-            logistic priors when None.
-        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        kriging: Correct a kriging of the nearest observations in space and time, whose covariance the fit learns. It
+            needs a context. Only covariates are coordinates then, unless `coordinates` names others.
+        transforms: Transforms of the targets, in the order in which they are applied; `auto` chooses them from the
+            training part, None is for none. At a new place the climatology of `Anomaly` is interpolated.
+        likelihood: The family of distributions of the values. None: Student's t with kriging, else a normal with scale
+            0.01 + exp(·).
+        inference: The inference of the weights. None: an ensemble of maximum a posteriori estimates under logistic
+            priors, of four members with kriging, else of eight.
+        optimizer: Makes the optimizer from the parameters; Adam with a learning rate of 0.005 when None. It is not part
+            of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
 
@@ -181,7 +231,7 @@ class CGLUBNF(FieldForecaster):
     def __init__(
         self,
         *,
-        width: int = 128,
+        width: int | None = None,
         depth: int = 2,
         seasons: Mapping[str, int] | None = None,
         degree: int | Mapping[str, int] = 5,
@@ -195,15 +245,18 @@ class CGLUBNF(FieldForecaster):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: Sequence[MaskPattern] = ("late", "stations", "entries"),
+        context_masking: Sequence[MaskPattern] | None = None,
         log_context: bool = False,
         varying: bool = True,
+        kriging: bool = True,
+        transforms: Sequence[Transform] | Auto | None = "auto",
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
-        optimizer: OptimizerCallable = torch.optim.Adam,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        predictor = FieldPredictor(
+        predictor = cglubnf(
+            kriging=kriging,
             width=width,
             depth=depth,
             seasons=seasons,
@@ -221,6 +274,7 @@ class CGLUBNF(FieldForecaster):
             context_masking=context_masking,
             log_context=log_context,
             varying=varying,
+            transforms=transforms,
             likelihood=likelihood,
             inference=inference,
         )

@@ -3,8 +3,8 @@
 Format 1 (0.1.0): weights by the network's own names, options `fill` and `hide`, calibrations as `scores` and `factors`.
 Format 2: weights below `predictor.`, options by the field's own terms, calibrations by the names of `Calibration`.
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
-Format 4: a linear part, which earlier forecasters lack; `Ridge` has weights across nodes, and standard deviations that
-    depend on the features and the node.
+Format 4: a linear part, and the kriging of fields, which earlier forecasters lack; `Ridge` has weights across nodes,
+    and standard deviations that depend on the features and the node.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ LACKING: dict[str, Any] = {
     "node_statistics": False,
     "neighbour_means": "none",
     "linear": False,
+    "kriging": False,
     "node_embedding": 0,
 }
 """Options that came with formats 3 and 4, with the values that leave an earlier forecaster as it was."""

@@ -12,7 +12,7 @@ from stgate.prediction.predictor import Predictor
 
 PREDICTORS = {
     "BayesNF": "stgate.prediction.field.bayesnf.bayesnf",
-    "CGLUBNF": "stgate.prediction.field.predictor.FieldPredictor",
+    "CGLUBNF": "stgate.prediction.field.cglubnf.cglubnf",
     "Climatology": "stgate.prediction.baselines.ClimatologyPredictor",
     "GatedRNN": "stgate.prediction.gated.gated_rnn",
     "GatedTransformer": "stgate.prediction.gated.gated_transformer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,8 @@ class Batch(TypedDict):
         ever: (node,), true where a node observes any target at any time of the panel; the same for all windows.
         target: (batch, lead, node, target), the values to be forecast.
         origin: (batch, 2), the member and the row of the last input step.
+        after: (batch, step, node, target), the values after the last input step that a field sees; only where the spec
+            has steps ahead.
     """
 
     past: Tensor
@@ -38,3 +40,4 @@ class Batch(TypedDict):
     ever: Tensor
     target: Tensor
     origin: Tensor
+    after: NotRequired[Tensor]

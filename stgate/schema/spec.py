@@ -35,6 +35,7 @@ class PanelSpec:
         lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
         places: Node coordinates, the first of the static covariates, by which a field locates a node. A panel with
             other nodes then fits too. Empty for forecasters that know the nodes by their labels.
+        ahead: Number of steps after an entry whose observations a field sees; 0 if it sees none.
         months: Number of calendar months in a time step, whose mean length `step` is; 0 for steps of a fixed length.
     """
 
@@ -53,6 +54,7 @@ class PanelSpec:
     time_units: str = ""
     lattice: tuple[int, ...] | None = None
     places: tuple[str, ...] = ()
+    ahead: int = 0
     months: int = 0
 
     @property

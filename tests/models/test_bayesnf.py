@@ -146,7 +146,7 @@ def test_bayesnf_starts_where_the_published_model_does():
 
 
 def test_a_cglubnf_with_everything_off_is_a_bayesnf():
-    off = {"graph": 0, "gate": False, "residual": "none", "activation": "shared", "varying": False}
+    off = {"kriging": False, "graph": 0, "gate": False, "residual": "none", "activation": "shared", "varying": False}
     ours = built(CGLUBNF(width=16, inference=Ensemble(2), **off))
     theirs = built(BayesNF(width=16, inference=Ensemble(2)))
     ours.predictor.network.load_state_dict(theirs.predictor.network.state_dict())

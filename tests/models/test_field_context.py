@@ -136,8 +136,10 @@ def test_counts_are_seen_by_their_logarithms_where_that_is_asked_for():
         assert torch.isfinite(few).all()
     assert seen[True].std() < 0.05 and seen[False].std() > 0.5
     assert seen[True].mean() == pytest.approx(np.log(10), abs=0.05)
-    with pytest.raises(RequestError, match="log_context: likelihood Normal"):
+    with pytest.raises(RequestError, match="with kriging the context is transformed"):
         CGLUBNF(log_context=True)
+    with pytest.raises(RequestError, match="log_context: likelihood Normal"):
+        CGLUBNF(kriging=False, log_context=True)
 
 
 def test_a_place_looks_at_nodes_that_observe_something_however_many_others_are_near():

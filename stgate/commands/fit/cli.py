@@ -44,8 +44,8 @@ from stgate.schema.forecast import quantiles_of  # noqa: E402
 for _name in models.__all__:  # a bare class name is known once its class is imported
     getattr(models, _name)
 
-MONITORS = ("val_crps", "val_mae", "val_loss")
-"""Scores by which the best epoch can be chosen."""
+MONITORS = tuple(f"{part}_{score}" for part in ("val", "val_hidden") for score in ("crps", "mae", "loss"))
+"""Scores by which the best epoch can be chosen; `val_hidden` of entries that are hidden from a field."""
 COMMANDS = ("fit", "validate", "test", "predict")
 
 

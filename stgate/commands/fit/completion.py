@@ -70,7 +70,9 @@ def _complete(best: Path, data: WindowData, how: How, length: Length, anew: Anew
 
     def make_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
         given = anew()[1]
-        callbacks = [c for c in given.get("callbacks") or [] if not isinstance(c, _OF_THE_FIRST_FIT)]
+        held = given.get("callbacks") or []
+        held = held if isinstance(held, list) else [held]
+        callbacks = [c for c in held if not isinstance(c, _OF_THE_FIRST_FIT)]
         kept = {name: value for name, value in given.items() if value is not None and name not in _LEFT_OUT}
         return quiet_trainer(**{**kept, **options, "callbacks": [*callbacks, *options["callbacks"]]})
 

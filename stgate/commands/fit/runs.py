@@ -22,6 +22,9 @@ from stgate.io import store
 from stgate.models.training.reference import ReferenceErrors, reference_errors
 from stgate.prediction.checkpoint import write_checkpoint
 
+SHOWN = ("train_loss", "val_loss", "val_mae", "val_crps", "val_hidden_mae", "val_hidden_crps")
+"""Scores in the line of an epoch."""
+
 
 class Lines(logging.Handler):
     """Handler of log records that prints their messages on stderr."""
@@ -70,9 +73,7 @@ class EpochLines(Callback):
         elapsed = self.last_report - self.started
         wanted = (trainer.max_epochs or done) if pl_module.automatic_optimization else done
         left = elapsed / max(done - self.first, 1) * (wanted - done)
-        scores = {
-            k: v for k, v in trainer.callback_metrics.items() if k in ("train_loss", "val_loss", "val_mae", "val_crps")
-        }
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k in SHOWN}
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         ahead = f", about {left:.0f} s left" if done < wanted else ""
         print(f"epoch {done}/{wanted}  {text}  ({elapsed:.0f} s{ahead})", file=sys.stderr)
@@ -86,7 +87,8 @@ class Reference(Callback):
     """
 
     def __init__(self, monitor: str) -> None:
-        self.monitor, self.best, self.reached = monitor, math.inf, math.nan
+        self.monitor, self.best, self.reached, self.hidden = monitor, math.inf, math.nan, math.nan
+        self.told = False
         self.errors: ReferenceErrors | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -101,9 +103,19 @@ class Reference(Callback):
         scores = trainer.callback_metrics
         if not trainer.sanity_checking and self.monitor in scores and float(scores[self.monitor]) < self.best:
             self.best, self.reached = float(scores[self.monitor]), float(scores.get("val_mae", math.nan))
+            self.hidden = float(scores.get("val_hidden_mae", math.nan))
+        reference = getattr(pl_module, "reference", None)
+        if not trainer.sanity_checking and reference is not None and reference.count and not self.told:
+            print(reference.line, file=sys.stderr)
+            self.told = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Warn if the best epoch is no better than persistence or climatology."""
+        """Warn if the best epoch is no better than persistence or climatology, or a field than interpolation."""
+        reference = getattr(pl_module, "reference", None)
+        if reference is not None and not math.isnan(self.hidden):
+            message = reference.warning(self.hidden)
+            if message:
+                warnings.warn(message, FitWarning, stacklevel=2)
         if self.errors is not None and not math.isnan(self.reached):
             message = self.errors.warning(self.reached)
             if message:

@@ -58,7 +58,7 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         RequestError: The likelihood does not allow the values of the training part.
     """
     raw = statistics = data.statistics()
-    if predictor.transforms_option == "auto":
+    if predictor.transforms_option == "auto" and not predictor.transforms_report:
         predictor.transforms, predictor.transforms_report = automatic_transforms(predictor, data)
     if predictor.has_linear:
         check_leads(data)

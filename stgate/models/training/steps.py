@@ -17,7 +17,7 @@ from stgate.schema.batch import Batch
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
 
-Stage = Literal["train", "val", "test"]
+Stage = Literal["train", "val", "test", "val_hidden"]
 
 
 def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
@@ -59,7 +59,7 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
 
     Args:
         forecaster: The forecaster that made the forecast.
-        stage: `train`, `val` or `test`.
+        stage: `train`, `val`, `test`, or `val_hidden` for entries hidden from a field.
         forecast: A distribution of batch shape (member?, batch, lead, node, target).
         target: (batch, lead, node, target), NaN where missing; it may have more leads than the forecast.
 
@@ -93,7 +93,7 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
 def make_scores() -> nn.ModuleDict:
     """Make the scores that are logged, named `<stage>_<name>`."""
     scores = nn.ModuleDict()
-    for stage in ("train", "val", "test"):
+    for stage in ("train", "val", "test", "val_hidden"):
         named: dict[str, nn.Module] = {"loss": MaskedMean(), "mae": MeanAbsoluteError()}
         if stage != "train":
             named |= {"crps": CRPS(), "coverage_90": Coverage(0.9), "vpt": ValidPredictionTime()}

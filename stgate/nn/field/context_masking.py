@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-MaskPattern = Literal["late", "stations", "entries", "own"]
-"""Patterns of context masking: latest lags of all stations, whole stations, single entries, the place's own values."""
+MaskPattern = Literal["late", "stations", "entries", "own", "gaps"]
+"""Patterns of context masking: latest lags of all stations, whole stations, single entries, the place's own values, and
+runs of the place's own values around the entry."""
 PATTERNS: tuple[MaskPattern, ...] = get_args(MaskPattern)
 
 

@@ -46,7 +46,8 @@ class FieldInputs:
         seen: Values up to the row's time, observed by the place itself and its neighbours, (row, 1 + neighbour,
             2 * (lag + 1) * target): lags, the latest value, and masks of both; empty without context.
         seen_edges: Distance and direction to these neighbours, (place, neighbour, edge); they can be other stations
-            than those of training.
+            than those of training. With kriging one for each row, (row, neighbour, edge).
+        kriged: Features of the kriging of each row, (row, feature); None without kriging.
     """
 
     time: Tensor
@@ -58,6 +59,7 @@ class FieldInputs:
     stations: Neighbourhood
     seen: Tensor
     seen_edges: Tensor
+    kriged: Tensor | None = None
 
 
 class FieldGeometry(nn.Module):
@@ -105,6 +107,7 @@ class FieldNetwork(nn.Module):
         graph: Number of channels of the embedding of a place; 0 for no graph encoder.
         heads: Number of attention heads.
         path: Number of knots of a learned temporal embedding and its number of channels; no embedding with 0 knots.
+        kriged: Number of features of the kriging of a row; 0 for none. With kriging the outputs are small at the start.
     """
 
     def __init__(
@@ -125,12 +128,13 @@ class FieldNetwork(nn.Module):
         graph: int,
         heads: int,
         path: tuple[int, int] = (0, 0),
+        kriged: int = 0,
     ) -> None:
         super().__init__()
         self.path = TemporalEmbedding(*path) if path[0] else None
         self.graph = StationEncoder(static, graph, edge, heads) if graph else None
         self.context = ContextEncoder(seen, width // 4, edge, heads) if seen else None
-        more = (path[1] if path[0] else 0, graph, width // 4 if seen else 0)
+        more = (path[1] if path[0] else 0, graph, (width // 4 if seen else 0) + kriged)
         self.features = FieldFeatures(static, covariates, more=more, **features)
         self.activation = MixedActivation(1) if activation == "shared" else None
         sizes = [self.features.size, *[width] * depth]
@@ -141,14 +145,21 @@ class FieldNetwork(nn.Module):
         self.out = UnitLinear(sizes[-1], varying)
         self.straight = nn.Linear(width // 4, varying) if seen else None
         self.constant = nn.Parameter(torch.zeros(outputs - varying)) if outputs > varying else None
+        if kriged:  # the field starts as the kriging
+            assert self.out.scale is not None
+            nn.init.constant_(self.out.scale, -3.0)
+            if self.straight is not None:
+                nn.init.zeros_(self.straight.weight)
+                nn.init.zeros_(self.straight.bias)
 
     def forward(self, given: FieldInputs) -> Tensor:
         """Compute the outputs of each row, (row, output)."""
         around = None if self.graph is None else self.graph(given.sites, given.stations)
-        context = None if self.context is None else self.context(given.seen, given.seen_edges[given.place])
+        edges = given.seen_edges if given.kriged is not None else given.seen_edges[given.place]
+        context = None if self.context is None else self.context(given.seen, edges)
         path = None if self.path is None else self.path(given.elapsed)
         x = given.elapsed[:, : self.features.kinds.count(TIME)], given.sites.static, given.covariates
-        h = self.features(given.time, x, given.which, given.place, (path, around, context))
+        h = self.features(given.time, x, given.which, given.place, (path, around, _beside(context, given.kriged)))
         for layer in self.layers:
             h = layer(h, self.activation)
         made: Tensor = self.out(h)
@@ -157,6 +168,10 @@ class FieldNetwork(nn.Module):
         if self.constant is not None:
             made = torch.cat([made, self.constant.expand(len(made), -1)], -1)
         return made
+
+
+def _beside(context: Tensor | None, kriged: Tensor | None) -> Tensor | None:
+    return context if context is None or kriged is None else torch.cat([context, kriged], -1)
 
 
 class TemporalEmbedding(nn.Module):

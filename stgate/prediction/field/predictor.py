@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import Transformed
+from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.inference.base import Inference
 from stgate.inference.ensemble import Ensemble
@@ -64,11 +65,14 @@ class FieldPredictor(Predictor):
         context_masking: Patterns by which training masks the context, one of them for each window: `late` (the last one
             to horizon steps, as in forecasts, few steps more often than many), `stations` (some nodes for the whole
             window), `entries` (a share of all entries), `own` (each node's own observations, as at a new station).
+            None: `late`, `stations` and `entries`.
         log_context: Take the logarithm of the context (of 1 + 8 times the value in units of its training standard
             deviation), for counts and other values that vary by orders of magnitude. It needs a likelihood of
             non-negative values.
         varying: Let the likelihood's other parameters, such as the scale of the noise, vary over time and place.
         standardized: Standardise the targets by their training mean and scale; False leaves them in their own units.
+        transforms: Transforms of the targets, in the order in which they are applied; `auto` chooses them from the
+            training part, None is for none.
         likelihood: The family of distributions of the values; a normal with scale 0.01 + exp(·) when None.
         inference: The inference of the weights; an ensemble of eight maximum a posteriori estimates under
             logistic priors when None.
@@ -94,15 +98,18 @@ class FieldPredictor(Predictor):
         coordinates: Sequence[str] | None = None,
         knots: int = 0,
         path: int = 8,
-        context_masking: MaskPattern | Sequence[MaskPattern] = ("late", "stations", "entries"),
+        context_masking: MaskPattern | Sequence[MaskPattern] | None = None,
         log_context: bool = False,
         varying: bool = True,
         standardized: bool = True,
+        transforms: Sequence[Transform] | Auto | None = None,
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
     ) -> None:
         likelihood = likelihood or Normal(min_scale=0.01, link="exp")
-        super().__init__(likelihood=likelihood, inference=inference or Ensemble(members=8, prior="logistic"))
+        super().__init__(
+            likelihood=likelihood, inference=inference or Ensemble(members=8, prior="logistic"), transforms=transforms
+        )
         check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
         check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
         if graph % heads:
@@ -114,10 +121,12 @@ class FieldPredictor(Predictor):
         for value in self.degree.values() if isinstance(self.degree, dict) else [self.degree]:
             check_counts(degree=(value, 0))
         self.interactions, self.neighbours = [list(pair) for pair in interactions], neighbours
-        self.context_masking = [context_masking] if isinstance(context_masking, str) else list(context_masking)
+        patterns: Any = ("late", "stations", "entries") if context_masking is None else context_masking
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self.context_masking: list[MaskPattern] = patterns
         self.coordinates = None if coordinates is None else list(coordinates)
-        patterns: list[str] = [*self.context_masking] or [""]
-        for pattern in patterns:
+        named: list[str] = [*self.context_masking] or [""]
+        for pattern in named:
             if pattern not in get_args(MaskPattern):
                 raise RequestError(f"context_masking {pattern!r}: {did_you_mean(pattern, get_args(MaskPattern))}")
         self.options: dict[str, Any] = {"width": width, "depth": depth, "activation": activation, "gate": gate}
@@ -229,14 +238,17 @@ class FieldPredictor(Predictor):
         """Return raw outputs (member?, batch, 1, node, target, parameter), `lead` steps after the window."""
         size, nodes = len(batch["time"]), len(batch["static"])
         pieces = torch.split(torch.arange(size * nodes, device=self.device), ROWS)
-        raw = torch.cat([self.built(self._inputs(batch, lead, rows)) for rows in pieces], -2)
-        made: Tensor = self._unflattened(raw).unflatten(-3, (size, 1, nodes))  # type: ignore[no-untyped-call]
+        raw = torch.cat([self._raw(batch, lead, rows) for rows in pieces], -3)
+        made: Tensor = raw.unflatten(-3, (size, 1, nodes))  # type: ignore[no-untyped-call]
         return made
 
     def observed_entries(self, batch: Batch) -> Distribution:
         """Evaluate each observed entry of the windows' last step, (member?, entry, 1, 1, target)."""
-        raw = self.built(self._inputs(batch, 0, self.entries_of(batch)))
-        return self.distribution(self._unflattened(raw).unsqueeze(-3).unsqueeze(-3))
+        return self.distribution(self._raw(batch, 0, self.entries_of(batch)).unsqueeze(-3).unsqueeze(-3))
+
+    def _raw(self, batch: Batch, lead: int, rows: Tensor) -> Tensor:
+        """Return raw outputs at rows of (batch, node): (member?, row, target, parameter)."""
+        return self._unflattened(self.built(self._inputs(batch, lead, rows)))
 
     def _unflattened(self, raw: Tensor) -> Tensor:
         """Reshape (…, row, output) to (…, row, target, parameter); outputs begin with the locations of all targets."""
