@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 
 from stgate.data.window_data import WindowData
+from stgate.inference.pool_weights import LEVELS
 from stgate.io import store
 from stgate.models.stack import member_forecasts
-from stgate.models.training.pool_weights import LEVELS
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
 

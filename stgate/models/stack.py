@@ -15,9 +15,9 @@ from stgate.data.window_data import WindowData
 from stgate.data.windows import to_device
 from stgate.distributions.pools import PoolName
 from stgate.errors import RequestError
+from stgate.inference.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
-from stgate.models.training.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction.loading import Model
 from stgate.prediction.predictor import evaluation_mode

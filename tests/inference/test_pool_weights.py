@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from stgate.models.training.pool_weights import LEVELS, OBJECTIVES, Cases, Objective, learn_weights
+from stgate.inference.pool_weights import LEVELS, OBJECTIVES, Cases, Objective, learn_weights
 
 AT = torch.tensor(LEVELS)
 
