@@ -23,7 +23,8 @@ class GatedTransformer(GatedForecaster):
     """A causal transformer over each node's past, or each patch's, direct or by autoregressive rollout.
 
     Args:
-        hidden: Size of a step's representation, a multiple of the number of heads.
+        hidden: Size of a step's representation, a multiple of the number of heads. None takes 16 below 20,000 observed
+            training values, 32 below 200,000 and else 64, and 64 for rollouts.
         layers: Number of blocks of attention and a feed-forward layer.
         heads: Number of heads of each attention.
         span: Number of steps that an attention sees, and length of the segments of a recurrent state.
@@ -70,7 +71,7 @@ class GatedTransformer(GatedForecaster):
     def __init__(
         self,
         *,
-        hidden: int = 64,
+        hidden: int | None = None,
         layers: int = 2,
         heads: int = 4,
         span: int = 16,

@@ -35,6 +35,10 @@ Cell = Literal["gru", "lstm", "rhn", "none"]
 Norm = Literal["pre", "post"]
 
 
+HIDDEN = ((16, 20_000), (32, 200_000))
+"""State sizes, each with the number of observed training values below which it is taken."""
+WIDEST = 64
+"""State size for more of them, and for rollouts."""
 EMBEDDING = 8
 """Number of learned numbers of each node where `node_embedding` is `auto`."""
 OFTEN = 500
@@ -134,7 +138,8 @@ class GatedPredictor(Predictor):
 
     Args:
         core: Options of the core, recurrent or a transformer.
-        hidden: State size.
+        hidden: State size. None takes 16 below 20,000 observed training values, 32 below
+            200,000 and else 64, and 64 for rollouts.
         patch: Number of nodes along each direction that one local model forecasts together.
         halo: Number of nodes that a local model sees beyond each edge of its patch.
         dropout: Share of the state dropped in training.
@@ -165,7 +170,7 @@ class GatedPredictor(Predictor):
         self,
         core: RecurrentCore | TransformerCore,
         *,
-        hidden: int = 64,
+        hidden: int | None = None,
         patch: int = 1,
         halo: int = 0,
         dropout: float = 0.0,
@@ -191,7 +196,7 @@ class GatedPredictor(Predictor):
             linear=linear,
         )
         check_part("rollout", rollout)
-        check_counts(hidden=(hidden, 1), patch=(patch, 1), halo=(halo, 0))
+        check_counts(hidden=(1 if hidden is None else hidden, 1), patch=(patch, 1), halo=(halo, 0))
         if node_embedding != "auto":
             check_counts(node_embedding=(node_embedding, 0))
         check_number("dropout", dropout)
@@ -203,7 +208,8 @@ class GatedPredictor(Predictor):
             raise RequestError("rollout.stateful: without a cell there is no state to carry; leave it out")
         self.core, self.rollout = core, rollout
         self.edges: GivenEdges | None = None
-        self.hidden, self.patch, self.halo, self.dropout = hidden, patch, halo, dropout
+        self.fixed_hidden, self.hidden = hidden, WIDEST if hidden is None else hidden
+        self.patch, self.halo, self.dropout = patch, halo, dropout
         self.spatial, self.spatial_options = spatial, spatial_options
         self.node_embedding = node_embedding
         self.embedding = 0 if node_embedding == "auto" else node_embedding
@@ -233,17 +239,19 @@ class GatedPredictor(Predictor):
         )
 
     def adapt(self, n_observations: int, nodes: int) -> None:
-        """Choose the size of the node embedding by the number of observed values."""
+        """Choose the sizes of state and node embedding by the number of observed values."""
+        if self.fixed_hidden is None and not self.rollout:
+            self.hidden = next((size for size, below in HIDDEN if n_observations < below), WIDEST)
         if self.node_embedding == "auto":
             self.embedding = EMBEDDING if nodes > 1 and n_observations >= OFTEN * nodes else 0
 
     def to_plain(self) -> dict[str, Any]:
         """Return the entries of a checkpoint besides weights and options, as plain containers and tensors."""
-        return {**super().to_plain(), "node_embedding": self.embedding}
+        return {**super().to_plain(), "node_embedding": self.embedding, "hidden": self.hidden}
 
     def restore(self, plain: dict[str, Any]) -> None:
         """Take the entries that `to_plain` returned, and build the network of the weights."""
-        self.embedding = plain["node_embedding"]
+        self.embedding, self.hidden = plain["node_embedding"], plain["hidden"]
         super().restore(plain)
 
     @property

@@ -107,7 +107,8 @@ def _from_2(checkpoint: dict[str, Any]) -> None:
 
 def _from_3(checkpoint: dict[str, Any]) -> None:
     checkpoint["hyper_parameters"] = _completed(checkpoint["hyper_parameters"], checkpoint["stgate"]["class"])
-    checkpoint["stgate"] |= {"node_embedding": 0, "range": None}
+    sizes = {"node_embedding": 0, "hidden": checkpoint["hyper_parameters"].get("hidden")}
+    checkpoint["stgate"] |= {**sizes, "range": None}
     weights = checkpoint["state_dict"]
     if checkpoint["stgate"]["class"] != "Ridge" or "predictor.network.weight" not in weights:
         return

@@ -105,6 +105,15 @@ def test_where_there_is_no_graph_auto_takes_none_and_graph_is_refused():
     assert built(GatedRNN(hidden=8, rollout=RollOut(), **KNOWS), make_data()).predictor.directions == 0
 
 
+def test_the_state_is_small_where_little_is_observed(tmp_path):
+    panel = make_panel(steps=160)
+    small, large = (built(GatedRNN(hidden=hidden), make_data(panel)) for hidden in (None, 64))
+    assert small.predictor.hidden == 16 and large.predictor.hidden == 64
+    assert built(GatedRNN(rollout=RollOut()), make_data(panel)).predictor.hidden == 64
+    small.save(tmp_path / "m.ckpt")
+    assert stgate.load(tmp_path / "m.ckpt").hidden == 16
+
+
 def test_nodes_that_are_often_observed_get_learned_numbers(tmp_path):
     seldom, often = make_panel(steps=160), make_panel(steps=1200)
     assert built(GatedRNN(hidden=8), make_data(seldom)).predictor.hybrid.embedding is None
