@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from stgate.data.window_data import WindowData
 from stgate.distributions.transforms import Auto, Transform
+from stgate.models.closed_form.regression import fit_linear, fit_spread
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.adoption import check_data, check_leads
-from stgate.models.training.regression import fit_linear, fit_spread
 from stgate.nn.imputation import ImputationName
 from stgate.nn.linear import LinearTable
 from stgate.panels.calendar import CellKey

@@ -11,12 +11,12 @@ from stgate.data.window_data import WindowData
 from stgate.data.windows import hash_seed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.models.baselines import Baseline
+from stgate.models.closed_form.boosting import FOLDS, Sample, fit_boosting
+from stgate.models.closed_form.nearest import correlated_nodes
+from stgate.models.closed_form.tree_growth import Growth
 from stgate.models.training.adoption import check_leads
-from stgate.models.training.boosting import FOLDS, Sample, fit_boosting
-from stgate.models.training.nearest import correlated_nodes
-from stgate.models.training.tree_growth import Growth
-from stgate.prediction.boosting import GradientBoostingPredictor
 from stgate.prediction.predictor import NeighbourMeans
+from stgate.prediction.tabular.boosting import GradientBoostingPredictor
 from stgate.schema.batch import Batch
 
 LARGEST = 2**26

@@ -16,7 +16,7 @@ PREDICTORS = {
     "Climatology": "stgate.prediction.baselines.ClimatologyPredictor",
     "GatedRNN": "stgate.prediction.gated.gated_rnn",
     "GatedTransformer": "stgate.prediction.gated.gated_transformer",
-    "GradientBoosting": "stgate.prediction.boosting.GradientBoostingPredictor",
+    "GradientBoosting": "stgate.prediction.tabular.boosting.GradientBoostingPredictor",
     "Persistence": "stgate.prediction.baselines.PersistencePredictor",
     "Ridge": "stgate.prediction.baselines.RidgePredictor",
     "STHSepNet": "stgate.prediction.sepnet.SepNetPredictor",

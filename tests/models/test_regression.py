@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stgate.models import Ridge
-from stgate.models.training.regression import FOLDS, PENALTIES, Sums, training_batches
+from stgate.models.closed_form.regression import FOLDS, PENALTIES, Sums, training_batches
 from stgate.nn.linear import LinearTable
 
 OPTIONS = {"future_covariates": ["u"], "static_covariates": ["lat"]}

@@ -17,8 +17,8 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
+from stgate.models.closed_form.regression import ROWS, fit_linear
 from stgate.models.training.graphs import find_graph, graph_of
-from stgate.models.training.regression import ROWS, fit_linear
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology

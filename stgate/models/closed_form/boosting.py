@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stgate.models.training.linear_fit import LinearRows, fit_linear
-from stgate.models.training.tree_growth import Grower, Growth, constant, predict
+from stgate.models.closed_form.linear_fit import LinearRows, fit_linear
+from stgate.models.closed_form.tree_growth import Grower, Growth, constant, predict
 from stgate.nn.trees import Tree
-from stgate.prediction.boosting import GROUPS, LEVELS, BoostingNetwork
+from stgate.prediction.tabular.boosting import GROUPS, LEVELS, BoostingNetwork
 
 Floats = NDArray[np.floating[Any]]
 LOG = logging.getLogger(__name__)

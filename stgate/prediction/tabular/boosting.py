@@ -18,7 +18,7 @@ from stgate.nn.trees import Trees
 from stgate.prediction.baselines import BaselinePredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.predictor import NeighbourMeans
-from stgate.prediction.window_features import WindowFeatures
+from stgate.prediction.tabular.window_features import WindowFeatures
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 

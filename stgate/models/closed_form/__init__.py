@@ -1,0 +1,1 @@
+"""Fits without gradients: ridge regressions and trees."""

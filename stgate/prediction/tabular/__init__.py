@@ -1,0 +1,1 @@
+"""Predictors of tables of features: trees on lags, neighbours, node and calendar."""
