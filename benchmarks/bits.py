@@ -11,6 +11,7 @@ With any of these options nothing is written to the results.
 
 import hashlib
 import json
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from stgate.models import (
     GradientBoosting,
     Persistence,
     Ridge,
+    Stack,
     STHSepNet,
 )
 from stgate.nn import RollOut
@@ -91,6 +93,16 @@ def rolled(panel):
     return stgate.data.WindowData(panel, targets=["x"], window=6, horizon=8, batch_size=16)
 
 
+def stack_of_two() -> Stack:
+    """A stack of a ridge regression and a small network, fitted on the same panel."""
+    panel, folder = small_panel(), Path(tempfile.mkdtemp())
+    paths = []
+    for name in ("ridge", "gated_rnn"):
+        fit(name, panel).save(folder / f"{name}.ckpt")
+        paths.append(str(folder / f"{name}.ckpt"))
+    return Stack(members=paths)
+
+
 CASES = {
     "persistence": (lambda: Persistence(), windows),
     "climatology": (lambda: Climatology(), windows),
@@ -111,6 +123,7 @@ CASES = {
         lambda: CGLUBNF(kriging=False, width=16, graph=4, heads=2, neighbours=2, inference=Ensemble(members=2)),
         fields,
     ),
+    "stack": (stack_of_two, windows),
     "bayesnf": (lambda: BayesNF(width=16, inference=Ensemble(members=2, prior="logistic")), plain_fields),
 }
 """Forecaster and data module of each fit, by name."""

@@ -200,13 +200,14 @@ def _predictions(
     with evaluation_mode(model):
         for batch in history.batches(rows, progress):
             predictions.append(model.predict(to_device(batch, model.device), quantiles))
-    _warn_if_not_finite(model, predictions)
-    _warn_if_far_out(model, predictions)
+    if not _warn_if_not_finite(model, predictions):
+        _warn_if_far_out(model, predictions)
     return predictions
 
 
-def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> None:
+def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> bool:
     """Warn if a network's forecasts are not finite; a baseline may lack the observations for a forecast."""
+    lost = 0
     if model.always_forecasts:
         lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in predictions)
         if lost:
@@ -217,6 +218,7 @@ def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> 
                 ForecastWarning,
                 stacklevel=4,
             )
+    return lost > 0
 
 
 def _warn_if_far_out(model: Predictor, predictions: Sequence[Prediction]) -> None:

@@ -251,7 +251,10 @@ class GatedPredictor(Predictor):
 
     def restore(self, plain: dict[str, Any]) -> None:
         """Take the entries that `to_plain` returned, and build the network of the weights."""
-        self.embedding, self.hidden = plain["node_embedding"], plain["hidden"]
+        if self.node_embedding == "auto":
+            self.embedding = plain["node_embedding"]
+        if self.fixed_hidden is None:
+            self.hidden = plain["hidden"]
         super().restore(plain)
 
     @property

@@ -264,6 +264,7 @@ def test_a_backtest_equals_the_forecasts_from_its_origins():
         stgate.calibrate(model, data, levels=[0.5, 0.9])
 
 
+@pytest.mark.filterwarnings("ignore:.*far beyond:stgate.errors.ForecastWarning")
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_no_forecast_looks_beyond_its_origin(calibrated):
     panel = make_panel(steps=120, missing=0.2)

@@ -12,10 +12,10 @@ import stgate
 from stgate.__main__ import main
 from stgate.errors import PanelError, RequestError
 from stgate.models import GradientBoosting, Ridge
+from stgate.models.closed_form import tree_growth
 from stgate.models.closed_form.boosting import mean_weights
 from stgate.models.closed_form.linear_fit import LinearRows, fit_linear
 from stgate.models.closed_form.tree_growth import Grower, Growth, trees_of_lightgbm, trees_of_sklearn
-from stgate.models.closed_form import tree_growth
 from stgate.nn.trees import Trees
 from stgate.prediction.tabular.boosting import lead_groups
 

@@ -199,6 +199,8 @@ class ForecasterCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule, self.model = self._get(self.config_init, "data"), self._get(self.config_init, "model")
         self.datamodule.setup()
+        if self.checkpoint is not None:  # sizes and transforms are the checkpoint's, not chosen anew
+            self.model.on_load_checkpoint(self.checkpoint)
         self.model.adopt(self.datamodule)
         if self.command == "fit":
             if self.model.automatic_optimization:
