@@ -1,6 +1,6 @@
 """Whole fits: blocks in time that are held out in turn, a refit on all data, and their calibration."""
 
-from stgate.fitting._fit import CalibrationMode, fit
 from stgate.fitting.crossfit import out_of_fold
+from stgate.fitting.one_fit import CalibrationMode, fit_forecaster
 
-__all__ = ["CalibrationMode", "fit", "out_of_fold"]
+__all__ = ["CalibrationMode", "fit_forecaster", "out_of_fold"]

@@ -15,12 +15,12 @@ import xarray as xr
 
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError, StgateError, TrainingError, did_you_mean
-from stgate.fitting._fit import CalibrationMode
 from stgate.fitting.attempts import Attempt, Fit, Slow, first_fit, kept, limited
 from stgate.fitting.blocks import Rows, before_test, blocks_of, without
 from stgate.fitting.choice import FOLDS, choose
 from stgate.fitting.completion import Recorder
 from stgate.fitting.crossfit import HeldOut, Tell, silent
+from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
 from stgate.fitting.training import train

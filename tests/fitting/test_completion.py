@@ -11,7 +11,7 @@ from helpers import make_panel
 
 import stgate
 from stgate.data.history import History
-from stgate.fitting import fit
+from stgate.fitting import fit_forecaster
 from stgate.fitting.completion import Recorder, complete
 from stgate.fitting.crossfit import HeldOut
 from stgate.fitting.training import Length, train
@@ -48,7 +48,7 @@ def short():
     made = {}
     for mode in MODES:
         model = stgate.Ridge()
-        outcome = fit(model, data_of(panel, split=split), calibration=mode)
+        outcome = fit_forecaster(model, data_of(panel, split=split), calibration=mode)
         made[mode] = model, outcome, stgate.backtest(model, panel, start=split[2], levels=[0.5, 0.8, 0.9, 0.95])
     return made
 
@@ -61,7 +61,7 @@ def test_intervals_of_each_way_cover_what_they_say(mode):
         panel = autoregression(1400, nodes=12, seed=seed)
         split = [str(panel["time"].values[row])[:10] for row in (300, 340, 400)]
         model = stgate.Ridge()
-        fit(model, data_of(panel, split=split), calibration=mode)
+        fit_forecaster(model, data_of(panel, split=split), calibration=mode)
         scores = stgate.evaluate(stgate.backtest(model, panel, start=split[2], levels=[0.5, 0.8, 0.9, 0.95]))
         found.append([float(scores[f"coverage_{level}"]) for level in (50, 80, 90, 95)])
     np.testing.assert_allclose(np.mean(found, 0), [0.5, 0.8, 0.9, 0.95], atol=0.015)
@@ -121,7 +121,7 @@ def refitted():
     panel = make_panel(300)
     model = stgate.Ridge()
     data = data_of(panel, window=6, horizon=3)
-    fit(model, data, calibration="cross", folds=3)
+    fit_forecaster(model, data, calibration="cross", folds=3)
     return model.predictor, panel, data
 
 
@@ -199,10 +199,10 @@ def test_errors_of_several_members_stay_apart():
 def test_a_network_is_refitted_for_the_chosen_number_of_epochs():
     panel = autoregression(300)
     model = stgate.GatedRNN(hidden=4)
-    outcome = fit(model, data_of(panel), calibration="refit", epochs=3, seed=1)
+    outcome = fit_forecaster(model, data_of(panel), calibration="refit", epochs=3, seed=1)
     assert 1 <= outcome.length.done <= outcome.length.planned == 3
     again = stgate.GatedRNN(hidden=4)
-    fit(again, data_of(panel), calibration="refit", epochs=3, seed=1)
+    fit_forecaster(again, data_of(panel), calibration="refit", epochs=3, seed=1)
     assert model.predictor.fingerprint() == again.predictor.fingerprint()
     assert model.predictor.n_observations == 8 * data_of(panel).parts.test[0]
 
@@ -210,7 +210,7 @@ def test_a_network_is_refitted_for_the_chosen_number_of_epochs():
 def test_a_written_checkpoint_forecasts_the_same(tmp_path):
     panel = autoregression(300)
     model = stgate.Ridge()
-    fit(model, data_of(panel), calibration="cross", out=tmp_path / "m.ckpt")
+    fit_forecaster(model, data_of(panel), calibration="cross", out=tmp_path / "m.ckpt")
     xr.testing.assert_identical(
         stgate.forecast(model, panel).drop_attrs(), stgate.forecast(tmp_path / "m.ckpt", panel).drop_attrs()
     )
@@ -219,15 +219,15 @@ def test_a_written_checkpoint_forecasts_the_same(tmp_path):
 def test_wrong_requests_are_refused():
     panel = autoregression(200)
     with pytest.raises(stgate.RequestError, match="did you mean refit"):
-        fit(stgate.Ridge(), data_of(panel), calibration="refti")
+        fit_forecaster(stgate.Ridge(), data_of(panel), calibration="refti")
     with pytest.raises(stgate.RequestError, match="no calibration part; take cross"):
-        fit(stgate.Ridge(), data_of(panel, split=(0.8, 0, 0, 0.2)), calibration="refit")
-    assert fit(stgate.Ridge(), data_of(panel, split=(0.8, 0, 0, 0.2)), calibration="cross").covered
+        fit_forecaster(stgate.Ridge(), data_of(panel, split=(0.8, 0, 0, 0.2)), calibration="refit")
+    assert fit_forecaster(stgate.Ridge(), data_of(panel, split=(0.8, 0, 0, 0.2)), calibration="cross").covered
 
 
 def test_a_fitted_forecaster_is_not_fitted_again(short):
     with pytest.raises(stgate.RequestError, match="fitted already"):
-        fit(short["split"][0], data_of(autoregression(300)))
+        fit_forecaster(short["split"][0], data_of(autoregression(300)))
 
 
 def test_the_recorder_hands_every_forecast_on():

@@ -39,7 +39,7 @@ class Fitted:
     covered: dict[float, float]
 
 
-def fit(
+def fit_forecaster(
     forecaster: Forecaster,
     data: WindowData,
     *,
