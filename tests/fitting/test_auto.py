@@ -66,7 +66,7 @@ def test_a_candidate_that_fails_is_left_out_in_one_line():
 
 def test_a_candidate_for_which_there_is_no_time_is_left_out():
     slow = Candidate("Network", partial(GatedRNN, hidden=4))
-    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-4)
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-7)
     assert "left out: 3 epochs take about" in made.table.loc["Network", "note"]
     assert made.table.loc["Ridge", "weight"] == pytest.approx(1)
 
