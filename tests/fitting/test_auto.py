@@ -64,10 +64,11 @@ def test_a_candidate_that_fails_is_left_out_in_one_line():
         fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Broken", broken)])
 
 
-def test_a_candidate_for_which_there_is_no_time_is_left_out():
+def test_a_candidate_for_which_there_is_no_time_is_left_out(monkeypatch):
+    monkeypatch.setattr("stgate.fitting.attempts.epoch_seconds", lambda *_: (100.0, 5))
     slow = Candidate("Network", partial(GatedRNN, hidden=4))
-    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1e-7)
-    assert "left out: 3 epochs take about" in made.table.loc["Network", "note"]
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), slow], budget=1)
+    assert "left out: 3 epochs take about 300 s" in made.table.loc["Network", "note"]
     assert made.table.loc["Ridge", "weight"] == pytest.approx(1)
 
 
