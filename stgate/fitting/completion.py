@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError, did_you_mean
 from stgate.fitting.blocks import before_test
 from stgate.fitting.choice import FOLDS
@@ -20,7 +22,8 @@ from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
 from stgate.prediction.intervals import conformity_scores
 from stgate.prediction.past_errors import PastErrors
-from stgate.prediction.predictor import Predictor
+from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.batch import Batch
 
 Completion = Literal["cross", "refit"]
 """Ways to fit on all rows before the test part."""
@@ -92,7 +95,45 @@ def complete(
         method=method,
     )
     predictor.past_errors = recorder.errors()
+    keep_widths(predictor, held)
     return covered
+
+
+@torch.no_grad()
+def keep_widths(predictor: Predictor, held: HeldOut) -> None:
+    """Scale quantiles and stored errors so that intervals of the last fit are as wide as those that were calibrated.
+
+    Scores are in units of the standard deviations of the held-out fits. Those of the last fit, on more rows and perhaps
+    for more steps, may be smaller throughout without smaller errors to come. Widths are compared on the held-out cases,
+    by their geometric mean at each lead. Nothing is done where the fits have chosen other transforms.
+
+    Args:
+        predictor: The calibrated predictor of the last fit.
+        held: The fits whose errors calibrated it.
+    """
+    calibration = predictor.calibration
+    chosen = {tuple(map(str, (t.config() for t in one.transforms))) for one in (predictor, *held.predictors)}
+    if len(chosen) > 1:
+        return
+    total, count = torch.zeros((), dtype=torch.float64), torch.zeros(())
+    with evaluation_mode(predictor):
+        for first, batch in held.batches():
+            ratio = (_stddev(first, batch) / _stddev(predictor, batch)).log()  # (batch, lead, node, target)
+            known = torch.isfinite(ratio)
+            total = total + torch.where(known, ratio, 0.0).double().sum((0, 2))
+            count = count + known.sum((0, 2))
+    factor = (total / count.clamp(min=1)).exp().float().cpu()  # (lead, target)
+    if calibration is not None and calibration.conformity_score == "scaled":
+        predictor.calibration = dataclasses.replace(calibration, quantiles=calibration.quantiles * factor)
+    if predictor.past_errors is not None:
+        scores = predictor.past_errors.scores * factor[:, None]
+        predictor.past_errors = dataclasses.replace(predictor.past_errors, scores=scores)
+
+
+def _stddev(predictor: Predictor, batch: Batch) -> Tensor:
+    forecast = predictor(batch)
+    stddev: Tensor = (forecast.base if isinstance(forecast, Transformed) else forecast).stddev
+    return stddev
 
 
 class Recorder:
