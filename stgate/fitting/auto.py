@@ -17,7 +17,7 @@ from stgate.data.window_data import WindowData
 from stgate.errors import RequestError, StgateError, TrainingError, did_you_mean
 from stgate.fitting.attempts import Attempt, Fit, Slow, first_fit, kept, limited
 from stgate.fitting.blocks import Rows, before_test, blocks_of, without
-from stgate.fitting.choice import FOLDS, choose
+from stgate.fitting.choice import choose
 from stgate.fitting.completion import Recorder
 from stgate.fitting.crossfit import HeldOut, Tell, silent
 from stgate.fitting.one_fit import CalibrationMode
@@ -33,6 +33,8 @@ from stgate.prediction.stack import StackPredictor
 
 FAILURES = (StgateError, RuntimeError, ValueError, ArithmeticError, ImportError, MemoryError)
 """Errors of one candidate that leave the others alone."""
+FOLDS = 4
+"""Number of blocks that `cross` holds out in turn: each candidate is fitted two times more."""
 RESERVE = 0.15
 """Share of the budget that is kept for scores, weights and calibration."""
 LEAST = 0.02
@@ -160,11 +162,12 @@ class _Run:
         self.end = time.monotonic() + budget * (1 - RESERVE)
         self.how, self.reason = choose(calibration, Persistence(), data, FOLDS)  # refits count in the budget
         self.blocks: list[Rows] = []
+        self.owed = 0.0  # seconds of the fits that candidates still need
 
     @property
     def left(self) -> float:
         """Seconds that are left for fits."""
-        return max(self.end - time.monotonic(), 1.0)
+        return max(self.end - time.monotonic() - self.owed, 1.0)
 
     def tried(self, candidates: Sequence[Candidate]) -> list[_Tried]:
         """Fit each candidate on the split, and score it on the validation part; one that fails is reported."""
@@ -181,6 +184,7 @@ class _Run:
                         one, self.data, seconds=share, fits=fits, seed=self.seed
                     ),
                 )
+                self.owed += attempt.seconds * (fits - 1)
                 crps, mae = scored(attempt.predictor, self.data)
                 row = Row(one.name, crps, mae, attempt.seconds, attempt.length.done)
             except Slow as error:
@@ -189,6 +193,7 @@ class _Run:
                 row = dataclasses.replace(row, note=f"left out: {' '.join(str(error).split())[:200]}")
             found.append(_Tried(one, attempt, row))
             self.tell(str(row))
+        self.owed = 0.0
         return found
 
     def stacked(self, tried: Sequence[_Tried]) -> AutoFit:
