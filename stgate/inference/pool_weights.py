@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -111,7 +112,7 @@ def weights_of(parameters: Tensor, skill: Tensor) -> Tensor:
     return torch.softmax(parameters[0] * skill + level + slope * place, 0)
 
 
-class Objective:
+class Objective(ABC):
     """CRPS of a pool as a function of its weights.
 
     Args:
@@ -121,6 +122,7 @@ class Objective:
     def __init__(self, cases: Cases) -> None:
         self.members, self.leads = cases.quantiles.shape[0], cases.quantiles.shape[2]
 
+    @abstractmethod
     def crps(self, weights: Tensor, origins: Tensor) -> Tensor:
         """Return the mean CRPS of each lead, (lead,).
 
@@ -128,7 +130,6 @@ class Objective:
             weights: (member, lead).
             origins: (origin,), True for the origins that count.
         """
-        raise NotImplementedError
 
     def relative(self, weights: Tensor, origins: Tensor, unit: Tensor) -> Tensor:
         """Return the CRPS as a share of a unit (lead,), the mean over leads that have cases."""
