@@ -18,7 +18,7 @@ from stgate.errors import RequestError, StgateError, TrainingError, did_you_mean
 from stgate.fitting.attempts import Attempt, Fit, Slow, first_fit, kept, limited
 from stgate.fitting.blocks import Rows, before_test, blocks_of, without
 from stgate.fitting.choice import choose
-from stgate.fitting.completion import Recorder
+from stgate.fitting.completion import Recorder, width_ratio
 from stgate.fitting.crossfit import HeldOut, Tell, silent
 from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
@@ -206,7 +206,7 @@ class _Run:
             raise TrainingError("auto: no candidate could be fitted; " + "; ".join(str(one.row) for one in tried))
         fits = [folds[one.candidate.name] if folds else [_predictor(one)] for one in members]
         first, members, held = self._weighted(members, fits, how)
-        made = first if how == "split" else self._refitted(first, members)
+        made = first if how == "split" else self._refitted(first, members, held)
         self._calibrate(made, held, how)
         weights = dict(
             zip([one.candidate.name for one in members], made.predictor.weights.mean((1, 2)).tolist(), strict=True)
@@ -282,13 +282,18 @@ class _Run:
                 self.tell(f"{name:<20}left out: {' '.join(str(error).split())[:200]}")
         return found
 
-    def _refitted(self, first: Stack, members: list[_Tried]) -> Stack:
-        """Fit the members again on all rows before the test part; the weights are those of the first fits."""
+    def _refitted(self, first: Stack, members: list[_Tried], held: HeldOut) -> Stack:
+        """Fit the members again on all rows before the test part; weights and widths are those of the first fits."""
         whole = before_test(self.data)
         made = Stack(members=[self._again(one, f"{one.candidate.name}.all.ckpt", lambda: whole) for one in members])
         made.learned = first.learned
         made.take(whole)
         made.predictor.take_pool(first.predictor)
+        for number, again in enumerate(made.predictor.predictors):
+            fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
+            ratio = width_ratio(HeldOut(held.data, fits, held.blocks), again)
+            if ratio is not None:
+                made.predictor.spreads[number] *= ratio.clamp(0.5, 2.0)
         return made
 
     def _again(self, one: _Tried, file: str, data: Callable[[], WindowData]) -> Predictor:

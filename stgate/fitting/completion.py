@@ -111,10 +111,33 @@ def keep_widths(predictor: Predictor, held: HeldOut) -> None:
         predictor: The calibrated predictor of the last fit.
         held: The fits whose errors calibrated it.
     """
+    factor = width_ratio(held, predictor)
+    if factor is None:
+        return
     calibration = predictor.calibration
+    if calibration is not None and calibration.conformity_score == "scaled":
+        predictor.calibration = dataclasses.replace(calibration, quantiles=calibration.quantiles * factor)
+    if predictor.past_errors is not None:
+        scores = predictor.past_errors.scores * factor[:, None]
+        predictor.past_errors = dataclasses.replace(predictor.past_errors, scores=scores)
+
+
+@torch.no_grad()
+def width_ratio(held: HeldOut, predictor: Predictor) -> Tensor | None:
+    """Return how much wider the forecasts of held-out fits are than those of another fit, (lead, target).
+
+    Widths are compared on the held-out cases, by the geometric mean of the ratio of standard deviations.
+
+    Args:
+        held: Fits, each with the rows that it has not seen.
+        predictor: The other fit.
+
+    Returns:
+        The ratio; None where the fits have chosen other transforms.
+    """
     chosen = {tuple(map(str, (t.config() for t in one.transforms))) for one in (predictor, *held.predictors)}
     if len(chosen) > 1:
-        return
+        return None
     total, count = torch.zeros((), dtype=torch.float64), torch.zeros(())
     with evaluation_mode(predictor):
         for first, batch in held.batches():
@@ -122,12 +145,7 @@ def keep_widths(predictor: Predictor, held: HeldOut) -> None:
             known = torch.isfinite(ratio)
             total = total + torch.where(known, ratio, 0.0).double().sum((0, 2))
             count = count + known.sum((0, 2))
-    factor = (total / count.clamp(min=1)).exp().float().cpu()  # (lead, target)
-    if calibration is not None and calibration.conformity_score == "scaled":
-        predictor.calibration = dataclasses.replace(calibration, quantiles=calibration.quantiles * factor)
-    if predictor.past_errors is not None:
-        scores = predictor.past_errors.scores * factor[:, None]
-        predictor.past_errors = dataclasses.replace(predictor.past_errors, scores=scores)
+    return (total / count.clamp(min=1)).exp().float().cpu()
 
 
 def _stddev(predictor: Predictor, batch: Batch) -> Tensor:

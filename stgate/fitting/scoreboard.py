@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from stgate.data.window_data import WindowData
+from stgate.inference.pool_spread import GRID, at_levels
 from stgate.inference.pool_weights import LEVELS
 from stgate.io import store
 from stgate.models.stack import member_forecasts
@@ -58,12 +59,11 @@ def scored(predictor: Predictor, data: WindowData) -> tuple[float, float]:
     loader = data.part_dataloader("validation")
     if isinstance(loader, list):
         return math.nan, math.nan
-    quantiles, truth, _ = member_forecasts(StackPredictor(members=[predictor]), cast(Any, loader))
-    miss = truth.unsqueeze(-1) - quantiles[0]
+    (quantiles,), truth, _ = member_forecasts(StackPredictor(members=[predictor]), cast(Any, loader))
+    miss = truth.unsqueeze(-1) - at_levels(quantiles, torch.ones(()), LEVELS)
     levels = torch.tensor(LEVELS)
     crps = 2 * torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
-    middle = len(LEVELS) // 2
-    median = quantiles[0][..., middle - 1 : middle + 1].mean(-1)
+    median = quantiles[..., len(GRID) // 2]
     return float(crps.nanmean()), float((truth - median).abs().nanmean())
 
 

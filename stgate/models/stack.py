@@ -15,6 +15,7 @@ from stgate.data.window_data import WindowData
 from stgate.data.windows import to_device
 from stgate.distributions.pools import PoolName
 from stgate.errors import RequestError
+from stgate.inference.pool_spread import GRID, at_levels, spreads_of
 from stgate.inference.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
@@ -26,14 +27,16 @@ from stgate.schema.batch import Batch
 
 ROLES = ("past_covariates", "future_covariates", "static_covariates")
 Forecasts = tuple[Tensor, Tensor, Tensor]
-"""Quantiles (member, origin, lead, node, target, level), truth (origin, lead, node, target) and rows (origin,)."""
+"""Quantiles (member, origin, lead, node, target, level) at the levels of `GRID`, truth (origin, lead, node,
+target), and rows (origin,)."""
 
 
 class Stack(Baseline):
     """A weighted pool of fitted forecasters of one panel, targets and horizon.
 
     Fitting it learns the weights, by lead and target, from forecasts of the validation part: those of least CRPS,
-    shrunk towards equal weights as far as that helps in blocks in time that are left out. The members stay as they are;
+    shrunk towards equal weights as far as that helps in blocks in time that are left out. Before that, each member's
+    spread is set right, by lead and target: one that is too sure of itself is made wider. The members stay as they are;
     the checkpoint of the stack holds them. Their own calibrations are not used: the stack is calibrated as a whole.
 
     Args:
@@ -106,12 +109,16 @@ class Stack(Baseline):
         quantiles, truth, rows = forecasts
         option = predictor.pool_option
         pools: list[PoolName] = ["quantile", "linear"] if option == "auto" else [option]
-        cases = [Cases(quantiles[..., i, :], truth[..., i], rows) for i in range(truth.shape[-1])]
+        cases, spreads = [], []
+        for own, seen in zip(quantiles.unbind(-2), truth.unbind(-1), strict=True):
+            spreads.append(spreads_of(own, seen) if len(own) > 1 else torch.ones(own.shape[0], own.shape[2]))
+            cases.append(Cases(at_levels(own, spreads[-1][:, None, :, None], LEVELS), seen, rows))
         learned = [learn_weights(one, pools) for one in cases]
         if len({one.pool for one in learned}) > 1:  # one pool for all targets
             learned = [learn_weights(one, [learned[0].pool]) for one in cases]
         predictor.pool, self.learned = learned[0].pool, learned
         predictor.weights.copy_(torch.stack([one.weights for one in learned], -1))
+        predictor.spreads.copy_(torch.stack(spreads, -1))
         self.take(data)
 
     def describe(self) -> list[str]:
@@ -162,7 +169,7 @@ def member_forecasts(predictor: StackPredictor, loader: DataLoader[Batch]) -> Fo
 def stride_of(predictor: StackPredictor, origins: int) -> int:
     """Return the stride that thins origins evenly to as many as weights are learned from."""
     spec = predictor.fitted_spec
-    width = len(predictor.predictors) * spec.horizon * len(spec.nodes) * len(spec.targets) * len(LEVELS)
+    width = len(predictor.predictors) * spec.horizon * len(spec.nodes) * len(spec.targets) * len(GRID)
     return max(-(-origins * width // ELEMENTS), 1)
 
 
@@ -177,7 +184,7 @@ def joined_forecasts(batches: Iterable[tuple[StackPredictor, Batch]]) -> Forecas
         with evaluation_mode(predictor):
             batch = to_device(raw, predictor.device)
             forecasts = predictor.forecasts(batch)
-            each = [torch.stack([one.icdf(torch.tensor(p)) for p in LEVELS], -1) for one in forecasts]
+            each = [torch.stack([one.icdf(torch.tensor(p)) for p in GRID], -1) for one in forecasts]
         for part, value in zip(parts, (torch.stack(each), batch["target"], batch["origin"][:, 1]), strict=True):
             part.append(value.cpu())
     quantiles, truth, rows = torch.cat(parts[0], 1), torch.cat(parts[1]), torch.cat(parts[2])

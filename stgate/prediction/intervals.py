@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.calibration.groups import missing_groups
+from stgate.distributions.ties import encoded_truth, level_in
 from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError
 from stgate.schema.forecast import levels_of
@@ -112,11 +113,9 @@ def conformity_scores(forecast: Distribution, truth: Tensor, kind: ConformitySco
         Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction. PNAS 118. doi:10.1073/pnas.2107794118
     """
     if isinstance(forecast, Transformed):
-        return conformity_scores(forecast.base, forecast.bound.encode(truth), kind, levels)
+        return conformity_scores(forecast.base, encoded_truth(forecast, truth), kind, levels)
     if kind == "distribution":
-        known = ~torch.isnan(truth)
-        level = forecast.cdf(torch.where(known, truth, forecast.mean))
-        return torch.where(known, (level - 0.5).abs(), torch.nan).unsqueeze(0)
+        return (level_in(forecast, truth) - 0.5).abs().unsqueeze(0)
     if kind == "quantile":
         own = [own_interval(forecast, level) for level in levels]
         return torch.stack([torch.maximum(lower - truth, truth - upper) for lower, upper in own])

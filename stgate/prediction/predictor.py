@@ -18,6 +18,7 @@ from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
+from stgate.distributions.ties import encoded_truth
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
@@ -297,7 +298,7 @@ class Predictor(nn.Module, ABC):
                 median=median_of(base),
                 stddev=base.stddev,
                 truth=truth,
-                transformed_truth=forecast.bound.encode(truth) if isinstance(forecast, Transformed) else truth,
+                transformed_truth=encoded_truth(forecast, truth) if isinstance(forecast, Transformed) else truth,
                 since=since,
                 origin=batch["origin"],
             )

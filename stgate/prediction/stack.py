@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.pools import POOLS, PoolName
+from stgate.distributions.widened import Widened
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.prediction import registry
 from stgate.prediction.baselines import Table
@@ -34,7 +35,11 @@ class StackPredictor(Predictor):
     """A weighted pool of fitted predictors of one panel, by lead and target.
 
     Each member keeps its own window, inputs and transforms; the stack's window is the longest. The members' stored
-    calibrations are not used: the pool is calibrated as a whole.
+    calibrations are not used: each member's spread is multiplied by a factor, and the pool is calibrated as a whole.
+
+    References:
+        Gneiting, Ranjan (2013), Combining predictive distributions. Electronic Journal of Statistics 7.
+        doi:10.1214/13-EJS823
 
     Args:
         members: Fitted forecasters, predictors, or paths of checkpoints; None for a stack that a checkpoint fills.
@@ -70,28 +75,40 @@ class StackPredictor(Predictor):
         return self.built.get_buffer("weights")
 
     @property
+    def spreads(self) -> Tensor:
+        """Factors of the members' spreads, (member, lead, target)."""
+        return self.built.get_buffer("spreads")
+
+    @property
     def lowest(self) -> float:
         """The least value of the targets where none was below zero in training and a member's range ends there."""
         return float(self.built.get_buffer("lowest"))
 
     def take_pool(self, other: StackPredictor) -> None:
-        """Take pool and weights from a stack of other fits of the same members.
+        """Take pool, weights and spreads from a stack of other fits of the same members.
 
         Args:
             other: The other stack.
         """
         self.pool = other.pool
         self.weights.copy_(other.weights)
+        self.spreads.copy_(other.spreads)
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """Build the table of weights, equal ones, and the least value of the targets."""
+        """Build the table of equal weights, spreads as they are, and the least value of the targets."""
         count = len(self.pooled)
         weights = torch.full((count, spec.horizon, len(spec.targets)), 1 / max(count, 1))
-        return Table({"weights": weights, "lowest": torch.tensor(-torch.inf)})
+        spreads = torch.ones_like(weights)
+        return Table({"weights": weights, "spreads": spreads, "lowest": torch.tensor(-torch.inf)})
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
-        return POOLS[self.pool](self.forecasts(batch), self.weights[:, None, :, None])
+        spreads = self.spreads[:, None, :, None]
+        members = [
+            one if bool((factor == 1).all()) else Widened(one, factor)
+            for one, factor in zip(self.forecasts(batch), spreads, strict=True)
+        ]
+        return POOLS[self.pool](members, self.weights[:, None, :, None])
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast a batch; a stack has no transforms of its own."""
