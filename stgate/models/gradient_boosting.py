@@ -11,7 +11,7 @@ from stgate.data.window_data import WindowData
 from stgate.data.windows import hash_seed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.models.baselines import Baseline
-from stgate.models.closed_form.boosting import FOLDS, Sample, fit_boosting
+from stgate.models.closed_form.boosting import FOLDS, LEAVES, SMALLEST, Sample, fit_boosting
 from stgate.models.closed_form.nearest import correlated_nodes
 from stgate.models.closed_form.tree_growth import Growth
 from stgate.models.training.adoption import check_leads
@@ -29,7 +29,7 @@ class GradientBoosting(Baseline):
     Features are lags, rolling means and extremes, the age of the last observation, means over neighbours and over all
     nodes, the last values of correlated nodes, covariates, node statistics, the calendar of the valid time, and the
     value one season before it. Missing values stay missing: trees send them to a branch of their own. A ridge
-    regression with weights of each node comes first; trees of a size that is chosen out of fold forecast its errors.
+    regression with weights of each node comes first; trees, as many as forecast best out of fold, forecast its errors.
     Further trees forecast the absolute error, and quantiles of errors in its units make the distribution.
 
     Trees are grown by LightGBM if it is installed (extra `boost`), else by scikit-learn. The checkpoint holds them as
@@ -55,8 +55,8 @@ class GradientBoosting(Baseline):
     def __init__(
         self,
         *,
-        trees: int = 400,
-        learning_rate: float = 0.05,
+        trees: int = 200,
+        learning_rate: float = 0.1,
         max_rows: int = 60_000,
         transforms: Sequence[Transform] | Auto | None = "auto",
         node_statistics: bool = True,
@@ -131,7 +131,7 @@ class GradientBoosting(Baseline):
             folds = (rank * FOLDS // (int(rank.max()) + 1)).clamp(max=FOLDS - 1)
             samples.append(Sample(*(each[order] for each in (*made, nodes, folds))))
         self._pieces = []
-        growth = Growth(0, 0, predictor.learning_rate, predictor.trees, (predictor.seed or 0) % 2**31)
+        growth = Growth(LEAVES, SMALLEST, predictor.learning_rate, predictor.trees, (predictor.seed or 0) % 2**31)
         fit_boosting(predictor.tables, samples, growth, predictor.max_rows)
 
 

@@ -23,8 +23,8 @@ LOG = logging.getLogger(__name__)
 """Log of the fit; `stgate fit` prints it."""
 FOLDS = 4
 """Number of blocks in time, of each of which a fit without it makes forecasts."""
-SIZES = ((4, 1 / 40), (31, 1 / 1000))
-"""Sizes of trees: number of leaves, and the smallest leaf as a share of the rows."""
+LEAVES, LEAST = 15, 1 / 400
+"""Largest number of leaves of a tree, and its smallest leaf as a share of the rows."""
 EQUAL = 0.02
 """Penalty on the distance of the weights of forecasts from equal ones, in units of the target's variance."""
 SMALLEST = 20
@@ -82,7 +82,7 @@ def fit_boosting(network: BoostingNetwork, samples: Sequence[Sample], growth: Gr
     Args:
         network: The network to be filled.
         samples: Rows of each target.
-        growth: Options of the location's trees; leaves and smallest leaf are those of `SIZES`.
+        growth: Options of the location's trees; their smallest leaf grows with the number of rows.
         most: Largest number of rows of an ensemble's fit.
     """
     ensembles: list[list[Tree]] = []
@@ -144,14 +144,12 @@ def _location(
 ) -> tuple[Floats, list[Tree]]:
     """Grow the trees of the location, a weighted mean of forecasts; return its values out of fold, and the trees.
 
-    The forecasts are the linear one, trees of several sizes on its errors, and trees of these sizes on the target.
+    The forecasts are the linear one, trees on its errors added to it, and trees on the target itself.
     """
     grower, tried = Grower(cases.known), []
-    for use in (1.0, 0.0):
-        for leaves, share in SIZES if growth.trees else ():
-            smallest = max(SMALLEST, int(share * len(cases.truth)))
-            options = dataclasses.replace(growth, leaves=leaves, smallest=smallest)
-            tried.append((use, *_out_of_fold(grower, cases, options, use)))
+    options = dataclasses.replace(growth, smallest=max(growth.smallest, int(LEAST * len(cases.truth))))
+    for use in (1.0, 0.0) if growth.trees else ():
+        tried.append((use, *_out_of_fold(grower, cases, options, use)))
     held_out = np.stack([cases.linear, *(made for _, _, made in tried)], 1)
     weights = mean_weights(held_out, cases.truth)
     linear, trees = float(weights[0]), []

@@ -15,7 +15,7 @@ from stgate.nn.trees import Tree, Trees
 
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
-PATIENCE = 20
+PATIENCE = 10
 """Number of trees without a smaller error on held-out rows after which growth stops."""
 FEATURES, L2 = 0.6, 1.0
 """Share of the features that a tree, or a split, may use; penalty on the outputs of leaves."""

@@ -207,8 +207,8 @@ class GradientBoostingPredictor(BaselinePredictor):
     def __init__(
         self,
         *,
-        trees: int = 400,
-        learning_rate: float = 0.05,
+        trees: int = 200,
+        learning_rate: float = 0.1,
         max_rows: int = 60_000,
         transforms: Sequence[Transform] | Auto | None = "auto",
         node_statistics: bool = True,
