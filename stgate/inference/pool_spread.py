@@ -16,7 +16,7 @@ GRID = tuple(0.5 * math.erfc(-score / math.sqrt(2)) for score in SCORES)
 """Levels of these quantiles."""
 LARGEST = 4.0
 """Largest normal score of an observed value, beyond the outermost quantiles."""
-RANGE = (0.5, 3.0)
+RANGE = (0.5, 2.0)
 """Smallest and largest factor."""
 
 
