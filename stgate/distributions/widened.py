@@ -1,4 +1,4 @@
-"""A distribution with a wider or a narrower spread about its median."""
+"""Distributions with another spread about their median, or without values below a bound."""
 
 from __future__ import annotations
 
@@ -12,6 +12,48 @@ from torch.distributions.constraints import Constraint
 
 EDGE = 1e-6
 """Distance from zero and one that a level keeps."""
+
+
+class Floored(Distribution):
+    """Distribution whose probability below a bound lies on the bound.
+
+    Args:
+        base: The distribution.
+        lowest: The bound.
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, base: Distribution, lowest: float) -> None:
+        self.base, self.lowest = base, lowest
+        super().__init__(base.batch_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the base, not below the bound."""
+        return self.base.mean.clamp(min=self.lowest)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the base."""
+        return self.base.variance
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Quantile of a level, a scalar or of the batch shape."""
+        return self.base.icdf(value).clamp(min=self.lowest)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of a value at or below this one, zero below the bound."""
+        return torch.where(value < self.lowest, 0.0, self.base.cdf(value))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Logarithm of the density above the bound, and of the base's density at it."""
+        return self.base.log_prob(value)
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw samples, (*sample_shape, *batch_shape)."""
+        return self.base.sample(torch.Size(sample_shape)).clamp(min=self.lowest)
 
 
 class Widened(Distribution):

@@ -106,7 +106,9 @@ class Stack(Baseline):
             data: The data that the members were fitted on.
         """
         predictor = self.predictor
+        self.take(data)
         quantiles, truth, rows = forecasts
+        quantiles = quantiles.clamp(min=predictor.lowest)
         option = predictor.pool_option
         pools: list[PoolName] = ["quantile", "linear"] if option == "auto" else [option]
         cases, spreads = [], []
@@ -119,7 +121,6 @@ class Stack(Baseline):
         predictor.pool, self.learned = learned[0].pool, learned
         predictor.weights.copy_(torch.stack([one.weights for one in learned], -1))
         predictor.spreads.copy_(torch.stack(spreads, -1))
-        self.take(data)
 
     def describe(self) -> list[str]:
         """Return lines of text with pool, shrinkage and weights, once they have been learned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.pools import POOLS, PoolName
-from stgate.distributions.widened import Widened
+from stgate.distributions.widened import Floored, Widened
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.prediction import registry
 from stgate.prediction.baselines import Table
@@ -85,14 +86,13 @@ class StackPredictor(Predictor):
         return float(self.built.get_buffer("lowest"))
 
     def take_pool(self, other: StackPredictor) -> None:
-        """Take pool, weights and spreads from a stack of other fits of the same members.
+        """Take pool, weights, spreads and the least value from a stack of other fits of the same members.
 
         Args:
             other: The other stack.
         """
         self.pool = other.pool
-        self.weights.copy_(other.weights)
-        self.spreads.copy_(other.spreads)
+        self.built.load_state_dict(other.built.state_dict())
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the table of equal weights, spreads as they are, and the least value of the targets."""
@@ -116,8 +116,9 @@ class StackPredictor(Predictor):
         return made
 
     def forecasts(self, batch: Batch) -> list[Distribution]:
-        """Forecast a raw batch with each member, each of batch shape (batch, lead, node, target)."""
-        return [one(member_batch(batch, self.fitted_spec, one.fitted_spec)) for one in self.predictors]
+        """Forecast a raw batch with each member, not below `lowest`: each of batch shape (batch, lead, node, target)."""
+        made = [one(member_batch(batch, self.fitted_spec, one.fitted_spec)) for one in self.predictors]
+        return made if math.isinf(self.lowest) else [Floored(one, self.lowest) for one in made]
 
     # The checkpoint
 
