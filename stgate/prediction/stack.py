@@ -116,7 +116,7 @@ class StackPredictor(Predictor):
         return made
 
     def forecasts(self, batch: Batch) -> list[Distribution]:
-        """Forecast a raw batch with each member, not below `lowest`: each of batch shape (batch, lead, node, target)."""
+        """Forecast a raw batch with each member, not below `lowest`; each of shape (batch, lead, node, target)."""
         made = [one(member_batch(batch, self.fitted_spec, one.fitted_spec)) for one in self.predictors]
         return made if math.isinf(self.lowest) else [Floored(one, self.lowest) for one in made]
 
