@@ -75,8 +75,8 @@ def kept(path: Path, fit: Callable[[], Fit]) -> Attempt:
         path: Path of the checkpoint; a file beside it holds length and seconds.
         fit: Function that fits a forecaster.
     """
-    notes = path.with_suffix(".json")
-    if path.is_file() and notes.is_file():
+    notes = notes_of(path)
+    if is_kept(path):
         held = json.loads(notes.read_text(encoding="utf-8"))
         return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"], held["options"])
     started = time.monotonic()
@@ -90,6 +90,16 @@ def kept(path: Path, fit: Callable[[], Fit]) -> Attempt:
     predictor = forecaster.predictor.eval()
     predictor.plain_options = dict(forecaster.hparams)
     return Attempt(predictor, length, seconds, options)
+
+
+def notes_of(path: Path) -> Path:
+    """Return the path of the file that holds length and seconds of a fit."""
+    return path.with_suffix(".json")
+
+
+def is_kept(path: Path) -> bool:
+    """Return True if a fit is there, whole."""
+    return path.is_file() and notes_of(path).is_file()
 
 
 def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: float, seed: int) -> Fit:

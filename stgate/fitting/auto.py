@@ -14,25 +14,24 @@ import pandas as pd
 import xarray as xr
 
 from stgate.data.window_data import WindowData
-from stgate.errors import RequestError, StgateError, TrainingError, did_you_mean
-from stgate.fitting.attempts import Attempt, Fit, Slow, first_fit, kept, limited
-from stgate.fitting.blocks import Rows, before_test, blocks_of, without
+from stgate.errors import RequestError, TrainingError, did_you_mean
+from stgate.fitting.attempts import Attempt, Slow, first_fit, kept
+from stgate.fitting.blocks import Rows, before_test, blocks_of
 from stgate.fitting.choice import choose
 from stgate.fitting.completion import Recorder, width_ratio
 from stgate.fitting.crossfit import HeldOut, Tell, silent
 from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
-from stgate.fitting.training import train
+from stgate.fitting.workers import FAILURES, Refit, one_thread, refit, workers_for
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
 from stgate.models.baselines import Persistence
 from stgate.models.stack import Stack, joined_forecasts, stride_of
+from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
 
-FAILURES = (StgateError, RuntimeError, ValueError, ArithmeticError, ImportError, MemoryError)
-"""Errors of one candidate that leave the others alone."""
 FOLDS = 4
 """Number of blocks that `cross` holds out in turn: each candidate is fitted two times more."""
 RESERVE = 0.15
@@ -162,6 +161,7 @@ class _Run:
         self.end = time.monotonic() + budget * (1 - RESERVE)
         self.how, self.reason = choose(calibration, Persistence(), data, FOLDS)  # refits count in the budget
         self.blocks: list[Rows] = []
+        self.workers = workers_for(data)
         self.owed = 0.0  # seconds of the fits that candidates still need
 
     @property
@@ -173,18 +173,19 @@ class _Run:
         """Fit each candidate on the split, and score it on the validation part; one that fails is reported."""
         self.tell(f"{'':<20}{'CRPS':>10}{'MAE':>10}   on the validation part")
         found = []
+        later = {"cross": FOLDS + 1, "refit": 1, "split": 0}[self.how] / self.workers  # several at a time
         for number, one in enumerate(candidates):
             share = self.left / (1 + (number + 1 < len(candidates)) if one.rows else len(candidates) - number)
-            fits = {"cross": FOLDS + 2, "refit": 2, "split": 1}[self.how]
             row, attempt = Row(one.name), None
             try:
-                attempt = kept(
-                    self.folder / f"{one.name}.ckpt",
-                    lambda one=one, share=share, fits=fits: first_fit(  # type: ignore[misc]
-                        one, self.data, seconds=share, fits=fits, seed=self.seed
-                    ),
-                )
-                self.owed += attempt.seconds * (fits - 1)
+                with one_thread(later > 0 and self.workers > 1):
+                    attempt = kept(
+                        self.folder / f"{one.name}.ckpt",
+                        lambda one=one, share=share: first_fit(  # type: ignore[misc]
+                            one, self.data, seconds=share, fits=1 + later, seed=self.seed
+                        ),
+                    )
+                self.owed += attempt.seconds * later
                 crps, mae = scored(attempt.predictor, self.data)
                 row = Row(one.name, crps, mae, attempt.seconds, attempt.length.done)
             except Slow as error:
@@ -269,47 +270,47 @@ class _Run:
 
     def _fold_fits(self, members: list[_Tried]) -> dict[str, list[Predictor]]:
         """Fit each member once for each block, with that block hidden; leave out a member where that fails."""
-        blocks, found = blocks_of(self.data, FOLDS), {}
-        self.blocks = blocks
-        for one in members:
-            name = one.candidate.name
-            try:
-                found[name] = [
-                    self._again(one, f"{name}.fold{number}.ckpt", lambda rows=rows: without(self.data, rows))  # type: ignore[misc]
-                    for number, rows in enumerate(blocks, 1)
-                ]
-            except FAILURES as error:
-                self.tell(f"{name:<20}left out: {' '.join(str(error).split())[:200]}")
-        return found
+        self.blocks = blocks_of(self.data, FOLDS)
+        made = self._again([(one, rows) for one in members for rows in self.blocks])
+        fits = [made[start : start + len(self.blocks)] for start in range(0, len(made), len(self.blocks))]
+        return {
+            one.candidate.name: [fit for fit in own if fit is not None]
+            for one, own in zip(members, fits, strict=True)
+            if all(fit is not None for fit in own)
+        }
 
     def _refitted(self, first: Stack, members: list[_Tried], held: HeldOut) -> Stack:
         """Fit the members again on all rows before the test part; weights and widths are those of the first fits."""
-        whole = before_test(self.data)
-        made = Stack(members=[self._again(one, f"{one.candidate.name}.all.ckpt", lambda: whole) for one in members])
+        whole, fits = before_test(self.data), self._again([(one, None) for one in members])
+        if any(fit is None for fit in fits):
+            raise TrainingError("auto: a member could be fitted on the training part, but not on all rows")
+        made = Stack(members=fits)
         made.learned = first.learned
         made.take(whole)
         made.predictor.take_pool(first.predictor)
         for number, again in enumerate(made.predictor.predictors):
-            fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
-            ratio = width_ratio(HeldOut(held.data, fits, held.blocks), again)
+            first_fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
+            ratio = width_ratio(HeldOut(held.data, first_fits, held.blocks), again)
             if ratio is not None:
                 made.predictor.spreads[number] *= ratio.clamp(0.5, 2.0)
         return made
 
-    def _again(self, one: _Tried, file: str, data: Callable[[], WindowData]) -> Predictor:
-        """Fit a member again, on other rows, for as long as at first."""
-        assert one.attempt is not None
-        length, slowest = one.attempt.length, 3 * one.attempt.seconds
-
-        options = one.attempt.options
-
-        def fit() -> Fit:
-            forecaster = one.candidate.make(**options)
-            maker = limited(max(self.left, slowest))
-            train(forecaster, data(), seed=self.seed, length=length, make_trainer=maker)
-            return forecaster, length, options
-
-        return kept(self.folder / file, fit).predictor
+    def _again(self, asked: Sequence[tuple[_Tried, Rows | None]]) -> list[Predictor | None]:
+        """Fit members again with some rows hidden, or none, for as long as at first; None where a fit fails."""
+        jobs = []
+        for one, rows in asked:
+            assert one.attempt is not None
+            part = "all" if rows is None else f"fold{self.blocks.index(rows) + 1}"
+            path, seconds = self.folder / f"{one.candidate.name}.{part}.ckpt", one.attempt.seconds
+            limit = max(self.left, 3 * seconds)
+            jobs.append(Refit(one.candidate, one.attempt.options, one.attempt.length, rows, path, seconds, limit))
+        made: list[Predictor | None] = [None] * len(jobs)
+        for number, error in refit(jobs, self.data, self.seed):
+            if error:
+                self.tell(f"{jobs[number].candidate.name:<20}left out: {error}")
+            else:
+                made[number] = load(jobs[number].path)
+        return made
 
 
 def _predictor(one: _Tried) -> Predictor:
