@@ -11,7 +11,7 @@ from helpers import make_panel
 import stgate
 from stgate.__main__ import main
 from stgate.errors import RequestError, TrainingError
-from stgate.fitting import auto
+from stgate.fitting import auto, workers
 from stgate.fitting.auto import fit
 from stgate.fitting.shortlist import Candidate, short_list
 from stgate.models import Climatology, GatedRNN, Persistence, Ridge
@@ -88,15 +88,15 @@ def test_networks_are_members_too():
 def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch):
     whole = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "whole")
     calls = []
-    usual = auto.train
+    usual = workers.train
 
     def dying(forecaster, *given, **options):
         calls.append(type(forecaster).__name__)
-        if len(calls) == 4:
+        if len(calls) == 4:  # of the fits that follow the first ones
             raise KeyboardInterrupt
         return usual(forecaster, *given, **options)
 
-    monkeypatch.setattr(auto, "train", dying)
+    monkeypatch.setattr(workers, "train", dying)
     with pytest.raises(KeyboardInterrupt):
         fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     assert not (tmp_path / "killed" / "best.ckpt").exists()
