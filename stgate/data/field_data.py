@@ -97,7 +97,7 @@ class FieldData(WindowData):
             static_covariates=static_covariates or (),
             calendar=(),
             split=split,
-            batch_size=1 if batch_size is None else batch_size,
+            batch_size=batch_size,
             eval_every=eval_every,
             seed=seed,
             num_workers=num_workers,
@@ -107,7 +107,7 @@ class FieldData(WindowData):
         self.places = None if places is None else tuple(places)
         self.context_option, self.ahead_option, self.find_relief = context, ahead, static_covariates is None
         self.context, self.ahead = context or 0, ahead or 0
-        self.sees_context, self.batch_option = True, batch_size
+        self.sees_context = True
 
     def take_context(self, sees: bool) -> None:
         """Take no context unless it is asked for, for a forecaster that sees coordinates only.
@@ -160,11 +160,13 @@ class FieldData(WindowData):
         self.ahead = (self.context - 1 if self.ahead_option is None else self.ahead_option) if self.context else 0
         self.window = max(self.context, 1)
 
+    def _choose_batch(self, panel: xr.Dataset, split: Split) -> None:
+        if self.batch_option is None:
+            self.batch_size = min(max((split.train[1] - split.train[0]) // 100, 1), 64)
+
     def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
         if self.find_relief:
             self.static_covariates = tuple(name for name in RELIEF if _everywhere(panel, name))[:1]
-        if self.batch_option is None:
-            self.batch_size = min(max((split.train[1] - split.train[0]) // 100, 1), 64)
         spec = super()._make_spec(panel, split)
         places = self._places(panel)
         check_places(panel, places)

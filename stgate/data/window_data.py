@@ -31,6 +31,8 @@ from stgate.schema.steps import months_of, step_length
 
 Part = Literal["train", "validation", "calibration", "test"]
 """Parts of the split."""
+SERIES, MOST_WINDOWS, FEWEST_WINDOWS = 16_384, 64, 4
+"""Series (a window of a node) that a batch holds at most by default; most and fewest windows of a batch."""
 
 
 class WindowData(L.LightningDataModule):
@@ -53,7 +55,8 @@ class WindowData(L.LightningDataModule):
             day), which can follow sharp peaks such as rush hours. None takes those that the step resolves and of which
             the training part holds a whole period: of the first three, and for steps of months `month`.
         split: Four fractions, or the three times at which validation, calibration and test start.
-        batch_size: Number of windows in a batch; each window holds all nodes.
+        batch_size: Number of windows in a batch; each window holds all nodes. None: 64, fewer where there are more than
+            256 nodes, and 4 at the least.
         every: Stride between training origins, in steps.
         eval_every: Stride between the origins of the validation and test parts, in steps. Calibration uses all origins:
             with every 24th hourly origin it would see one hour of the day only.
@@ -84,7 +87,7 @@ class WindowData(L.LightningDataModule):
         static_covariates: Sequence[str] = (),
         calendar: Sequence[str] | None = None,
         split: Sequence[float | str] = (0.6, 0.1, 0.15, 0.15),
-        batch_size: int = 64,
+        batch_size: int | None = None,
         every: int = 1,
         eval_every: int = 1,
         streams: bool = False,
@@ -98,7 +101,7 @@ class WindowData(L.LightningDataModule):
             "window": window,
             "horizon": horizon,
             "train_horizon": 1 if train_horizon is None else train_horizon,
-            "batch_size": batch_size,
+            "batch_size": 1 if batch_size is None else batch_size,
             "every": every,
             "eval_every": eval_every,
         }
@@ -127,7 +130,8 @@ class WindowData(L.LightningDataModule):
         self.window, self.horizon, self.calendar, self.split = window, horizon, calendar, tuple(split)
         if streams and every not in (1, window):
             raise RequestError(f"every {every}: with streams the stride is the window of {window}; leave every out")
-        self.batch_size, self.every, self.eval_every = batch_size, window if streams else every, eval_every
+        self.every, self.eval_every = window if streams else every, eval_every
+        self.batch_option, self.batch_size = batch_size, batch_size or MOST_WINDOWS
         self.streams = streams
         self.seed, self.num_workers = seed, num_workers
         memory_limit(max_memory)  # refused now if it is out of range
@@ -295,7 +299,13 @@ class WindowData(L.LightningDataModule):
             self._loaded = panel, spec, series, split
         return self._loaded
 
+    def _choose_batch(self, panel: xr.Dataset, split: Split) -> None:
+        """Choose the number of windows in a batch, unless it is given."""
+        if self.batch_option is None:
+            self.batch_size = max(min(SERIES // panel.sizes["node"], MOST_WINDOWS), FEWEST_WINDOWS)
+
     def _make_spec(self, panel: xr.Dataset, split: Split) -> PanelSpec:
+        self._choose_batch(panel, split)
         if self.calendar and time_kind(panel) == "model":
             raise RequestError(f"calendar {list(self.calendar)}: the panel has model time, which has no calendar")
         if panel.sizes["time"] < self.window + self.train_horizon:

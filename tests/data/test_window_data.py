@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from helpers import make_panel, refusal
 
+from stgate.data.window_data import WindowData
 from stgate.errors import PanelError, RequestError, StgateError
 from stgate.io.store import write
 
@@ -238,3 +239,14 @@ def test_a_broken_panel_is_refused_before_any_window_is_cut():
     silent = make_panel(steps=200)
     silent["y"] = silent["y"].where(silent["node"] != "b")
     assert "never observed at node 'b'" in refused(PanelError, silent)
+
+
+@pytest.mark.parametrize(("nodes", "expected"), [(4, 64), (256, 64), (1000, 16), (5000, 4)])
+def test_batches_of_many_nodes_hold_fewer_windows(nodes, expected):
+    panel = make_panel(steps=60, nodes=tuple(range(nodes)))
+    data = WindowData(panel, targets="y", window=3, horizon=2)
+    data.setup()
+    assert data.batch_size == expected
+    given = WindowData(panel, targets="y", window=3, horizon=2, batch_size=7)
+    given.setup()
+    assert given.batch_size == 7
