@@ -20,6 +20,7 @@ from benchmarks.defaults.sets import Task
 from benchmarks.registry import BenchmarkError
 from stgate.__main__ import main as command
 from stgate.errors import RequestError
+from stgate.forecasting.online_intervals import Mode
 
 FORECASTERS = ("Persistence", "Climatology", "Ridge", "GradientBoosting", "GatedRNN", "STHSepNet", "auto")
 """Window forecasters that are measured unless others are asked for; `auto` fits, compares and stacks several."""
@@ -43,7 +44,7 @@ def stgate_command(*arguments: object) -> str:
     return log.getvalue()
 
 
-def fit(task: Task, name: str, seed: int, out: Path) -> Path:
+def fit(task: Task, name: str, seed: int, out: Path, *more: object) -> Path:
     """Fit a forecaster with its defaults; return its checkpoint.
 
     Args:
@@ -51,13 +52,14 @@ def fit(task: Task, name: str, seed: int, out: Path) -> Path:
         name: Class of the forecaster.
         seed: Seed of weights and shuffles.
         out: Folder of the run.
+        more: Further words of the command line.
     """
     record = task.record
     split = ",".join(task.time_of(row) for row in task.split)
     given = ["--model", name, "--data.panel", task.path, "--data.targets", record.target]
     given += ["--data.horizon", max(record.horizons), "--data.split", f"[{split}]"]
     given += ["--data.static_covariates", f"[{','.join(record.static)}]"] if record.static else []
-    given += ["--seed_everything", seed, "--data.seed", seed, "--out", out, "--overwrite"]
+    given += ["--seed_everything", seed, "--data.seed", seed, "--out", out, "--overwrite", *more]
     log = stgate_command("fit", *given)
     (out.parent / f"{out.name}.log").write_text(log)
     return out / "best.ckpt"
@@ -75,18 +77,19 @@ def forecasts(task: Task, name: str, seed: int, out: Path) -> Made:
     return backtest(task, fit(task, name, seed, out))
 
 
-def backtest(task: Task, checkpoint: Path) -> Made:
+def backtest(task: Task, checkpoint: Path, calibration: Mode = "stored") -> Made:
     """Forecast the scored part from every origin.
 
     Args:
         task: Record and scored part.
         checkpoint: Checkpoint of the forecaster.
+        calibration: Source of the intervals.
     """
     start, end = task.time_of(task.start), task.time_of(-1)
     levels = list(LEVELS)
     while True:
         try:
-            made = stgate.backtest(checkpoint, task.panel, start=start, end=end, levels=levels)
+            made = stgate.backtest(checkpoint, task.panel, start=start, end=end, levels=levels, calibration=calibration)
             break
         except RequestError as error:  # too few cases to calibrate the widest intervals: the next one stands for them
             if len(levels) < 9 or "level" not in str(error):

@@ -62,16 +62,41 @@ def pinball(truth: Floats, quantiles: Floats) -> Floats:
 def covered(truth: Floats, quantiles: Floats) -> dict[str, float]:
     """Return the share of cases inside each central interval.
 
+    A value that several quantiles equal lies at all the levels between them, and a whole number at those of all values
+    that are rounded to it, zero at those of all values below 1/2. One of these levels counts, evenly spread over the
+    cases.
+
     Args:
         truth: Observed values, (case,).
         quantiles: Quantiles, (case, quantile).
     """
-    found = {}
-    for level in INTERVALS:
-        low, high = (int(np.argmin(np.abs(QUANTILES - (1 + sign * level) / 2))) for sign in (-1, 1))
-        inside = (truth >= quantiles[:, low] - 1e-6) & (truth <= quantiles[:, high] + 1e-6)
-        found[f"{100 * level:g}"] = float(inside.mean()) if len(truth) else float("nan")
-    return found
+    share = (np.arange(1, len(truth) + 1) * 0.6180339887498949) % 1
+    low, high = levels_of(truth, quantiles)
+    if (truth == np.round(truth)).all() and (truth >= 0).all():
+        low, high = (levels_of(truth + end, quantiles).mean(0) for end in (-0.5, 0.5))
+        low = np.where(truth == 0, 0.0, low)
+    level = low + share * (high - low)
+    return {
+        f"{100 * one:g}": float((np.abs(level - 0.5) <= one / 2).mean()) if len(truth) else np.nan for one in INTERVALS
+    }
+
+
+def levels_of(values: Floats, quantiles: Floats) -> Floats:
+    """Return the lowest and the highest level of values by interpolation between quantiles, (2, case).
+
+    Args:
+        values: Values, (case,).
+        quantiles: Quantiles, (case, quantile).
+    """
+    found, rows, last = [], np.arange(len(values)), len(QUANTILES) - 1
+    for side in (-1, 1):
+        below = (quantiles < values[:, None] + side * 1e-6).sum(1)
+        right = np.clip(below, 1, last)
+        ends = [quantiles[rows, right - 1], quantiles[rows, right]]
+        place = np.clip((values - ends[0]) / np.maximum(ends[1] - ends[0], 1e-12), 0, 1)
+        inner = QUANTILES[right - 1] + place * (QUANTILES[right] - QUANTILES[right - 1])
+        found.append(np.where(below == 0, 0.0, np.where(below > last, 1.0, inner)))
+    return np.sort(np.stack(found), 0)
 
 
 def scored(

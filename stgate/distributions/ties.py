@@ -1,4 +1,4 @@
-"""Levels of observed values in forecasts that have an atom at the end of their range, such as zero of counts."""
+"""Levels of observed values that have several: those at the end of a forecast's range, and whole numbers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ EDGE = 1e-6
 
 
 def level_in(forecast: Distribution, truth: Tensor) -> Tensor:
-    """Return the level F(y) of observed values; a value at an atom gets one of the levels of the atom.
+    """Return the level F(y) of observed values; where a value has several levels, one of them.
 
     A forecast that cannot go below zero puts all its probability below zero on zero. An observed zero then has no
     single level: all of those up to F(0) fit it. One of them is taken, evenly spread over the cases, so that the levels
-    of a forecast that is right are uniform. The same holds at the upper end of the range.
+    of a forecast that is right are uniform. The same holds at the upper end of the range. Whole numbers, such as
+    counts, have the levels from F(y - 1/2) to F(y + 1/2), and zero all those up to F(1/2).
 
     Args:
         forecast: A distribution of the shape of the truth.
@@ -33,51 +34,69 @@ def level_in(forecast: Distribution, truth: Tensor) -> Tensor:
         doi:10.1111/j.1541-0420.2009.01191.x
     """
     known = torch.isfinite(truth)
-    level = forecast.cdf(torch.where(known, truth, forecast.mean))
-    if (found := atoms(forecast, truth, level)) is not None:
-        (low, high), share = found, spread(truth)
-        level = torch.where(low, level * share, torch.where(high, level + (1 - level) * share, level))
-    return torch.where(known, level, torch.nan)
+    level = forecast.cdf(torch.where(known, within_cells(truth), forecast.mean))
+    ends = _levels_at_ends(forecast, truth, level)
+    return torch.where(known, level if ends is None else torch.where(torch.isnan(ends), level, ends), torch.nan)
 
 
 def encoded_truth(forecast: Transformed, truth: Tensor) -> Tensor:
-    """Return encoded observed values; one at an atom becomes a value of the base distribution that decodes to it.
+    """Return encoded observed values; where a value has several levels, one that has one of them.
 
     Args:
         forecast: A transformed distribution of the shape of the truth.
         truth: Observed values, NaN where missing.
     """
-    encoded = forecast.bound.encode(truth)
+    encoded = forecast.bound.encode(within_cells(truth))
     if forecast.bound.affine:
         return encoded
     level = forecast.base.cdf(torch.where(torch.isfinite(encoded), encoded, forecast.base.mean))
-    if (found := atoms(forecast, truth, level)) is None:
+    ends = _levels_at_ends(forecast, truth, level)
+    if ends is None:
         return encoded
-    (low, high), share = found, spread(truth)
-    level = torch.where(low, level * share, level + (1 - level) * share).clamp(EDGE, 1 - EDGE)
-    return torch.where(low | high, forecast.base.icdf(level), encoded)
+    inner = forecast.base.icdf(torch.nan_to_num(ends, nan=0.5).clamp(EDGE, 1 - EDGE))
+    return torch.where(torch.isnan(ends), encoded, inner)
 
 
-def atoms(forecast: Distribution, truth: Tensor, level: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Tell which observed values lie at an atom at the lower and at the upper end of their forecast's range.
+def whole(truth: Tensor) -> bool:
+    """Return True if observed values are whole numbers from zero on, some of them more than once.
 
     Args:
-        forecast: A distribution of the shape of the truth.
         truth: Observed values, NaN where missing.
-        level: F(y) of each.
-
-    Returns:
-        Flags of the lower and of the upper end; None if no value is observed more than once as the lowest or highest.
     """
     seen = truth[torch.isfinite(truth)]
+    return len(seen) > 1 and bool((seen == seen.round()).all()) and float(seen.min()) >= 0
+
+
+def within_cells(truth: Tensor) -> Tensor:
+    """Spread whole numbers evenly over the cells that are rounded to them; leave other values as they are.
+
+    Args:
+        truth: Observed values, NaN where missing.
+    """
+    return truth + (spread(truth) - 0.5) if whole(truth) else truth
+
+
+def _levels_at_ends(forecast: Distribution, truth: Tensor, level: Tensor) -> Tensor | None:
+    """Return levels of values at an end of their forecast's range, NaN elsewhere; None if there are no such values.
+
+    Args:
+        forecast: The forecast in units of the truth.
+        truth: Observed values.
+        level: Level of each.
+    """
+    seen, nothing = truth[torch.isfinite(truth)], torch.full_like(level, torch.nan)
     if not len(seen):
         return None
-    least, most = seen.min(), seen.max()
+    least, most, share = seen.min(), seen.max(), spread(truth)
+    if whole(truth):
+        if float(least) > 0:
+            return None
+        return torch.where(truth == 0, forecast.cdf(torch.full_like(truth, 0.5)) * share, nothing)
     if int((seen == least).sum()) < 2 and int((seen == most).sum()) < 2:
         return None
     half, upper = (forecast.icdf(p.clamp(EDGE, 1 - EDGE)) for p in (0.5 * level, 0.5 * (1 + level)))
-    low = (truth == least) & (half >= truth)
-    return low, (truth == most) & (upper <= truth) & ~low
+    low, high = (truth == least) & (half >= truth), (truth == most) & (upper <= truth)
+    return torch.where(low, level * share, torch.where(high, level + (1 - level) * share, nothing))
 
 
 def spread(values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stgate.distributions.ties import spread
+from stgate.distributions.ties import spread, whole, within_cells
 
 SCORES = tuple(0.5 * i for i in range(-6, 7))
 """Normal scores of the members' quantiles from which spreads and weights are learned."""
@@ -23,29 +23,36 @@ RANGE = (0.5, 2.0)
 def normal_scores(quantiles: Tensor, truth: Tensor) -> Tensor:
     """Return the normal scores of observed values, Φ⁻¹(F(y)), NaN where a value or a quantile is missing.
 
-    Between quantiles they are interpolated. Where several quantiles equal the value, as at an atom, one of the scores
-    that they span is taken, evenly spread over the cases.
+    Between quantiles they are interpolated. Where a value has several levels, as at an atom or of a whole number, one
+    of them is taken, evenly spread over the cases.
 
     Args:
         quantiles: (…, level), at the levels of `GRID`.
         truth: (…), NaN where missing.
     """
+    scores, share = torch.tensor(SCORES, dtype=quantiles.dtype), spread(truth)
+    found, below, upto = _interpolated(quantiles, within_cells(truth))
+    if whole(truth):
+        top = _interpolated(quantiles, torch.full_like(truth, 0.5))[0]
+        found = torch.where(truth == 0, torch.special.ndtri(share * torch.special.ndtr(top)), found)
+    else:
+        edge = torch.cat([torch.tensor([-LARGEST]), scores, torch.tensor([LARGEST])]).to(scores)
+        low = torch.special.ndtr(edge[torch.where(below == 0, 0, below + 1)])
+        high = torch.special.ndtr(edge[torch.where(upto == len(SCORES), len(SCORES) + 1, upto)])
+        found = torch.where(upto > below + 1, torch.special.ndtri(low + share * (high - low)), found)
+    known = torch.isfinite(truth) & torch.isfinite(quantiles).all(-1)
+    return torch.where(known, found.clamp(-LARGEST, LARGEST), torch.nan)
+
+
+def _interpolated(quantiles: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return normal scores by interpolation, and the numbers of quantiles below a value, and not above it."""
     scores = torch.tensor(SCORES, dtype=quantiles.dtype)
-    value = truth.unsqueeze(-1)
-    below, upto = (quantiles < value).sum(-1), (quantiles <= value).sum(-1)
+    below, upto = (quantiles < value.unsqueeze(-1)).sum(-1), (quantiles <= value.unsqueeze(-1)).sum(-1)
     right = below.clamp(1, len(SCORES) - 1)  # the quantile at or above the value, or the outermost pair
     ends = [torch.gather(quantiles, -1, (right - shift).unsqueeze(-1)).squeeze(-1) for shift in (1, 0)]
     step = (ends[1] - ends[0]).clamp(min=1e-12)
-    inner = scores[right - 1] + (scores[right] - scores[right - 1]) * (truth - ends[0]) / step
-    edge = torch.cat([torch.tensor([-LARGEST]), scores, torch.tensor([LARGEST])]).to(scores)
-    low, high = (
-        edge[torch.where(below == 0, 0, below + 1)],
-        edge[torch.where(upto == len(SCORES), len(SCORES) + 1, upto)],
-    )
-    share = spread(truth)
-    level = torch.special.ndtr(low) * (1 - share) + torch.special.ndtr(high) * share
-    found = torch.where(upto > below + 1, torch.special.ndtri(level), inner).clamp(-LARGEST, LARGEST)
-    return torch.where(torch.isfinite(truth) & torch.isfinite(quantiles).all(-1), found, torch.nan)
+    found = scores[right - 1] + (scores[right] - scores[right - 1]) * (value - ends[0]) / step
+    return found.clamp(-LARGEST, LARGEST), below, upto
 
 
 def spreads_of(quantiles: Tensor, truth: Tensor) -> Tensor:

@@ -43,8 +43,18 @@ def test_values_that_are_no_atom_keep_their_level():
     inner = truth > 0
     torch.testing.assert_close(level_in(forecast, truth)[inner], forecast.cdf(truth)[inner])
     normal = Normal(torch.zeros(50), torch.ones(50))
-    rounded = normal.sample().round()  # ties, but no atom
+    rounded = normal.sample().round(decimals=1)  # ties, but no atom
     torch.testing.assert_close(level_in(normal, rounded), normal.cdf(rounded))
+
+
+def test_levels_of_counts_are_uniform_if_the_forecast_is_right_for_what_was_rounded():
+    forecast, drawn = zero_inflated(Power(0.25), spread=0.6)
+    truth = drawn.round()
+    assert float((truth == 0).float().mean()) > 0.5 and float(truth.max()) > 2
+    assert stats.kstest(level_in(forecast, truth).flatten().numpy(), "uniform").pvalue > 0.01
+    encoded = encoded_truth(forecast, truth)
+    assert stats.kstest(forecast.base.cdf(encoded).flatten().numpy(), "uniform").pvalue > 0.01
+    torch.testing.assert_close(forecast.bound.decode(encoded).round(), truth)
 
 
 def test_missing_values_stay_missing():

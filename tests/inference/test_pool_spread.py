@@ -17,20 +17,21 @@ def test_normal_scores_are_those_of_the_forecast():
     torch.testing.assert_close(normal_scores(quantiles, truth), (truth - mean.squeeze(1)) / 2, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("bounded", [False, True], ids=["free", "bounded"])
-def test_the_factor_of_each_member_and_lead_is_found(bounded):
+@pytest.mark.parametrize("kind", ["free", "bounded", "counts"])
+def test_the_factor_of_each_member_and_lead_is_found(kind):
     """Values at a bound tell less about the spread: the factor then lies between the true one and one."""
     torch.manual_seed(0)
     mean = torch.randn(400, 3, 6)
     true = torch.tensor([1.0, 1.5, 1.8]).view(1, 3, 1)
     truth = mean + true * torch.randn(400, 3, 6)
     quantiles = torch.stack([Normal(mean.unsqueeze(-1), 1.0).icdf(AT), Normal(mean.unsqueeze(-1), 2.0).icdf(AT)])
-    if bounded:
+    if kind != "free":
         truth, quantiles = truth.clamp(min=0), quantiles.clamp(min=0)
+    truth = truth.round() if kind == "counts" else truth
     truth[::5] = torch.nan
     wanted = torch.stack([true.flatten(), true.flatten() / 2])
     found = spreads_of(quantiles, truth)
-    if bounded:
+    if kind != "free":
         assert bool(((found - 1) * (wanted - 1) >= -0.02).all()) and bool(
             ((found - 1).abs() < (wanted - 1).abs() + 0.08).all()
         )
