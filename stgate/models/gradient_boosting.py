@@ -97,6 +97,8 @@ class GradientBoosting(Baseline):
             return
         generator = torch.Generator().manual_seed(hash_seed(self.predictor.seed or 0, batch_idx))
         windows = torch.rand(len(batch["past"]), generator=generator) < 8 * self._share  # the rest is not looked at
+        if not bool(windows.any()):
+            return
         encoded = self.predictor.encode(_chosen(batch, torch.nonzero(windows).flatten()))
         scaler, (size, _, nodes, _) = self.predictor.scaler, encoded["past"].shape
         truth = (encoded["target"] - scaler.target_center) / scaler.target_scale

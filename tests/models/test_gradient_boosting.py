@@ -268,3 +268,11 @@ def test_stgate_fit_moves_its_quantiles_and_prints_each_group_of_leads(tmp_path,
     assert main([*given.split(), "--data.window", "6", "--data.horizon", "3", "--out", str(tmp_path / "run")]) == 0
     assert "leads 3 to 3: " in capsys.readouterr().err
     assert stgate.load(tmp_path / "run" / "best.ckpt").calibration.conformity_score == "quantile"
+
+
+def test_a_small_part_of_many_windows_skips_whole_batches():
+    """Of a long record a few rows were asked for: a batch of which no window was taken ended the fit."""
+    panel = make_panel(steps=3000, nodes=("a", "b"))
+    model = GradientBoosting(trees=3, max_rows=100)
+    trainer().fit(model, make_data(panel, window=6, horizon=2, batch_size=8))
+    assert np.isfinite(stgate.forecast(model, panel, levels=[0.5])["y"]).all()
