@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from stgate.nn.inputs import Inputs
 from stgate.schema.spec import PanelSpec
 
-WIDEST = 300
-"""Largest number of nodes times targets for which each node reads the last values of all nodes."""
+WIDEST, PATTERNS, LARGEST = 300, 30, 30_000_000
+"""Largest number of nodes times targets for which each node reads the last values of all nodes; number of patterns in
+space that stand for them where there are more; and largest number of weights of these patterns."""
 
 
 class LinearForecast(nn.Module):
@@ -17,7 +18,9 @@ class LinearForecast(nn.Module):
 
     Attributes:
         weight: Weights that all nodes share, (feature, lead, target).
-        across: Weights of the last values of all nodes, (node * target, lead, node, target); of size 0 for many nodes.
+        across: Weights of the state of all nodes, (state, lead, node, target): of their last values, or of patterns.
+        patterns: Patterns in space whose strengths are the state of many nodes, (node * target, state); None for few
+            nodes, whose state is their last values.
 
     Args:
         spec: Description of the inputs.
@@ -25,14 +28,16 @@ class LinearForecast(nn.Module):
 
     weight: Tensor
     across: Tensor
+    patterns: Tensor | None
 
     def __init__(self, spec: PanelSpec) -> None:
         super().__init__()
         self.targets = len(spec.targets)
         every, shape = len(spec.nodes) * self.targets, (len(spec.nodes), self.targets)
         self.register_buffer("weight", torch.zeros(_size(spec), spec.horizon, self.targets))
-        rows = every if every <= WIDEST else 0
-        self.register_buffer("across", torch.zeros(rows, spec.horizon, *shape))
+        size = state_size(every, spec.horizon)
+        self.register_buffer("across", torch.zeros(size, spec.horizon, *shape))
+        self.register_buffer("patterns", torch.zeros(every, size) if every > WIDEST else None)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Forecast, standardised: (batch, lead, node, target)."""
@@ -60,8 +65,29 @@ class LinearForecast(nn.Module):
         return torch.cat(columns, -1)
 
     def state(self, inputs: Inputs) -> Tensor:
+        """Return the last values of all nodes, zero where the window holds none, or the strength of their patterns.
+
+        Returns:
+            (batch, state).
+        """
+        last = self.last(inputs)
+        return last if self.patterns is None else last @ self.patterns
+
+    def last(self, inputs: Inputs) -> Tensor:
         """Return the last values of all nodes, zero where the window holds none, (batch, node * target)."""
         return (inputs.last * inputs.mask[..., : self.targets].amax(1)).flatten(1)
+
+
+def state_size(every: int, leads: int) -> int:
+    """Return the number of values that are the state of all nodes: theirs, or those of patterns of many nodes.
+
+    Args:
+        every: Number of nodes times targets.
+        leads: Number of leads.
+    """
+    if every <= WIDEST:
+        return every
+    return PATTERNS if PATTERNS * every * leads <= LARGEST else 0
 
 
 REACH = 1.5

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stgate.errors import RENAMED, CheckpointError
-from stgate.nn.linear import WIDEST
+from stgate.nn.linear import WIDEST, state_size
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
@@ -114,14 +114,16 @@ def _from_3(checkpoint: dict[str, Any]) -> None:
         return
     weight, spread = (weights.pop(f"predictor.network.{name}") for name in ("weight", "spread"))
     nodes, (_, leads, targets) = len(checkpoint["stgate"]["spec"]["nodes"]), weight.shape
-    every = nodes * targets if nodes * targets <= WIDEST else 0
+    every = nodes * targets
     new = {
         "linear.weight": weight,
-        "linear.across": weight.new_zeros(every, leads, nodes, targets),
+        "linear.across": weight.new_zeros(state_size(every, leads), leads, nodes, targets),
         "spread": spread / weights["predictor.scaler.scale"][:targets],
         "by_features": torch.zeros_like(weight),
         "by_node": weight.new_ones(nodes, leads, targets),
     }
+    if every > WIDEST:
+        new["linear.patterns"] = weight.new_zeros(every, state_size(every, leads))
     weights |= {f"predictor.network.{name}": value for name, value in new.items()}
 
 

@@ -9,8 +9,10 @@ from helpers import HORIZON, fitted, make_data, make_panel
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stgate
 from stgate.models import Ridge
 from stgate.models.closed_form.regression import FOLDS, PENALTIES, Sums, training_batches
+from stgate.nn import linear
 from stgate.nn.linear import LinearTable
 
 OPTIONS = {"future_covariates": ["u"], "static_covariates": ["lat"]}
@@ -122,3 +124,32 @@ def test_batches_are_left_out_evenly_where_fewer_rows_are_enough():
     model = fitted(Ridge(), data)
     count = [sum(1 for _ in training_batches(model.predictor, data, rows)) for rows in (None, 1)]
     assert count[0] > 3 and count[1] == 1
+
+
+def test_many_nodes_read_patterns_in_space(tmp_path, monkeypatch):
+    """Two patterns turn into each other: from a node's own values their phase is known badly, from all nodes well."""
+    rng = np.random.default_rng(0)
+    turn, state, rows = 0.99 * np.array([[0.8, -0.6], [0.6, 0.8]]), np.zeros(2), []
+    for _ in range(600):
+        state = turn @ state + 0.3 * rng.standard_normal(2)
+        rows.append(state)
+    loadings = rng.standard_normal((2, 40))
+    values = np.array(rows) @ loadings + rng.standard_normal((600, 40))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    time = pd.date_range("2020-01-01", periods=600, freq="D")
+    panel = xr.Dataset({"y": (("time", "node"), values, {"units": "1"})}, {"time": time, "node": np.arange(40)})
+    errors = {}
+    for name, largest in (("patterns", 30_000_000), ("none", 0)):
+        monkeypatch.setattr(linear, "WIDEST", 20)
+        monkeypatch.setattr(linear, "LARGEST", largest)
+        data = make_data(panel, window=2, horizon=2, calendar=())
+        model = fitted(Ridge(transforms=None), data)
+        forecast = model.predictor.built.linear
+        assert forecast.across.shape[0] == forecast.patterns.shape[1] == (30 if largest else 0)
+        errors[name] = float(
+            stgate.evaluate(stgate.backtest(model, panel, start="2021-04-01", levels=[0.5]))["mae"].mean()
+        )
+        model.save(tmp_path / "m.ckpt")
+        again, first = (stgate.forecast(one, panel, levels=[0.5]) for one in (tmp_path / "m.ckpt", model))
+        assert again.drop_attrs().equals(first.drop_attrs())
+    assert errors["patterns"] < 0.8 * errors["none"]

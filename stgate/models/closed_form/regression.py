@@ -24,6 +24,8 @@ FLOOR = 0.1
 """Share of a lead's standard deviation that is added to absolute errors before their logarithm is taken."""
 SHRINK = 50
 """Number of errors that the mean over nodes counts in the spread of each node."""
+SNAPSHOTS = 2000
+"""Largest number of windows from whose last values patterns in space are made."""
 ROWS = 2_000_000
 """Largest number of pairs of window and node from which a network's linear part is fitted."""
 
@@ -179,10 +181,12 @@ def fit_linear(
 
 
 def fit_across(linear: LinearForecast, predictor: Predictor, data: WindowData, rows: int | None) -> None:
-    """Fit each node's weights of the last values of all nodes to what the shared weights leave."""
+    """Fit each node's weights of the state of all nodes to what the shared weights leave."""
+    if linear.patterns is not None:
+        linear.patterns.copy_(leading_patterns(linear, predictor, data))
     size, leads = len(linear.across), linear.across.shape[1]
     gram = torch.zeros(FOLDS, size, size, dtype=torch.float64)
-    cross = torch.zeros(FOLDS, size, leads * size, dtype=torch.float64)
+    cross = torch.zeros(FOLDS, size, linear.across[0].numel(), dtype=torch.float64)
     count = torch.zeros(FOLDS, dtype=torch.float64)
     for inputs, target, fold in training_batches(predictor, data, rows):
         state = linear.state(inputs).double()
@@ -209,6 +213,30 @@ def fit_across(linear: LinearForecast, predictor: Predictor, data: WindowData, r
     weight = torch.einsum("zk,klc->zlc", vectors, turned / (values.clamp(min=0)[:, None] + damping)[..., None])
     weight = torch.where((best.values < 0)[None, :, None], weight, 0.0)
     linear.across.copy_(weight.view_as(linear.across))
+
+
+def leading_patterns(linear: LinearForecast, predictor: Predictor, data: WindowData) -> Tensor:
+    """Return the leading patterns in space of the last values (empirical orthogonal functions), (node * target, state).
+
+    They are scaled so that the strength of the first one has a mean square of one.
+
+    Args:
+        linear: The forecast that reads them.
+        predictor: A predictor with scales and transforms.
+        data: The data of the fit.
+    """
+    assert linear.patterns is not None
+    rows = SNAPSHOTS * len(data.spec.nodes)
+    states = torch.cat([linear.last(inputs) for inputs, _, _ in training_batches(predictor, data, rows)])
+    states = states[:: -(-len(states) // SNAPSHOTS)].double()
+    values, vectors = torch.linalg.eigh(states @ states.T / len(states))  # ascending
+    count = min(linear.patterns.shape[1], int((values > 1e-6 * values[-1]).sum()))
+    made = torch.zeros_like(linear.patterns)
+    if count:
+        leading = values[-count:].flip(0)
+        patterns = states.T @ vectors[:, -count:].flip(1) / (len(states) * leading).sqrt()  # of unit length
+        made[:, :count] = (patterns / leading[0].sqrt()).to(made)
+    return made
 
 
 @torch.no_grad()
