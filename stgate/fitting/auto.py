@@ -20,6 +20,7 @@ from stgate.fitting.blocks import Rows, before_test, blocks_of
 from stgate.fitting.choice import choose
 from stgate.fitting.completion import Recorder, width_ratio
 from stgate.fitting.crossfit import HeldOut, Tell, silent
+from stgate.fitting.field_fit import fit_field, follow_no_step
 from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
@@ -27,6 +28,7 @@ from stgate.fitting.workers import FAILURES, Refit, one_thread, refit, workers_f
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
 from stgate.models.baselines import Persistence
+from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
@@ -45,12 +47,12 @@ class AutoFit:
     """Outcome of an automatic fit.
 
     Attributes:
-        model: The stack, calibrated.
+        model: The stack, calibrated; a field where times follow no step.
         table: Scores of the candidates on the validation part, with their weights.
         calibration: The way that was taken: `split`, `cross` or `refit`.
     """
 
-    model: Stack
+    model: Forecaster
     table: pd.DataFrame
     calibration: str
 
@@ -72,7 +74,8 @@ def fit(
 
     Each candidate is fitted on the training part with its defaults, and scored on the validation part. On a short
     record the weights of the stack and its intervals come from out-of-fold forecasts, otherwise from the validation and
-    the calibration part; the members are then fitted again on all rows before the test part.
+    the calibration part; the members are then fitted again on all rows before the test part. Where times follow no
+    step, a field is fitted instead.
 
     Args:
         panel: A panel, or the path of one.
@@ -97,15 +100,23 @@ def fit(
         TrainingError: No candidate could be fitted.
     """
     check_options(budget, calibration)
+    if follow_no_step(panel):
+        field, row = fit_field(panel, {"targets": targets, "horizon": horizon, **options}, seed=seed, tell=tell)
+        return _written(AutoFit(field, table_of([row]), "split"), out)
     data = WindowData(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
     data.setup()
     with tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
         folder = Path(temporary if out is None else out)
         run = _Run(data, folder / "members", _seconds(budget, data), calibration, seed=seed, tell=tell)
-        made = run.stacked(run.tried(shortlist(data)))
-        if out is not None:
-            write_tables(made.table, folder)
-            made.model.save(folder / "best.ckpt")
+        return _written(run.stacked(run.tried(shortlist(data))), out)
+
+
+def _written(made: AutoFit, out: str | os.PathLike[str] | None) -> AutoFit:
+    """Write checkpoint and table if there is a folder for them."""
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        write_tables(made.table, Path(out))
+        made.model.save(Path(out) / "best.ckpt")
     return made
 
 
