@@ -38,6 +38,8 @@ FOLDS = 4
 """Number of blocks that `cross` holds out in turn: each candidate is fitted two times more."""
 RESERVE = 0.15
 """Share of the budget that is kept for scores, weights and calibration."""
+QUARTERS = 4
+"""Number of lines of progress of further fits."""
 LEAST = 0.02
 """Weight that a member has to reach at some lead to be kept."""
 
@@ -316,7 +318,10 @@ class _Run:
             limit = max(self.left, 3 * seconds)
             jobs.append(Refit(one.candidate, one.attempt.options, one.attempt.length, rows, path, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
-        for number, error in refit(jobs, self.data, self.seed):
+        what = "on all rows before the test part" if asked[0][1] is None else "each with a block in time hidden"
+        for done, (number, error) in enumerate(refit(jobs, self.data, self.seed), 1):
+            if done * QUARTERS // len(jobs) > (done - 1) * QUARTERS // len(jobs):
+                self.tell(f"{done} of {len(jobs)} fits, {what}")
             if error:
                 self.tell(f"{jobs[number].candidate.name:<20}left out: {error}")
             else:
