@@ -318,7 +318,8 @@ class _Run:
             limit = max(self.left, 3 * seconds)
             jobs.append(Refit(one.candidate, one.attempt.options, one.attempt.length, rows, path, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
-        what = "on all rows before the test part" if asked[0][1] is None else "each with a block in time hidden"
+        hidden = any(rows is not None for _, rows in asked)
+        what = "each with a block in time hidden" if hidden else "on all rows before the test part"
         for done, (number, error) in enumerate(refit(jobs, self.data, self.seed), 1):
             if done * QUARTERS // len(jobs) > (done - 1) * QUARTERS // len(jobs):
                 self.tell(f"{done} of {len(jobs)} fits, {what}")
