@@ -34,7 +34,12 @@ def level_in(forecast: Distribution, truth: Tensor) -> Tensor:
         doi:10.1111/j.1541-0420.2009.01191.x
     """
     known = torch.isfinite(truth)
-    level = forecast.cdf(torch.where(known, within_cells(truth), forecast.mean))
+    value = torch.where(known, truth, forecast.mean)
+    if whole(truth):
+        low, high = forecast.cdf(value - 0.5), forecast.cdf(value + 0.5)
+        low = torch.where(truth == 0, 0.0, low)
+        return torch.where(known, low + spread(truth) * (high - low), torch.nan)
+    level = forecast.cdf(value)
     ends = _levels_at_ends(forecast, truth, level)
     return torch.where(known, level if ends is None else torch.where(torch.isnan(ends), level, ends), torch.nan)
 
@@ -58,7 +63,7 @@ def encoded_truth(forecast: Transformed, truth: Tensor) -> Tensor:
 
 
 def whole(truth: Tensor) -> bool:
-    """Return True if observed values are whole numbers from zero on, some of them more than once.
+    """Return True if observed values are whole numbers from zero on, such as counts.
 
     Args:
         truth: Observed values, NaN where missing.

@@ -5,6 +5,7 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
+from stgate.distributions.families import NegativeBinomial
 from stgate.distributions.ties import encoded_truth, level_in
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import Log, Power
@@ -63,3 +64,9 @@ def test_missing_values_stay_missing():
     assert torch.equal(torch.isnan(level_in(forecast, truth)), torch.isnan(truth))
     assert torch.equal(torch.isnan(encoded_truth(forecast, truth)), torch.isnan(truth))
     assert bool(torch.isnan(level_in(forecast, torch.full_like(truth, torch.nan))).all())
+
+
+def test_levels_of_a_distribution_of_counts_are_uniform():
+    torch.manual_seed(0)
+    counts = NegativeBinomial(torch.rand(4000) * 3 + 0.2, torch.full((4000,), 0.5))
+    assert stats.kstest(level_in(counts, counts.sample()).numpy(), "uniform").pvalue > 0.01
