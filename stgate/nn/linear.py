@@ -65,11 +65,7 @@ class LinearForecast(nn.Module):
         return torch.cat(columns, -1)
 
     def state(self, inputs: Inputs) -> Tensor:
-        """Return the last values of all nodes, zero where the window holds none, or the strength of their patterns.
-
-        Returns:
-            (batch, state).
-        """
+        """Return the last values of all nodes, zero where the window holds none, or their patterns, (batch, state)."""
         last = self.last(inputs)
         return last if self.patterns is None else last @ self.patterns
 
