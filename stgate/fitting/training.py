@@ -78,7 +78,7 @@ def train(
     options: dict[str, Any] = {"max_epochs": planned, "callbacks": [keeper]}
     if data.parts.validation[0] == data.parts.validation[1]:
         options["limit_val_batches"] = 0
-    elif length is None and forecaster.automatic_optimization:
+    elif length is None and forecaster.automatic_optimization and forecaster.stops_early:
         options["callbacks"].append(early_stopping(forecaster.monitor, planned))
     with _seeded(seed), _quiet():
         trainer = make_trainer(**options)

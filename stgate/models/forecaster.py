@@ -156,6 +156,11 @@ class Forecaster(L.LightningModule, ABC):
         """The score on the validation part whose lowest value marks the best epoch."""
         return "val_crps"
 
+    @property
+    def stops_early(self) -> bool:
+        """True if a fit may end before its last epoch where the score does not fall."""
+        return True
+
     # The predictor
 
     @property

@@ -91,6 +91,11 @@ class GatedForecaster(Forecaster):
         """
         return "val_loss" if self.predictor.rollout else super().monitor
 
+    @property
+    def stops_early(self) -> bool:
+        """False for a rollout: its score rises while the learning rate is high, and falls at the end."""
+        return not self.predictor.rollout
+
     def leads_now(self) -> int:
         """Return the number of leads of a rollout in the loss of the present epoch."""
         rollout = self.predictor.rollout

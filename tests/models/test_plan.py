@@ -5,8 +5,10 @@ import pytest
 import torch
 from helpers import make_data, make_panel, model_time_panel
 
+from stgate.models import GatedRNN
 from stgate.models.training.plan import EPOCHS, STEPS, early_stopping, epochs_for
 from stgate.models.training.reference import ReferenceErrors, reference_errors
+from stgate.nn import RollOut
 
 
 @pytest.mark.parametrize(("batches", "epochs"), [(1, EPOCHS[1]), (STEPS // 20, 20), (10 * STEPS, EPOCHS[0]), (0, 60)])
@@ -15,7 +17,12 @@ def test_few_batches_take_many_epochs(batches, epochs):
 
 
 def test_a_fit_stops_after_a_quarter_of_its_epochs_without_a_better_score():
-    assert early_stopping("val_crps", 40).patience == 10 and early_stopping("val_crps", 8).patience == 5
+    assert early_stopping("val_crps", 60).patience == 15 and early_stopping("val_crps", 8).patience == 10
+
+
+def test_a_rollout_does_not_stop_early():
+    """The demo ended with its first epoch: the score of a rollout rises until the learning rate comes down."""
+    assert GatedRNN().stops_early and not GatedRNN(rollout=RollOut()).stops_early
 
 
 @pytest.mark.parametrize(

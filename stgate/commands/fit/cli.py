@@ -228,7 +228,8 @@ class ForecasterCLI(LightningCLI):
             epochs = epochs_for(len(self.datamodule.train_dataloader())) if self.model.automatic_optimization else 1
             config.max_epochs = self._get(self.config_init, "trainer").max_epochs = epochs
         self.additions: list[Callback] = [] if config.fast_dev_run else [Reference(monitor)]
-        if self.keepers[0].monitor and config.max_epochs and "EarlyStopping" not in str(config.callbacks):
+        asked = "EarlyStopping" in str(config.callbacks)
+        if self.keepers[0].monitor and config.max_epochs and self.model.stops_early and not asked:
             self.additions.append(early_stopping(monitor, config.max_epochs))
 
     def _clear_out(self, *, resume: bool) -> None:

@@ -10,6 +10,8 @@ STEPS = 1000
 """Number of optimizer steps that a fit makes unless it stops early."""
 EPOCHS = (10, 60)
 """Smallest and largest number of epochs."""
+PATIENCE = 10
+"""Smallest number of epochs without a better score that ends a fit: a short one is left to its learning rate's end."""
 
 
 def epochs_for(batches: int) -> int:
@@ -23,10 +25,10 @@ def epochs_for(batches: int) -> int:
 
 
 def early_stopping(monitor: str, epochs: int) -> EarlyStopping:
-    """Return the callback that ends a fit once a quarter of its epochs, at least five, brought no better score.
+    """Return the callback that ends a fit once a quarter of its epochs, at least ten, brought no better score.
 
     Args:
         monitor: Name of the score.
         epochs: Number of epochs of the fit.
     """
-    return EarlyStopping(monitor, patience=max(5, epochs // 4), check_finite=False)
+    return EarlyStopping(monitor, patience=max(PATIENCE, epochs // 4), check_finite=False)
