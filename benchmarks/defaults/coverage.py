@@ -2,9 +2,7 @@
 
     python -m benchmarks run defaults_coverage [-- --sets us_flu,irish_wind --forecaster Ridge --part validation|test]
 
-Each record is fitted with each way by `stgate fit --calibration`, otherwise with defaults alone. `rows` is a fit on all
-rows before the scored part without any calibration part (a calibration of `cross`, whose point forecasts are of a fit
-on all rows): what `refit` gains is compared with what these rows are worth.
+Each record is fitted with each way by `stgate fit --calibration`, otherwise with defaults alone.
 """
 
 from __future__ import annotations
@@ -50,6 +48,8 @@ def run(options: Options, *, sets: str = "all", forecaster: str = "Ridge", part:
     names = list(RECORDS) if sets == "all" else sets.split(",")
     if options.quick:
         names, forecaster, part = ["us_flu"], "Ridge", "validation"
+    if part not in ("validation", "test"):
+        raise BenchmarkError(f"--part {part}: one of validation, test")
     if unknown := [name for name in names if name not in RECORDS]:
         raise BenchmarkError(f"no record {unknown[0]}; there are {', '.join(RECORDS)}")
     results = {}

@@ -20,7 +20,7 @@ from stgate.fitting.blocks import Rows, before_test, blocks_of
 from stgate.fitting.choice import choose
 from stgate.fitting.completion import Recorder, width_ratio
 from stgate.fitting.crossfit import HeldOut, Tell, silent
-from stgate.fitting.field_fit import fit_field, follow_no_step
+from stgate.fitting.field_fit import field_data, fit_field, follow_no_step
 from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
@@ -103,7 +103,9 @@ def fit(
     """
     check_options(budget, calibration)
     if follow_no_step(panel):
-        field, row = fit_field(panel, {"targets": targets, "horizon": horizon, **options}, seed=seed, tell=tell)
+        given = {"targets": targets, "horizon": horizon, **options}
+        checked = field_data(panel, given, budget=budget, calibration=calibration, seed=seed)
+        field, row = fit_field(checked, seed=seed, tell=tell)
         return _written(AutoFit(field, table_of([row]), "split"), out)
     data = WindowData(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
     data.setup()

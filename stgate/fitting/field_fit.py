@@ -48,23 +48,32 @@ def follow_no_step(panel: str | os.PathLike[str] | xr.Dataset) -> bool:
     return bool((np.abs(ratio - np.round(ratio)) > 0.01).mean() > ODD)
 
 
-def fit_field(
-    panel: str | os.PathLike[str] | xr.Dataset, options: dict[str, Any], *, seed: int, tell: Tell
-) -> tuple[CGLUBNF, Row]:
-    """Fit and calibrate a field.
+def field_data(
+    panel: str | os.PathLike[str] | xr.Dataset,
+    options: dict[str, Any],
+    *,
+    budget: float | None,
+    calibration: str,
+    seed: int,
+) -> FieldData:
+    """Return the checked data of a field from the options of an automatic fit.
 
     Args:
         panel: A panel, or the path of one.
         options: Options of `WindowData`; those that a field's data do not take have to be the defaults.
+        budget: Minutes; None, since a field has no budget.
+        calibration: The way to calibrate: `auto` or `split`.
         seed: Seed of weights and shuffles.
-        tell: Function that is called with lines of progress.
-
-    Returns:
-        The field, and its line of the table.
 
     Raises:
-        RequestError: An option is not one of a field's data.
+        RequestError: An option is not one of a field.
+        PanelError: The panel breaks the schema, or lacks a variable.
     """
+    if budget is not None or calibration not in ("auto", "split"):
+        name = "budget" if budget is not None else "calibration"
+        raise RequestError(
+            f"{name}: times follow no step, so a field is fitted, for which it does not hold; leave it out"
+        )
     taken, defaults = (inspect.signature(kind).parameters for kind in (FieldData, WindowData))
     for name, value in options.items():
         if name not in taken and name in defaults and value not in (defaults[name].default, []):
@@ -72,9 +81,24 @@ def fit_field(
     kept = {n: v for n, v in options.items() if n in taken and (n not in defaults or v != defaults[n].default)}
     if not kept.get("static_covariates", True):
         del kept["static_covariates"]
+    data = FieldData(panel, **{**kept, "seed": seed})
+    data.setup()
+    return data
+
+
+def fit_field(data: FieldData, *, seed: int, tell: Tell) -> tuple[CGLUBNF, Row]:
+    """Fit and calibrate a field.
+
+    Args:
+        data: Its data.
+        seed: Seed of weights and shuffles.
+        tell: Function that is called with lines of progress.
+
+    Returns:
+        The field, and its line of the table.
+    """
     tell("times follow no step: a field (CGLUBNF) is fitted alone")
     started = time.monotonic()
-    data = FieldData(panel, **{**kept, "seed": seed})
     field = CGLUBNF()
     made = fit_forecaster(field, data, seed=seed, tell=tell)
     crps, mae = scored(field.predictor, data)

@@ -7,6 +7,7 @@ import xarray as xr
 from helpers import make_panel
 
 import stgate
+from stgate.__main__ import main
 from stgate.errors import PanelError, RequestError
 from stgate.fitting import field_fit
 from stgate.fitting.field_fit import follow_no_step
@@ -45,5 +46,19 @@ def test_a_field_is_fitted_alone_and_written(tmp_path, monkeypatch):
 def test_what_a_field_does_not_take_is_refused_by_name():
     with pytest.raises(RequestError, match=r"window: times follow no step.*leave it out"):
         stgate.fit(scattered(), targets="y", window=12)
+    with pytest.raises(RequestError, match="budget: times follow no step"):
+        stgate.fit(scattered(), targets="y", budget=1)
+    with pytest.raises(RequestError, match="calibration: times follow no step"):
+        stgate.fit(scattered(), targets="y", calibration="cross")
     with pytest.raises(PanelError, match="time jumps"):
         stgate.fit(make_panel(steps=100).isel(time=np.flatnonzero(np.arange(100) % 7 != 3)), targets="y")
+
+
+def test_a_wrong_request_for_a_field_is_one_line_and_leaves_no_folder(tmp_path, capsys):
+    scattered().to_netcdf(tmp_path / "p.nc")
+    given = ["--model", "auto", "--data.panel", str(tmp_path / "p.nc"), "--data.horizon", "1"]
+    for wrong, says in ((["--data.targets", "[z]"], "`z`"), (["--data.targets", "[y]", "--budget", "1"], "budget")):
+        assert main(["fit", *given, *wrong, "--out", str(tmp_path / "run")]) == 2
+        message = capsys.readouterr().err.strip()
+        assert says in message and "\n" not in message
+        assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
 from stgate.errors import Interrupted, StoreError
 from stgate.fitting.auto import check_options, fit
-from stgate.fitting.field_fit import follow_no_step
+from stgate.fitting.field_fit import field_data, follow_no_step
 from stgate.io import store
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
@@ -39,8 +39,12 @@ def run_auto(arguments: Sequence[str]) -> None:
     options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
     options.pop("seed")  # that of the weights is that of the shuffles
     check_options(config.budget, config.calibration)
-    if not follow_no_step(options["panel"]):
-        WindowData(**options).setup()  # a wrong request leaves no folder behind
+    if follow_no_step(options["panel"]):  # a wrong request leaves no folder behind
+        rest = {name: value for name, value in options.items() if name != "panel"}
+        chosen = {"budget": config.budget, "calibration": config.calibration, "seed": config.seed_everything}
+        field_data(options["panel"], rest, **chosen)
+    else:
+        WindowData(**options).setup()
     out.mkdir(parents=True, exist_ok=True)
     with store.atomic(out / "config.yaml") as temporary:
         temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
