@@ -24,7 +24,7 @@ def level_in(forecast: Distribution, truth: Tensor) -> Tensor:
 
     Args:
         forecast: A distribution of the shape of the truth.
-        truth: Observed values, NaN where missing.
+        truth: Observed values, (…, target), NaN where missing.
 
     Returns:
         Levels between zero and one, NaN where the truth is missing.
@@ -34,13 +34,12 @@ def level_in(forecast: Distribution, truth: Tensor) -> Tensor:
         doi:10.1111/j.1541-0420.2009.01191.x
     """
     known = torch.isfinite(truth)
-    value = torch.where(known, truth, forecast.mean)
-    if whole(truth):
-        low, high = forecast.cdf(value - 0.5), forecast.cdf(value + 0.5)
-        low = torch.where(truth == 0, 0.0, low)
-        return torch.where(known, low + spread(truth) * (high - low), torch.nan)
+    value, half = torch.where(known, truth, forecast.mean), 0.5 * whole(truth)
     level = forecast.cdf(value)
     ends = _levels_at_ends(forecast, truth, level)
+    if bool(half.any()):
+        low, high = forecast.cdf(value - half), forecast.cdf(value + half)
+        level = torch.where(half > 0, low + spread(truth) * (high - low), level)
     return torch.where(known, level if ends is None else torch.where(torch.isnan(ends), level, ends), torch.nan)
 
 
@@ -49,7 +48,7 @@ def encoded_truth(forecast: Transformed, truth: Tensor) -> Tensor:
 
     Args:
         forecast: A transformed distribution of the shape of the truth.
-        truth: Observed values, NaN where missing.
+        truth: Observed values, (…, target), NaN where missing.
     """
     encoded = forecast.bound.encode(within_cells(truth))
     if forecast.bound.affine:
@@ -62,23 +61,25 @@ def encoded_truth(forecast: Transformed, truth: Tensor) -> Tensor:
     return torch.where(torch.isnan(ends), encoded, inner)
 
 
-def whole(truth: Tensor) -> bool:
-    """Return True if observed values are whole numbers from zero on, such as counts.
+def whole(truth: Tensor) -> Tensor:
+    """Return True for each target whose observed values are whole numbers from zero on, such as counts, (target,).
 
     Args:
-        truth: Observed values, NaN where missing.
+        truth: Observed values, (…, target), NaN where missing.
     """
-    seen = truth[torch.isfinite(truth)]
-    return len(seen) > 1 and bool((seen == seen.round()).all()) and float(seen.min()) >= 0
+    rows = truth.reshape(-1, truth.shape[-1])
+    known = torch.isfinite(rows)
+    fits = (rows == rows.round()) & (rows >= 0)
+    return (fits | ~known).all(0) & (known.sum(0) > 1)
 
 
 def within_cells(truth: Tensor) -> Tensor:
-    """Spread whole numbers evenly over the cells that are rounded to them; leave other values as they are.
+    """Spread whole numbers evenly over the cells that are rounded to them; leave other targets as they are.
 
     Args:
-        truth: Observed values, NaN where missing.
+        truth: Observed values, (…, target), NaN where missing.
     """
-    return truth + (spread(truth) - 0.5) if whole(truth) else truth
+    return truth + torch.where(whole(truth), spread(truth) - 0.5, 0.0)
 
 
 def _levels_at_ends(forecast: Distribution, truth: Tensor, level: Tensor) -> Tensor | None:
@@ -86,22 +87,25 @@ def _levels_at_ends(forecast: Distribution, truth: Tensor, level: Tensor) -> Ten
 
     Args:
         forecast: The forecast in units of the truth.
-        truth: Observed values.
+        truth: Observed values, (…, target).
         level: Level of each.
     """
-    seen, nothing = truth[torch.isfinite(truth)], torch.full_like(level, torch.nan)
-    if not len(seen):
+    rows, share, counts = truth.reshape(-1, truth.shape[-1]), spread(truth), whole(truth)
+    known = torch.isfinite(rows)
+    least = rows.masked_fill(~known, torch.inf).amin(0)
+    most = rows.masked_fill(~known, -torch.inf).amax(0)
+    zero = counts & (truth == 0)
+    tied = ~counts & (((rows == least).sum(0) > 1) | ((rows == most).sum(0) > 1))
+    found = torch.full_like(level, torch.nan)
+    if not bool(zero.any()) and not bool(tied.any()):
         return None
-    least, most, share = seen.min(), seen.max(), spread(truth)
-    if whole(truth):
-        if float(least) > 0:
-            return None
-        return torch.where(truth == 0, forecast.cdf(torch.full_like(truth, 0.5)) * share, nothing)
-    if int((seen == least).sum()) < 2 and int((seen == most).sum()) < 2:
-        return None
-    half, upper = (forecast.icdf(p.clamp(EDGE, 1 - EDGE)) for p in (0.5 * level, 0.5 * (1 + level)))
-    low, high = (truth == least) & (half >= truth), (truth == most) & (upper <= truth)
-    return torch.where(low, level * share, torch.where(high, level + (1 - level) * share, nothing))
+    if bool(zero.any()):
+        found = torch.where(zero, forecast.cdf(torch.full_like(truth, 0.5)) * share, found)
+    if bool(tied.any()):
+        half, upper = (forecast.icdf(p.clamp(EDGE, 1 - EDGE)) for p in (0.5 * level, 0.5 * (1 + level)))
+        low, high = tied & (truth == least) & (half >= truth), tied & (truth == most) & (upper <= truth)
+        found = torch.where(low, level * share, torch.where(high, level + (1 - level) * share, found))
+    return found
 
 
 def spread(values: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ def normal_scores(quantiles: Tensor, truth: Tensor) -> Tensor:
         truth: (…), NaN where missing.
     """
     scores, share = torch.tensor(SCORES, dtype=quantiles.dtype), spread(truth)
-    found, below, upto = _interpolated(quantiles, within_cells(truth))
-    if whole(truth):
+    found, below, upto = _interpolated(quantiles, within_cells(truth.unsqueeze(-1)).squeeze(-1))
+    if bool(whole(truth.unsqueeze(-1))):
         top = _interpolated(quantiles, torch.full_like(truth, 0.5))[0]
         found = torch.where(truth == 0, torch.special.ndtri(share * torch.special.ndtr(top)), found)
     else:

@@ -6,7 +6,7 @@ from scipy import stats
 from torch.distributions import Normal
 
 from stgate.distributions.families import NegativeBinomial
-from stgate.distributions.ties import encoded_truth, level_in
+from stgate.distributions.ties import encoded_truth, level_in, whole
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import Log, Power
 from stgate.prediction.intervals import conformity_scores
@@ -43,7 +43,7 @@ def test_values_that_are_no_atom_keep_their_level():
     forecast, truth = zero_inflated(Power(0.5))
     inner = truth > 0
     torch.testing.assert_close(level_in(forecast, truth)[inner], forecast.cdf(truth)[inner])
-    normal = Normal(torch.zeros(50), torch.ones(50))
+    normal = Normal(torch.zeros(50, 1), torch.ones(50, 1))
     rounded = normal.sample().round(decimals=1)  # ties, but no atom
     torch.testing.assert_close(level_in(normal, rounded), normal.cdf(rounded))
 
@@ -68,5 +68,17 @@ def test_missing_values_stay_missing():
 
 def test_levels_of_a_distribution_of_counts_are_uniform():
     torch.manual_seed(0)
-    counts = NegativeBinomial(torch.rand(4000) * 3 + 0.2, torch.full((4000,), 0.5))
-    assert stats.kstest(level_in(counts, counts.sample()).numpy(), "uniform").pvalue > 0.01
+    counts = NegativeBinomial(torch.rand(4000, 1) * 3 + 0.2, torch.full((4000, 1), 0.5))
+    assert stats.kstest(level_in(counts, counts.sample()).flatten().numpy(), "uniform").pvalue > 0.01
+
+
+def test_each_target_has_its_own_rule():
+    """Counts beside a continuous target with values below zero: the zeros of the counts are an atom still."""
+    torch.manual_seed(0)
+    base = Normal(torch.tensor([-0.4, 0.0]).expand(300, 2, 5, 2), torch.tensor([0.6, 1.0]).expand(300, 2, 5, 2))
+    counts = Transformed(base, BoundTransforms((Power(0.25),), (torch.tensor([1.0, 0.5]).expand(1, 1, 1, 1, 2),)))
+    truth = torch.stack([counts.sample()[..., 0].round(), base.sample()[..., 1]], -1)
+    assert whole(truth).tolist() == [True, False]
+    assert float(truth.min()) < 0
+    levels = level_in(counts, truth)[..., 0]
+    assert stats.kstest(levels.flatten().numpy(), "uniform").pvalue > 0.01

@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import Exponential, Normal
 
-from stgate.distributions.widened import Widened
+from stgate.distributions.widened import Floored, Widened
 
 FACTOR = torch.tensor([0.6, 1.0, 1.8])
 LEVELS = torch.tensor([0.02, 0.1, 0.5, 0.8, 0.97])
@@ -29,3 +29,13 @@ def test_bounds_and_the_median_of_the_base_hold():
     torch.testing.assert_close(made.icdf(torch.tensor(0.5)), base.icdf(torch.tensor(0.5)))
     for level in LEVELS:
         torch.testing.assert_close(made.cdf(made.icdf(level)), level.expand(3), atol=1e-4, rtol=1e-3)
+
+
+def test_a_floor_takes_all_probability_below_it():
+    made, level = Floored(Normal(torch.zeros(3), torch.ones(3)), 0.0), torch.tensor(0.3)
+    assert float(made.icdf(level).max()) == 0.0
+    assert float(made.sample((500,)).min()) == 0.0
+    torch.testing.assert_close(made.cdf(torch.zeros(3)), torch.full((3,), 0.5))
+    assert float(made.cdf(torch.full((3,), -1e-3)).max()) == 0.0
+    upper = torch.tensor(0.9)
+    torch.testing.assert_close(made.icdf(upper), made.base.icdf(upper))
