@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_data, make_panel, model_time_panel
+from lightning.pytorch.callbacks import EarlyStopping
 
+from stgate.fitting.training import train
 from stgate.models import GatedRNN
 from stgate.models.training.plan import EPOCHS, STEPS, early_stopping, epochs_for
 from stgate.models.training.reference import ReferenceErrors, reference_errors
@@ -22,7 +24,20 @@ def test_a_fit_stops_after_a_quarter_of_its_epochs_without_a_better_score():
 
 def test_a_rollout_does_not_stop_early():
     """The demo ended with its first epoch: the score of a rollout rises until the learning rate comes down."""
-    assert GatedRNN().stops_early and not GatedRNN(rollout=RollOut()).stops_early
+
+    class MadeError(Exception):
+        pass
+
+    def stops(model):
+        def make(**options):
+            raise MadeError(any(isinstance(one, EarlyStopping) for one in options["callbacks"]))
+
+        with pytest.raises(MadeError) as made:
+            train(model, make_data(make_panel(steps=200)), seed=0, make_trainer=make)
+        return made.value.args[0]
+
+    assert stops(GatedRNN())
+    assert not stops(GatedRNN(rollout=RollOut()))
 
 
 @pytest.mark.parametrize(
