@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import pandas as pd
+import torch
 import xarray as xr
 
 from stgate.data.window_data import WindowData
@@ -30,6 +31,7 @@ from stgate.forecasting.conformal import CalibrationOptions
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
+from stgate.prediction.intervals import Calibration
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
@@ -281,6 +283,8 @@ class _Run:
             span=(str(times[held.blocks[0][0]]), str(times[held.blocks[-1][1] - 1])),
             method=f"{many}, refitted on all,",
         )
+        if how == "cross":
+            made.predictor.calibration = not_narrower(made.predictor.calibration)
         made.predictor.past_errors = recorder.errors()
 
     def _fold_fits(self, members: list[_Tried]) -> dict[str, list[Predictor]]:
@@ -307,7 +311,7 @@ class _Run:
             first_fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
             ratio = width_ratio(HeldOut(held.data, first_fits, held.blocks), again)
             if ratio is not None:
-                made.predictor.spreads[number] *= ratio.clamp(0.5, 2.0)
+                made.predictor.curves[number] *= ratio.clamp(0.5, 2.0)[..., None]
         return made
 
     def _again(self, asked: Sequence[tuple[_Tried, Rows | None]]) -> list[Predictor | None]:
@@ -317,8 +321,9 @@ class _Run:
             assert one.attempt is not None
             part = "all" if rows is None else f"fold{self.blocks.index(rows) + 1}"
             path, seconds = self.folder / f"{one.candidate.name}.{part}.ckpt", one.attempt.seconds
-            limit = max(self.left, 3 * seconds)
-            jobs.append(Refit(one.candidate, one.attempt.options, one.attempt.length, rows, path, seconds, limit))
+            limit, transforms = max(self.left, 3 * seconds), one.attempt.predictor.transforms
+            made_by = one.candidate, one.attempt.options, transforms, one.attempt.length
+            jobs.append(Refit(*made_by, rows, path, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
         hidden = any(rows is not None for _, rows in asked)
         what = "each with a block in time hidden" if hidden else "on all rows before the test part"
@@ -330,6 +335,20 @@ class _Run:
             else:
                 made[number] = load(jobs[number].path)
         return made
+
+
+def not_narrower(calibration: Calibration | None) -> Calibration | None:
+    """Return a calibration of a pool that widens its intervals where they fail, and narrows none.
+
+    A block that is held out lies between rows that its fit has seen, so that its errors flatter the forecasts to come.
+
+    Args:
+        calibration: A calibration of the conformity score `distribution`, or None.
+    """
+    if calibration is None or calibration.conformity_score != "distribution":
+        return calibration
+    own = torch.tensor(calibration.levels).to(calibration.quantiles)[:, None, None] / 2
+    return dataclasses.replace(calibration, quantiles=torch.maximum(calibration.quantiles, own))
 
 
 def _predictor(one: _Tried) -> Predictor:

@@ -16,7 +16,7 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.fitting.blocks import before_test
 from stgate.fitting.choice import FOLDS
 from stgate.fitting.crossfit import HeldOut, Make, Tell, cross_fit, silent
-from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
+from stgate.fitting.training import Length, MakeTrainer, keep_transforms, quiet_trainer, train
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
@@ -65,9 +65,10 @@ def complete(
     """
     if how not in get_args(Completion):
         raise RequestError(f"calibration {how!r}: {did_you_mean(how, get_args(Completion))}")
+    keep_transforms(fresh, first.transforms)
     if how == "cross":
         held = cross_fit(
-            make or (lambda: copy.deepcopy(fresh)),
+            lambda: keep_transforms(make() if make else copy.deepcopy(fresh), first.transforms),
             data,
             folds=folds,
             length=length,

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.reshaped import SCORES
 from stgate.inference.pool_spread import GRID, at_levels
 from stgate.inference.pool_weights import LEVELS
 from stgate.io import store
@@ -60,7 +61,7 @@ def scored(predictor: Predictor, data: WindowData) -> tuple[float, float]:
     if isinstance(loader, list):
         return math.nan, math.nan
     (quantiles,), truth, _ = member_forecasts(StackPredictor(members=[predictor]), cast(Any, loader))
-    miss = truth.unsqueeze(-1) - at_levels(quantiles, torch.ones(()), LEVELS)
+    miss = truth.unsqueeze(-1) - at_levels(quantiles, torch.tensor(SCORES), LEVELS)
     levels = torch.tensor(LEVELS)
     crps = 2 * torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
     median = quantiles[..., len(GRID) // 2]

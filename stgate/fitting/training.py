@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
@@ -15,6 +15,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.transforms import Transform
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.plan import early_stopping, epochs_for
 
@@ -88,6 +89,23 @@ def train(
         forecaster.load_state_dict(keeper.weights)
         return Length(planned, keeper.epoch)
     return length or Length(planned, trainer.current_epoch)
+
+
+def keep_transforms(forecaster: Forecaster, chosen: Sequence[Transform]) -> Forecaster:
+    """Give a new forecaster the transforms that an earlier fit has chosen; return it.
+
+    Errors are scaled, and intervals are calibrated, in transformed units: fits that calibrate each other need the same.
+    A forecaster whose transforms are given by its options keeps those.
+
+    Args:
+        forecaster: A forecaster that has not been fitted; it is changed in place.
+        chosen: Transforms of the earlier fit.
+    """
+    predictor = forecaster.predictor
+    if predictor.transforms_option == "auto":
+        predictor.transforms = tuple(Transform.from_config(one.config()) for one in chosen)
+        predictor.transforms_report = "transforms: those of the first fit"
+    return forecaster
 
 
 @contextlib.contextmanager

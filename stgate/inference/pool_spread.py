@@ -1,4 +1,4 @@
-"""Spreads of the members of a pool: how much wider each has to be for its own intervals to hold."""
+"""Spreads and tails of the members of a pool: how each has to be reshaped for its own intervals to hold."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stgate.distributions.reshaped import SCORES, curve_at
 from stgate.distributions.ties import spread, whole, within_cells
 
-SCORES = tuple(0.5 * i for i in range(-6, 7))
-"""Normal scores of the members' quantiles from which spreads and weights are learned."""
 GRID = tuple(0.5 * math.erfc(-score / math.sqrt(2)) for score in SCORES)
-"""Levels of these quantiles."""
-LARGEST = 4.0
+"""Levels of the members' quantiles from which spreads and weights are learned."""
+LARGEST = 4.7
 """Largest normal score of an observed value, beyond the outermost quantiles."""
 RANGE = (0.5, 2.0)
-"""Smallest and largest factor."""
+"""Smallest and largest factor of a spread."""
+BEYOND = 50
+"""Number of cases beyond a quantile with which it counts half; the other half is that of a normal shape."""
+STEEP = 0.02
+"""Least slope of a curve."""
 
 
 def normal_scores(quantiles: Tensor, truth: Tensor) -> Tensor:
@@ -55,18 +58,34 @@ def _interpolated(quantiles: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Ten
     return found.clamp(-LARGEST, LARGEST), below, upto
 
 
-def spreads_of(quantiles: Tensor, truth: Tensor) -> Tensor:
+def curves_of(quantiles: Tensor, truth: Tensor) -> Tensor:
+    """Return the curve by which each member's normal scores have to be reshaped, at `SCORES`, (member, lead, score).
+
+    A curve is a factor of the spread at each lead, times a shape that all leads share: the quantiles of the normal
+    scores of observed values, in units of the factor. Where few values lie beyond them they are drawn
+    towards those of a normal distribution, or to a tail that goes on in proportion to a normal one.
+
+    Args:
+        quantiles: (member, origin, lead, node, level), at the levels of `GRID`.
+        truth: (origin, lead, node), NaN where missing.
+    """
+    scores = torch.stack([normal_scores(one, truth) for one in quantiles])
+    factors = _factors(scores)
+    shapes = torch.stack([_shape(own / factor[:, None]) for own, factor in zip(scores, factors, strict=True)])
+    return factors[..., None] * shapes[:, None]
+
+
+def _factors(scores: Tensor) -> Tensor:
     """Return the factor by which each member's spread has to grow, (member, lead).
 
     It is the ratio of the mean absolute normal score to that of a standard normal, and the logarithm of it is linear
     in that of the lead.
 
     Args:
-        quantiles: (member, origin, lead, node, level), at the levels of `GRID`.
-        truth: (origin, lead, node), NaN where missing.
+        scores: Normal scores of observed values, (member, origin, lead, node), NaN where missing.
     """
-    members, _, leads = quantiles.shape[:3]
-    size = torch.stack([normal_scores(one, truth).abs().nanmean((0, 2)) for one in quantiles])  # (member, lead)
+    members, _, leads, _ = scores.shape
+    size = scores.clamp(SCORES[0] - 1, SCORES[-1] + 1).abs().nanmean((1, 3))  # (member, lead)
     logs = torch.log(size.clamp(min=1e-3).double() * math.sqrt(math.pi / 2))
     place = torch.log(torch.arange(1, leads + 1, dtype=torch.float64))
     made = torch.zeros(members, leads, dtype=torch.float64)
@@ -79,20 +98,43 @@ def spreads_of(quantiles: Tensor, truth: Tensor) -> Tensor:
     return made.exp().clamp(*RANGE).float()
 
 
-def at_levels(quantiles: Tensor, factor: Tensor, levels: Sequence[float]) -> Tensor:
-    """Return quantiles of widened members by interpolation, (…, level).
+def _shape(scores: Tensor) -> Tensor:
+    """Return quantiles of scores at the levels of `GRID`, ascending, (score,).
+
+    Args:
+        scores: Normal scores in units of the spread's factor, NaN where missing.
+    """
+    known = scores[torch.isfinite(scores)]
+    made = torch.tensor(SCORES, dtype=scores.dtype)
+    if not len(known):
+        return made
+    levels = torch.tensor(GRID, dtype=scores.dtype)
+    found = torch.quantile(known, levels)
+    beyond = len(known) * torch.minimum(levels, 1 - levels)
+    share = beyond / (beyond + BEYOND)
+    middle = len(SCORES) // 2
+    for k in (*range(middle, len(SCORES)), *reversed(range(middle))):
+        inner = k - 1 if k > middle else k + 1
+        goes_on = made[k] * (made[inner] / SCORES[inner] if abs(SCORES[inner]) >= 1 else 1.0)  # in proportion
+        made[k] = torch.lerp(goes_on, found[k], share[k])
+    rise = STEEP * torch.tensor(SCORES, dtype=scores.dtype)
+    return torch.cummax(made - rise, 0).values + rise
+
+
+def at_levels(quantiles: Tensor, curve: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return quantiles of reshaped members by interpolation, (…, level).
 
     Args:
         quantiles: (…, level), at the levels of `GRID`.
-        factor: Factors of the spreads, broadcast against the shape without levels.
+        curve: Curves at `SCORES`, (…, score), broadcast against the quantiles.
         levels: Levels of the result.
     """
-    columns = []
+    columns, knots = [], torch.tensor(SCORES, dtype=quantiles.dtype)
     for level in levels:
-        score = factor * torch.special.ndtri(torch.tensor(level, dtype=torch.float64)).to(quantiles)
-        place = ((score - SCORES[0]) / (SCORES[1] - SCORES[0])).clamp(0, len(SCORES) - 1)
-        left = place.floor().clamp(max=len(SCORES) - 2)
-        index = left.long().unsqueeze(-1).expand(*quantiles.shape[:-1], 1)
+        score = curve_at(curve, torch.special.ndtri(torch.tensor(level, dtype=torch.float64)).to(quantiles))
+        left = (torch.searchsorted(knots, score.contiguous()) - 1).clamp(0, len(SCORES) - 2)
+        share = ((score - knots[left]) / (knots[left + 1] - knots[left])).clamp(0, 1).unsqueeze(-1)
+        index = left.unsqueeze(-1).expand(*quantiles.shape[:-1], 1)
         ends = [torch.gather(quantiles, -1, index + shift) for shift in (0, 1)]
-        columns.append(torch.lerp(ends[0], ends[1], (place - left).unsqueeze(-1)))
+        columns.append(torch.lerp(ends[0], ends[1], share))
     return torch.cat(columns, -1)

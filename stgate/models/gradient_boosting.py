@@ -12,7 +12,7 @@ from stgate.data.windows import hash_seed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.models.baselines import Baseline
 from stgate.models.closed_form.boosting import FOLDS, LEAVES, SMALLEST, Sample, fit_boosting
-from stgate.models.closed_form.nearest import correlated_nodes
+from stgate.models.closed_form.nearest import correlated_nodes, leading_patterns
 from stgate.models.closed_form.tree_growth import Growth
 from stgate.models.training.adoption import check_leads
 from stgate.prediction.predictor import NeighbourMeans
@@ -83,6 +83,9 @@ class GradientBoosting(Baseline):
         """Find the nodes whose values are features of each node, and the share of rows that is kept."""
         nearest = self.predictor.tables.features.nearest
         nearest.copy_(correlated_nodes(self.predictor, data, nearest.shape[-1]))
+        patterns = self.predictor.tables.features.patterns
+        if patterns is not None:
+            patterns.copy_(leading_patterns(self.predictor, data, patterns.shape[-1]))
         start, stop = data.parts.train
         total = (stop - start) // data.every * len(data.spec.nodes) * data.panel.sizes.get("member", 1)
         features = self.predictor.tables.features

@@ -15,7 +15,7 @@ from stgate.data.window_data import WindowData
 from stgate.data.windows import to_device
 from stgate.distributions.pools import PoolName
 from stgate.errors import RequestError
-from stgate.inference.pool_spread import GRID, at_levels, spreads_of
+from stgate.inference.pool_spread import GRID, at_levels, curves_of
 from stgate.inference.pool_weights import ELEMENTS, LEVELS, Cases, Learned, learn_weights
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
@@ -36,8 +36,9 @@ class Stack(Baseline):
 
     Fitting it learns the weights, by lead and target, from forecasts of the validation part: those of least CRPS,
     shrunk towards equal weights as far as that helps in blocks in time that are left out. Before that, each member's
-    spread is set right, by lead and target: one that is too sure of itself is made wider. The members stay as they are;
-    the checkpoint of the stack holds them. Their own calibrations are not used: the stack is calibrated as a whole.
+    spread is set right, by lead and target, and with it the shape of its tails: one that is too sure of itself is made
+    wider. The members stay as they are; the checkpoint of the stack holds them. Their own calibrations are not used:
+    the stack is calibrated as a whole.
 
     Args:
         members: Fitted forecasters, or paths of their checkpoints. Windows and covariates may differ.
@@ -111,16 +112,16 @@ class Stack(Baseline):
         quantiles = quantiles.clamp(min=predictor.lowest)
         option = predictor.pool_option
         pools: list[PoolName] = ["quantile", "linear"] if option == "auto" else [option]
-        cases, spreads = [], []
-        for own, seen in zip(quantiles.unbind(-2), truth.unbind(-1), strict=True):
-            spreads.append(spreads_of(own, seen) if len(own) > 1 else torch.ones(own.shape[0], own.shape[2]))
-            cases.append(Cases(at_levels(own, spreads[-1][:, None, :, None], LEVELS), seen, rows))
+        cases, curves = [], []
+        for target, (own, seen) in enumerate(zip(quantiles.unbind(-2), truth.unbind(-1), strict=True)):
+            curves.append(curves_of(own, seen) if len(own) > 1 else predictor.curves[..., target, :])
+            cases.append(Cases(at_levels(own, curves[-1][:, None, :, None], LEVELS), seen, rows))
         learned = [learn_weights(one, pools) for one in cases]
         if len({one.pool for one in learned}) > 1:  # one pool for all targets
             learned = [learn_weights(one, [learned[0].pool]) for one in cases]
         predictor.pool, self.learned = learned[0].pool, learned
         predictor.weights.copy_(torch.stack([one.weights for one in learned], -1))
-        predictor.spreads.copy_(torch.stack(spreads, -1))
+        predictor.curves.copy_(torch.stack(curves, 2))
 
     def describe(self) -> list[str]:
         """Return lines of text with pool, shrinkage and weights, once they have been learned."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.pools import POOLS, PoolName
-from stgate.distributions.widened import Floored, Widened
+from stgate.distributions.reshaped import SCORES, Floored, Reshaped
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.prediction import registry
 from stgate.prediction.baselines import Table
@@ -36,7 +36,7 @@ class StackPredictor(Predictor):
     """A weighted pool of fitted predictors of one panel, by lead and target.
 
     Each member keeps its own window, inputs and transforms; the stack's window is the longest. The members' stored
-    calibrations are not used: each member's spread is multiplied by a factor, and the pool is calibrated as a whole.
+    calibrations are not used: each member's spread and tails are reshaped, and the pool is calibrated as a whole.
 
     References:
         Gneiting, Ranjan (2013), Combining predictive distributions. Electronic Journal of Statistics 7.
@@ -76,9 +76,9 @@ class StackPredictor(Predictor):
         return self.built.get_buffer("weights")
 
     @property
-    def spreads(self) -> Tensor:
-        """Factors of the members' spreads, (member, lead, target)."""
-        return self.built.get_buffer("spreads")
+    def curves(self) -> Tensor:
+        """Curves by which the members' normal scores are reshaped, (member, lead, target, score)."""
+        return self.built.get_buffer("curves")
 
     @property
     def lowest(self) -> float:
@@ -86,7 +86,7 @@ class StackPredictor(Predictor):
         return float(self.built.get_buffer("lowest"))
 
     def take_pool(self, other: StackPredictor) -> None:
-        """Take pool, weights, spreads and the least value from a stack of other fits of the same members.
+        """Take pool, weights, curves and the least value from a stack of other fits of the same members.
 
         Args:
             other: The other stack.
@@ -95,18 +95,18 @@ class StackPredictor(Predictor):
         self.built.load_state_dict(other.built.state_dict())
 
     def build(self, spec: PanelSpec) -> nn.Module:
-        """Build the table of equal weights, spreads as they are, and the least value of the targets."""
+        """Build the table of equal weights, members as they are, and the least value of the targets."""
         count = len(self.pooled)
         weights = torch.full((count, spec.horizon, len(spec.targets)), 1 / max(count, 1))
-        spreads = torch.ones_like(weights)
-        return Table({"weights": weights, "spreads": spreads, "lowest": torch.tensor(-torch.inf)})
+        curves = torch.tensor(SCORES).expand(*weights.shape, -1).clone()
+        return Table({"weights": weights, "curves": curves, "lowest": torch.tensor(-torch.inf)})
 
     def forward(self, batch: Batch) -> Distribution:
         """Forecast a raw batch in the targets' units: a distribution of batch shape (batch, lead, node, target)."""
-        spreads = self.spreads[:, None, :, None]
+        same = torch.tensor(SCORES, device=self.device)
         members = [
-            one if bool((factor == 1).all()) else Widened(one, factor)
-            for one, factor in zip(self.forecasts(batch), spreads, strict=True)
+            one if torch.equal(curve, same.expand_as(curve)) else Reshaped(one, curve[:, None])
+            for one, curve in zip(self.forecasts(batch), self.curves, strict=True)
         ]
         return POOLS[self.pool](members, self.weights[:, None, :, None])
 

@@ -256,3 +256,22 @@ def test_intervals_of_a_last_fit_are_as_wide_as_those_that_were_calibrated():
     torch.testing.assert_close(ratio[..., 1, 0], torch.full_like(ratio[..., 1, 0], 4.0))
     errors = sure.past_errors.scores / first.past_errors.scores
     assert errors[:, 0, 1, :, 0].nanmedian().item() == pytest.approx(4, rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["refit", "cross"])
+def test_later_fits_take_the_transforms_of_the_first(how, monkeypatch):
+    """Errors are calibrated in transformed units: more rows must not choose other ones."""
+    chosen = iter([(stgate.distributions.Power(0.5),)])
+
+    def choose(predictor, data):
+        return next(chosen), "transforms: the first ones"
+
+    monkeypatch.setattr("stgate.models.training.adoption.automatic_transforms", choose)
+    panel = autoregression(400)
+    panel["y"] = panel["y"] ** 2
+    model = stgate.Ridge()
+    fit_forecaster(model, data_of(panel), calibration=how)
+    assert [one.config() for one in model.predictor.transforms] == [stgate.distributions.Power(0.5).config()]
+    given = stgate.Ridge(transforms=[stgate.distributions.Power(0.25)])
+    fit_forecaster(given, data_of(panel), calibration=how)
+    assert [one.config() for one in given.predictor.transforms] == [stgate.distributions.Power(0.25).config()]

@@ -4,13 +4,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from helpers import make_data, make_panel, model_time_panel, trainer
 
 import stgate
 from stgate.__main__ import main
 from stgate.errors import PanelError, RequestError
+from stgate.fitting.training import train
 from stgate.models import GradientBoosting, Ridge
 from stgate.models.closed_form import tree_growth
 from stgate.models.closed_form.boosting import mean_weights
@@ -276,3 +279,37 @@ def test_a_small_part_of_many_windows_skips_whole_batches():
     model = GradientBoosting(trees=3, max_rows=100)
     trainer().fit(model, make_data(panel, window=6, horizon=2, batch_size=8))
     assert np.isfinite(stgate.forecast(model, panel, levels=[0.5])["y"]).all()
+
+
+def test_patterns_in_space_are_features_of_many_nodes(tmp_path):
+    """A wave over 30 nodes, too weak in each to be seen: its strength is known from all of them together."""
+    rng = np.random.default_rng(0)
+    strength = np.zeros(900)
+    for t in range(1, 900):
+        strength[t] = 0.9 * strength[t - 1] + rng.standard_normal()
+    wave = np.sin(2 * np.pi * np.arange(30) / 30)
+    y = strength[:, None] * wave + 3 * rng.standard_normal((900, 30))
+    time = pd.date_range("2001-01-01", periods=900, freq="D")
+    panel = xr.Dataset({"y": (("time", "node"), y)}, {"time": time, "node": np.arange(30)})
+    data = stgate.WindowData(panel, targets="y", window=4, horizon=1, calendar=())
+    model = stgate.models.GradientBoosting(trees=20, transforms=None)
+    train(model, data, seed=0)
+    features = model.predictor.tables.features
+    assert features.strengths == 20 and "pattern 0" in features.names
+    first = features.patterns[0, :, 0].numpy()
+    assert abs(first @ wave) / np.linalg.norm(wave) > 0.95
+    model.save(tmp_path / "m.ckpt")
+    made = stgate.backtest(tmp_path / "m.ckpt", panel, start="2003-01-01")
+    error = float(((made["y_mean"] - made["y_truth"]) ** 2).mean())
+    assert error < 9 + 1.5 * 0.5 * (
+        1 + 0.81 * 0.9
+    )  # noise, and the part of the wave that cannot be known, with some more
+
+
+def test_the_pull_to_equal_weights_does_not_outweigh_small_errors():
+    """Of a series that is nearly known, the worse of two forecasts gets little weight."""
+    rng = np.random.default_rng(0)
+    truth = 10 * rng.standard_normal(4000)
+    good, bad = truth + 0.3 * rng.standard_normal(4000), truth + 1.2 * rng.standard_normal(4000)
+    weights = mean_weights(np.stack([good, bad], 1), truth)
+    assert weights[0] > 0.9

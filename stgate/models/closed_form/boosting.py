@@ -108,6 +108,10 @@ def _standardise(network: BoostingNetwork, sample: Sample, target: int) -> None:
         width = float(seen.std()) if len(seen) > 1 else 0.0
         network.get_buffer("center")[target, number] = float(seen.mean()) if len(seen) else 0.0
         network.get_buffer("scale")[target, number] = width if width > 1e-9 else 1.0
+    together = network.features.pattern_columns
+    if network.features.strengths:  # weak patterns stay weak, so that a penalty holds their weights down
+        scale = network.get_buffer("scale")[target]
+        scale[together] = scale[together].max()
     truth = sample.truth[~torch.isnan(sample.truth)]
     low, high = (float(truth.min()), float(truth.max())) if len(truth) else (0.0, 0.0)
     margin = 0.25 * (high - low)
@@ -176,7 +180,7 @@ def mean_weights(forecasts: Floats, truth: Floats) -> Floats:
     if count == 1 or len(truth) == 0:
         return np.full(count, 1 / count)
     root = np.sqrt(len(truth))
-    pull = np.sqrt(EQUAL * truth.var() + 1e-12)
+    pull = np.sqrt(EQUAL * np.square(forecasts - truth[:, None]).mean(0).min() + 1e-12)
     left = np.concatenate([forecasts / root, pull * np.eye(count), np.full((1, count), 100.0)])
     weights, _ = scipy.optimize.nnls(left, np.concatenate([truth / root, np.full(count, pull / count), [100.0]]))
     weights = np.where(weights < 0.02, 0.0, weights)

@@ -1,4 +1,4 @@
-"""Nodes whose past goes with the future of another node."""
+"""Nodes whose past goes with the future of another node, and patterns in space."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from stgate.prediction.predictor import Predictor
 
 MOST_NODES, MOST_STEPS = 4000, 20_000
 """Largest number of nodes whose correlations are computed, and of the last steps that enter them."""
+SNAPSHOTS = 2000
+"""Largest number of steps from which patterns in space are made."""
 
 
 def correlated_nodes(predictor: Predictor, data: WindowData, count: int) -> Tensor:
@@ -43,3 +45,26 @@ def correlated_nodes(predictor: Predictor, data: WindowData, count: int) -> Tens
         correlation.fill_diagonal_(-1.0)
         found.append(torch.sort(correlation, dim=1, descending=True, stable=True).indices[:, :count])
     return torch.stack(found)
+
+
+def leading_patterns(predictor: Predictor, data: WindowData, count: int) -> Tensor:
+    """Return the leading patterns in space of each target (empirical orthogonal functions), (target, node, pattern).
+
+    They have unit length; the strongest come first.
+
+    Args:
+        predictor: A predictor that has learned its transforms.
+        data: The data of the fit.
+        count: Number of patterns.
+    """
+    start, stop = data.parts.train
+    nodes, targets = len(data.spec.nodes), len(data.spec.targets)
+    made = torch.zeros(targets, nodes, count)
+    rows = predictor.encoded_series(data.series).read(max(start, stop - MOST_STEPS), stop)
+    values = (rows[..., :targets].float() - predictor.scaler.target_center) / predictor.scaler.target_scale
+    for target in range(targets):
+        x = torch.nan_to_num(values[..., target]).flatten(0, 1)
+        x = x[:: -(-len(x) // SNAPSHOTS)].double()
+        vectors = torch.linalg.svd(x, full_matrices=False).Vh[:count]
+        made[target, :, : len(vectors)] = vectors.T.float()
+    return made

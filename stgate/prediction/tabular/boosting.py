@@ -223,6 +223,7 @@ class GradientBoostingPredictor(BaselinePredictor):
             raise RequestError(f"max_rows {max_rows}: must be at least 100")
         self.trees, self.learning_rate, self.max_rows = trees, learning_rate, max_rows
         self.sizes: list[list[int]] = [[0, 1], []]
+        self.patterns: int | None = None
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the tables and the trees that are fitted."""
@@ -232,6 +233,7 @@ class GradientBoostingPredictor(BaselinePredictor):
             directions=self.directions,
             statistics=2 * len(own.targets) if self.node_statistics else 0,
             transforms=self.transforms,
+            patterns=self.patterns,
         )
         return BoostingNetwork(features, len(own.nodes), self.sizes)
 
@@ -298,11 +300,11 @@ class GradientBoostingPredictor(BaselinePredictor):
         return QuantileFunction(knots, self.scaler.target_scale, LEVELS)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the entries of a checkpoint besides weights and options, the sizes of the trees among them."""
-        return {**super().to_plain(), "trees": self.tables.sizes}
+        """Return the entries of a checkpoint besides weights and options: sizes of trees and features, too."""
+        return {**super().to_plain(), "trees": self.tables.sizes, "patterns": self.tables.features.strengths}
 
     def restore(self, plain: dict[str, Any]) -> None:
         """Take the entries that `to_plain` returned, and build tables and trees of these sizes."""
-        self.sizes = plain["trees"]
+        self.sizes, self.patterns = plain["trees"], plain.get("patterns", 0)  # older ones have no patterns
         super().restore(plain)
         self.tables.resize(self.sizes)

@@ -17,6 +17,8 @@ SHARED_LAGS = (0, 1, 2, 3, 5)
 """Lags of means over nodes, and of covariates."""
 FEW, MANY = 11, 4
 """Numbers of single nodes whose last values are features: for panels of at most 20 nodes, and for larger ones."""
+PATTERNS = 20
+"""Number of patterns in space whose strengths are features, on panels of more than 20 nodes."""
 
 
 class WindowFeatures(nn.Module):
@@ -27,11 +29,21 @@ class WindowFeatures(nn.Module):
         directions: Number of means over neighbours.
         statistics: Number of statistics of a node.
         transforms: Transforms of the targets.
+        patterns: Number of patterns in space whose strengths are features; None chooses it by the number of nodes.
     """
 
     nearest: Tensor
+    patterns: Tensor | None
 
-    def __init__(self, spec: PanelSpec, *, directions: int, statistics: int, transforms: tuple[Transform, ...]) -> None:
+    def __init__(
+        self,
+        spec: PanelSpec,
+        *,
+        directions: int,
+        statistics: int,
+        transforms: tuple[Transform, ...],
+        patterns: int | None = None,
+    ) -> None:
         super().__init__()
         window, nodes, targets = spec.window, len(spec.nodes), len(spec.targets)
         self.window, self.horizon, self.targets, self.nodes = window, spec.horizon, targets, nodes
@@ -45,9 +57,13 @@ class WindowFeatures(nn.Module):
         self.usual = len(transforms) > 0
         single = min(FEW if nodes <= 20 else MANY, nodes - 1)
         self.register_buffer("nearest", torch.zeros(targets, nodes, single, dtype=torch.int64))
+        self.strengths = (PATTERNS if nodes > 20 else 0) if patterns is None else patterns
+        room = torch.zeros(targets, nodes, self.strengths) if self.strengths else None
+        self.register_buffer("patterns", room)
         middle = self.lengths[len(self.lengths) // 2 - (len(self.lengths) > 1)]
         self.middle = middle
         names = [f"lag {lag}" for lag in self.lags] + ["last", "age", "change", "departure"]
+        names += [f"pattern {k}" for k in range(self.strengths)]
         names += [f"mean of {length}" for length in self.lengths]
         for length in {middle, window}:
             names += [f"{kind} of {length}" for kind in ("least", "largest", "deviation")]
@@ -69,6 +85,12 @@ class WindowFeatures(nn.Module):
         """Columns that hold lags of the target itself; a missing one is near the last observed value."""
         return slice(0, len(self.lags))
 
+    @property
+    def pattern_columns(self) -> slice:
+        """Columns that hold strengths of patterns in space."""
+        first = len(self.lags) + 4
+        return slice(first, first + self.strengths)
+
     def origin(self, past: Tensor, near: Tensor, since: Tensor, static: Tensor, target: int) -> Tensor:
         """Return the features of the window, (batch, node, feature).
 
@@ -85,6 +107,9 @@ class WindowFeatures(nn.Module):
         columns = [own[:, window - 1 - lag] for lag in self.lags]
         means = {length: own[:, -length:].nanmean(1) for length in self.lengths}
         columns += [last, torch.log1p(since), own[:, -1] - own[:, max(window - 2, 0)], last - means[window]]
+        if self.patterns is not None:
+            strengths = torch.nan_to_num(last) @ self.patterns[target]  # (batch, pattern)
+            columns += [one.unsqueeze(1).expand(-1, nodes) for one in strengths.unbind(-1)]
         columns += list(means.values())
         for length in {self.middle, window}:
             part = own[:, -length:]
