@@ -188,10 +188,15 @@ class _Run:
 
     def tried(self, candidates: Sequence[Candidate]) -> list[_Tried]:
         """Fit each candidate on the split, and score it on the validation part; one that fails is reported."""
-        self.tell(f"{'':<20}{'CRPS':>10}{'MAE':>10}   on the validation part")
-        found = []
+        self.tell(f"{'':<24}{'CRPS':>10}{'MAE':>10}   on the validation part")
+        found: list[_Tried] = []
         later = {"cross": FOLDS + 1, "refit": 1, "split": 0}[self.how] / self.workers  # several at a time
         for number, one in enumerate(candidates):
+            if one.other_than is not None:
+                first = next((each.attempt for each in found if each.candidate.name == one.other_than), None)
+                if first is None:
+                    continue
+                one = one.unlike(first.predictor.transforms)
             share = self.left / (1 + (number + 1 < len(candidates)) if one.rows else len(candidates) - number)
             row, attempt = Row(one.name), None
             try:
@@ -230,17 +235,17 @@ class _Run:
             zip([one.candidate.name for one in members], made.predictor.weights.mean((1, 2)).tolist(), strict=True)
         )
         rows = [dataclasses.replace(one.row, weight=weights.get(one.candidate.name, 0.0)) for one in tried]
-        rows.append(self._row_of_stack(made, members, how))
+        rows.append(self._row_of_stack(first, members, how))
         for line in (str(rows[-1]), *made.describe()):
             self.tell(line)
         return AutoFit(made, table_of(rows), how)
 
-    def _row_of_stack(self, made: Stack, members: list[_Tried], how: str) -> Row:
+    def _row_of_stack(self, learned: Stack, members: list[_Tried], how: str) -> Row:
         """Return the line of the stack: the score of its first fits, on the same cases as the candidates'."""
         first = StackPredictor(members=[_predictor(one) for one in members])
-        first.take_pool(made.predictor)
+        first.take_pool(learned.predictor)
         crps, mae = scored(first, self.data)
-        return Row("Stack", crps, mae, weight=1.0, note=f"{made.predictor.pool} pool, calibrated by {how}")
+        return Row("Stack", crps, mae, weight=1.0, note=f"{first.pool} pool, calibrated by {how}")
 
     def _weighted(
         self, members: list[_Tried], fits: list[list[Predictor]], how: str
@@ -256,6 +261,7 @@ class _Run:
         held = HeldOut(data, tuple(stacks), tuple(blocks or self.blocks))
         rows = sum(stop - start for start, stop in held.blocks) * data.panel.sizes.get("member", 1)
         first = Stack(members=[each[0] for each in fits])
+        first.predictor.names = tuple(one.candidate.name for one in members)
         pairs = held.batches(stride_of(stacks[0], rows))
         first.learn_from(joined_forecasts((cast(StackPredictor, one), batch) for one, batch in pairs), data)
         largest = first.predictor.weights.amax((1, 2)).tolist()
@@ -304,7 +310,7 @@ class _Run:
         if any(fit is None for fit in fits):
             raise TrainingError("auto: a member could be fitted on the training part, but not on all rows")
         made = Stack(members=fits)
-        made.learned = first.learned
+        made.learned, made.predictor.names = first.learned, first.predictor.names
         made.take(whole)
         made.predictor.take_pool(first.predictor)
         for number, again in enumerate(made.predictor.predictors):
@@ -331,7 +337,7 @@ class _Run:
             if done * QUARTERS // len(jobs) > (done - 1) * QUARTERS // len(jobs):
                 self.tell(f"{done} of {len(jobs)} fits, {what}")
             if error:
-                self.tell(f"{jobs[number].candidate.name:<20}left out: {error}")
+                self.tell(f"{jobs[number].candidate.name:<24}left out: {error}")
             else:
                 made[number] = load(jobs[number].path)
         return made

@@ -45,9 +45,9 @@ class Row:
 
     def __str__(self) -> str:
         if math.isnan(self.crps) and self.note:
-            return f"{self.name:<20}{self.note}"
+            return f"{self.name:<24}{self.note}"
         epochs = f", {self.epochs} epochs" if self.epochs > 1 else ""
-        return f"{self.name:<20}{self.crps:>10.4g}{self.mae:>10.4g}   ({self.note or f'{self.seconds:.0f} s{epochs}'})"
+        return f"{self.name:<24}{self.crps:>10.4g}{self.mae:>10.4g}   ({self.note or f'{self.seconds:.0f} s{epochs}'})"
 
 
 def scored(predictor: Predictor, data: WindowData) -> tuple[float, float]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from stgate import models
 from stgate.data.window_data import WindowData
+from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.transforms import Transform
 from stgate.models.forecaster import Forecaster
 
 
@@ -21,12 +23,23 @@ class Candidate:
         make: Function from options to a forecaster that has not been fitted; each call returns a new one.
         rows: Name of its option for the largest number of rows, if it has one: fewer are taken where time is short.
         reference: True for a forecaster that is scored for comparison, but is no member of the stack.
+        other_than: Name of an earlier candidate whose choice of transforms this one does not take: it goes without
+            where that one chose some, and forecasts anomalies where that one chose none. A pool gains by such members.
     """
 
     name: str
     make: Callable[..., Forecaster]
     rows: str | None = None
     reference: bool = False
+    other_than: str | None = None
+
+    def unlike(self, chosen: Sequence[Transform]) -> Candidate:
+        """Return the candidate with other transforms than those that an earlier one has chosen.
+
+        Args:
+            chosen: Transforms of the earlier candidate.
+        """
+        return dataclasses.replace(self, make=partial(self.make, transforms=None if chosen else [Anomaly()]))
 
 
 def short_list(data: WindowData) -> list[Candidate]:
@@ -35,11 +48,12 @@ def short_list(data: WindowData) -> list[Candidate]:
     Args:
         data: The data.
     """
-    names = ["Climatology", "Ridge", "GradientBoosting", "GatedRNN"]
-    if "edge_source" in data.panel:
-        names.append("STHSepNet")
-    found = [Candidate("Persistence", partial(models.Persistence, carry=True))]
-    return found + [candidate(name) for name in names if name in models.__all__]
+    found = [Candidate("Persistence", partial(models.Persistence, carry=True)), candidate("Climatology")]
+    for name in ("Ridge", "GradientBoosting"):
+        first = candidate(name)
+        found += [first, dataclasses.replace(first, name=f"{name}-other", other_than=name)]
+    found.append(candidate("GatedRNN"))
+    return found + ([candidate("STHSepNet")] if "edge_source" in data.panel else [])
 
 
 def candidate(name: str) -> Candidate:

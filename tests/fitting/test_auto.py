@@ -113,7 +113,8 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
 def test_the_short_list_has_what_the_data_ask_for():
     data = stgate.WindowData(PANEL, **OPTIONS)
     names = [one.name for one in short_list(data)]
-    assert names == ["Persistence", "Climatology", "Ridge", "GradientBoosting", "GatedRNN"]
+    tabular = ["Ridge", "Ridge-other", "GradientBoosting", "GradientBoosting-other"]
+    assert names == ["Persistence", "Climatology", *tabular, "GatedRNN"]
 
 
 def test_wrong_requests_name_the_fix():
@@ -148,3 +149,14 @@ def test_held_out_blocks_between_seen_rows_do_not_narrow_the_pool():
     made = fit(PANEL, **OPTIONS, shortlist=quick, calibration="cross").model.calibration
     halves = torch.tensor(made.levels).view(1, 1, -1, 1, 1) / 2
     assert bool((made.quantiles >= halves - 1e-6).all())
+
+
+def test_the_other_choice_of_transforms_is_a_candidate_of_its_own(tmp_path):
+    def listed(data):
+        return [one for one in short_list(data) if one.name.startswith("Ridge")]
+
+    made = fit(PANEL, **OPTIONS, shortlist=listed, out=tmp_path)
+    first, other = (stgate.load(tmp_path / "members" / f"{name}.ckpt").transforms for name in ("Ridge", "Ridge-other"))
+    assert bool(first) != bool(other)
+    assert set(made.model.predictor.names) <= {"Ridge", "Ridge-other"}
+    assert {"Ridge", "Ridge-other"} <= set(made.table.index)

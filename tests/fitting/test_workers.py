@@ -21,7 +21,7 @@ def jobs_in(folder, *, seconds=0.0):
     for name, kind in (("Ridge", Ridge), ("GatedRNN", partial(GatedRNN, hidden=4))):
         for number, rows in enumerate(((0, 60), None)):
             path = folder / f"{name}.{number}.ckpt"
-            made.append(Refit(Candidate(name, kind), {}, Length(1, 1), rows, path, seconds, 60.0))
+            made.append(Refit(Candidate(name, kind), {}, (), Length(1, 1), rows, path, seconds, 60.0))
     return made
 
 
