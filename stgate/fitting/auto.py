@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import pandas as pd
-import torch
 import xarray as xr
 
 from stgate.data.window_data import WindowData
@@ -31,7 +30,6 @@ from stgate.forecasting.conformal import CalibrationOptions
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
-from stgate.prediction.intervals import Calibration
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
@@ -289,8 +287,6 @@ class _Run:
             span=(str(times[held.blocks[0][0]]), str(times[held.blocks[-1][1] - 1])),
             method=f"{many}, refitted on all,",
         )
-        if how == "cross":
-            made.predictor.calibration = not_narrower(made.predictor.calibration)
         made.predictor.past_errors = recorder.errors()
 
     def _fold_fits(self, members: list[_Tried]) -> dict[str, list[Predictor]]:
@@ -341,20 +337,6 @@ class _Run:
             else:
                 made[number] = load(jobs[number].path)
         return made
-
-
-def not_narrower(calibration: Calibration | None) -> Calibration | None:
-    """Return a calibration of a pool that widens its intervals where they fail, and narrows none.
-
-    A block that is held out lies between rows that its fit has seen, so that its errors flatter the forecasts to come.
-
-    Args:
-        calibration: A calibration of the conformity score `distribution`, or None.
-    """
-    if calibration is None or calibration.conformity_score != "distribution":
-        return calibration
-    own = torch.tensor(calibration.levels).to(calibration.quantiles)[:, None, None] / 2
-    return dataclasses.replace(calibration, quantiles=torch.maximum(calibration.quantiles, own))
 
 
 def _predictor(one: _Tried) -> Predictor:

@@ -144,13 +144,6 @@ def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, c
     assert "horizon" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_held_out_blocks_between_seen_rows_do_not_narrow_the_pool():
-    """Their errors flatter: fits have seen the rows before and after them."""
-    made = fit(PANEL, **OPTIONS, shortlist=quick, calibration="cross").model.calibration
-    halves = torch.tensor(made.levels).view(1, 1, -1, 1, 1) / 2
-    assert bool((made.quantiles >= halves - 1e-6).all())
-
-
 def test_the_other_choice_of_transforms_is_a_candidate_of_its_own(tmp_path):
     def listed(data):
         return [one for one in short_list(data) if one.name.startswith("Ridge")]
