@@ -23,8 +23,8 @@ class Candidate:
         make: Function from options to a forecaster that has not been fitted; each call returns a new one.
         rows: Name of its option for the largest number of rows, if it has one: fewer are taken where time is short.
         reference: True for a forecaster that is scored for comparison, but is no member of the stack.
-        other_than: Name of an earlier candidate whose choice of transforms this one does not take: it goes without
-            where that one chose some, and forecasts anomalies where that one chose none. A pool gains by such members.
+        other_than: Name of an earlier candidate whose transforms this one has with the other choice of `Anomaly`: without
+            it where that one forecasts anomalies, with it elsewhere. A pool gains by such members.
     """
 
     name: str
@@ -34,12 +34,14 @@ class Candidate:
     other_than: str | None = None
 
     def unlike(self, chosen: Sequence[Transform]) -> Candidate:
-        """Return the candidate with other transforms than those that an earlier one has chosen.
+        """Return the candidate with the transforms of an earlier one, and the other choice of `Anomaly`.
 
         Args:
             chosen: Transforms of the earlier candidate.
         """
-        return dataclasses.replace(self, make=partial(self.make, transforms=None if chosen else [Anomaly()]))
+        others = [one for one in chosen if not isinstance(one, Anomaly)]
+        transforms = others if len(others) < len(chosen) else [*others, Anomaly()]
+        return dataclasses.replace(self, make=partial(self.make, transforms=transforms or None))
 
 
 def short_list(data: WindowData) -> list[Candidate]:
