@@ -23,8 +23,8 @@ class Candidate:
         make: Function from options to a forecaster that has not been fitted; each call returns a new one.
         rows: Name of its option for the largest number of rows, if it has one: fewer are taken where time is short.
         reference: True for a forecaster that is scored for comparison, but is no member of the stack.
-        other_than: Name of an earlier candidate whose transforms this one has with the other choice of `Anomaly`: without
-            it where that one forecasts anomalies, with it elsewhere. A pool gains by such members.
+        other_than: Name of an earlier candidate whose transforms this one has, with the other choice of `Anomaly`:
+            without it where that one forecasts anomalies, with it elsewhere. A pool gains by such members.
     """
 
     name: str
