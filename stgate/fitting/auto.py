@@ -310,6 +310,8 @@ class _Run:
         made.take(whole)
         made.predictor.take_pool(first.predictor)
         for number, again in enumerate(made.predictor.predictors):
+            if again.conformity_score != "scaled":
+                continue  # the quantiles of its errors are from rows that its own fit has not seen
             first_fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
             ratio = width_ratio(HeldOut(held.data, first_fits, held.blocks), again)
             if ratio is not None:
