@@ -60,7 +60,8 @@ def leading_patterns(predictor: Predictor, data: WindowData, count: int) -> Tens
     start, stop = data.parts.train
     nodes, targets = len(data.spec.nodes), len(data.spec.targets)
     made = torch.zeros(targets, nodes, count)
-    rows = predictor.encoded_series(data.series).read(max(start, stop - MOST_STEPS), stop)
+    most = min(MOST_STEPS, max(MOST_NODES * MOST_STEPS // nodes, count))  # of very many nodes fewer steps are read
+    rows = predictor.encoded_series(data.series).read(max(start, stop - most), stop)
     values = (rows[..., :targets].float() - predictor.scaler.target_center) / predictor.scaler.target_scale
     for target in range(targets):
         x = torch.nan_to_num(values[..., target]).flatten(0, 1)

@@ -88,7 +88,7 @@ class WindowFeatures(nn.Module):
     @property
     def pattern_columns(self) -> slice:
         """Columns that hold strengths of patterns in space."""
-        first = len(self.lags) + 4
+        first = self.names.index("pattern 0") if self.strengths else 0
         return slice(first, first + self.strengths)
 
     def origin(self, past: Tensor, near: Tensor, since: Tensor, static: Tensor, target: int) -> Tensor:
