@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -126,17 +126,18 @@ class Reshaped(Distribution):
         return score
 
 
-def curve_at(curve: Tensor, score: Tensor) -> Tensor:
-    """Return g at normal scores; beyond the outermost of `SCORES` it goes on in a straight line.
+def curve_at(curve: Tensor, score: Tensor, scores: Sequence[float] = SCORES) -> Tensor:
+    """Return g at normal scores; beyond the outermost ones that are given it goes on in a straight line.
 
     Args:
-        curve: Values of g at `SCORES`, (…, score).
+        curve: Values of g at `scores`, (…, score).
         score: Normal scores, broadcast against the curve without its last dimension.
+        scores: Normal scores at which g is given, ascending.
     """
     made = curve[..., 0]
-    for k, low, high in _pieces():
-        step = SCORES[k + 1] - SCORES[k]
-        share = ((score - SCORES[k]) / step).clamp(low, high)
+    for k, low, high in _pieces(len(scores)):
+        step = scores[k + 1] - scores[k]
+        share = ((score - scores[k]) / step).clamp(low, high)
         made = made + (curve[..., k + 1] - curve[..., k]) * share
     return made
 
@@ -149,14 +150,14 @@ def curve_inverse(curve: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         value: Values, broadcast against the curve without its last dimension.
     """
     score, slope = torch.full_like(value, SCORES[0]), torch.zeros_like(value)
-    for k, low, high in _pieces():
+    for k, low, high in _pieces(len(SCORES)):
         step, rise = SCORES[k + 1] - SCORES[k], curve[..., k + 1] - curve[..., k]
         score = score + step * ((value - curve[..., k]) / rise).clamp(low, high)
         slope = torch.where((value >= curve[..., k]) | (slope == 0), rise / step, slope)
     return score, slope
 
 
-def _pieces() -> Iterator[tuple[int, float, float]]:
+def _pieces(scores: int) -> Iterator[tuple[int, float, float]]:
     """Yield the number of each piece of a curve, and the shares of it between which it holds."""
-    last = len(SCORES) - 2
+    last = scores - 2
     yield from ((k, 0.0 if k else -math.inf, 1.0 if k < last else math.inf) for k in range(last + 1))

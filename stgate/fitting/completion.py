@@ -20,7 +20,7 @@ from stgate.fitting.training import Length, MakeTrainer, keep_transforms, quiet_
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
-from stgate.prediction.intervals import conformity_scores
+from stgate.prediction.normal_scores import normal_scores
 from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.schema.batch import Batch
@@ -106,16 +106,16 @@ def keep_widths(predictor: Predictor, held: HeldOut) -> None:
 
     Scores are in units of the standard deviations of the held-out fits. Those of the last fit, on more rows and perhaps
     for more steps, may be smaller throughout without smaller errors to come. Widths are compared on the held-out cases,
-    by their geometric mean at each lead. Nothing is done where the fits have chosen other transforms.
+    by their geometric mean at each lead. Nothing is done where the fits have chosen other transforms, or where a fit's
+    own quantiles are those of errors that it had not seen.
 
     Args:
         predictor: The calibrated predictor of the last fit.
         held: The fits whose errors calibrated it.
     """
-    factor = width_ratio(held, predictor)
-    if factor is None:
-        return
     calibration = predictor.calibration
+    if predictor.conformity_score != "scaled" or (factor := width_ratio(held, predictor)) is None:
+        return
     if calibration is not None and calibration.conformity_score == "scaled":
         predictor.calibration = dataclasses.replace(calibration, quantiles=calibration.quantiles * factor)
     if predictor.past_errors is not None:
@@ -169,7 +169,7 @@ class Recorder:
     def __iter__(self) -> Iterator[Scored]:
         for predictor, batch in self.held.batches():
             forecast, truth, since = predictor(batch), batch["target"], batch["since"][:, -1].amin(-1)
-            scores = conformity_scores(forecast, truth, "scaled", ())[0]
+            scores = normal_scores(forecast, truth, predictor.conformity_score)
             scores = torch.where(torch.isfinite(scores), scores, torch.nan)
             self.parts.append((scores.float().cpu(), since.cpu(), batch["origin"].cpu()))
             yield forecast, truth, since

@@ -20,6 +20,7 @@ from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
 from stgate.prediction.loading import Model, predictor_of
+from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
@@ -140,7 +141,7 @@ def backtest(
         quantiles = quantiles_of(levels)
         warm_up = warm_up_rows(predictor, history, rows[0], every, calibration_window)
         predicted = np.concatenate([warm_up, rows])
-        predictions = _predictions(predictor, history, predicted, [0.5], progress)
+        predictions = _predictions(predictor, history, predicted, None, progress)
         calibrated = online_intervals(
             predictor,
             predictions,
@@ -190,16 +191,17 @@ def _predictions(
     model: Predictor,
     history: History,
     rows: NDArray[np.int64],
-    quantiles: Sequence[float],
+    quantiles: Sequence[float] | None,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Forecast from every origin row and every member, in batches."""
+    """Forecast from every origin row and every member, in batches; without quantiles, for online intervals."""
     windows = len(rows) * history.frame.sizes.get("member", 1)
-    _check_memory(history.spec, windows, len(quantiles))
+    _check_memory(history.spec, windows, len(quantiles or nodes_of(model.conformity_score)))
     predictions: list[Prediction] = []
     with evaluation_mode(model):
         for batch in history.batches(rows, progress):
-            predictions.append(model.predict(to_device(batch, model.device), quantiles))
+            there = to_device(batch, model.device)
+            predictions.append(model.predict(there, quantiles) if quantiles else model.predict_online(there))
     if not _warn_if_not_finite(model, predictions):
         _warn_if_far_out(model, predictions)
     return predictions

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from stgate.calibration.online import OnlineConformal
+from stgate.distributions.reshaped import curve_at
+from stgate.distributions.ties import EDGE
 from stgate.forecasting.dataset import join
 from stgate.forecasting.warm_up import KnownErrors
+from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.predictor import Prediction, Predictor
 from stgate.schema.forecast import PARTS, levels_of
 
@@ -38,8 +41,8 @@ def online_intervals(
 
     Args:
         model: The predictor that made the predictions; its stored calibration is used until enough errors are known.
-        predictions: Predictions with median and standard deviation, from origins `every` steps apart, the `kept` last
-            ones and some before them.
+        predictions: Predictions of `predict_online`, from origins `every` steps apart, the `kept` last ones and some
+            before them.
         kept: Number of origins to return, the last ones.
         quantiles: Quantile levels, ascending, 0.5 among them.
         time: (time,), times of the panel and of one horizon after its end, as in a batch.
@@ -56,8 +59,8 @@ def online_intervals(
     order = np.lexsort((member, row))
     members = int(member.max()) + 1
     by_origin = {k: v[order].reshape(-1, members, *v.shape[1:]) for k, v in joined.items()}
-    middle, stddev, truth = (by_origin[k].astype("float64") for k in ("median", "stddev", "transformed_truth"))
-    origins, _, leads, nodes, targets = middle.shape
+    curve, score = by_origin["quantiles"], by_origin["score"].astype("float64")
+    origins, _, leads, nodes, targets = score.shape
     cells = members * nodes
     levels = levels_of(quantiles)
 
@@ -67,11 +70,9 @@ def online_intervals(
     since = by_origin["since"].reshape(origins, cells)
     if known is not None:
         since = np.concatenate([known.since, since])
-    earlier = len(since) - origins
-    half = np.empty((len(levels), kept, members, leads, nodes, targets))
+    reach = np.empty((len(levels), kept, members, leads, nodes, targets))
     for target in range(targets):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            scores = np.abs(flat(truth, target) - flat(middle, target)) / flat(stddev, target)
+        scores = flat(score, target)
         scores[~np.isfinite(scores)] = np.nan
         if known is not None:
             scores = np.where(known.seen[..., None], known.instead[..., target], scores)
@@ -86,16 +87,16 @@ def online_intervals(
             factors = online.predict(since[now])  # (level, lead, cell)
             place = now - (len(scores) - kept)
             if place >= 0:
-                width = factors * flat(stddev, target)[now - earlier]
-                half[:, place, ..., target] = width.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
-    columns = {0.5: middle[-kept:]}
-    for i, level in enumerate(levels):
-        columns[round((1 - level) / 2, 6)] = middle[-kept:] - half[i]
-        columns[round((1 + level) / 2, 6)] = middle[-kept:] + half[i]
+                reach[:, place, ..., target] = factors.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
+    held, at = torch.from_numpy(curve[-kept:]).double(), nodes_of(model.conformity_score)
+    columns = {0.5: curve_at(held, torch.zeros(()), at)}
+    for level, own in zip(levels, torch.from_numpy(reach), strict=True):
+        columns[round((1 - level) / 2, 6)] = curve_at(held, -own, at)
+        columns[round((1 + level) / 2, 6)] = curve_at(held, own, at)
     arrays = {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
     flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in arrays.items()}
     made = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()}
-    bounds = torch.from_numpy(np.stack([columns[round(q, 6)] for q in quantiles], -1)).flatten(0, 1)
+    bounds = torch.stack([columns[round(q, 6)] for q in quantiles], -1).flatten(0, 1)
     bounds = bounds.clamp(min=model.lowest)
     if model.transforms:
         ahead = time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
@@ -108,10 +109,11 @@ def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int)
     """Return the first calibrated quantiles, (level, lead): the stored ones of these levels, else a normal's."""
     normal = np.repeat(ndtri((1 + np.asarray(levels)) / 2)[:, None], leads, 1)
     stored = model.calibration
-    if stored is None or stored.conformity_score != "scaled":
+    if stored is None or stored.conformity_score != model.conformity_score or stored.conformity_score == "quantile":
         return normal
     for i, level in enumerate(levels):
         near = [k for k, have in enumerate(stored.levels) if abs(have - level) < 1e-6]
         if near:
-            normal[i] = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
+            own = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
+            normal[i] = own if stored.conformity_score == "scaled" else ndtri(0.5 + own.clip(max=0.5 - EDGE))
     return normal

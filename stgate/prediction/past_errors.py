@@ -14,11 +14,12 @@ LARGEST = 2**21
 
 @dataclasses.dataclass(frozen=True)
 class PastErrors:
-    """Scaled errors of forecasts from successive origins, each made by a fit that had not seen its truth.
+    """Sizes of the errors of forecasts from successive origins, each made by a fit that had not seen its truth.
 
     Attributes:
-        scores: (origin, member, lead, node, target), float32: |truth - median| / standard deviation of the transformed
-            targets. NaN where the truth is missing, or where no fit has left it out.
+        scores: (origin, member, lead, node, target), float32: sizes of normal scores of the truth, which for a normal
+            distribution are |truth - median| / standard deviation of the transformed targets. NaN where the truth is
+            missing, or where no fit has left it out.
         since: (origin, member, node), int16: steps since each node was observed, at the origin.
         last: Time of the last origin: seconds since 1970, or model time.
     """

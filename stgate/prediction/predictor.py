@@ -18,7 +18,6 @@ from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.mixture import Mixture
-from stgate.distributions.ties import encoded_truth
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
@@ -28,7 +27,8 @@ from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.linear import LinearForecast
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
-from stgate.prediction.intervals import Calibration, ConformityScore, median_of, quantiles_of_forecast
+from stgate.prediction.intervals import Calibration, ConformityScore, quantiles_of_forecast
+from stgate.prediction.normal_scores import normal_scores, quantiles_at
 from stgate.prediction.parts import check_part, check_transforms
 from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.target_transforms import TargetTransforms
@@ -47,29 +47,25 @@ class Prediction(TypedDict):
     Attributes:
         quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
         mean: (batch, lead, node, target).
-        median: (batch, lead, node, target), of the transformed targets.
-        stddev: (batch, lead, node, target), the standard deviation of the transformed targets in the predictor's own
-            distribution.
         truth: (batch, lead, node, target), NaN where unknown.
-        transformed_truth: (batch, lead, node, target), the truth after the transforms of the targets.
         since: (batch, node), steps since any target was observed, at the origin.
         origin: (batch, 2), the member and the row of the last input step.
         aleatoric: (batch, lead, node, target), the part of the standard deviation that more data would not reduce; only
             with several members.
         epistemic: (batch, lead, node, target), the part of the standard deviation that comes from differences between
             members; only with several members.
+        score: (batch, lead, node, target), size of the normal score of the truth, NaN where it is unknown; only for
+            online intervals.
     """
 
     quantiles: Tensor
     mean: Tensor
-    median: NotRequired[Tensor]
-    stddev: NotRequired[Tensor]
     truth: Tensor
-    transformed_truth: NotRequired[Tensor]
     since: Tensor
     origin: Tensor
     aleatoric: NotRequired[Tensor]
     epistemic: NotRequired[Tensor]
+    score: NotRequired[Tensor]
 
 
 class Predictor(nn.Module, ABC):
@@ -288,21 +284,31 @@ class Predictor(nn.Module, ABC):
             RequestError: The calibration does not hold a level.
         """
         with torch.no_grad():
-            forecast, truth = self(batch), batch["target"]
-            base = forecast.base if isinstance(forecast, Transformed) else forecast
-            since = batch["since"][:, -1].amin(-1)
+            forecast, since = self(batch), batch["since"][:, -1].amin(-1)
             quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles, self.lowest)
-            made = Prediction(
-                quantiles=quantile,
-                mean=forecast.mean,
-                median=median_of(base),
-                stddev=base.stddev,
-                truth=truth,
-                transformed_truth=encoded_truth(forecast, truth) if isinstance(forecast, Transformed) else truth,
-                since=since,
-                origin=batch["origin"],
-            )
-            return cast(Prediction, {**made, **deviations(forecast)})
+            return self._prediction(forecast, batch, quantile)
+
+    def predict_online(self, batch: Batch) -> Prediction:
+        """Forecast a raw batch without gradients, as online intervals need it.
+
+        Args:
+            batch: Windows in raw units.
+
+        Returns:
+            A prediction whose quantiles are those of transformed targets at normal scores (those of `nodes_of`), in the
+            predictor's own distribution, with the score of the truth.
+        """
+        with torch.no_grad():
+            forecast = self(batch)
+            base = forecast.base if isinstance(forecast, Transformed) else forecast
+            made = self._prediction(forecast, batch, quantiles_at(base, self.conformity_score))
+            return {**made, "score": normal_scores(forecast, batch["target"], self.conformity_score)}
+
+    @staticmethod
+    def _prediction(forecast: Distribution, batch: Batch, quantiles: Tensor) -> Prediction:
+        since = batch["since"][:, -1].amin(-1)
+        held = {"quantiles": quantiles, "mean": forecast.mean, "truth": batch["target"], "since": since}
+        return cast(Prediction, {**held, "origin": batch["origin"], **deviations(forecast)})
 
     # The checkpoint
 
