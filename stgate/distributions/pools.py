@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from stgate.distributions.mixture import TOLERANCE, next_step
+from stgate.distributions.tabulated import Tabulated
 
 PoolName = Literal["quantile", "linear"]
 """Names of the pools."""
@@ -20,6 +21,8 @@ NODES = 21
 """Number of nodes of the Gauss-Hermite quadrature of a quantile pool's variance."""
 BISECTIONS = 24
 """Number of halvings of the interval of levels in which the level of a value is sought."""
+WIDTH = 1e-5
+"""Width of the interval, as a share of the distance of the components' quantiles, in which a jump is found."""
 
 
 class Pool(Distribution):
@@ -145,34 +148,22 @@ class LinearPool(Pool):
         used = self.weights > 0
         low = torch.where(used, own, torch.inf).amin(0)
         high = torch.where(used, own, -torch.inf).amax(0)
-        level = value.to(low)
-        x1, x2 = low, high
-        f1, f2 = self.cdf(low) - level, self.cdf(high) - level
-        x3, f3, t = x1, f1, torch.full_like(low, 0.5)
-        found, best = torch.where(f1.abs() <= f2.abs(), low, high), torch.minimum(f1.abs(), f2.abs())
-        best = torch.where(f1 >= 0, 0.0, best)  # a component jumps over the level at the lower end
-        found = torch.where(f1 >= 0, low, found)
-        # The quantile is the least value whose probability reaches the level: where the function jumps over it, that
-        # is the end of the shrunk interval.
-        width = 1e-6 * (high - low)
-        for _ in range(60):
-            open_ = (best > TOLERANCE) & ((x2 - x1).abs() > width)  # NaN counts as solved
-            if not bool(open_.any()):
-                break
-            x = torch.where(open_, x1 + t * (x2 - x1), found)
-            f = self.cdf(x) - level
-            better = open_ & (f.abs() <= best)
-            found, best = torch.where(better, x, found), torch.where(better, f.abs(), best)
-            same = (f < 0) == (f1 < 0)
-            x3, f3 = (
-                torch.where(open_, torch.where(same, x1, x2), x3),
-                torch.where(open_, torch.where(same, f1, f2), f3),
-            )
-            x2, f2 = torch.where(open_ & ~same, x1, x2), torch.where(open_ & ~same, f1, f2)
-            x1, f1 = torch.where(open_, x, x1), torch.where(open_, f, f1)
-            t = next_step(x1, x2, x3, f1, f2, f3)
-        found = torch.where((best > TOLERANCE) & (x1 != x2), torch.maximum(x1, x2), found)
+        rounding = 4 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+        width = WIDTH * (high - low) + rounding  # two neighbouring numbers cannot come closer
+        found = _solved(self, value.to(low).expand(low.shape), low, high, width)
         return torch.where(torch.isnan(self.weights[0]), torch.nan, found)
+
+    def cells(self, chosen: Tensor) -> LinearPool | None:
+        """Return the pools of some cells, (cell,); None where a component cannot be cut.
+
+        Args:
+            chosen: Mask of the batch shape.
+        """
+        if not all(isinstance(one, Tabulated) for one in self.components):
+            return None
+        cut = LinearPool([cast(Tabulated, one).cells(chosen) for one in self.components], self.weights[:, chosen])
+        cut.__dict__["weights"] = cut._given  # those of components that are missing have gone to the others
+        return cut
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw samples, each from a component chosen at random: (*sample_shape, *batch_shape)."""
@@ -188,6 +179,47 @@ class LinearPool(Pool):
         """Logarithm of the weighted mean of the components' densities."""
         each = torch.stack([one.log_prob(value.expand(self.batch_shape)) for one in self.components])
         return torch.logsumexp(torch.where(self.weights > 0, each + self.weights.log(), -torch.inf), 0)
+
+
+def _solved(pool: LinearPool, level: Tensor, low: Tensor, high: Tensor, width: Tensor) -> Tensor:
+    """Return the least values whose probability reaches the levels, by Chandrupatla's method.
+
+    Where the distribution function jumps over a level, that is the upper end of the interval that has shrunk.
+
+    Args:
+        pool: The pool.
+        level: Levels, of its batch shape.
+        low: Values at which the probability is below the level, or reaches it just there.
+        high: Values at which the probability reaches the level.
+        width: Width of the interval in which a jump is found.
+    """
+    f1, f2 = pool.cdf(low) - level, pool.cdf(high) - level
+    x1, x2, x3, f3, t = low, high, low, f1, torch.full_like(low, 0.5)
+    found = torch.where((f1 >= 0) | (f1.abs() <= f2.abs()), low, high)
+    best = torch.where(f1 >= 0, 0.0, torch.minimum(f1.abs(), f2.abs()))  # a component may jump at the lower end
+    open_ = (best > TOLERANCE) & ((x2 - x1).abs() > width)  # NaN counts as solved
+    for _ in range(60):
+        if not bool(open_.any()):
+            break
+        if 2 * int(open_.sum()) < open_.numel() and (cut := pool.cells(open_)) is not None:
+            parts = (level, torch.minimum(x1, x2), torch.maximum(x1, x2), width)
+            found = torch.where((best > TOLERANCE) & ~open_, torch.maximum(x1, x2), found)
+            found[open_] = _solved(cut, *(part[open_] for part in parts))
+            return found
+        x = torch.where(open_, x1 + t * (x2 - x1), found)
+        f = pool.cdf(x) - level
+        better = open_ & (f.abs() <= best)
+        found, best = torch.where(better, x, found), torch.where(better, f.abs(), best)
+        same = (f < 0) == (f1 < 0)
+        x3, f3 = (
+            torch.where(open_, torch.where(same, x1, x2), x3),
+            torch.where(open_, torch.where(same, f1, f2), f3),
+        )
+        x2, f2 = torch.where(open_ & ~same, x1, x2), torch.where(open_ & ~same, f1, f2)
+        x1, f1 = torch.where(open_, x, x1), torch.where(open_, f, f1)
+        t = next_step(x1, x2, x3, f1, f2, f3)
+        open_ = (best > TOLERANCE) & ((x2 - x1).abs() > width)
+    return torch.where((best > TOLERANCE) & (x1 != x2), torch.maximum(x1, x2), found)
 
 
 POOLS: dict[PoolName, type[Pool]] = {"quantile": QuantilePool, "linear": LinearPool}

@@ -23,7 +23,7 @@ STEEP = 0.02
 """Least slope of a curve."""
 
 
-def normal_scores(quantiles: Tensor, truth: Tensor) -> Tensor:
+def grid_scores(quantiles: Tensor, truth: Tensor) -> Tensor:
     """Return the normal scores of observed values, Φ⁻¹(F(y)), NaN where a value or a quantile is missing.
 
     Between quantiles they are interpolated. Where a value has several levels, as at an atom or of a whole number, one
@@ -69,7 +69,7 @@ def curves_of(quantiles: Tensor, truth: Tensor) -> Tensor:
         quantiles: (member, origin, lead, node, level), at the levels of `GRID`.
         truth: (origin, lead, node), NaN where missing.
     """
-    scores = torch.stack([normal_scores(one, truth) for one in quantiles])
+    scores = torch.stack([grid_scores(one, truth) for one in quantiles])
     factors = _factors(scores)
     shapes = torch.stack([_shape(own / factor[:, None]) for own, factor in zip(scores, factors, strict=True)])
     return factors[..., None] * shapes[:, None]

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from stgate.distributions.pools import POOLS, PoolName
 from stgate.distributions.reshaped import SCORES, Floored, Reshaped
+from stgate.distributions.tabulated import Tabulated
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.prediction import registry
 from stgate.prediction.baselines import Table
@@ -108,7 +109,7 @@ class StackPredictor(Predictor):
             one if torch.equal(curve, same.expand_as(curve)) else Reshaped(one, curve[:, None])
             for one, curve in zip(self.forecasts(batch), self.curves, strict=True)
         ]
-        return POOLS[self.pool](members, self.weights[:, None, :, None])
+        return POOLS[self.pool]([Tabulated(one) for one in members], self.weights[:, None, :, None])
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast a batch; a stack has no transforms of its own."""

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from stgate.inference.pool_spread import GRID, SCORES, at_levels, curves_of, normal_scores
+from stgate.inference.pool_spread import GRID, SCORES, at_levels, curves_of, grid_scores
 
 AT = torch.tensor(GRID)
 
 
-def test_normal_scores_are_those_of_the_forecast():
+def test_grid_scores_are_those_of_the_forecast():
     torch.manual_seed(0)
     mean = torch.randn(500, 1)
     truth = mean.squeeze(1) + 2 * torch.randn(500)
     quantiles = Normal(mean, 2.0).icdf(AT)
-    torch.testing.assert_close(normal_scores(quantiles, truth), (truth - mean.squeeze(1)) / 2, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(grid_scores(quantiles, truth), (truth - mean.squeeze(1)) / 2, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["free", "bounded", "counts"])
