@@ -23,6 +23,7 @@ from benchmarks.registry import benchmark
 from benchmarks.store import Store
 from benchmarks.tables import table
 from stgate.calibration import conformal_quantile
+from stgate.distributions import Normal
 from stgate.io import read_tables
 from stgate.metrics import bootstrap, coverage, interval_score
 
@@ -93,9 +94,10 @@ SETS = {
     "irish_wind": (irish, 5),
     "german_pm10": (german, 1),
 }
+NETWORK = {"node_embedding": 0, "hidden": 32, "imputation": "last", "likelihood": Normal()}
 FORECASTERS = {
     "Ridge": (lambda: stgate.models.Ridge(**RAW, penalty=1e-3, imputation="last"), 1),
-    "GatedRNN": (lambda: stgate.models.GatedRNN(**ALONE, node_embedding=0, hidden=32, imputation="last"), 4),
+    "GatedRNN": (lambda: stgate.models.GatedRNN(**ALONE, **NETWORK), 4),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
@@ -30,9 +31,11 @@ class Likelihood(Configured, ABC):
     Attributes:
         parameters: Number of network outputs for each target; the first one is the location, in standardised units.
         support: Values that have a density: `real`, `positive`, or `count` (0, 1, 2, …).
+        spread_at_zero: About the standard deviation, in units of the scale, where all raw outputs are zero.
     """
 
     parameters: int
+    spread_at_zero: float = 1.0
     support: ClassVar[Literal["real", "positive", "count"]] = "real"
 
     @abstractmethod
@@ -100,6 +103,7 @@ class Normal(Likelihood):
     """
 
     parameters = 2
+    spread_at_zero = math.log(2)  # softplus of zero
 
     def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
         _check_min_scale(min_scale)
@@ -145,6 +149,7 @@ class StudentT(Likelihood):
     """
 
     parameters = 3
+    spread_at_zero = math.log(2)  # softplus of zero
 
     def __init__(self, min_scale: float = 1e-3) -> None:
         _check_min_scale(min_scale)
@@ -294,6 +299,7 @@ class Quantiles(Likelihood):
     def __init__(self, levels: Sequence[float] = (0.2, 0.5, 0.8, 0.9, 0.95)) -> None:
         self.levels = list(levels)
         self.parameters = len(quantiles_of(self.levels))
+        self.spread_at_zero = math.log(2) / statistics.NormalDist().inv_cdf((1 + max(self.levels)) / 2)
         if self.parameters < 3:
             raise RequestError("levels: give at least one, such as 0.9")
 

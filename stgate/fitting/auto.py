@@ -83,7 +83,7 @@ def fit(
         panel: A panel, or the path of one.
         targets: Variables to forecast.
         horizon: Forecast length in steps.
-        budget: Minutes that the whole may take. None: 2.5, or one for 40,000 observed values, at most 15.
+        budget: Minutes that the whole may take. None: 2.5, or one for 25,000 observed values, at most 15.
         calibration: `split` (members see the training part only; weights come from the validation part, intervals from
             the calibration part), `refit` (weights and intervals come from both these parts; members are then fitted
             again on all rows before the test part), `cross` (the same, from out-of-fold forecasts of all these rows),
@@ -145,7 +145,7 @@ def _seconds(budget: float | None, data: WindowData) -> float:
     if budget is not None:
         return 60 * budget
     rows = data.parts.test[0] * data.panel.sizes.get("member", 1)
-    return 60 * min(max(2.5, rows * len(data.spec.nodes) * len(data.spec.targets) / 40_000), 15.0)
+    return 60 * min(max(2.5, rows * len(data.spec.nodes) * len(data.spec.targets) / 25_000), 15.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Direct(nn.Module):
         if correction:
             for layer in (shared, self.by_lead):
                 for part in (layer.weight, layer.bias):
-                    part.data.view(-1, outputs + 1, *part.shape[1:])[:, 0] = 0
+                    part.data.view(-1, outputs + 1, *part.shape[1:])[:, :-1] = 0
 
     def forward(self, state: Tensor, inputs: Inputs, leads: int) -> Tensor:
         """Decode the last state.

@@ -26,7 +26,7 @@ from stgate.nn.gated.transformer import TransformerStack
 from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
-from stgate.prediction.parts import check_part
+from stgate.prediction.parts import check_part, default_likelihood
 from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -144,7 +144,8 @@ class GatedPredictor(Predictor):
         halo: Number of nodes that a local model sees beyond each edge of its patch.
         dropout: Share of the state dropped in training.
         rollout: Options of a rollout; None forecasts all leads at once.
-        likelihood: The family of distributions of the forecast; Normal when None.
+        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
+            a Normal for rollouts and inferences of several sets of weights.
         inference: The inference of the weights; PointEstimate when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
@@ -187,7 +188,7 @@ class GatedPredictor(Predictor):
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            likelihood=likelihood,
+            likelihood=likelihood or default_likelihood(inference, rolls_out=rollout is not None),
             inference=inference,
             imputation=imputation,
             transforms=transforms,
@@ -281,7 +282,7 @@ class GatedPredictor(Predictor):
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         inputs = self.inputs_of(batch)
-        return self.distribution(self.completed(self.built(inputs, *options, graph=self.graph), inputs))
+        return self.completed(self.built(inputs, *options, graph=self.graph), inputs)
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""

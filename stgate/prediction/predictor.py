@@ -24,7 +24,7 @@ from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
 from stgate.nn.inputs import Inputs, Standardize
-from stgate.nn.linear import LinearForecast
+from stgate.nn.linear import LinearTable
 from stgate.nn.node_inputs import NodeInputs
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, ConformityScore, quantiles_of_forecast
@@ -120,7 +120,7 @@ class Predictor(nn.Module, ABC):
             )
         self.node_statistics, self.neighbour_means = node_statistics, neighbour_means
         self.linear_option = linear
-        self.linear: LinearForecast | None = None
+        self.linear: LinearTable | None = None
         self.directions = 0
         self.name = type(self).__name__
         self.plain_options: dict[str, Any] | None = None  # those of the forecaster, as a checkpoint holds them
@@ -171,7 +171,7 @@ class Predictor(nn.Module, ABC):
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.node_inputs = NodeInputs(spec, statistics=self.knows_nodes, directions=self.directions)
-        self.linear = LinearForecast(self.node_inputs.spec) if self.has_linear else None
+        self.linear = LinearTable(self.node_inputs.spec) if self.has_linear else None
         self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def adapt(self, n_observations: int, nodes: int) -> None:
@@ -255,18 +255,25 @@ class Predictor(nn.Module, ABC):
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
         inputs = self.inputs_of(batch)
-        return self.distribution(self.completed(self.built(inputs, *options), inputs))
+        return self.completed(self.built(inputs, *options), inputs)
 
-    def completed(self, raw: Tensor, inputs: Inputs) -> Tensor:
-        """Add the linear forecast to the location, the first of the raw outputs of the network.
+    def completed(self, raw: Tensor, inputs: Inputs) -> Distribution:
+        """Turn raw outputs into a distribution in the targets' units; with a linear part, around its forecast.
+
+        The network then works in units of the standard deviation of the linear part's errors: outputs of zero give
+        about the linear forecast with these errors, whatever the likelihood.
 
         Args:
             raw: Raw outputs, (member?, batch, lead, node, target, output).
             inputs: Inputs of the network.
         """
         if self.linear is None:
-            return raw
-        return torch.cat([raw[..., :1] + self.linear(inputs).unsqueeze(-1), raw[..., 1:]], -1)
+            return self.distribution(raw)
+        location, stddev = self.linear(inputs)
+        center, scale = self.scaler.target_center, self.scaler.target_scale
+        unit = scale * stddev / self.likelihood.spread_at_zero
+        made: Distribution = self.likelihood(raw, center + scale * location, unit)
+        return made
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""

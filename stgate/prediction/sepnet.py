@@ -21,6 +21,7 @@ from stgate.nn.sepnet.neighbours import GivenGraph
 from stgate.nn.sepnet.network import SepNetwork
 from stgate.nn.sepnet.prompts import prompts
 from stgate.nn.sepnet.temporal import pooled
+from stgate.prediction.parts import default_likelihood
 from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -99,7 +100,8 @@ class SepNetPredictor(Predictor):
         prototypes: Number of learned prototypes that tokens are expressed in for the backbone.
         fusion: Gate between the branches: `adaptive`, `attention` or `lstm`.
         dropout: Share of values dropped in training, in both branches.
-        likelihood: The family of distributions of the forecast; Normal when None.
+        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
+            a Normal for inferences of several sets of weights.
         inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
@@ -152,7 +154,7 @@ class SepNetPredictor(Predictor):
         linear: bool = True,
     ) -> None:
         super().__init__(
-            likelihood=likelihood,
+            likelihood=likelihood or default_likelihood(inference, rolls_out=False),
             inference=inference,
             imputation=imputation,
             transforms=transforms,
@@ -241,7 +243,7 @@ class SepNetPredictor(Predictor):
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         graph = self.edges() if self.graph in ("both", "static") else None
         inputs = self.inputs_of(batch)
-        return self.distribution(self.completed(self.built(inputs, graph, self._prompts(inputs)), inputs))
+        return self.completed(self.built(inputs, graph, self._prompts(inputs)), inputs)
 
     def _prompts(self, inputs: Inputs) -> list[str]:
         """Return the description of each window for a language model; none for another backbone."""

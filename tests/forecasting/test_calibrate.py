@@ -8,6 +8,7 @@ from helpers import HORIZON, WINDOW, make_model, make_panel, same, trainer
 
 import stgate
 from stgate.data.window_data import WindowData
+from stgate.distributions import Normal
 from stgate.errors import CalibrationWarning, RequestError
 from stgate.models import GatedRNN, Persistence
 
@@ -38,7 +39,7 @@ def test_intervals_cover_the_calibration_part_at_least_nominally_and_hardly_more
 @pytest.mark.parametrize("by", [(), ("missing",), ("node",), ("missing", "node")])
 def test_every_score_and_grouping_covers_what_it_was_fitted_on(scores, by):
     panel = make_panel(steps=600, missing=0.3)
-    model, data = make_model(panel, model=GatedRNN(linear=False, transforms=None))
+    model, data = make_model(panel, model=GatedRNN(linear=False, transforms=None, likelihood=Normal()))
     coverage = stgate.calibrate(model, data, levels=[0.5, 0.9], by=by, conformity_score=scores, edges=(1,), minimum=20)
     for level, share in coverage.items():
         # Each group rounds up by one case; bounds moved past the median stop there, and then cover more.

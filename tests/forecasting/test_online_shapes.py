@@ -57,3 +57,18 @@ def test_online_intervals_miss_as_many_values_above_as_below(make, mode):
 def fitted(model):
     trainer(1, **FEW).fit(model, make_data(skewed(), batch_size=32, split=("2020-01-14", "2020-01-19", "2020-01-24")))
     return model.eval()
+
+
+@pytest.mark.parametrize("stddevs", [6.0, 40.0, -25.0])
+def test_a_score_far_beyond_all_levels_still_grows_with_the_error(stddevs):
+    forecast, truth = Normal(torch.zeros(1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 2 * stddevs)
+    assert float(normal_scores(forecast, truth, "distribution")) == pytest.approx(abs(stddevs), rel=0.02)
+
+
+@pytest.mark.parametrize("make", [lambda: Stack(members=[fitted(Ridge(transforms=None))]), None])
+def test_intervals_come_back_after_a_shift_that_no_level_can_tell(make):
+    model = make() if make else fitted(GradientBoosting(transforms=None))
+    panel = skewed(steps=1200)
+    panel["y"][900:] = 60 * panel["y"][900:] + 100  # later than 2020-02-07
+    late = stgate.backtest(model, panel, start="2020-02-13", levels=[0.8], calibration="rolling", calibration_window=80)
+    assert float(stgate.evaluate(late)["coverage_80"]) == pytest.approx(0.8, abs=0.08)

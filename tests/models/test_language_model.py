@@ -49,7 +49,7 @@ def folder(request, tmp_path_factory):
 
 def test_adapters_learn_and_all_else_stays(folder):
     data = sepnet_data()
-    model = STHSepNet(**SMALL, backbone=folder, optimizer=lambda w: torch.optim.Adam(w, lr=0.01))
+    model = STHSepNet(**SMALL, backbone=folder, linear=False, optimizer=lambda w: torch.optim.Adam(w, lr=0.01))
     model.adopt(data)
     language = model.predictor.built.temporal.backbone
     frozen = {name: weight.clone() for name, weight in language.named_parameters() if not weight.requires_grad}

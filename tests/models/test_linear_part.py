@@ -6,6 +6,8 @@ import torch
 from helpers import batch_of, built, fitted, make_data, make_panel
 
 import stgate
+from stgate.distributions import Normal, Quantiles, StudentT
+from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
 from stgate.nn import RollOut
 
@@ -29,9 +31,27 @@ def test_an_untrained_network_forecasts_what_ridge_does(kind):
     batch = batch_of(data)
     assert ridge.predictor.built.linear.weight.abs().max() > 0
     torch.testing.assert_close(network(batch).mean, ridge(batch).mean, rtol=1e-4, atol=1e-4)
+    for level in (0.025, 0.5, 0.975):
+        bound = ridge(batch).icdf(torch.tensor(level))
+        torch.testing.assert_close(network(batch).icdf(torch.tensor(level)), bound, rtol=2e-3, atol=2e-3)
     without = built(KINDS[kind](linear=False), data).eval()
     assert without.predictor.linear is None
     assert (without(batch).mean - ridge(batch).mean).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("likelihood", [Normal(), StudentT(), Quantiles([0.5, 0.8, 0.95]), Quantiles([0.9])])
+def test_an_untrained_network_has_about_the_errors_of_ridge_whatever_its_likelihood(likelihood):
+    data = make_data(make_panel(steps=300))
+    network = built(GatedRNN(hidden=8, likelihood=likelihood), data).eval()
+    ratio = network(batch_of(data)).stddev.detach() / fitted(Ridge(), data)(batch_of(data)).stddev
+    assert float(ratio.min()) > 0.85 and float(ratio.max()) < 1.25
+
+
+def test_quantiles_are_the_default_where_all_leads_are_forecast_at_once():
+    for make in (GatedRNN, GatedTransformer, STHSepNet):
+        assert make().predictor.likelihood.levels == [0.5, 0.8, 0.95]
+        assert isinstance(make(inference=Ensemble(members=2)).predictor.likelihood, Normal)
+    assert isinstance(GatedRNN(rollout=RollOut()).predictor.likelihood, Normal)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "sepnet", "sepnet_lstm"])

@@ -84,7 +84,7 @@ def _parser() -> ArgumentParser:
         "--budget",
         type=float | None,
         default=None,
-        help="minutes for the whole (default: 2.5, or one for 40,000 observed values, at most 15)",
+        help="minutes for the whole (default: 2.5, or one for 25,000 observed values, at most 15)",
     )
     parser.add_argument(
         "--calibration", type=str, default="auto", help="split, refit, cross, or auto (by the length of the record)"

@@ -240,7 +240,9 @@ def leading_patterns(linear: LinearForecast, predictor: Predictor, data: WindowD
 
 
 @torch.no_grad()
-def fit_spread(network: LinearTable, predictor: Predictor, data: WindowData, sums: Sums) -> None:
+def fit_spread(
+    network: LinearTable, predictor: Predictor, data: WindowData, sums: Sums, *, rows: int | None = None
+) -> None:
     """Fit the standard deviations of a linear forecast: a log-linear one by the features, and a factor for each node.
 
     Args:
@@ -248,18 +250,19 @@ def fit_spread(network: LinearTable, predictor: Predictor, data: WindowData, sum
         predictor: The predictor whose inputs it reads.
         data: The data of the fit.
         sums: The sums of its features.
+        rows: Number of pairs of window and node that are enough; None for all.
     """
     leads, targets = network.spread.shape
     nodes = len(data.spec.nodes)
     total, count = (torch.zeros(nodes, leads, targets, dtype=torch.float64) for _ in range(2))
-    for inputs, target, _ in training_batches(predictor, data, None):
+    for inputs, target, _ in training_batches(predictor, data, rows):
         left = (target - network.linear(inputs)).square().double()
         total += left.nan_to_num(0.0).sum(0).transpose(0, 1)
         count += (~torch.isnan(left)).sum(0).transpose(0, 1)
     overall = (total.sum(0) / count.sum(0).clamp(min=1)).clamp(min=1e-12).sqrt()
     network.spread.copy_(overall)
     logs = Sums.empty(len(network.by_features), leads * targets)
-    for inputs, target, fold in training_batches(predictor, data, None):
+    for inputs, target, fold in training_batches(predictor, data, rows):
         features = network.linear.features(inputs)
         left = (target - network.linear.of_features(features, inputs)).abs().double() / overall[:, None]
         columns = (left + FLOOR).log().transpose(1, 2).flatten(2)
@@ -268,7 +271,7 @@ def fit_spread(network: LinearTable, predictor: Predictor, data: WindowData, sum
     sums = sums.with_targets_of(logs)
     network.by_features.copy_(sums.solve(sums.choose(leads)).view_as(network.by_features))
     total, count = torch.zeros_like(total), torch.zeros_like(count)
-    for inputs, target, _ in training_batches(predictor, data, None):
+    for inputs, target, _ in training_batches(predictor, data, rows):
         features = network.linear.features(inputs)
         left = ((target - network.linear.of_features(features, inputs)) / network.stddev(features)).square().double()
         total += left.nan_to_num(0.0).sum(0).transpose(0, 1)

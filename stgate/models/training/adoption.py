@@ -17,7 +17,7 @@ from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
-from stgate.models.closed_form.regression import ROWS, fit_linear
+from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
@@ -86,7 +86,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         means = cell_means(series, data.spec, data.parts.train)
         scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
     if predictor.linear is not None:
-        fit_linear(predictor.linear, predictor, data, rows=ROWS)
+        sums = fit_linear(predictor.linear.linear, predictor, data, rows=ROWS)
+        fit_spread(predictor.linear, predictor, data, sums, rows=ROWS)
 
 
 def automatic_transforms(predictor: Predictor, data: WindowData) -> tuple[tuple[Transform, ...], str]:

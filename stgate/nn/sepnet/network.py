@@ -52,6 +52,9 @@ class SepNetwork(nn.Module):
         if temporal is not None:
             self.level = nn.Parameter(torch.zeros(nodes, targets))
             self.scale = nn.Parameter(torch.full((nodes, targets), 0.0 if correction else 1.0))
+        if correction and self.temporal is not None:
+            for part in (self.temporal.out.weight, self.temporal.out.bias):
+                part.data.view(-1, outputs, *part.shape[1:])[:, 1:] = 0
         self.features = StepFeatures(spec, patches)
         self.spatial = None
         if spatial is not None:
