@@ -241,7 +241,7 @@ def leading_patterns(linear: LinearForecast, predictor: Predictor, data: WindowD
 
 @torch.no_grad()
 def fit_spread(
-    network: LinearTable, predictor: Predictor, data: WindowData, sums: Sums, *, rows: int | None = None
+    network: LinearTable, predictor: Predictor, data: WindowData, sums: Sums | None, *, rows: int | None = None
 ) -> None:
     """Fit the standard deviations of a linear forecast: a log-linear one by the features, and a factor for each node.
 
@@ -249,7 +249,7 @@ def fit_spread(
         network: A linear forecast whose weights are fitted.
         predictor: The predictor whose inputs it reads.
         data: The data of the fit.
-        sums: The sums of its features.
+        sums: The sums of its features over the same rows; None sums them again.
         rows: Number of pairs of window and node that are enough; None for all.
     """
     leads, targets = network.spread.shape
@@ -267,8 +267,10 @@ def fit_spread(
         left = (target - network.linear.of_features(features, inputs)).abs().double() / overall[:, None]
         columns = (left + FLOOR).log().transpose(1, 2).flatten(2)
         for number in _numbers(fold):
-            logs.add(number, *(x[fold == number].flatten(0, 1).double() for x in (features, columns)), grams=False)
-    sums = sums.with_targets_of(logs)
+            logs.add(
+                number, *(x[fold == number].flatten(0, 1).double() for x in (features, columns)), grams=sums is None
+            )
+    sums = logs if sums is None else sums.with_targets_of(logs)
     network.by_features.copy_(sums.solve(sums.choose(leads)).view_as(network.by_features))
     total, count = torch.zeros_like(total), torch.zeros_like(count)
     for inputs, target, _ in training_batches(predictor, data, rows):

@@ -86,8 +86,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         means = cell_means(series, data.spec, data.parts.train)
         scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
     if predictor.linear is not None:
-        sums = fit_linear(predictor.linear.linear, predictor, data, rows=ROWS)
-        fit_spread(predictor.linear, predictor, data, sums, rows=ROWS)
+        fit_linear(predictor.linear.linear, predictor, data, rows=ROWS)
+        fit_spread(predictor.linear, predictor, data, None, rows=ROWS)
 
 
 def automatic_transforms(predictor: Predictor, data: WindowData) -> tuple[tuple[Transform, ...], str]:
