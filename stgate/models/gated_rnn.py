@@ -43,8 +43,8 @@ class GatedRNN(GatedForecaster):
         spatial: Class path of a convolution of `torch_geometric.nn` that mixes nodes at each step before the core,
             along the panel's edges, else its ten nearest nodes; None for no mixing. It needs `patch` 1.
         spatial_options: Options of that convolution, plain values, such as `{"heads": 2}`.
-        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
-            a Normal for rollouts and inferences of several sets of weights.
+        likelihood: The family of distributions of the forecast. None takes Normal, or Quantiles where the errors of the
+            linear part have long tails.
         inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last

@@ -54,8 +54,8 @@ class STHSepNet(Forecaster):
         prototypes: Number of learned prototypes that tokens are expressed in for the backbone.
         fusion: Gate between the branches: `adaptive`, `attention` or `lstm`.
         dropout: Share of values dropped in training, in both branches.
-        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
-            a Normal for inferences of several sets of weights.
+        likelihood: The family of distributions of the forecast. None takes Normal, or Quantiles where the errors of the
+            linear part have long tails.
         inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last

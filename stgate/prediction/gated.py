@@ -26,7 +26,7 @@ from stgate.nn.gated.transformer import TransformerStack
 from stgate.nn.gates import GateName
 from stgate.nn.imputation import ImputationName
 from stgate.nn.inputs import Inputs
-from stgate.prediction.parts import check_part, default_likelihood
+from stgate.prediction.parts import check_part
 from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -144,8 +144,8 @@ class GatedPredictor(Predictor):
         halo: Number of nodes that a local model sees beyond each edge of its patch.
         dropout: Share of the state dropped in training.
         rollout: Options of a rollout; None forecasts all leads at once.
-        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
-            a Normal for rollouts and inferences of several sets of weights.
+        likelihood: The family of distributions of the forecast. None takes Normal, or Quantiles where the errors of the
+            linear part have long tails.
         inference: The inference of the weights; PointEstimate when None.
         imputation: Imputation of missing inputs: `zero`, `last` or `climatology`.
         transforms: Transforms of the targets, in the order in which they are applied; the network forecasts the
@@ -188,7 +188,7 @@ class GatedPredictor(Predictor):
         spatial_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            likelihood=likelihood or default_likelihood(inference, rolls_out=rollout is not None),
+            likelihood=likelihood,
             inference=inference,
             imputation=imputation,
             transforms=transforms,

@@ -7,16 +7,14 @@ from typing import Any
 
 from stgate._configured import Configured
 from stgate.distributions import anomaly  # noqa: F401 (its transform is one of the family)
-from stgate.distributions.likelihoods import Likelihood, Normal, Quantiles
+from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError, did_you_mean
-from stgate.inference.base import Inference, PointEstimate
+from stgate.inference.base import Inference
 from stgate.nn.gated.rollout import RollOut
 
 FAMILIES: dict[str, type[Configured]] = {"likelihood": Likelihood, "inference": Inference, "rollout": RollOut}
 """Families of parts by the name of the option."""
-LEVELS = (0.5, 0.8, 0.95)
-"""Central intervals whose bounds a window forecaster fits by default, beside the median."""
 
 
 def check_part(name: str, part: object) -> None:
@@ -36,19 +34,6 @@ def check_part(name: str, part: object) -> None:
             f"{name} {part!r}: not {article} {name}; give an object such as "
             f"{family.__module__.split('.')[1]}.{example}()"
         )
-
-
-def default_likelihood(inference: Inference | None, *, rolls_out: bool) -> Likelihood:
-    """Return the likelihood of a window forecaster for which none is given.
-
-    Quantiles are fitted by the pinball loss: errors with long tails, such as those of speeds in a jam, do not rule it.
-    A rollout draws each step from its likelihood, and a posterior of the weights needs a density: these have a normal.
-
-    Args:
-        inference: The inference of the weights.
-        rolls_out: True if a forecast is made step by step from its own output.
-    """
-    return Normal() if rolls_out or not isinstance(inference, PointEstimate | None) else Quantiles(LEVELS)
 
 
 def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform, ...]:

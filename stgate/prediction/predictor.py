@@ -107,6 +107,8 @@ class Predictor(nn.Module, ABC):
     ) -> None:
         super().__init__()
         check_imputation(imputation)
+        self.likelihood_option = likelihood
+        self.likelihood_report = ""
         self.likelihood, self.inference = likelihood or Normal(), inference or PointEstimate()
         check_part("likelihood", self.likelihood)
         check_part("inference", self.inference)
@@ -159,6 +161,20 @@ class Predictor(nn.Module, ABC):
     def has_linear(self) -> bool:
         """True if the network's location is added to a linear forecast."""
         return self.linear_option and not self.rolls_out
+
+    @property
+    def chooses_likelihood(self) -> bool:
+        """True if the errors of the linear part choose the likelihood; posteriors of weights need a density."""
+        return self.likelihood_option is None and self.has_linear and isinstance(self.inference, PointEstimate)
+
+    def take_likelihood(self, likelihood: Likelihood) -> None:
+        """Take another likelihood, and build the network again with as many outputs as it needs.
+
+        Args:
+            likelihood: The likelihood.
+        """
+        self.likelihood = likelihood
+        self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def configure(self, spec: PanelSpec) -> None:
         """Take the spec, and build the scaler and the network; once only."""
@@ -331,6 +347,7 @@ class Predictor(nn.Module, ABC):
             "directions": self.directions,
             "range": None if self.range is None else [list(ends) for ends in self.range],
             "transforms": [transform.config() for transform in self.transforms],
+            "likelihood": self.likelihood.config(),
         }
 
     def restore(self, plain: dict[str, Any]) -> None:
@@ -343,6 +360,8 @@ class Predictor(nn.Module, ABC):
         self.directions = plain["directions"]
         self.range = None if plain["range"] is None else [(low, high) for low, high in plain["range"]]
         self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
+        if "likelihood" in plain:  # the one that the fit has chosen; checkpoints of earlier versions lack it
+            self.likelihood = Likelihood.from_config(plain["likelihood"])
         self.configure(PanelSpec.from_dict(plain["spec"]))
 
     def fingerprint(self) -> str:

@@ -21,7 +21,6 @@ from stgate.nn.sepnet.neighbours import GivenGraph
 from stgate.nn.sepnet.network import SepNetwork
 from stgate.nn.sepnet.prompts import prompts
 from stgate.nn.sepnet.temporal import pooled
-from stgate.prediction.parts import default_likelihood
 from stgate.prediction.predictor import NeighbourMeans, Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -100,8 +99,8 @@ class SepNetPredictor(Predictor):
         prototypes: Number of learned prototypes that tokens are expressed in for the backbone.
         fusion: Gate between the branches: `adaptive`, `attention` or `lstm`.
         dropout: Share of values dropped in training, in both branches.
-        likelihood: The family of distributions of the forecast. None takes three pairs of quantiles with the median, or
-            a Normal for inferences of several sets of weights.
+        likelihood: The family of distributions of the forecast. None takes Normal, or Quantiles where the errors of the
+            linear part have long tails.
         inference: The inference of the weights, a class of `stgate.inference`; PointEstimate, one set of weights, when
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
@@ -154,7 +153,7 @@ class SepNetPredictor(Predictor):
         linear: bool = True,
     ) -> None:
         super().__init__(
-            likelihood=likelihood or default_likelihood(inference, rolls_out=False),
+            likelihood=likelihood,
             inference=inference,
             imputation=imputation,
             transforms=transforms,

@@ -47,11 +47,35 @@ def test_an_untrained_network_has_about_the_errors_of_ridge_whatever_its_likelih
     assert float(ratio.min()) > 0.85 and float(ratio.max()) < 1.25
 
 
-def test_quantiles_are_the_default_where_all_leads_are_forecast_at_once():
-    for make in (GatedRNN, GatedTransformer, STHSepNet):
-        assert make().predictor.likelihood.levels == [0.5, 0.8, 0.95]
-        assert isinstance(make(inference=Ensemble(members=2)).predictor.likelihood, Normal)
-    assert isinstance(GatedRNN(rollout=RollOut()).predictor.likelihood, Normal)
+def jammed(steps=400):
+    """A panel whose values fall far in one step of forty."""
+    panel = make_panel(steps=steps)
+    fall = np.random.default_rng(5).random((steps, 3)) < 1 / 40
+    panel["y"] = panel["y"] - 60 * fall
+    return panel
+
+
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "sepnet"])
+def test_errors_with_long_tails_are_fitted_by_quantiles_and_others_by_a_normal(kind, tmp_path):
+    calm, data = built(KINDS[kind](transforms=None)), make_data(jammed())
+    assert isinstance(calm.predictor.likelihood, Normal) and not calm.predictor.likelihood_report
+    model = fitted(KINDS[kind](transforms=None), data)
+    assert model.predictor.likelihood.levels == [0.5, 0.8, 0.95]
+    assert (
+        "long tails" in model.predictor.likelihood_report and "--model.likelihood" in model.predictor.likelihood_report
+    )
+    model.save(tmp_path / "m.ckpt")
+    again = stgate.load(tmp_path / "m.ckpt")
+    assert isinstance(again.likelihood, Quantiles)
+    made = stgate.forecast(model, jammed())
+    assert made.drop_attrs().identical(stgate.forecast(tmp_path / "m.ckpt", jammed()).drop_attrs())
+
+
+def test_a_likelihood_that_is_given_a_rollout_and_an_ensemble_keep_theirs():
+    data = make_data(jammed())
+    for options in ({"likelihood": Normal()}, {"rollout": RollOut()}, {"inference": Ensemble(members=2)}):
+        assert isinstance(built(GatedRNN(hidden=8, **options), data).predictor.likelihood, Normal)
+    assert isinstance(built(GatedRNN(hidden=8, linear=False), data).predictor.likelihood, Normal)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "sepnet", "sepnet_lstm"])

@@ -41,10 +41,11 @@ class EpochLines(Callback):
         self.started, self.first, self.lines = 0.0, 0, Lines()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock, and print the transforms that a new fit has chosen."""
-        report = getattr(getattr(pl_module, "predictor", None), "transforms_report", "")
-        if report:
-            print(report, file=sys.stderr)
+        """Start the clock, and print what a new fit has chosen: transforms and likelihood."""
+        for name in ("transforms_report", "likelihood_report"):
+            report = getattr(getattr(pl_module, "predictor", None), name, "")
+            if report:
+                print(report, file=sys.stderr)
         log = logging.getLogger("stgate.models")
         log.setLevel(logging.INFO)
         log.addHandler(self.lines)

@@ -15,13 +15,15 @@ from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.likelihoods import Quantiles
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
-from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread
+from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread, tail_ratio
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
+from stgate.nn.linear import LinearTable
 from stgate.panels.graph import Graph
 from stgate.prediction.predictor import Predictor
 
@@ -88,6 +90,33 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     if predictor.linear is not None:
         fit_linear(predictor.linear.linear, predictor, data, rows=ROWS)
         fit_spread(predictor.linear, predictor, data, None, rows=ROWS)
+        if predictor.chooses_likelihood:
+            choose_likelihood(predictor, predictor.linear, data)
+
+
+LONG_TAILS = 0.72
+"""Mean absolute error in standard deviations below which errors have long tails; it is 0.798 for normal ones."""
+LEVELS = (0.5, 0.8, 0.95)
+"""Central intervals whose bounds are fitted where tails are long, beside the median."""
+
+
+def choose_likelihood(predictor: Predictor, linear: LinearTable, data: WindowData) -> None:
+    """Give a network quantiles where the errors of its linear part have long tails, as those of speeds in a jam have.
+
+    The few large errors would rule a normal likelihood. Elsewhere it learns more from the same data than quantiles do.
+
+    Args:
+        predictor: A predictor whose linear part is fitted; its network may be built anew.
+        linear: The linear part.
+        data: The data of the fit.
+    """
+    ratio = tail_ratio(linear, predictor, data, ROWS)
+    if ratio < LONG_TAILS:
+        predictor.take_likelihood(Quantiles(LEVELS))
+        predictor.likelihood_report = (
+            f"likelihood: Quantiles (the errors of the linear part have long tails: mean absolute error {ratio:.2f} "
+            "standard deviations, 0.80 for normal ones); another one by --model.likelihood"
+        )
 
 
 def automatic_transforms(predictor: Predictor, data: WindowData) -> tuple[tuple[Transform, ...], str]:
