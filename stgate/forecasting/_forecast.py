@@ -21,7 +21,8 @@ from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.normal_scores import nodes_of
-from stgate.prediction.predictor import Prediction, Predictor, evaluation_mode
+from stgate.prediction.prediction import Prediction
+from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 

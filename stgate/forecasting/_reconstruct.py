@@ -19,7 +19,8 @@ from stgate.io import store
 from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import quantiles_of_forecast
 from stgate.prediction.loading import Model, predictor_of
-from stgate.prediction.predictor import Predictor, deviations, evaluation_mode
+from stgate.prediction.prediction import deviations
+from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS, quantiles_of
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stgate._version import __version__
 from stgate.prediction.intervals import Calibration
-from stgate.prediction.predictor import Prediction, Predictor
+from stgate.prediction.prediction import Prediction
+from stgate.prediction.predictor import Predictor
 from stgate.schema.forecast import PARTS
 
 

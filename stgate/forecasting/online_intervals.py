@@ -16,7 +16,8 @@ from stgate.distributions.ties import EDGE
 from stgate.forecasting.dataset import join
 from stgate.forecasting.warm_up import KnownErrors
 from stgate.prediction.normal_scores import nodes_of
-from stgate.prediction.predictor import Prediction, Predictor
+from stgate.prediction.prediction import Prediction
+from stgate.prediction.predictor import Predictor
 from stgate.schema.forecast import PARTS, levels_of
 
 Mode = Literal["stored", "rolling", "adaptive"]

@@ -30,7 +30,8 @@ from stgate.prediction import registry
 from stgate.prediction.intervals import Calibration
 from stgate.prediction.migrations import migrate
 from stgate.prediction.parts import FAMILIES, options_of, plain_options
-from stgate.prediction.predictor import Prediction, Predictor, WindowPredictor
+from stgate.prediction.prediction import Prediction
+from stgate.prediction.predictor import Predictor, WindowPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec

@@ -7,7 +7,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar, cast, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
 from stgate.distributions.likelihoods import Likelihood, Normal
-from stgate.distributions.mixture import Mixture
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
@@ -31,41 +30,14 @@ from stgate.prediction.intervals import Calibration, ConformityScore, quantiles_
 from stgate.prediction.normal_scores import normal_scores, quantiles_at
 from stgate.prediction.parts import check_part, check_transforms
 from stgate.prediction.past_errors import PastErrors
+from stgate.prediction.prediction import Prediction, prediction_of
 from stgate.prediction.target_transforms import TargetTransforms
 from stgate.schema.batch import Batch
-from stgate.schema.forecast import PARTS
 from stgate.schema.spec import PanelSpec
 
 Part = TypeVar("Part", bound=nn.Module)
 NeighbourMeans = Literal["auto", "graph", "none"]
 """Sources of the means over neighbours."""
-
-
-class Prediction(TypedDict):
-    """Numbers of a forecast dataset, for one batch of windows.
-
-    Attributes:
-        quantiles: (batch, lead, node, target, quantile), calibrated where the predictor is.
-        mean: (batch, lead, node, target).
-        truth: (batch, lead, node, target), NaN where unknown.
-        since: (batch, node), steps since any target was observed, at the origin.
-        origin: (batch, 2), the member and the row of the last input step.
-        aleatoric: (batch, lead, node, target), the part of the standard deviation that more data would not reduce; only
-            with several members.
-        epistemic: (batch, lead, node, target), the part of the standard deviation that comes from differences between
-            members; only with several members.
-        score: (batch, lead, node, target), size of the normal score of the truth, NaN where it is unknown; only for
-            online intervals.
-    """
-
-    quantiles: Tensor
-    mean: Tensor
-    truth: Tensor
-    since: Tensor
-    origin: Tensor
-    aleatoric: NotRequired[Tensor]
-    epistemic: NotRequired[Tensor]
-    score: NotRequired[Tensor]
 
 
 class Predictor(nn.Module, ABC):
@@ -309,7 +281,7 @@ class Predictor(nn.Module, ABC):
         with torch.no_grad():
             forecast, since = self(batch), batch["since"][:, -1].amin(-1)
             quantile = quantiles_of_forecast(forecast, self.calibration, since, quantiles, self.lowest)
-            return self._prediction(forecast, batch, quantile)
+            return prediction_of(forecast, batch, quantile)
 
     def predict_online(self, batch: Batch) -> Prediction:
         """Forecast a raw batch without gradients, as online intervals need it.
@@ -324,14 +296,8 @@ class Predictor(nn.Module, ABC):
         with torch.no_grad():
             forecast = self(batch)
             base = forecast.base if isinstance(forecast, Transformed) else forecast
-            made = self._prediction(forecast, batch, quantiles_at(base, self.conformity_score))
+            made = prediction_of(forecast, batch, quantiles_at(base, self.conformity_score))
             return {**made, "score": normal_scores(forecast, batch["target"], self.conformity_score)}
-
-    @staticmethod
-    def _prediction(forecast: Distribution, batch: Batch, quantiles: Tensor) -> Prediction:
-        since = batch["since"][:, -1].amin(-1)
-        held = {"quantiles": quantiles, "mean": forecast.mean, "truth": batch["target"], "since": since}
-        return cast(Prediction, {**held, "origin": batch["origin"], **deviations(forecast)})
 
     # The checkpoint
 
@@ -400,9 +366,3 @@ def evaluation_mode(predictor: Predictor) -> Iterator[None]:
             yield
     finally:
         predictor.train(was_training)
-
-
-def deviations(forecast: Distribution) -> dict[str, Tensor]:
-    """Return the two parts of the standard deviation of a mixture of members by name; nothing for another forecast."""
-    base = forecast.base if isinstance(forecast, Transformed) else forecast
-    return {part: getattr(forecast, f"{part}_variance").sqrt() for part in PARTS} if type(base) is Mixture else {}
