@@ -103,7 +103,6 @@ class Normal(Likelihood):
     """
 
     parameters = 2
-    spread_at_zero = math.log(2)  # softplus of zero
 
     def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
         _check_min_scale(min_scale)
@@ -112,6 +111,7 @@ class Normal(Likelihood):
         if link not in LINKS:
             raise RequestError(f"link {link!r}: {did_you_mean(link, LINKS)}")
         self.min_scale, self.beta, self.link = min_scale, beta, link
+        self.spread_at_zero = float(LINKS[link](torch.zeros(())))
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
         """Make the distribution of the targets in their own units.
@@ -299,9 +299,9 @@ class Quantiles(Likelihood):
     def __init__(self, levels: Sequence[float] = (0.2, 0.5, 0.8, 0.9, 0.95)) -> None:
         self.levels = list(levels)
         self.parameters = len(quantiles_of(self.levels))
-        self.spread_at_zero = math.log(2) / statistics.NormalDist().inv_cdf((1 + max(self.levels)) / 2)
         if self.parameters < 3:
             raise RequestError("levels: give at least one, such as 0.9")
+        self.spread_at_zero = math.log(2) / statistics.NormalDist().inv_cdf((1 + max(self.levels)) / 2)
 
     def __call__(self, raw: Tensor, center: Tensor, scale: Tensor) -> Distribution:
         """Make the distribution of the targets in their own units.

@@ -325,8 +325,8 @@ class _Run:
             assert one.attempt is not None
             part = "all" if rows is None else f"fold{self.blocks.index(rows) + 1}"
             path, seconds = self.folder / f"{one.candidate.name}.{part}.ckpt", one.attempt.seconds
-            limit, transforms = max(self.left, 3 * seconds), one.attempt.predictor.transforms
-            made_by = one.candidate, one.attempt.options, transforms, one.attempt.length
+            limit, first = max(self.left, 3 * seconds), one.attempt.predictor
+            made_by = one.candidate, one.attempt.options, first.transforms, first.likelihood, one.attempt.length
             jobs.append(Refit(*made_by, rows, path, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
         hidden = any(rows is not None for _, rows in asked)

@@ -16,7 +16,7 @@ from stgate.errors import RequestError, did_you_mean
 from stgate.fitting.blocks import before_test
 from stgate.fitting.choice import FOLDS
 from stgate.fitting.crossfit import HeldOut, Make, Tell, cross_fit, silent
-from stgate.fitting.training import Length, MakeTrainer, keep_transforms, quiet_trainer, train
+from stgate.fitting.training import Length, MakeTrainer, keep_choices, quiet_trainer, train
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
@@ -65,10 +65,11 @@ def complete(
     """
     if how not in get_args(Completion):
         raise RequestError(f"calibration {how!r}: {did_you_mean(how, get_args(Completion))}")
-    keep_transforms(fresh, first.transforms)
+    kept = first.transforms, first.likelihood
+    keep_choices(fresh, *kept)
     if how == "cross":
         held = cross_fit(
-            lambda: keep_transforms(make() if make else copy.deepcopy(fresh), first.transforms),
+            lambda: keep_choices(make() if make else copy.deepcopy(fresh), *kept),
             data,
             folds=folds,
             length=length,

@@ -15,6 +15,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
+from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.plan import early_stopping, epochs_for
@@ -91,20 +92,23 @@ def train(
     return length or Length(planned, trainer.current_epoch)
 
 
-def keep_transforms(forecaster: Forecaster, chosen: Sequence[Transform]) -> Forecaster:
-    """Give a new forecaster the transforms that an earlier fit has chosen; return it.
+def keep_choices(forecaster: Forecaster, transforms: Sequence[Transform], likelihood: Likelihood) -> Forecaster:
+    """Give a new forecaster the transforms and the likelihood that an earlier fit has chosen; return it.
 
     Errors are scaled, and intervals are calibrated, in transformed units: fits that calibrate each other need the same.
-    A forecaster whose transforms are given by its options keeps those.
+    A forecaster that is given transforms or a likelihood by its options keeps those.
 
     Args:
         forecaster: A forecaster that has not been fitted; it is changed in place.
-        chosen: Transforms of the earlier fit.
+        transforms: Transforms of the earlier fit.
+        likelihood: Likelihood of the earlier fit.
     """
     predictor = forecaster.predictor
     if predictor.transforms_option == "auto":
-        predictor.transforms = tuple(Transform.from_config(one.config()) for one in chosen)
+        predictor.transforms = tuple(Transform.from_config(one.config()) for one in transforms)
         predictor.transforms_report = "transforms: those of the first fit"
+    if predictor.chooses_likelihood:
+        predictor.likelihood = predictor.likelihood_option = Likelihood.from_config(likelihood.config())
     return forecaster
 
 

@@ -15,12 +15,13 @@ import torch
 
 from stgate._memory import memory_limit
 from stgate.data.window_data import WindowData
+from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
 from stgate.errors import StgateError
 from stgate.fitting.attempts import Fit, is_kept, kept, limited
 from stgate.fitting.blocks import Rows, before_test, without
 from stgate.fitting.shortlist import Candidate
-from stgate.fitting.training import Length, keep_transforms, train
+from stgate.fitting.training import Length, keep_choices, train
 
 FAILURES = (StgateError, RuntimeError, ValueError, ArithmeticError, ImportError, MemoryError)
 """Errors of one candidate that leave the others alone."""
@@ -38,6 +39,7 @@ class Refit:
         candidate: The candidate.
         options: Options by which it differs from what the candidate makes.
         transforms: Transforms that its first fit has chosen.
+        likelihood: Likelihood that its first fit has chosen.
         length: Its length.
         hidden: Rows that are hidden from it; None for none.
         path: Path of its checkpoint.
@@ -48,6 +50,7 @@ class Refit:
     candidate: Candidate
     options: dict[str, Any]
     transforms: tuple[Transform, ...]
+    likelihood: Likelihood
     length: Length
     hidden: Rows | None
     path: Path
@@ -105,7 +108,7 @@ def _made(job: Refit, data: WindowData, seed: int) -> str:
     """Make a fit, and keep it; return the message of the error that ended it."""
 
     def fit() -> Fit:
-        forecaster = keep_transforms(job.candidate.make(**job.options), job.transforms)
+        forecaster = keep_choices(job.candidate.make(**job.options), job.transforms, job.likelihood)
         rows = before_test(data) if job.hidden is None else without(data, job.hidden)
         train(forecaster, rows, seed=seed, length=job.length, make_trainer=limited(job.limit))
         return forecaster, job.length, job.options

@@ -202,6 +202,8 @@ class Forecaster(L.LightningModule, ABC):
         if self.spec is None:
             try:
                 take_scales(self.predictor, checked)
+                if "likelihood" in self.hparams:  # the one that the data have chosen
+                    self.save_hyperparameters({**self.hparams, "likelihood": self.predictor.likelihood.config()})
                 self.prepare(checked)
             except BaseException:  # half adopted, the next fit would train on what was not prepared
                 self.predictor.forget()

@@ -8,6 +8,7 @@ import torch
 from helpers import make_panel
 
 from stgate.data.window_data import WindowData
+from stgate.distributions import Normal
 from stgate.fitting import workers
 from stgate.fitting.shortlist import Candidate
 from stgate.fitting.training import Length
@@ -21,7 +22,7 @@ def jobs_in(folder, *, seconds=0.0):
     for name, kind in (("Ridge", Ridge), ("GatedRNN", partial(GatedRNN, hidden=4))):
         for number, rows in enumerate(((0, 60), None)):
             path = folder / f"{name}.{number}.ckpt"
-            made.append(Refit(Candidate(name, kind), {}, (), Length(1, 1), rows, path, seconds, 60.0))
+            made.append(Refit(Candidate(name, kind), {}, (), Normal(), Length(1, 1), rows, path, seconds, 60.0))
     return made
 
 

@@ -7,6 +7,8 @@ from helpers import batch_of, built, fitted, make_data, make_panel
 
 import stgate
 from stgate.distributions import Normal, Quantiles, StudentT
+from stgate.errors import RequestError
+from stgate.fitting.training import keep_choices
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
 from stgate.nn import RollOut
@@ -39,7 +41,9 @@ def test_an_untrained_network_forecasts_what_ridge_does(kind):
     assert (without(batch).mean - ridge(batch).mean).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("likelihood", [Normal(), StudentT(), Quantiles([0.5, 0.8, 0.95]), Quantiles([0.9])])
+@pytest.mark.parametrize(
+    "likelihood", [Normal(), Normal(link="exp"), StudentT(), Quantiles([0.5, 0.8, 0.95]), Quantiles([0.9])]
+)
 def test_an_untrained_network_has_about_the_errors_of_ridge_whatever_its_likelihood(likelihood):
     data = make_data(make_panel(steps=300))
     network = built(GatedRNN(hidden=8, likelihood=likelihood), data).eval()
@@ -67,8 +71,22 @@ def test_errors_with_long_tails_are_fitted_by_quantiles_and_others_by_a_normal(k
     model.save(tmp_path / "m.ckpt")
     again = stgate.load(tmp_path / "m.ckpt")
     assert isinstance(again.likelihood, Quantiles)
+    assert model.hparams["likelihood"]["class_path"] == model.hparams_initial["likelihood"]["class_path"] == "Quantiles"
     made = stgate.forecast(model, jammed())
     assert made.drop_attrs().identical(stgate.forecast(tmp_path / "m.ckpt", jammed()).drop_attrs())
+
+
+def test_later_fits_keep_the_likelihood_of_the_first():
+    first = built(GatedRNN(hidden=8, transforms=None), make_data(jammed())).predictor
+    later = keep_choices(GatedRNN(hidden=8, transforms=None), first.transforms, first.likelihood)
+    assert isinstance(built(later, make_data(make_panel(steps=300))).predictor.likelihood, Quantiles)
+    given = keep_choices(GatedRNN(hidden=8, likelihood=Normal()), (), first.likelihood)
+    assert isinstance(built(given, make_data(jammed())).predictor.likelihood, Normal)
+
+
+def test_quantiles_without_a_level_are_refused():
+    with pytest.raises(RequestError, match="give at least one"):
+        Quantiles([])
 
 
 def test_a_likelihood_that_is_given_a_rollout_and_an_ensemble_keep_theirs():
