@@ -7,6 +7,7 @@ from stgate._lazy import attach
 if TYPE_CHECKING:
     from stgate.distributions import likelihoods
     from stgate.distributions.anomaly import Anomaly
+    from stgate.distributions.difference import Difference
     from stgate.distributions.likelihoods import (
         Likelihood,
         LogNormal,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Anomaly",
     "Asinh",
+    "Difference",
     "Likelihood",
     "Log",
     "LogNormal",
@@ -43,6 +45,7 @@ __getattr__, __dir__ = attach(
     {
         "Anomaly": "stgate.distributions.anomaly",
         "Asinh": "stgate.distributions.transforms",
+        "Difference": "stgate.distributions.difference",
         "Likelihood": "stgate.distributions.likelihoods",
         "Log": "stgate.distributions.transforms",
         "LogNormal": "stgate.distributions.likelihoods",

@@ -101,7 +101,7 @@ def online_intervals(
     bounds = bounds.clamp(min=model.lowest)
     if model.transforms:
         ahead = time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
-        bound = model.transform.bind(ahead.to(model.device))
+        bound = model.transform.bind(ahead.to(model.device), model.transform.without_window)
         bounds = torch.stack([bound.decode(b.to(model.device)).cpu() for b in bounds.float().unbind(-1)], -1)
     return [cast(Prediction, {"quantiles": bounds.float(), **made})]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from stgate._configured import Configured
 from stgate.distributions import anomaly  # noqa: F401 (its transform is one of the family)
+from stgate.distributions.difference import Difference
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError, did_you_mean
@@ -43,7 +44,7 @@ def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform,
         transforms: Transforms, in the order in which they encode; None for none.
 
     Raises:
-        RequestError: An object is no transform.
+        RequestError: An object is no transform, or a difference is not the last one.
     """
     if isinstance(transforms, str):
         raise RequestError(f"transforms {transforms!r}: {did_you_mean(transforms, ['auto'])}, or a list of transforms")
@@ -51,6 +52,8 @@ def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform,
     for transform in kept:
         if not isinstance(transform, Transform):
             raise RequestError(f"transforms {transform!r}: not a transform; give objects such as distributions.Log()")
+    if any(isinstance(transform, Difference) for transform in kept[:-1]):
+        raise RequestError("transforms: Difference must be the last of them")
     return kept
 
 

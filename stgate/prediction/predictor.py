@@ -291,12 +291,13 @@ class Predictor(nn.Module, ABC):
 
         Returns:
             A prediction whose quantiles are those of transformed targets at normal scores (those of `nodes_of`), in the
-            predictor's own distribution, with the score of the truth.
+            predictor's own distribution, with the score of the truth. A difference is undone: it needs the window.
         """
         with torch.no_grad():
             forecast = self(batch)
             base = forecast.base if isinstance(forecast, Transformed) else forecast
-            made = prediction_of(forecast, batch, quantiles_at(base, self.conformity_score))
+            quantiles = self.transform.levels(quantiles_at(base, self.conformity_score), batch)
+            made = prediction_of(forecast, batch, quantiles)
             return {**made, "score": normal_scores(forecast, batch["target"], self.conformity_score)}
 
     # The checkpoint

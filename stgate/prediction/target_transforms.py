@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from stgate.distributions.difference import Difference
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import State, TrainingPart, Transform
 from stgate.schema.batch import Batch
@@ -45,16 +46,38 @@ class TargetTransforms(nn.Module):
             for name, value in transform.learn(before).items():
                 getattr(self, f"{number}_{name}").copy_(value)
 
-    def bind(self, time: Tensor, count: int | None = None) -> BoundTransforms:
+    def bind(self, time: Tensor, count: int | None = None, batch: Batch | None = None) -> BoundTransforms:
         """Return the transforms at some times.
 
         Args:
             time: (batch, step), seconds since 1970, or model time.
             count: Number of transforms, the first ones; all of them when None.
+            batch: Raw windows, for a difference from their last values; None measures it from training means.
         """
         kept = self.transforms[:count]
-        given = tuple(transform.bind(self.state(number), time) for number, transform in enumerate(kept))
-        return BoundTransforms(kept, given)
+        given = [transform.bind(self.state(number), time) for number, transform in enumerate(kept)]
+        if batch is not None and kept and isinstance(kept[-1], Difference):
+            past = batch["past"]
+            before = self.bind(batch["time"][:, : past.shape[1]], len(kept) - 1)
+            given[-1] = kept[-1].bind_window(self.state(len(kept) - 1), before.encode(past[..., : self.targets]))
+        return BoundTransforms(kept, tuple(given))
+
+    @property
+    def without_window(self) -> int:
+        """Number of transforms, the first ones, that need no window: all but a difference."""
+        return len(self.transforms) - (bool(self.transforms) and isinstance(self.transforms[-1], Difference))
+
+    def levels(self, values: Tensor, batch: Batch) -> Tensor:
+        """Undo a difference: return values as the transforms before it encode them.
+
+        Args:
+            values: Encoded values, (batch, step, node, target, …).
+            batch: Raw windows.
+        """
+        if self.without_window == len(self.transforms):
+            return values
+        given = self.bind(batch["time"], None, batch).parameters[-1][..., 0]
+        return values + given.reshape(*given.shape, *(1,) * (values.dim() - given.dim()))
 
     def encode_rows(self, values: Tensor, time: Tensor, count: int | None = None) -> Tensor:
         """Encode rows of a panel.
@@ -72,8 +95,9 @@ class TargetTransforms(nn.Module):
             return batch
         window = batch["past"].shape[1]
         past, target = batch["past"].clone(), batch["target"]
-        past[..., : self.targets] = self.bind(batch["time"][:, :window]).encode(past[..., : self.targets])
-        ahead = self.bind(batch["time"][:, window:]).first(target.shape[1]).encode(target)
+        before = self.bind(batch["time"][:, :window], batch=batch)
+        past[..., : self.targets] = before.encode(past[..., : self.targets])
+        ahead = self.bind(batch["time"][:, window:], batch=batch).first(target.shape[1]).encode(target)
         return cast(Batch, {**batch, "past": past, "target": ahead})
 
     def decoded(self, forecast: Any, batch: Batch) -> Any:  # noqa: ANN401 (a distribution)
@@ -81,7 +105,7 @@ class TargetTransforms(nn.Module):
         if not self.transforms:
             return forecast
         ahead = batch["time"][:, batch["past"].shape[1] :]
-        return Transformed(forecast, self.bind(ahead).first(forecast.batch_shape[-3]))
+        return Transformed(forecast, self.bind(ahead, batch=batch).first(forecast.batch_shape[-3]))
 
 
 @dataclasses.dataclass(frozen=True)

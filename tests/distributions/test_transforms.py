@@ -8,7 +8,7 @@ import torch
 from helpers import TrainingRows, transform_spec
 from torch.distributions import Normal
 
-from stgate.distributions import Anomaly, Asinh, Log, Logit, Mixture, Power, Rate
+from stgate.distributions import Anomaly, Asinh, Difference, Log, Logit, Mixture, Power, Rate
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.errors import PanelError, RequestError
 from stgate.prediction.intervals import conformity_scores, quantiles_of_forecast
@@ -31,6 +31,7 @@ CHAINS = {
     "rate": [Rate()],
     "anomaly": [Anomaly()],
     "rate, log, anomaly": [Rate(), Log(), Anomaly()],
+    "log, difference": [Log(), Difference()],
 }
 
 

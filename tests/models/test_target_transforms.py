@@ -8,10 +8,10 @@ import torch
 from helpers import batch_of, built, fitted, make_data, make_panel, one_line
 
 import stgate
-from stgate.distributions import Anomaly, Log, LogNormal, NegativeBinomial, Power, Quantiles, Rate
+from stgate.distributions import Anomaly, Difference, Log, LogNormal, NegativeBinomial, Power, Quantiles, Rate
 from stgate.errors import PanelError, RequestError
 from stgate.inference import Ensemble
-from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
+from stgate.models import GatedRNN, GatedTransformer, GradientBoosting, Ridge, STHSepNet
 from stgate.models.training.transform_choice import choose_transforms, name_of
 from stgate.nn import RollOut
 
@@ -117,6 +117,60 @@ def test_online_intervals_are_kept_on_the_logarithm_too(calibration):
     upper, middle, lower = (made.sel(quantile=q) for q in (0.9, 0.5, 0.1))
     np.testing.assert_allclose(upper / middle, middle / lower, rtol=1e-3)
     assert (made.fillna(1) > 0).all()
+
+
+def drifting(steps=260):
+    """A panel of random walks, each from a level of its own."""
+    panel = make_panel(steps=steps)
+    walk = np.random.default_rng(1).standard_normal(panel["y"].shape).cumsum(0)
+    return panel.assign(y=panel["y"].copy(data=np.where(panel["y"].isnull(), np.nan, walk + 20).astype("float32")))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "boosting"])
+def test_forecasts_of_differences_move_with_the_level(kind, tmp_path):
+    panel = drifting()
+    make = KINDS.get(kind, lambda **o: GradientBoosting(trees=5, **o))
+    model = fitted(make(transforms=[Difference()]), make_data(panel))
+    stgate.calibrate(model, make_data(panel), levels=[0.5, 0.8])
+    model.save(tmp_path / "m.ckpt")
+    again = stgate.load(tmp_path / "m.ckpt")
+    moved = panel.assign(y=panel["y"] + np.float32(4.0))
+    for options in ({}, {"start": str(panel["time"].values[200])}):
+        one, other = (stgate.forecast(again, p, levels=[0.5, 0.8], **options) for p in (panel, moved))
+        for name in ("y", "y_mean"):
+            np.testing.assert_allclose(other[name].values, one[name].values + 4.0, rtol=0, atol=5e-3)
+        assert not one["y"].isnull().any()
+
+
+@pytest.mark.parametrize("calibration", ["rolling", "adaptive"])
+def test_online_intervals_of_differences_move_with_the_level(calibration):
+    panel = drifting()
+    moved = panel.assign(y=panel["y"] + np.float32(4.0))
+    model = fitted(Ridge(transforms=[Difference()]), make_data(panel))
+    made = [stgate.backtest(model, p, levels=[0.5, 0.8], calibration=calibration) for p in (panel, moved)]
+    np.testing.assert_allclose(made[1]["y"].values, made[0]["y"].values + 4.0, rtol=0, atol=5e-3)
+    assert made[0]["y"].notnull().mean() > 0.8  # all but those whose truth is missing
+
+
+def test_a_node_that_the_window_does_not_observe_is_measured_from_its_mean():
+    panel = drifting()
+    data = make_data(panel)
+    model = built(Ridge(transforms=[Difference()]), data)
+    batch = batch_of(data)
+    batch["past"][:, :, 1, 0] = torch.nan
+    encoded = model.predictor.encode(batch)
+    mean = float(panel["y"][: data.parts.train[1], 1].mean())
+    torch.testing.assert_close(encoded["target"][:, :, 1], batch["target"][:, :, 1] - mean, equal_nan=True)
+    last = batch["past"][..., 0].unbind(1)[-1]
+    kept = ~last[:, 0].isnan()
+    torch.testing.assert_close(
+        encoded["target"][kept, :, 0, 0], batch["target"][kept, :, 0, 0] - last[kept, 0, None], equal_nan=True
+    )
+
+
+def test_a_difference_that_is_not_the_last_transform_is_refused():
+    with pytest.raises(RequestError, match="transforms: Difference must be the last of them"):
+        Ridge(transforms=[Difference(), Anomaly()])
 
 
 def test_support_is_checked_after_the_transforms_and_a_refused_fit_leaves_nothing():

@@ -15,6 +15,7 @@ from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.difference import Difference
 from stgate.distributions.likelihoods import Quantiles
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
@@ -167,13 +168,13 @@ def is_symmetric(graph: Graph) -> bool:
 def node_statistics(predictor: Predictor, data: WindowData) -> Tensor:
     """Return each target's mean and standard deviation at each node, standardised over nodes: (node, 2 * target).
 
-    They are those of the transformed targets; anomalies, which have the same at all nodes, are left out.
+    They are those of the transformed targets, before anomalies or differences, which have the same at all nodes.
 
     Args:
         predictor: A predictor that has learned its transforms.
         data: The data of the fit.
     """
-    count = next((i for i, t in enumerate(predictor.transforms) if isinstance(t, Anomaly)), None)
+    count = next((i for i, t in enumerate(predictor.transforms) if isinstance(t, Anomaly | Difference)), None)
     moments = Moments()
     for values, time in TrainingTargets(data).blocks():
         moments.add(predictor.transform.encode_rows(values, time, count).flatten(0, 1))
