@@ -8,6 +8,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,22 @@ def refit(jobs: Sequence[Refit], data: WindowData, seed: int) -> Iterator[tuple[
         return
     from joblib import Parallel, delayed, parallel_config
 
-    longest_first = sorted(missing, key=lambda number: -jobs[number].seconds)
+    rest = sorted(missing, key=lambda number: -jobs[number].seconds)  # the longest first
     sent = copy.copy(data)
     sent.trainer = None  # the last fit's, which holds its network
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)  # for its use of memory
         run = Parallel(n_jobs=workers, max_nbytes=None, return_as="generator_unordered")
-        yield from run(delayed(_alone)(number, jobs[number], sent, seed) for number in longest_first)
+        try:
+            for number, message in run(delayed(_alone)(number, jobs[number], sent, seed) for number in list(rest)):
+                rest.remove(number)
+                yield number, message
+        except BrokenExecutor:  # a process was killed, as a rule for want of memory: the others go on one by one
+            for number in rest:
+                try:
+                    yield from run([delayed(_alone)(number, jobs[number], sent, seed)])
+                except BrokenExecutor:
+                    yield number, "its process was killed, perhaps for want of memory"
 
 
 def _alone(number: int, job: Refit, data: WindowData, seed: int) -> tuple[int, str]:

@@ -202,14 +202,18 @@ class Forecaster(L.LightningModule, ABC):
         if self.spec is None:
             try:
                 take_scales(self.predictor, checked)
-                if "likelihood" in self.hparams:  # the one that the data have chosen
-                    self.save_hyperparameters({**self.hparams, "likelihood": self.predictor.likelihood.config()})
                 self.prepare(checked)
+                self._note_likelihood()
             except BaseException:  # half adopted, the next fit would train on what was not prepared
                 self.predictor.forget()
                 raise
         elif self.spec != checked.spec:
             raise RequestError(ckpt.difference(self.spec, checked.spec))
+
+    def _note_likelihood(self) -> None:
+        """Write the likelihood that the data have chosen among the options."""
+        if "likelihood" in self.hparams:
+            self.save_hyperparameters({**self.hparams, "likelihood": self.predictor.likelihood.config()})
 
     def configure_model(self) -> None:
         """Take the trainer's data where Lightning asks for the network before `setup`, as its weight averaging does."""
@@ -313,6 +317,7 @@ class Forecaster(L.LightningModule, ABC):
         if self.spec is not None and self.spec != spec:
             raise RequestError(ckpt.difference(spec, self.spec))
         self.predictor.restore(checkpoint[ckpt.KEY])
+        self._note_likelihood()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that forecasts; to resume a fit, use one that the trainer wrote."""

@@ -328,7 +328,7 @@ class GatedPredictor(Predictor):
             if len(locations) == piece or step == steps:
                 first = step - len(locations)
                 time = origin + torch.arange(first + 1, step + 1).to(origin) * self.fitted_spec.step
-                yield first, self.transform.bind(time, batch=batch).decode(torch.stack(locations, 1))
+                yield first, self.transform.bind(time).decode(torch.stack(locations, 1))
                 locations = []
 
 

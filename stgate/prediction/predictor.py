@@ -156,6 +156,11 @@ class Predictor(nn.Module, ABC):
         channels, nodes = len(spec.channels), len(spec.nodes)
         cells = math.prod(CELLS[key] for key in cell_keys(spec.time_step))
         self.transform = TargetTransforms(self.transforms, spec)
+        if self.transform.of_window and (self.rolls_out or self.imputation == "climatology"):
+            other = "rollout" if self.rolls_out else "imputation climatology"
+            raise RequestError(
+                f"transforms Difference: measures from the last value, {other} does not; drop one of them"
+            )
         imputation = make_imputation(self.imputation, cells, nodes, channels)
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.node_inputs = NodeInputs(spec, statistics=self.knows_nodes, directions=self.directions)
@@ -171,8 +176,11 @@ class Predictor(nn.Module, ABC):
         """
 
     def forget(self) -> None:
-        """Forget the panel and the network, so that another panel can be taken."""
+        """Forget the panel, the network and what was chosen by the panel, so that another panel can be taken."""
         self.spec = self.network = None
+        self.likelihood, self.likelihood_report = self.likelihood_option or Normal(), ""
+        if self.transforms_option == "auto":
+            self.transforms, self.transforms_report = (), ""
 
     @property
     def built(self) -> nn.Module:

@@ -63,9 +63,14 @@ class TargetTransforms(nn.Module):
         return BoundTransforms(kept, tuple(given))
 
     @property
+    def of_window(self) -> bool:
+        """True if the last transform is a difference, which needs the window."""
+        return bool(self.transforms) and isinstance(self.transforms[-1], Difference)
+
+    @property
     def without_window(self) -> int:
         """Number of transforms, the first ones, that need no window: all but a difference."""
-        return len(self.transforms) - (bool(self.transforms) and isinstance(self.transforms[-1], Difference))
+        return len(self.transforms) - self.of_window
 
     def levels(self, values: Tensor, batch: Batch) -> Tensor:
         """Undo a difference: return values as the transforms before it encode them.
@@ -74,7 +79,7 @@ class TargetTransforms(nn.Module):
             values: Encoded values, (batch, step, node, target, …).
             batch: Raw windows.
         """
-        if self.without_window == len(self.transforms):
+        if not self.of_window:
             return values
         given = self.bind(batch["time"], None, batch).parameters[-1][..., 0]
         return values + given.reshape(*given.shape, *(1,) * (values.dim() - given.dim()))

@@ -126,7 +126,7 @@ def drifting(steps=260):
     return panel.assign(y=panel["y"].copy(data=np.where(panel["y"].isnull(), np.nan, walk + 20).astype("float32")))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "boosting"])
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, "boosting") if kind not in ("rollout", "samples")])
 def test_forecasts_of_differences_move_with_the_level(kind, tmp_path):
     panel = drifting()
     make = KINDS.get(kind, lambda **o: GradientBoosting(trees=5, **o))
@@ -168,9 +168,26 @@ def test_a_node_that_the_window_does_not_observe_is_measured_from_its_mean():
     )
 
 
-def test_a_difference_that_is_not_the_last_transform_is_refused():
+def test_a_difference_that_cannot_be_taken_is_refused():
     with pytest.raises(RequestError, match="transforms: Difference must be the last of them"):
         Ridge(transforms=[Difference(), Anomaly()])
+    for options, other in (({"rollout": RollOut(unroll=2)}, "rollout"), ({"imputation": "climatology"}, "imputation")):
+        with pytest.raises(RequestError, match=f"transforms Difference: .* {other}"):
+            built(GatedRNN(hidden=8, transforms=[Difference()], **options), make_data(drifting()))
+
+
+@pytest.mark.parametrize("make", [Ridge, lambda **o: GradientBoosting(trees=0, **o)], ids=["ridge", "boosting"])
+def test_differences_are_scaled_by_their_own_spread_however_far_the_level_drifts(make):
+    panel = drifting(steps=400)
+    slope = np.arange(400, dtype="float32")[:, None]
+    errors = []
+    for drift in (0.0, 5.0):
+        drifted = panel.assign(y=panel["y"] + drift * slope)
+        model = fitted(make(transforms=[Difference()]), make_data(drifted))
+        made = stgate.backtest(model, drifted, start="2020-01-14")["y"].sel(quantile=0.5).isel(lead_time=0)
+        truth = drifted["y"].sel(time=made["init_time"].values + np.timedelta64(1, "h")).values
+        errors.append(float(np.nanmean(np.abs(made.values - truth))))
+    assert errors[1] < 1.3 * errors[0], errors
 
 
 def test_support_is_checked_after_the_transforms_and_a_refused_fit_leaves_nothing():

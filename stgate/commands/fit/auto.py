@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
+from stgate.commands.fit.arguments import value_of
 from stgate.commands.fit.cli import OneLineParser
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
@@ -102,8 +103,7 @@ def _without_resume(arguments: list[str]) -> tuple[list[str], set[str]]:
 
 def _parsed(parser: ArgumentParser, words: list[str], *, resume: bool, overwrite: bool) -> Any:  # noqa: ANN401
     """Return the options as given; a run that is resumed has those of its own config unless they are given again."""
-    out = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--out"), "runs/auto")
-    beside = Path(out) / "config.yaml"
+    beside = Path(value_of(words, "--out") or "runs/auto") / "config.yaml"
     if not (resume and beside.is_file()):
         return parser.parse_args(words)
     parser.add_argument("--config", action="config")

@@ -14,6 +14,7 @@ from stgate.data.window_data import WindowData
 from stgate.nn.inputs import Inputs
 from stgate.nn.linear import LinearForecast, LinearTable
 from stgate.prediction.predictor import Predictor
+from stgate.schema.batch import Batch
 
 FOLDS = 5
 """Number of blocks of time; penalties are chosen by the error on each block of a regression on the others."""
@@ -125,6 +126,19 @@ class Sums:
         return chosen.flatten()
 
 
+def thinned(data: WindowData, rows: int | None) -> Iterator[Batch]:
+    """Return raw batches of the training windows, left out evenly where there are more than are wanted.
+
+    Args:
+        data: The data of the fit.
+        rows: Number of pairs of window and node that are enough. None for all.
+    """
+    loader = data.train_dataloader()
+    each = data.batch_size * len(data.spec.nodes)
+    every = 1 if rows is None else max(1, -(-len(loader) * each // max(rows, each)))
+    return itertools.islice(loader, 0, None, every)
+
+
 def training_batches(
     predictor: Predictor, data: WindowData, rows: int | None
 ) -> Iterator[tuple[Inputs, Tensor, Tensor]]:
@@ -135,12 +149,9 @@ def training_batches(
         data: The data of the fit.
         rows: Number of pairs of window and node that are enough; batches are left out evenly. None for all.
     """
-    loader = data.train_dataloader()
     first, last = data.parts.train
-    each = data.batch_size * len(data.spec.nodes)
-    every = 1 if rows is None else max(1, -(-len(loader) * each // max(rows, each)))
     center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
-    for batch in itertools.islice(loader, 0, None, every):
+    for batch in thinned(data, rows):
         encoded = predictor.encode(batch)
         fold = ((batch["origin"][:, 1] - first) * FOLDS // max(last - first, 1)).clamp(0, FOLDS - 1)
         yield predictor.inputs_of(encoded), (encoded["target"] - center) / scale, fold

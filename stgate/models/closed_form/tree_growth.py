@@ -156,6 +156,9 @@ def _by_sklearn(rows: Floats, target: Floats, growth: Growth, held: tuple[Floats
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
+    empty = np.isnan(rows).all(0)
+    if empty.any():  # it takes no feature that is missing in all rows, and would not split by one
+        rows = np.where(empty, 0.0, rows)
     model = HistGradientBoostingRegressor(
         max_iter=growth.trees,
         learning_rate=growth.rate,

@@ -19,7 +19,7 @@ from stgate.distributions.difference import Difference
 from stgate.distributions.likelihoods import Quantiles
 from stgate.distributions.transforms import Transform
 from stgate.errors import RequestError
-from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread, tail_ratio
+from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread, tail_ratio, thinned
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
@@ -85,6 +85,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
     scaler = predictor.scaler
     for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
         getattr(scaler, name).copy_(getattr(statistics, name))
+    if predictor.transform.of_window:
+        scale_windows(predictor, data)
     if isinstance(scaler.imputation, Climatology):
         means = cell_means(series, data.spec, data.parts.train)
         scaler.imputation.means.copy_((means - statistics.center) / statistics.scale)
@@ -93,6 +95,23 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         fit_spread(predictor.linear, predictor, data, None, rows=ROWS)
         if predictor.chooses_likelihood:
             choose_likelihood(predictor, predictor.linear, data)
+
+
+@torch.no_grad()
+def scale_windows(predictor: Predictor, data: WindowData) -> None:
+    """Scale the targets by their differences in the training windows: those of rows are from the training mean.
+
+    Args:
+        predictor: A predictor with scales and transforms.
+        data: The data of the fit.
+    """
+    moments, targets = Moments(), len(data.spec.targets)
+    for batch in thinned(data, ROWS):
+        encoded = predictor.encode(batch)
+        moments.add(torch.cat([encoded["past"][..., :targets], encoded["target"]], 1).flatten(0, 2))
+    stddev = (moments.squares / moments.count.clamp(min=1)).sqrt()
+    predictor.scaler.center[:targets] = moments.mean
+    predictor.scaler.scale[:targets] = torch.where(stddev > 0, stddev, 1.0)
 
 
 LONG_TAILS = 0.72
