@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -13,6 +14,7 @@ import lightning as L
 import torch
 
 from stgate.data.window_data import WindowData
+from stgate.errors import CheckpointError
 from stgate.fitting.shortlist import Candidate
 from stgate.fitting.training import Length, quiet_trainer, train
 from stgate.io import store
@@ -68,38 +70,50 @@ class Deadline(L.Callback):
             trainer.should_stop = True
 
 
-def kept(path: Path, fit: Callable[[], Fit]) -> Attempt:
+def kept(path: Path, key: str, fit: Callable[[], Fit]) -> Attempt:
     """Return the fit of a file; it is made, and kept whole or not at all, if it is not there.
 
     Args:
-        path: Path of the checkpoint; a file beside it holds length and seconds.
+        path: Path of the checkpoint; a file beside it holds the key, length and seconds.
+        key: Digest of what the fit depends on; a fit with another one is made again.
         fit: Function that fits a forecaster.
     """
-    notes = notes_of(path)
-    if is_kept(path):
-        held = json.loads(notes.read_text(encoding="utf-8"))
-        return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"], held["options"])
+    held = _notes(path, key)
+    if held is not None:
+        with contextlib.suppress(CheckpointError):  # a broken file is written again
+            return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"], held["options"])
     started = time.monotonic()
     forecaster, length, options = fit()
     seconds = time.monotonic() - started
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)  # those of another fit
     forecaster.save(path)
-    with store.atomic(notes) as temporary:
-        held = {"planned": length.planned, "done": length.done, "seconds": round(seconds, 2), "options": options}
-        temporary.write_text(json.dumps(held) + "\n", encoding="utf-8")
+    with store.atomic(path.with_suffix(".json")) as temporary:
+        notes = {"key": key, "planned": length.planned, "done": length.done}
+        temporary.write_text(json.dumps({**notes, "seconds": round(seconds, 2), "options": options}) + "\n", "utf-8")
     predictor = forecaster.predictor.eval()
     predictor.plain_options = dict(forecaster.hparams)
     return Attempt(predictor, length, seconds, options)
 
 
-def notes_of(path: Path) -> Path:
-    """Return the path of the file that holds length and seconds of a fit."""
-    return path.with_suffix(".json")
+def is_kept(path: Path, key: str) -> bool:
+    """Return True if a fit is there, whole, and depends on the same.
+
+    Args:
+        path: Path of the checkpoint.
+        key: Digest of what the fit depends on.
+    """
+    return _notes(path, key) is not None
 
 
-def is_kept(path: Path) -> bool:
-    """Return True if a fit is there, whole."""
-    return path.is_file() and notes_of(path).is_file()
+def _notes(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the notes of a fit; None if there is none that depends on the same."""
+    try:
+        held = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = isinstance(held, dict) and held.get("key") == key and path.is_file()
+    return held if same else None
 
 
 def first_fit(candidate: Candidate, data: WindowData, *, seconds: float, fits: float, seed: int) -> Fit:

@@ -21,6 +21,7 @@ from stgate.fitting.choice import choose
 from stgate.fitting.completion import Recorder, width_ratio
 from stgate.fitting.crossfit import HeldOut, Tell, silent
 from stgate.fitting.field_fit import field_data, fit_field, follow_no_step
+from stgate.fitting.identity import digest_of
 from stgate.fitting.one_fit import CalibrationMode
 from stgate.fitting.scoreboard import Row, scored, table_of, write_tables
 from stgate.fitting.shortlist import Candidate, short_list
@@ -30,6 +31,7 @@ from stgate.forecasting.conformal import CalibrationOptions
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
+from stgate.prediction.intervals import REFITTED
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
@@ -177,6 +179,7 @@ class _Run:
         self.how, self.reason = choose(calibration, Persistence(), data, FOLDS)  # refits count in the budget
         self.blocks: list[Rows] = []
         self.workers = workers_for(data)
+        self.digest = digest_of(data, seed)
         self.owed = 0.0  # seconds of the fits that candidates still need
 
     @property
@@ -201,6 +204,7 @@ class _Run:
                 with one_thread(later > 0 and self.workers > 1):
                     attempt = kept(
                         self.folder / f"{one.name}.ckpt",
+                        self.digest,
                         lambda one=one, share=share: first_fit(  # type: ignore[misc]
                             one, self.data, seconds=share, fits=1 + later, seed=self.seed
                         ),
@@ -285,7 +289,7 @@ class _Run:
             CalibrationOptions(conformity_score=made.predictor.conformity_score),
             panel=self.data.panel,
             span=(str(times[held.blocks[0][0]]), str(times[held.blocks[-1][1] - 1])),
-            method=f"{many}, refitted on all,",
+            method=f"{many}, {REFITTED},",
         )
         made.predictor.past_errors = recorder.errors()
 
@@ -310,8 +314,8 @@ class _Run:
         made.take(whole)
         made.predictor.take_pool(first.predictor)
         for number, again in enumerate(made.predictor.predictors):
-            if again.conformity_score != "scaled":
-                continue  # the quantiles of its errors are from rows that its own fit has not seen
+            if again.spread_out_of_fold:
+                continue
             first_fits = tuple(cast(StackPredictor, one).predictors[number] for one in held.predictors)
             ratio = width_ratio(HeldOut(held.data, first_fits, held.blocks), again)
             if ratio is not None:
@@ -325,9 +329,10 @@ class _Run:
             assert one.attempt is not None
             part = "all" if rows is None else f"fold{self.blocks.index(rows) + 1}"
             path, seconds = self.folder / f"{one.candidate.name}.{part}.ckpt", one.attempt.seconds
-            limit, first = max(self.left, 3 * seconds), one.attempt.predictor
-            made_by = one.candidate, one.attempt.options, first.transforms, first.likelihood, one.attempt.length
-            jobs.append(Refit(*made_by, rows, path, seconds, limit))
+            limit, first, length = max(self.left, 3 * seconds), one.attempt.predictor, one.attempt.length
+            made_by = one.candidate, one.attempt.options, first.transforms, first.likelihood, length
+            key = f"{self.digest} {rows} {length.planned} {length.done} {one.attempt.options}"
+            jobs.append(Refit(*made_by, rows, path, key, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
         hidden = any(rows is not None for _, rows in asked)
         what = "each with a block in time hidden" if hidden else "on all rows before the test part"

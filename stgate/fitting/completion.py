@@ -20,6 +20,7 @@ from stgate.fitting.training import Length, MakeTrainer, keep_choices, quiet_tra
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
+from stgate.prediction.intervals import REFITTED
 from stgate.prediction.normal_scores import normal_scores
 from stgate.prediction.past_errors import PastErrors
 from stgate.prediction.predictor import Predictor, evaluation_mode
@@ -77,13 +78,13 @@ def complete(
             make_trainer=make_trainer,
             tell=tell,
         )
-        method = f"cross conformal over {len(held.blocks)} blocks, refitted on all,"
+        method = f"cross conformal over {len(held.blocks)} blocks, {REFITTED},"
     else:
         rows = (data.parts.validation[0], data.parts.calibration[1])
         if rows[1] <= rows[0]:
             raise RequestError("calibration refit: the split leaves no calibration part; take cross")
         held = HeldOut(data, (first,), (rows,))
-        method = "split conformal, refitted on all,"
+        method = f"split conformal, {REFITTED},"
     tell("last fit, on all rows before the test part")
     train(fresh, before_test(data), seed=seed, length=length, make_trainer=make_trainer)
     times, recorder = data.panel["time"].values, Recorder(held)
@@ -108,16 +109,16 @@ def keep_widths(predictor: Predictor, held: HeldOut) -> None:
     Scores are in units of the standard deviations of the held-out fits. Those of the last fit, on more rows and perhaps
     for more steps, may be smaller throughout without smaller errors to come. Widths are compared on the held-out cases,
     by their geometric mean at each lead. Nothing is done where the fits have chosen other transforms, or where a fit's
-    own quantiles are those of errors that it had not seen.
+    spread is that of errors that it had not seen.
 
     Args:
         predictor: The calibrated predictor of the last fit.
         held: The fits whose errors calibrated it.
     """
     calibration = predictor.calibration
-    if predictor.conformity_score != "scaled" or (factor := width_ratio(held, predictor)) is None:
+    if predictor.spread_out_of_fold or (factor := width_ratio(held, predictor)) is None:
         return
-    if calibration is not None and calibration.conformity_score == "scaled":
+    if calibration is not None and calibration.conformity_score in ("scaled", "distribution"):
         predictor.calibration = dataclasses.replace(calibration, quantiles=calibration.quantiles * factor)
     if predictor.past_errors is not None:
         scores = predictor.past_errors.scores * factor[:, None]

@@ -44,6 +44,7 @@ class Refit:
         length: Its length.
         hidden: Rows that are hidden from it; None for none.
         path: Path of its checkpoint.
+        key: Digest of what it depends on.
         seconds: Seconds that it is expected to take.
         limit: Seconds after which it stops.
     """
@@ -55,6 +56,7 @@ class Refit:
     length: Length
     hidden: Rows | None
     path: Path
+    key: str
     seconds: float
     limit: float
 
@@ -82,7 +84,7 @@ def refit(jobs: Sequence[Refit], data: WindowData, seed: int) -> Iterator[tuple[
     Yields:
         The number of each job that has ended, and the message of the error that ended it; empty for none.
     """
-    missing = [number for number, job in enumerate(jobs) if not is_kept(job.path)]
+    missing = [number for number, job in enumerate(jobs) if not is_kept(job.path, job.key)]
     yield from ((number, "") for number in range(len(jobs)) if number not in missing)
     workers = min(workers_for(data), len(missing))
     if workers < 2 or sum(jobs[number].seconds for number in missing) < WORTH:
@@ -124,7 +126,7 @@ def _made(job: Refit, data: WindowData, seed: int) -> str:
         return forecaster, job.length, job.options
 
     try:
-        kept(job.path, fit)
+        kept(job.path, job.key, fit)
     except FAILURES as error:
         return " ".join(str(error).split())[:200]
     return ""

@@ -12,7 +12,6 @@ from scipy.special import ndtri
 
 from stgate.calibration.online import OnlineConformal
 from stgate.distributions.reshaped import curve_at
-from stgate.distributions.ties import EDGE
 from stgate.forecasting.dataset import join
 from stgate.forecasting.warm_up import KnownErrors
 from stgate.prediction.normal_scores import nodes_of
@@ -115,6 +114,5 @@ def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int)
     for i, level in enumerate(levels):
         near = [k for k, have in enumerate(stored.levels) if abs(have - level) < 1e-6]
         if near:
-            own = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
-            normal[i] = own if stored.conformity_score == "scaled" else ndtri(0.5 + own.clip(max=0.5 - EDGE))
+            normal[i] = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
     return normal

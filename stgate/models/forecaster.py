@@ -55,7 +55,8 @@ class Forecaster(L.LightningModule, ABC):
             None.
         imputation: Imputation of missing inputs, beside their mask: `zero` (the channel's mean), `last` (the last
             observation of the window) or `climatology` (the node's training mean in that month and hour).
-        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        optimizer: Makes the optimizer from the parameters; AdamW with a learning rate of 0.003 by default. It is not
+            part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
     """
@@ -72,7 +73,7 @@ class Forecaster(L.LightningModule, ABC):
         likelihood: Likelihood | None = None,
         inference: Inference | None = None,
         imputation: ImputationName = "zero",
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable = lambda weights: torch.optim.AdamW(weights, lr=0.003),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()

@@ -60,7 +60,8 @@ class GatedRNN(GatedForecaster):
             learns what it leaves. Rollouts have none.
         node_embedding: Number of learned numbers of each node, which join its static inputs; `auto` takes eight if each
             node is observed five hundred times or more. Not in rollouts.
-        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        optimizer: Makes the optimizer from the parameters; AdamW with a learning rate of 0.003 by default. It is not
+            part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
 
@@ -98,7 +99,7 @@ class GatedRNN(GatedForecaster):
         neighbour_means: NeighbourMeans = "auto",
         linear: bool = True,
         node_embedding: int | Auto = "auto",
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable = lambda weights: torch.optim.AdamW(weights, lr=0.003),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         core = RecurrentCore(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -20,6 +21,7 @@ from stgate.inference.pool_weights import ELEMENTS, LEVELS, Cases, Learned, lear
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
 from stgate.prediction import checkpoint as ckpt
+from stgate.prediction.intervals import REFITTED
 from stgate.prediction.loading import Model
 from stgate.prediction.predictor import evaluation_mode
 from stgate.prediction.stack import PoolChoice, StackPredictor
@@ -91,12 +93,21 @@ class Stack(Baseline):
             data: The data that the members were fitted on.
 
         Raises:
-            RequestError: The data differ from those of the members, or have no validation part.
+            RequestError: The data differ from those of the members or have no validation part, or a member was fitted
+                on more than their training part.
         """
         self.adopt(data)
         start, stop = data.parts.validation
         if stop <= start:
             raise RequestError("split: leaves no validation part, from which weights are learned; give it a share")
+        times = data.panel["time"].values
+        for name, one in zip(self.predictor.names, self.predictor.predictors, strict=True):
+            late = one.seen is not None and np.array(one.seen).astype(times.dtype) > times[stop - 1]
+            if late or (one.calibration is not None and REFITTED in one.calibration.method):
+                raise RequestError(
+                    f"{name}: was fitted on all rows before the test part, the validation part among them, by which "
+                    "weights are learned; fit it with --calibration split, or stack by `stgate fit --model auto`"
+                )
         self.learn_from(member_forecasts(self.predictor, cast(Any, data.part_dataloader("validation"))), data)
 
     def learn_from(self, forecasts: Forecasts, data: WindowData) -> None:

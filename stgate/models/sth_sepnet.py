@@ -69,7 +69,8 @@ class STHSepNet(Forecaster):
             or coordinates), `graph` (they are required) or `none`.
         linear: Add a linear forecast, a ridge regression on the window that is fitted before the training; the network
             learns what it leaves. Rollouts have none.
-        optimizer: Makes the optimizer from the parameters. It is not part of the checkpoint.
+        optimizer: Makes the optimizer from the parameters; AdamW with a learning rate of 0.003 by default. It is not
+            part of the checkpoint.
         lr_scheduler: Makes the scheduler from the optimizer, stepped once an epoch. None: one cycle over the whole fit,
             stepped once a batch, peaking at the optimizer's learning rate.
 
@@ -115,7 +116,7 @@ class STHSepNet(Forecaster):
         node_statistics: bool = True,
         neighbour_means: NeighbourMeans = "auto",
         linear: bool = True,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable = lambda weights: torch.optim.AdamW(weights, lr=0.003),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         predictor = SepNetPredictor(

@@ -12,17 +12,21 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.calibration.groups import missing_groups
-from stgate.distributions.ties import encoded_truth, level_in
+from stgate.distributions.normal_scores import score_in, value_at
+from stgate.distributions.ties import encoded_truth
 from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError
 from stgate.schema.forecast import levels_of
 
 ConformityScore = Literal["scaled", "residual", "quantile", "distribution"]
 """Conformity scores: `scaled` is |y - median| / standard deviation, `residual` is |y - median|, `quantile` is the
-distance of y from the forecast's own interval (negative inside), `distribution` is |F(y) - 1/2|."""
+distance of y from the forecast's own interval (negative inside), `distribution` is the size of the normal score
+Φ⁻¹(F(y)), where F is the forecast's distribution function."""
 CONFORMITY_SCORES: tuple[ConformityScore, ...] = get_args(ConformityScore)
-TAIL = 1e-6
-"""Lowest quantile level that an interval of a `distribution` calibration reaches; the highest is 1 - TAIL."""
+
+
+REFITTED = "refitted on all"
+"""Words in the method of a calibration after which the forecaster was fitted on all rows before the test part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +119,7 @@ def conformity_scores(forecast: Distribution, truth: Tensor, kind: ConformitySco
     if isinstance(forecast, Transformed):
         return conformity_scores(forecast.base, encoded_truth(forecast, truth), kind, levels)
     if kind == "distribution":
-        return (level_in(forecast, truth) - 0.5).abs().unsqueeze(0)
+        return score_in(forecast, truth).abs().unsqueeze(0)
     if kind == "quantile":
         own = [own_interval(forecast, level) for level in levels]
         return torch.stack([torch.maximum(lower - truth, truth - upper) for lower, upper in own])
@@ -159,10 +163,7 @@ def quantiles_of_forecast(
             lower, upper = own_interval(forecast, level)
             lower, upper = torch.minimum(lower - half, middle), torch.maximum(upper + half, middle)
         elif kind == "distribution":
-            reach = half.clamp(max=0.5 - TAIL)
-            lower, upper = (
-                torch.where(torch.isinf(half), sign * half, forecast.icdf(0.5 + sign * reach)) for sign in (-1, 1)
-            )
+            lower, upper = value_at(forecast, -half), value_at(forecast, half)
         else:
             half = half * forecast.stddev if kind == "scaled" else half
             lower, upper = middle - half, middle + half

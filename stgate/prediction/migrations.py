@@ -5,6 +5,7 @@ Format 2: weights below `predictor.`, options by the field's own terms, calibrat
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
 Format 4: a linear part, and the kriging of fields, which earlier forecasters lack; `Ridge` has weights across nodes,
     and standard deviations that depend on the features and the node.
+Format 5: calibrations by `distribution` are in normal scores, before in levels from 1/2 on.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any
 
 import torch
 
+from stgate.distributions.ties import EDGE
 from stgate.errors import RENAMED, CheckpointError
 from stgate.nn.linear import WIDEST, state_size
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
 
-FORMAT = 4
+FORMAT = 5
 """Number of the format that this version writes."""
 
 
@@ -63,7 +65,7 @@ def _migrate_members(checkpoint: dict[str, Any]) -> None:
 
 
 WHOLE = ("n_observations", "transforms", "directions")
-NEEDED = {1: ("cases",), 2: ("n_observations",), 3: WHOLE, 4: WHOLE}
+NEEDED = {1: ("cases",), 2: ("n_observations",), 3: WHOLE, 4: WHOLE, 5: WHOLE}
 """Entries that a checkpoint of each format holds, besides those of every format."""
 OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
 """Names of forecasters' options in format 1, and today's names."""
@@ -127,6 +129,18 @@ def _from_3(checkpoint: dict[str, Any]) -> None:
     weights |= {f"predictor.network.{name}": value for name, value in new.items()}
 
 
+def _from_4(checkpoint: dict[str, Any]) -> None:
+    for name in ("calibration", "reconstruction_calibration"):
+        held = checkpoint["stgate"].get(name)
+        if held is not None and held["conformity_score"] == "distribution":
+            level = 0.5 + held["quantiles"].double().clamp(max=0.5 - EDGE)
+            score = torch.special.ndtri(level).float()
+            checkpoint["stgate"][name] = {
+                **held,
+                "quantiles": torch.where(torch.isinf(held["quantiles"]), held["quantiles"], score),
+            }
+
+
 def _completed(options: dict[str, Any], forecaster: str) -> dict[str, Any]:
     """Return options with those that the forecaster takes and that came later, as they leave it unchanged."""
     from stgate.prediction import registry  # it reads checkpoints itself
@@ -164,7 +178,7 @@ def _calibration_from_1(old: dict[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in old.items()}
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
+STEPS: dict[int, Callable[[dict[str, Any]], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """The step from each format to the next."""
 
 

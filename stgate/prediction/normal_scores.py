@@ -7,12 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.distributions.reshaped import SCORES
-from stgate.distributions.ties import EDGE, encoded_truth, level_in
-from stgate.distributions.transformed import Transformed
 from stgate.prediction.intervals import ConformityScore, conformity_scores, median_of
-
-FARTHEST = 1e4
-"""Largest size of a score."""
 
 
 def nodes_of(kind: ConformityScore) -> tuple[float, ...]:
@@ -48,30 +43,4 @@ def normal_scores(forecast: Distribution, truth: Tensor, kind: ConformityScore) 
         kind: The predictor's conformity score. `scaled` is the error in standard deviations; the score of others is
             Φ⁻¹(F(y)), where F is the forecast's distribution function and Φ that of a standard normal value.
     """
-    if kind == "scaled":
-        return conformity_scores(forecast, truth, kind, ())[0]
-    if isinstance(forecast, Transformed):
-        return normal_scores(forecast.base, encoded_truth(forecast, truth), kind)
-    score = torch.special.ndtri(level_in(forecast, truth).double().clamp(EDGE, 1 - EDGE)).to(truth)
-    return _beyond(forecast, truth, score).abs()
-
-
-def _beyond(forecast: Distribution, truth: Tensor, score: Tensor) -> Tensor:
-    """Replace scores beyond the outermost of `SCORES`, where levels are all but zero or one, by straight lines.
-
-    Args:
-        forecast: A distribution of the shape of the truth.
-        truth: Observed values.
-        score: Their normal scores.
-    """
-    for inner, outer in ((SCORES[1], SCORES[0]), (SCORES[-2], SCORES[-1])):
-        far = score.abs() >= abs(outer)
-        far = far & (score * outer > 0)
-        if bool(far.any()):
-            levels = torch.special.ndtr(torch.tensor([inner, outer], dtype=torch.float64)).to(truth)
-            near, end = (forecast.icdf(level) for level in levels)
-            slope = (end - near) / (outer - inner)
-            line = outer + (truth - end) / slope.clamp(min=torch.finfo(truth.dtype).tiny)
-            line = line.clamp(-FARTHEST, FARTHEST)
-            score = torch.where(far & (slope > 0) & (line.abs() > score.abs()), line, score)
-    return score
+    return conformity_scores(forecast, truth, "scaled" if kind == "scaled" else "distribution", ())[0]

@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
-from stgate.distributions.likelihoods import Likelihood, Normal
+from stgate.distributions.likelihoods import Likelihood, Normal, Quantiles
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
@@ -63,8 +63,8 @@ class Predictor(nn.Module, ABC):
 
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
-    conformity_score: ClassVar[ConformityScore] = "scaled"
-    """Conformity score of a calibration that names none."""
+    spread_out_of_fold: ClassVar[bool] = False
+    """True if the spread of a forecast is that of errors that the fit had not seen."""
 
     def __init__(
         self,
@@ -118,6 +118,11 @@ class Predictor(nn.Module, ABC):
     def lowest(self) -> float:
         """The value below which no quantile lies: the end of the likelihood's range."""
         return self.likelihood.lowest
+
+    @property
+    def conformity_score(self) -> ConformityScore:
+        """Conformity score of a calibration that names none; intervals from fitted quantiles keep their shape."""
+        return "distribution" if isinstance(self.likelihood, Quantiles) else "scaled"
 
     @property
     def rolls_out(self) -> bool:

@@ -53,7 +53,7 @@ class StackPredictor(Predictor):
     """
 
     always_forecasts: ClassVar[bool] = False
-    conformity_score: ClassVar[ConformityScore] = "distribution"
+    spread_out_of_fold: ClassVar[bool] = True
 
     def __init__(self, *, members: Sequence[Model] | None = None, pool: PoolChoice = "auto") -> None:
         super().__init__()
@@ -65,6 +65,11 @@ class StackPredictor(Predictor):
         self.names = tuple(_label(member, one) for member, one in zip(members or (), self.predictors, strict=True))
         if members is not None:
             self.configure(joint_spec([one.fitted_spec for one in self.predictors], self.names))
+
+    @property
+    def conformity_score(self) -> ConformityScore:
+        """Conformity score of a calibration that names none: intervals keep the shape of the pool."""
+        return "distribution"
 
     @property
     def predictors(self) -> list[Predictor]:

@@ -35,7 +35,7 @@ def test_levels_of_a_forecast_that_is_right_are_uniform(transform):
 def test_calibration_leaves_a_forecast_with_an_atom_as_it_is_if_it_is_right(kind):
     forecast, truth = zero_inflated(Power(0.5))
     scores = conformity_scores(forecast, truth, kind, [0.5])[0]
-    own = {"distribution": 0.25, "scaled": float(stats.norm.ppf(0.75)), "quantile": 0.0}[kind]
+    own = 0.0 if kind == "quantile" else float(stats.norm.ppf(0.75))
     assert abs(float(scores.quantile(0.5)) - own) < 0.03
 
 

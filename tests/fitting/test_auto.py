@@ -110,6 +110,34 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
     assert one.drop_attrs().equals(two.drop_attrs())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.isel(time=slice(0, 280)),
+        lambda p: p.isel(node=slice(None, None, -1)),
+        lambda p: p.assign(y=p["y"] + 1),
+    ],
+    ids=["fewer rows", "nodes in another order", "other values"],
+)
+def test_fits_that_are_kept_are_not_those_of_other_data(change, tmp_path):
+    fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "both")
+    other = change(PANEL)
+    again = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "both")
+    fresh = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "fresh")
+    pd.testing.assert_series_equal(again.table["crps"], fresh.table["crps"])
+    one, two = (stgate.forecast(made.model, other, levels=[0.5]) for made in (again, fresh))
+    assert one.drop_attrs().equals(two.drop_attrs())
+
+
+def test_a_kept_fit_that_is_broken_is_made_again(tmp_path):
+    whole = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path)
+    (tmp_path / "members" / "Ridge.ckpt").write_bytes(b"half")
+    (tmp_path / "members" / "Climatology.json").write_text("{")
+    again = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path)
+    pd.testing.assert_series_equal(again.table["crps"], whole.table["crps"])
+    assert (again.table["note"].drop("Stack") == "").all()
+
+
 def test_the_short_list_has_what_the_data_ask_for():
     data = stgate.WindowData(PANEL, **OPTIONS)
     names = [one.name for one in short_list(data)]
@@ -139,6 +167,7 @@ def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, c
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
     assert main(["fit", "--out", out, "--resume"]) == 0
+    assert main(["fit", f"--out={out}", "--resume"]) == 0
     assert main([*words, "--overwrite"]) == 0
     assert main([*words[:-1], str(tmp_path / "other"), "--data.horizn", "3"]) == 2
     assert "horizon" in capsys.readouterr().err.splitlines()[-1]

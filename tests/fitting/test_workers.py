@@ -1,6 +1,7 @@
 """Fits in processes of their own: the same bits as in turn, a failure is a message, and what is there is not made."""
 
 import dataclasses
+import os
 from functools import partial
 
 import pytest
@@ -22,7 +23,7 @@ def jobs_in(folder, *, seconds=0.0):
     for name, kind in (("Ridge", Ridge), ("GatedRNN", partial(GatedRNN, hidden=4))):
         for number, rows in enumerate(((0, 60), None)):
             path = folder / f"{name}.{number}.ckpt"
-            made.append(Refit(Candidate(name, kind), {}, (), Normal(), Length(1, 1), rows, path, seconds, 60.0))
+            made.append(Refit(Candidate(name, kind), {}, (), Normal(), Length(1, 1), rows, path, "key", seconds, 60.0))
     return made
 
 
@@ -59,6 +60,19 @@ def test_a_fit_that_fails_is_a_message_and_one_that_is_there_is_not_made(data, t
     assert "penalty" in found[2] and "\n" not in found[2]
     assert [job.path.stat().st_mtime_ns for job in first] == before
     assert not broken.path.exists()
+
+
+def killed(**options):
+    os._exit(137)  # as by the system, for want of memory
+
+
+def test_a_process_that_is_killed_leaves_the_other_fits_alone(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "workers_for", lambda data: 2)
+    jobs = jobs_in(tmp_path, seconds=100.0)
+    jobs[0] = dataclasses.replace(jobs[0], candidate=Candidate("Killed", partial(killed)))
+    found = dict(refit(jobs, data, seed=0))
+    assert found == {0: "its process was killed, perhaps for want of memory", 1: "", 2: "", 3: ""}
+    assert [job.path.is_file() for job in jobs] == [False, True, True, True]
 
 
 def test_processes_need_memory_for_the_panel(data, monkeypatch):

@@ -100,6 +100,15 @@ def test_the_number_of_trees_is_that_of_the_smallest_error_on_held_out_rows():
     assert len(few) < 10 < len(many) <= 200
 
 
+def test_a_feature_without_values_in_the_rows_of_a_fit_changes_nothing_later_either():
+    x, y = rows_with_gaps(400)
+    empty, later = (np.concatenate([x, np.full((400, 1), value, x.dtype)], 1) for value in (np.nan, 7.0))
+    trees = Grower(empty).grow(y, Growth(leaves=8, smallest=20, rate=0.1, trees=20, seed=0))
+    made = tree_growth.predict(trees, empty)
+    assert np.corrcoef(made, y)[0, 1] > 0.8
+    np.testing.assert_array_equal(tree_growth.predict(trees, later), made)
+
+
 def test_too_few_rows_give_their_mean():
     x, y = rows_with_gaps(30)
     trees = Grower(x).grow(y, Growth(leaves=4, smallest=20, rate=0.1, trees=50, seed=0))

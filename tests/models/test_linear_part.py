@@ -12,6 +12,7 @@ from stgate.fitting.training import keep_choices
 from stgate.inference import Ensemble
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
 from stgate.nn import RollOut
+from stgate.prediction.checkpoint import read_checkpoint
 
 SMALL = {"hidden": 8, "width": 8, "heads": 2, "embedding": 4, "prototypes": 8, "neighbours": 2}
 KINDS = {
@@ -82,6 +83,28 @@ def test_later_fits_keep_the_likelihood_of_the_first():
     assert isinstance(built(later, make_data(make_panel(steps=300))).predictor.likelihood, Quantiles)
     given = keep_choices(GatedRNN(hidden=8, likelihood=Normal()), (), first.likelihood)
     assert isinstance(built(given, make_data(jammed())).predictor.likelihood, Normal)
+
+
+def test_a_panel_that_is_refused_leaves_no_choice_behind():
+    model = GatedRNN(hidden=4)
+    model.prepare = lambda data: (_ for _ in ()).throw(RequestError("refused"))
+    with pytest.raises(RequestError, match="refused"):
+        model.adopt(make_data(jammed()))
+    del model.prepare
+    assert isinstance(model.predictor.likelihood, Normal) and not model.predictor.likelihood_report
+    assert not model.predictor.transforms_report
+    model.adopt(make_data(make_panel()))
+    assert isinstance(model.predictor.likelihood, Normal)
+
+
+def test_a_fit_that_goes_on_notes_the_likelihood_of_its_checkpoint(tmp_path):
+    model = fitted(GatedRNN(hidden=4), make_data(jammed()))
+    assert isinstance(model.predictor.likelihood, Quantiles)
+    model.save(tmp_path / "m.ckpt")
+    again = GatedRNN(hidden=4)
+    again.on_load_checkpoint(read_checkpoint(tmp_path / "m.ckpt"))
+    assert again.hparams["likelihood"] == model.hparams["likelihood"]
+    assert again.hparams["likelihood"]["class_path"].endswith("Quantiles")
 
 
 def test_quantiles_without_a_level_are_refused():

@@ -8,6 +8,7 @@ from helpers import FEW, HORIZON, WINDOW, make_data, make_panel, trainer
 import stgate
 from stgate.__main__ import main
 from stgate.errors import CheckpointError, RequestError
+from stgate.fitting.one_fit import fit_forecaster
 from stgate.models import Climatology, GatedRNN, Persistence, Ridge, Stack
 from stgate.prediction.checkpoint import read_checkpoint, section_of
 from stgate.prediction.migrations import migrate
@@ -154,6 +155,14 @@ def test_wrong_requests_name_the_fix(members):
         Stack(members=[Ridge()])
     with pytest.raises(RequestError, match=r"window: .*make them agree"):
         Stack(members=members).learn(make_data(PANEL))
+
+
+@pytest.mark.parametrize("how", ["refit", "cross"])
+def test_a_member_that_has_seen_the_validation_part_is_refused(how):
+    late = Ridge()
+    fit_forecaster(late, make_data(PANEL), calibration=how)
+    with pytest.raises(RequestError, match=r"Ridge: was fitted on all rows .* --calibration split"):
+        learned([fitted(Climatology()), late])
 
 
 def test_the_command_stacks_checkpoints(members, tmp_path, capsys):

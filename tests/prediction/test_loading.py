@@ -161,7 +161,7 @@ def test_only_options_that_the_class_takes_by_todays_name_are_renamed(owner, kep
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({"format": 0}, "format 0: must be a whole number from 1 to 4; fit the model again"),
+        ({"format": 0}, "format 0: must be a whole number from 1 to 5; fit the model again"),
         ({"format": "2"}, "format '2': must be a whole number"),
         ({"format": True}, "format True: must be a whole number"),
         ({"format": 1}, "format 1: must hold `cases`; fit the model again"),

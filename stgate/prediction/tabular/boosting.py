@@ -202,7 +202,7 @@ class GradientBoostingPredictor(BaselinePredictor):
     """
 
     always_forecasts: ClassVar[bool] = True
-    conformity_score: ClassVar[ConformityScore] = "quantile"  # its own quantiles are those of errors out of fold
+    spread_out_of_fold: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -224,6 +224,11 @@ class GradientBoostingPredictor(BaselinePredictor):
         self.trees, self.learning_rate, self.max_rows = trees, learning_rate, max_rows
         self.sizes: list[list[int]] = [[0, 1], []]
         self.patterns: int | None = None
+
+    @property
+    def conformity_score(self) -> ConformityScore:
+        """Conformity score of a calibration that names none: its own quantiles are those of errors out of fold."""
+        return "quantile"
 
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the tables and the trees that are fitted."""
