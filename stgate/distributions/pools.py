@@ -113,7 +113,7 @@ class QuantilePool(Pool):
         """Draw samples, (*sample_shape, *batch_shape): the pool's quantiles of random levels."""
         shape, tiny = torch.Size(sample_shape), torch.finfo(torch.float32).eps
         with torch.no_grad():
-            levels = torch.rand(shape.numel(), *self.batch_shape).clamp(tiny, 1 - tiny)
+            levels = torch.rand(shape.numel(), *self.batch_shape, device=self.weights.device).clamp(tiny, 1 - tiny)
             return torch.stack([self.icdf(level) for level in levels]).view(*shape, *self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class LinearPool(Pool):
         shape = torch.Size(sample_shape)
         with torch.no_grad():
             drawn = torch.stack([one.sample(shape) for one in self.components])
-            draw = torch.rand(*shape, *self.batch_shape)
+            draw = torch.rand(*shape, *self.batch_shape, device=self.weights.device)
             chosen = (self.weights.cumsum(0).view(-1, *[1] * len(shape), *self.batch_shape) < draw).sum(0)
             chosen = chosen.clamp(max=len(self.components) - 1)
             return drawn.gather(0, chosen.unsqueeze(0)).squeeze(0)

@@ -111,6 +111,8 @@ def fit(
         return _written(AutoFit(field, table_of([row]), "split"), out)
     data = WindowData(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
     data.setup()
+    if data.parts.validation[1] <= data.parts.validation[0]:
+        raise RequestError("split: leaves no validation part, on which candidates are compared; give it a share")
     with tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
         folder = Path(temporary if out is None else out)
         run = _Run(data, folder / "members", _seconds(budget, data), calibration, seed=seed, tell=tell)

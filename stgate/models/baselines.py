@@ -50,9 +50,12 @@ class Baseline(Forecaster):
         return []
 
     def on_fit_start(self) -> None:
-        """Fit from the whole training part at once."""
+        """Fit from the whole training part at once, on the CPU, where the data are."""
         super().on_fit_start()
+        device = self.predictor.device
+        self.predictor.cpu()
         self.fit_series(check_data(self, getattr(self.trainer, "datamodule", None)))
+        self.predictor.to(device)
 
     def fit_series(self, data: WindowData) -> None:
         """Fit from the training rows of the data module's series."""

@@ -150,6 +150,8 @@ def test_wrong_requests_name_the_fix():
         fit(PANEL, **OPTIONS, calibration="crosss")
     with pytest.raises(RequestError, match="budget -1: must be above zero"):
         fit(PANEL, **OPTIONS, budget=-1)
+    with pytest.raises(RequestError, match="split: leaves no validation part"):
+        fit(PANEL, **OPTIONS, split=(0.8, 0.0, 0.0, 0.2))
 
 
 def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, capsys):
