@@ -55,9 +55,9 @@ def calibrate(
             to all nodes, a missingness group to all that were not observed, then to all.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
-            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting,
-            `distribution` for Stack and `scaled` for others.
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed;
+            beyond its tails they go on in a straight line). None: that of the forecaster, `quantile` for
+            GradientBoosting, `distribution` for Stack and for networks that fit quantiles, `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
 
@@ -115,9 +115,9 @@ def recalibrate(
             to all nodes, a missingness group to all that were not observed, then to all.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
-            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None: that of the forecaster, `quantile` for GradientBoosting,
-            `distribution` for Stack and `scaled` for others.
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed;
+            beyond its tails they go on in a straight line). None: that of the forecaster, `quantile` for
+            GradientBoosting, `distribution` for Stack and for networks that fit quantiles, `scaled` for others.
         edges: Steps since observed at which a further missingness group begins.
         minimum: Number of observed values that a group needs to stand by itself.
         max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store

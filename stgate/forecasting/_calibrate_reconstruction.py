@@ -60,8 +60,8 @@ def calibrate_reconstruction(
             values supports.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
-            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None takes `scaled`.
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed;
+            beyond its tails they go on in a straight line). None takes `scaled`.
         edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
             a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
@@ -107,8 +107,8 @@ def cross_calibrate_reconstruction(
             values supports.
         conformity_score: `scaled` (error in units of the forecast's standard deviation), `residual` (error; intervals
             of one width), `quantile` (conformalised quantile regression: the forecast's own intervals, moved), or
-            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed; they
-            reach to the levels of 1e-6 at most). None takes `scaled`.
+            `distribution` (the forecast's own intervals of other levels, which keep its shape where it is skewed;
+            beyond its tails they go on in a straight line). None takes `scaled`.
         edges: Steps since the node was observed before the entry, at which a further calibration group begins. Only for
             a field with context, and up to its length.
         minimum: Number of observed values that a group needs to stand by itself.
