@@ -37,7 +37,7 @@ from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
 
 FOLDS = 4
-"""Number of blocks that `cross` holds out in turn: each candidate is fitted two times more."""
+"""Number of blocks that `cross` holds out in turn: each candidate is fitted five times more."""
 RESERVE = 0.15
 """Share of the budget that is kept for scores, weights and calibration."""
 QUARTERS = 4
@@ -85,7 +85,8 @@ def fit(
         panel: A panel, or the path of one.
         targets: Variables to forecast.
         horizon: Forecast length in steps.
-        budget: Minutes that the whole may take. None: 2.5, or one for 25,000 observed values, at most 15.
+        budget: Minutes that the whole may take. None: one for 25,000 values before the test part, missing ones
+            included, at least 2.5 and at most 15.
         calibration: `split` (members see the training part only; weights come from the validation part, intervals from
             the calibration part), `refit` (weights and intervals come from both these parts; members are then fitted
             again on all rows before the test part), `cross` (the same, from out-of-fold forecasts of all these rows),
@@ -109,10 +110,7 @@ def fit(
         checked = field_data(panel, given, budget=budget, calibration=calibration, seed=seed)
         field, row = fit_field(checked, seed=seed, tell=tell)
         return _written(AutoFit(field, table_of([row]), "split"), out)
-    data = WindowData(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
-    data.setup()
-    if data.parts.validation[1] <= data.parts.validation[0]:
-        raise RequestError("split: leaves no validation part, on which candidates are compared; give it a share")
+    data = window_data(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
     with tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
         folder = Path(temporary if out is None else out)
         run = _Run(data, folder / "members", _seconds(budget, data), calibration, seed=seed, tell=tell)
@@ -126,6 +124,23 @@ def _written(made: AutoFit, out: str | os.PathLike[str] | None) -> AutoFit:
         write_tables(made.table, Path(out))
         made.model.save(Path(out) / "best.ckpt")
     return made
+
+
+def window_data(panel: str | os.PathLike[str] | xr.Dataset, **options: Any) -> WindowData:  # noqa: ANN401
+    """Return the checked data of an automatic fit.
+
+    Args:
+        panel: A panel, or the path of one.
+        **options: Options of `WindowData`.
+
+    Raises:
+        RequestError: An option is out of range, or the split leaves no validation part.
+    """
+    data = WindowData(panel, **options)
+    data.setup()
+    if data.parts.validation[1] <= data.parts.validation[0]:
+        raise RequestError("split: leaves no validation part, on which candidates are compared; give it a share")
+    return data
 
 
 def check_options(budget: float | None, calibration: str) -> None:
@@ -145,7 +160,7 @@ def check_options(budget: float | None, calibration: str) -> None:
 
 
 def _seconds(budget: float | None, data: WindowData) -> float:
-    """Return the seconds of a budget; None chooses them by the number of observed values before the test part."""
+    """Return the seconds of a budget; None chooses them by the number of values before the test part."""
     if budget is not None:
         return 60 * budget
     rows = data.parts.test[0] * data.panel.sizes.get("member", 1)
@@ -249,7 +264,9 @@ class _Run:
         first = StackPredictor(members=[_predictor(one) for one in members])
         first.take_pool(learned.predictor)
         crps, mae = scored(first, self.data)
-        return Row("Stack", crps, mae, weight=1.0, note=f"{first.pool} pool, calibrated by {how}")
+        calibrated = how != "split" or self.data.parts.calibration[1] > self.data.parts.calibration[0]
+        note = f"{first.pool} pool, {f'calibrated by {how}' if calibrated else 'not calibrated'}"
+        return Row("Stack", crps, mae, weight=1.0, note=note)
 
     def _weighted(
         self, members: list[_Tried], fits: list[list[Predictor]], how: str

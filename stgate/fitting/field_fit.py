@@ -78,7 +78,8 @@ def field_data(
     for name, value in options.items():
         if name not in taken and name in defaults and value not in (defaults[name].default, []):
             raise RequestError(f"{name}: times follow no step, so a field is fitted, which takes none; leave it out")
-    kept = {n: v for n, v in options.items() if n in taken and (n not in defaults or v != defaults[n].default)}
+    own = {name for name in taken if name not in defaults or name == "horizon"}  # of other options a field has defaults
+    kept = {n: v for n, v in options.items() if n in taken and (n in own or v != defaults[n].default)}
     if not kept.get("static_covariates", True):
         del kept["static_covariates"]
     data = FieldData(panel, **{**kept, "seed": seed})

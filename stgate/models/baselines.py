@@ -135,7 +135,7 @@ def _nanmedian(values: Tensor) -> Tensor:
 
 
 class Ridge(Baseline):
-    """Ridge regression on the window: a linear baseline with one set of weights for all nodes, and a column a lead.
+    """Ridge regression on the window: weights that all nodes share, and where nodes are few, weights across nodes.
 
     It reads the inputs of `GatedRNN`: the standardised window with masks, steps since observed, the mean over nodes,
     the calendar and the future covariates. It is solved exactly in float64 from sums over one epoch; missing targets of

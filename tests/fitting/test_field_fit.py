@@ -43,6 +43,14 @@ def test_a_field_is_fitted_alone_and_written(tmp_path, monkeypatch):
     assert np.isfinite(filled["y"]).all()
 
 
+def test_a_field_forecasts_as_far_as_is_asked_for():
+    for horizon in (1, 5, 24):
+        data = field_fit.field_data(
+            scattered(500), {"targets": "y", "horizon": horizon}, budget=None, calibration="auto", seed=0
+        )
+        assert data.spec.horizon == horizon
+
+
 def test_what_a_field_does_not_take_is_refused_by_name():
     with pytest.raises(RequestError, match=r"window: times follow no step.*leave it out"):
         stgate.fit(scattered(), targets="y", window=12)

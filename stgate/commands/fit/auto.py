@@ -17,7 +17,7 @@ from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
 from stgate.errors import Interrupted, StoreError
-from stgate.fitting.auto import check_options, fit
+from stgate.fitting.auto import check_options, fit, window_data
 from stgate.fitting.field_fit import field_data, follow_no_step
 from stgate.io import store
 
@@ -45,7 +45,7 @@ def run_auto(arguments: Sequence[str]) -> None:
         chosen = {"budget": config.budget, "calibration": config.calibration, "seed": config.seed_everything}
         field_data(options["panel"], rest, **chosen)
     else:
-        WindowData(**options).setup()
+        window_data(**options)
     out.mkdir(parents=True, exist_ok=True)
     with store.atomic(out / "config.yaml") as temporary:
         temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
@@ -85,7 +85,7 @@ def _parser() -> ArgumentParser:
         "--budget",
         type=float | None,
         default=None,
-        help="minutes for the whole (default: 2.5, or one for 25,000 observed values, at most 15)",
+        help="minutes for the whole (default: one for 25,000 values before the test part, from 2.5 to 15)",
     )
     parser.add_argument(
         "--calibration", type=str, default="auto", help="split, refit, cross, or auto (by the length of the record)"

@@ -41,11 +41,7 @@ class EpochLines(Callback):
         self.started, self.first, self.lines = 0.0, 0, Lines()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock, and print what a new fit has chosen: transforms and likelihood."""
-        for name in ("transforms_report", "likelihood_report"):
-            report = getattr(getattr(pl_module, "predictor", None), name, "")
-            if report:
-                print(report, file=sys.stderr)
+        """Start the clock."""
         log = logging.getLogger("stgate.models")
         log.setLevel(logging.INFO)
         log.addHandler(self.lines)
@@ -81,7 +77,7 @@ class EpochLines(Callback):
 
 
 class Reference(Callback):
-    """Errors to beat before the first epoch, and at the end a warning if the best epoch does not beat them.
+    """What a fit has chosen, the errors to beat, and at the end a warning if the best epoch does not beat them.
 
     Args:
         monitor: Name of the score by which the best epoch is chosen.
@@ -93,7 +89,11 @@ class Reference(Callback):
         self.errors: ReferenceErrors | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the errors of persistence and climatology on the validation part."""
+        """Print what the data have chosen, and the errors of persistence and climatology on the validation part."""
+        for name in ("transforms_report", "likelihood_report"):
+            report = getattr(getattr(pl_module, "predictor", None), name, "")
+            if report:
+                print(report, file=sys.stderr)
         data = getattr(trainer, "datamodule", None)
         self.errors = reference_errors(data) if type(data) is WindowData else None
         if self.errors is not None:
