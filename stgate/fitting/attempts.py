@@ -81,7 +81,8 @@ def kept(path: Path, key: str, fit: Callable[[], Fit]) -> Attempt:
     held = _notes(path, key)
     if held is not None:
         with contextlib.suppress(CheckpointError):  # a broken file is written again
-            return Attempt(load(path), Length(held["planned"], held["done"]), held["seconds"], held["options"])
+            length = Length(held["planned"], held["done"], held["share"])
+            return Attempt(load(path), length, held["seconds"], held["options"])
     started = time.monotonic()
     forecaster, length, options = fit()
     seconds = time.monotonic() - started
@@ -89,8 +90,8 @@ def kept(path: Path, key: str, fit: Callable[[], Fit]) -> Attempt:
     path.with_suffix(".json").unlink(missing_ok=True)  # those of another fit
     forecaster.save(path)
     with store.atomic(path.with_suffix(".json")) as temporary:
-        notes = {"key": key, "planned": length.planned, "done": length.done}
-        temporary.write_text(json.dumps({**notes, "seconds": round(seconds, 2), "options": options}) + "\n", "utf-8")
+        notes = {"key": key, **dataclasses.asdict(length), "seconds": round(seconds, 2), "options": options}
+        temporary.write_text(json.dumps(notes) + "\n", "utf-8")
     predictor = forecaster.predictor.eval()
     predictor.plain_options = dict(forecaster.hparams)
     return Attempt(predictor, length, seconds, options)

@@ -350,7 +350,7 @@ class _Run:
             path, seconds = self.folder / f"{one.candidate.name}.{part}.ckpt", one.attempt.seconds
             limit, first, length = max(self.left, 3 * seconds), one.attempt.predictor, one.attempt.length
             made_by = one.candidate, one.attempt.options, first.transforms, first.likelihood, length
-            key = f"{self.digest} {rows} {length.planned} {length.done} {one.attempt.options}"
+            key = f"{self.digest} {rows} {length} {one.attempt.options}"
             jobs.append(Refit(*made_by, rows, path, key, seconds, limit))
         made: list[Predictor | None] = [None] * len(jobs)
         hidden = any(rows is not None for _, rows in asked)

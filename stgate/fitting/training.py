@@ -17,6 +17,7 @@ from torch import Tensor
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
+from stgate.fitting.share import choose_share
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.plan import early_stopping, epochs_for
 
@@ -31,10 +32,12 @@ class Length:
     Attributes:
         planned: Number of epochs over which the learning rate runs its cycle.
         done: Number of epochs after which the fit ends.
+        share: Share of a network's correction to its linear part that is kept.
     """
 
     planned: int
     done: int
+    share: float = 1.0
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
@@ -67,8 +70,9 @@ def train(
         make_trainer: Maker of the trainer.
 
     Returns:
-        The epochs that were planned, and the epoch with the lowest score on the validation part; the last one where
-        there is no validation part, or where the forecaster is fitted in closed form.
+        The epochs that were planned, and the epoch with the lowest score on the validation part, with the share of the
+        network that is kept; the last epoch where there is no validation part, or where the forecaster is fitted in
+        closed form.
     """
     if length is not None:
         planned = length.planned
@@ -88,7 +92,9 @@ def train(
     forecaster.eval()
     if isinstance(keeper, _Best) and keeper.weights is not None:
         forecaster.load_state_dict(keeper.weights)
-        return Length(planned, keeper.epoch)
+        return Length(planned, keeper.epoch, choose_share(forecaster.predictor, data))
+    if length is not None and forecaster.predictor.has_linear:
+        forecaster.predictor.share.fill_(length.share)
     return length or Length(planned, trainer.current_epoch)
 
 

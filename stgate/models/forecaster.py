@@ -249,6 +249,8 @@ class Forecaster(L.LightningModule, ABC):
         """Remove calibration and errors of other weights, and fix the seed that gives each batch its random state."""
         predictor = self.predictor
         predictor.calibration = predictor.past_errors = None
+        if predictor.has_linear:
+            predictor.share.fill_(1.0)
         keep_what_is_freed()
         data = check_data(self, getattr(self.trainer, "datamodule", None))
         last = max(data.parts.train[1], data.parts.validation[1]) - 1

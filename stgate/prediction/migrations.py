@@ -5,7 +5,8 @@ Format 2: weights below `predictor.`, options by the field's own terms, calibrat
 Format 3: transforms of the targets, statistics of nodes and means over neighbours, which earlier forecasters lack.
 Format 4: a linear part, and the kriging of fields, which earlier forecasters lack; `Ridge` has weights across nodes,
     and standard deviations that depend on the features and the node.
-Format 5: calibrations by `distribution` are in normal scores, before in levels from 1/2 on.
+Format 5: calibrations by `distribution` are in normal scores, before in levels from 1/2 on; networks with a linear
+    part have a share, before all of their correction.
 """
 
 from __future__ import annotations
@@ -130,6 +131,9 @@ def _from_3(checkpoint: dict[str, Any]) -> None:
 
 
 def _from_4(checkpoint: dict[str, Any]) -> None:
+    for entry in ("state_dict", "current_model_state"):
+        if any(name.startswith("predictor.linear.") for name in checkpoint.get(entry, ())):
+            checkpoint[entry].setdefault("predictor.share", torch.ones(()))
     for name in ("calibration", "reconstruction_calibration"):
         held = checkpoint["stgate"].get(name)
         if held is not None and held["conformity_score"] == "distribution":

@@ -61,6 +61,8 @@ class Predictor(nn.Module, ABC):
             learns what it leaves. Rollouts have none.
     """
 
+    share: Tensor
+    """Share of the network's correction that is added to the linear part, where there is one."""
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
     spread_out_of_fold: ClassVar[bool] = False
@@ -170,6 +172,8 @@ class Predictor(nn.Module, ABC):
         self.scaler = Standardize(channels, len(spec.static_covariates), nodes, len(spec.targets), imputation)
         self.node_inputs = NodeInputs(spec, statistics=self.knows_nodes, directions=self.directions)
         self.linear = LinearTable(self.node_inputs.spec) if self.has_linear else None
+        if self.has_linear:
+            self.register_buffer("share", torch.ones(()))
         self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def adapt(self, n_observations: int, nodes: int) -> None:
@@ -273,7 +277,7 @@ class Predictor(nn.Module, ABC):
         location, stddev = self.linear(inputs)
         center, scale = self.scaler.target_center, self.scaler.target_scale
         unit = scale * stddev / self.likelihood.spread_at_zero
-        made: Distribution = self.likelihood(raw, center + scale * location, unit)
+        made: Distribution = self.likelihood(raw * self.share, center + scale * location, unit)
         return made
 
     def distribution(self, raw: Tensor) -> Distribution:

@@ -15,10 +15,11 @@ from stgate.commands.fit.runs import EpochLines
 from stgate.data.window_data import WindowData
 from stgate.fitting.choice import FOLDS, How
 from stgate.fitting.completion import complete
+from stgate.fitting.share import choose_share
 from stgate.fitting.training import Length, quiet_trainer
 from stgate.forecasting._calibrate import calibrate
 from stgate.models.forecaster import Forecaster
-from stgate.prediction.checkpoint import read_checkpoint
+from stgate.prediction.checkpoint import read_checkpoint, write_checkpoint
 from stgate.prediction.loading import load
 
 WORDS = {
@@ -46,6 +47,7 @@ def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int |
     if epoch is None:  # resumed, and no later epoch was better
         print("the best epoch is the same as before: its fit on all rows stands", file=sys.stderr)
         return
+    share = _keep_share(best, data)
     if how == "split" and stop <= start:
         print("not calibrated: the split leaves no calibration part", file=sys.stderr)
         return
@@ -54,11 +56,27 @@ def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int |
     if how == "split":
         covered = calibrate(best, data)
     else:
-        covered = _complete(best, data, how, Length(max(planned or 0, epoch + 1), epoch + 1), anew)
+        covered = _complete(best, data, how, Length(max(planned or 0, epoch + 1), epoch + 1, share), anew)
     print(
         f"calibrated: {', '.join(f'{100 * p:g}' for p in covered)} % intervals, at each lead time",
         file=sys.stderr,
     )
+
+
+def _keep_share(best: Path, data: WindowData) -> float:
+    """Choose the share of the network that is kept, and write it into the checkpoint; say so if it is not all."""
+    first = load(best)
+    share = choose_share(first, data)
+    if share < 1:
+        checkpoint = read_checkpoint(best)
+        checkpoint["state_dict"]["predictor.share"] = first.share
+        write_checkpoint(checkpoint, best)
+        print(
+            f"the network's correction to its linear part counts {100 * share:.0f} %: more is not clearly better on "
+            "the validation part",
+            file=sys.stderr,
+        )
+    return share
 
 
 def _complete(best: Path, data: WindowData, how: How, length: Length, anew: Anew) -> dict[float, float]:

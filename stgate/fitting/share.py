@@ -1,0 +1,65 @@
+"""Share of a network's correction that is kept: as much as the validation part shows to be better than none."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from stgate.data.window_data import WindowData
+from stgate.data.windows import to_device
+from stgate.metrics.torch.distributions import crps_of
+from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.batch import Batch
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares that are compared; 0 is the linear part alone."""
+BLOCKS = 10
+"""Largest number of blocks in time whose gains tell how certain their mean is."""
+
+
+@torch.no_grad()
+def choose_share(predictor: Predictor, data: WindowData) -> float:
+    """Choose the share of a network's correction to its linear part, and set it.
+
+    The best of many epochs is a little better on the validation part by chance. The CRPS of each share is compared with
+    that of the linear part in blocks in time. The share is taken whose gain exceeds its standard error by most, and
+    none if no gain does.
+
+    Args:
+        predictor: A predictor whose network is trained.
+        data: The data of the fit.
+
+    Returns:
+        The share; 1 where there is no linear part, or too little to compare.
+    """
+    start, stop = data.parts.validation
+    blocks = min(BLOCKS, (stop - start) // data.horizon)
+    if not predictor.has_linear or blocks < 2:
+        return 1.0
+    sums, count = torch.zeros(len(SHARES), blocks, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    loader = cast(DataLoader[Batch], data.part_dataloader("validation"))
+    with evaluation_mode(predictor):
+        for raw in loader:
+            batch = to_device(raw, predictor.device)
+            block = ((batch["origin"][:, 1] + 1 - start) * blocks // (stop - start)).clamp(0, blocks - 1).cpu()
+            for number, share in enumerate(SHARES):
+                predictor.share.fill_(share)
+                losses, seen = _losses(predictor, batch)
+                sums[number].index_add_(0, block, losses)
+            count += seen
+    gain = (sums[0] - sums) * blocks / count.clamp(min=1)  # (share, block), per case
+    certain = gain.mean(1) - gain.std(1) / blocks**0.5
+    share = SHARES[int(certain.argmax())]  # the first where several are equal: that of no gain is 0
+    predictor.share.fill_(share)
+    return share
+
+
+def _losses(predictor: Predictor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the CRPS of each window, summed over its observed values, and the number of these in the batch."""
+    forecast, truth = predictor(batch), batch["target"]
+    seen = ~torch.isnan(truth)
+    losses = torch.where(seen, crps_of(forecast, torch.where(seen, truth, forecast.mean)), 0.0)
+    return losses.flatten(1).sum(1).double().cpu(), seen.sum().cpu()
