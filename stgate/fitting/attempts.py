@@ -81,7 +81,7 @@ def kept(path: Path, key: str, fit: Callable[[], Fit]) -> Attempt:
     held = _notes(path, key)
     if held is not None:
         with contextlib.suppress(CheckpointError):  # a broken file is written again
-            length = Length(held["planned"], held["done"], held["share"])
+            length = Length(held["planned"], held["done"], tuple(map(tuple, held["share"])))
             return Attempt(load(path), length, held["seconds"], held["options"])
     started = time.monotonic()
     forecaster, length, options = fit()

@@ -17,7 +17,7 @@ from torch import Tensor
 from stgate.data.window_data import WindowData
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Transform
-from stgate.fitting.share import choose_share
+from stgate.fitting.share import Share, choose_share, set_share
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.plan import early_stopping, epochs_for
 
@@ -32,12 +32,12 @@ class Length:
     Attributes:
         planned: Number of epochs over which the learning rate runs its cycle.
         done: Number of epochs after which the fit ends.
-        share: Share of a network's correction to its linear part that is kept.
+        share: Share of a network's correction to its linear part that is kept at each lead, for each target.
     """
 
     planned: int
     done: int
-    share: float = 1.0
+    share: Share = ()
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
@@ -93,8 +93,8 @@ def train(
     if isinstance(keeper, _Best) and keeper.weights is not None:
         forecaster.load_state_dict(keeper.weights)
         return Length(planned, keeper.epoch, choose_share(forecaster.predictor, data))
-    if length is not None and forecaster.predictor.has_linear:
-        forecaster.predictor.share.fill_(length.share)
+    if length is not None:
+        set_share(forecaster.predictor, length.share)
     return length or Length(planned, trainer.current_epoch)
 
 

@@ -133,7 +133,9 @@ def _from_3(checkpoint: dict[str, Any]) -> None:
 def _from_4(checkpoint: dict[str, Any]) -> None:
     for entry in ("state_dict", "current_model_state"):
         if any(name.startswith("predictor.linear.") for name in checkpoint.get(entry, ())):
-            checkpoint[entry].setdefault("predictor.share", torch.ones(()))
+            spec = checkpoint["stgate"]["spec"]
+            whole = torch.ones(spec["horizon"], 1, len(spec["targets"]), 1)
+            checkpoint[entry].setdefault("predictor.share", whole)
     for name in ("calibration", "reconstruction_calibration"):
         held = checkpoint["stgate"].get(name)
         if held is not None and held["conformity_score"] == "distribution":

@@ -62,7 +62,7 @@ class Predictor(nn.Module, ABC):
     """
 
     share: Tensor
-    """Share of the network's correction that is added to the linear part, where there is one."""
+    """Share of the network's correction that is added to the linear part, (lead, 1, target, 1), where there is one."""
     always_forecasts: ClassVar[bool] = True
     """True if a forecast that is not finite is a fault; a baseline may lack the observations for a forecast."""
     spread_out_of_fold: ClassVar[bool] = False
@@ -173,7 +173,7 @@ class Predictor(nn.Module, ABC):
         self.node_inputs = NodeInputs(spec, statistics=self.knows_nodes, directions=self.directions)
         self.linear = LinearTable(self.node_inputs.spec) if self.has_linear else None
         if self.has_linear:
-            self.register_buffer("share", torch.ones(()))
+            self.register_buffer("share", torch.ones(spec.horizon, 1, len(spec.targets), 1))
         self.network = self.inference.wrap(lambda: self.build(self.node_inputs.spec))
 
     def adapt(self, n_observations: int, nodes: int) -> None:

@@ -15,7 +15,7 @@ from stgate.commands.fit.runs import EpochLines
 from stgate.data.window_data import WindowData
 from stgate.fitting.choice import FOLDS, How
 from stgate.fitting.completion import complete
-from stgate.fitting.share import choose_share
+from stgate.fitting.share import Share, choose_share
 from stgate.fitting.training import Length, quiet_trainer
 from stgate.forecasting._calibrate import calibrate
 from stgate.models.forecaster import Forecaster
@@ -63,17 +63,18 @@ def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int |
     )
 
 
-def _keep_share(best: Path, data: WindowData) -> float:
+def _keep_share(best: Path, data: WindowData) -> Share:
     """Choose the share of the network that is kept, and write it into the checkpoint; say so if it is not all."""
     first = load(best)
     share = choose_share(first, data)
-    if share < 1:
+    mean = float(first.share.mean()) if share else 1.0
+    if mean < 1:
         checkpoint = read_checkpoint(best)
         checkpoint["state_dict"]["predictor.share"] = first.share
         write_checkpoint(checkpoint, best)
         print(
-            f"the network's correction to its linear part counts {100 * share:.0f} %: more is not clearly better on "
-            "the validation part",
+            f"the network's correction to its linear part counts {100 * mean:.0f} % (mean over leads): more is not "
+            "clearly better on the validation part",
             file=sys.stderr,
         )
     return share
