@@ -77,7 +77,7 @@ class EpochLines(Callback):
 
 
 class Reference(Callback):
-    """What a fit has chosen, the errors to beat, and at the end a warning if the best epoch does not beat them.
+    """Print what a fit has chosen and the errors to beat; warn at the end if the best epoch does not beat them.
 
     Args:
         monitor: Name of the score by which the best epoch is chosen.
