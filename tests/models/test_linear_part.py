@@ -77,6 +77,13 @@ def test_errors_with_long_tails_are_fitted_by_quantiles_and_others_by_a_normal(k
     assert made.drop_attrs().identical(stgate.forecast(tmp_path / "m.ckpt", jammed()).drop_attrs())
 
 
+def test_long_tails_of_counts_that_are_mostly_zero_are_no_reason_for_quantiles():
+    panel = jammed()
+    floor = float(panel["y"].quantile(0.3))
+    model = built(GatedRNN(hidden=4), make_data(panel.assign(y=panel["y"].clip(min=floor))))
+    assert isinstance(model.predictor.likelihood, Normal)
+
+
 def test_later_fits_keep_the_likelihood_of_the_first():
     first = built(GatedRNN(hidden=8, transforms=None), make_data(jammed())).predictor
     later = keep_choices(GatedRNN(hidden=8, transforms=None), first.transforms, first.likelihood)

@@ -120,10 +120,15 @@ LEVELS = (0.5, 0.8, 0.95)
 """Central intervals whose bounds are fitted where tails are long, beside the median."""
 
 
+ATOM = 0.1
+"""Share of the observed values that are the least one, such as zero, from which on quantiles are not taken."""
+
+
 def choose_likelihood(predictor: Predictor, linear: LinearTable, data: WindowData) -> None:
     """Give a network quantiles where the errors of its linear part have long tails, as those of speeds in a jam have.
 
-    The few large errors would rule a normal likelihood. Elsewhere it learns more from the same data than quantiles do.
+    The few large errors would rule a normal likelihood. Elsewhere it learns more from the same data than quantiles do,
+    also where tails are long because many values are zero.
 
     Args:
         predictor: A predictor whose linear part is fitted; its network may be built anew.
@@ -131,12 +136,26 @@ def choose_likelihood(predictor: Predictor, linear: LinearTable, data: WindowDat
         data: The data of the fit.
     """
     ratio = tail_ratio(linear, predictor, data, ROWS)
-    if ratio < LONG_TAILS:
+    if ratio < LONG_TAILS and share_of_least(data) < ATOM:
         predictor.take_likelihood(Quantiles(LEVELS))
         predictor.likelihood_report = (
             f"likelihood: Quantiles (the errors of the linear part have long tails: mean absolute error {ratio:.2f} "
             "standard deviations, 0.80 for normal ones); another one by --model.likelihood"
         )
+
+
+def share_of_least(data: WindowData) -> float:
+    """Return the share of the observed training values that are the least one; the largest share of any target.
+
+    Args:
+        data: The data of the fit.
+    """
+    least = data.statistics().least
+    equal = count = torch.zeros(len(least))
+    for values, _ in TrainingTargets(data).blocks():
+        equal = equal + (values == least).sum((0, 1, 2))
+        count = count + (~values.isnan()).sum((0, 1, 2))
+    return float((equal / count.clamp(min=1)).max())
 
 
 def automatic_transforms(predictor: Predictor, data: WindowData) -> tuple[tuple[Transform, ...], str]:
