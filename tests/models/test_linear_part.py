@@ -1,11 +1,14 @@
 """The linear part of a network's forecast: where training starts, and what it cannot spoil."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from helpers import batch_of, built, fitted, make_data, make_panel
 
 import stgate
+from stgate.commands.fit.runs import Reference
 from stgate.distributions import Normal, Quantiles, StudentT
 from stgate.errors import RequestError
 from stgate.fitting.training import keep_choices
@@ -112,6 +115,26 @@ def test_a_fit_that_goes_on_notes_the_likelihood_of_its_checkpoint(tmp_path):
     again.on_load_checkpoint(read_checkpoint(tmp_path / "m.ckpt"))
     assert again.hparams["likelihood"] == model.hparams["likelihood"]
     assert again.hparams["likelihood"]["class_path"].endswith("Quantiles")
+
+
+def test_intervals_of_fitted_quantiles_keep_their_shape_and_others_are_symmetric():
+    data = make_data(make_panel())
+    for likelihood, score in ((Quantiles([0.5, 0.9]), "distribution"), (Normal(), "scaled")):
+        model = fitted(GatedRNN(hidden=4, likelihood=likelihood), data)
+        stgate.calibrate(model, data, levels=[0.5, 0.8])
+        assert model.calibration.conformity_score == score
+
+
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "sepnet"])
+def test_the_learning_rate_is_that_of_the_docs(kind):
+    model = built(KINDS[kind](), make_data(make_panel()))
+    assert [group["lr"] for group in model.make_optimizer().param_groups] == [0.003]
+
+
+def test_a_fit_tells_what_the_data_have_chosen_on_a_terminal_too(capsys):
+    predictor = SimpleNamespace(transforms_report="transforms: none", likelihood_report="likelihood: Quantiles")
+    Reference("val_crps").on_train_start(SimpleNamespace(datamodule=None), SimpleNamespace(predictor=predictor))
+    assert capsys.readouterr().err.splitlines() == ["transforms: none", "likelihood: Quantiles"]
 
 
 def test_quantiles_without_a_level_are_refused():
