@@ -18,6 +18,7 @@ from stgate.fitting.training import Length, train
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.prediction import past_errors
 from stgate.prediction.past_errors import PastErrors
+from stgate.prediction.predictor import Predictor
 
 MODES = ("split", "refit", "cross")
 
@@ -243,7 +244,9 @@ def test_the_recorder_hands_every_forecast_on():
     assert recorder.errors().scores.shape == (count, 1, 2, 8, 1)
 
 
-def test_intervals_of_a_last_fit_are_as_wide_as_those_that_were_calibrated():
+@pytest.mark.parametrize("score", ["scaled", "distribution"])
+def test_intervals_of_a_last_fit_are_as_wide_as_those_that_were_calibrated(score, monkeypatch):
+    monkeypatch.setattr(Predictor, "conformity_score", score)
     data = data_of(autoregression(300))
     model = stgate.Ridge()
     fit_forecaster(model, data, calibration="refit")
