@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from benchmarks.defaults import ours, places, store, summary
 from benchmarks.defaults.learned import Learned
 from benchmarks.defaults.rivals import simple
 from benchmarks.defaults.scores import Floats, Made, mean_of, scored, shared_cases
-from benchmarks.defaults.sets import RECORDS, Task, task_of
+from benchmarks.defaults.sets import RECORDS, TITLES, Task, task_of
 from benchmarks.options import Findings, Options
 from benchmarks.record import write
 from benchmarks.registry import BenchmarkError, benchmark
@@ -213,8 +214,7 @@ def run(options: Options, *, sets: str = "all", forecasters: str = "all", part: 
         for kind in places.KINDS if task.record.places and tasks != "forecasts" else ():
             results[f"{name}, {kind}"] = estimated(task, kind, fields, options.seeds, home / f"{name}-{kind}")
         write(home.parent / f"{part}.json", json.dumps(results, indent=1) + "\n")
-    whole = sets == forecasters == tasks == "all" and not options.quick
-    return findings(results, own, part, keep=part == "test" and whole)
+    return findings(results, own, part, keep=part == "test" and sets == "all" and not options.quick)
 
 
 def findings(results: dict[str, summary.Scores], own: list[str], part: str, *, keep: bool) -> Findings:
@@ -227,7 +227,9 @@ def findings(results: dict[str, summary.Scores], own: list[str], part: str, *, k
         keep: Whether this is a result to be written.
     """
     rivals = {name for scores in results.values() for name in scores if name not in own}
-    found, lines = {}, []
+    found: dict[str, Any] = {}
+    words = {name: (TITLES[name], record.step) for name, record in RECORDS.items()}
+    lines = summary.short_table({k: v for k, v in results.items() if "," not in k}, rivals, words, "auto")
     groups = {
         "Forecasts": {k: v for k, v in results.items() if "," not in k},
         "Held-out places and gaps": {k: v for k, v in results.items() if "," in k},

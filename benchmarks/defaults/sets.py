@@ -283,3 +283,18 @@ RECORDS = {
         ),
     )
 }
+TITLES = {
+    "us_flu": "influenza, US states",
+    "irish_wind": "wind, Ireland",
+    "flu_districts": "influenza, German districts",
+    "chickenpox": "chickenpox, Hungary",
+    "noaa_tmax": "highest temperature, US",
+    "german_pm10": "PM10, Germany",
+    "los_loop": "traffic speed, Los Angeles",
+    "pacific_sst": "sea surface temperature, Pacific",
+    "sensor_network": "PM2.5, simulated",
+    "beijing_pm25": "PM2.5, Beijing",
+    "beijing_wspm": "wind, Beijing",
+    "beijing_temp": "temperature, Beijing",
+}
+"""Names of the records in words."""

@@ -11,6 +11,8 @@ from benchmarks.tables import table
 
 Scores = dict[str, dict[str, Any]]
 """Scores of a record: forecaster, horizon, score."""
+STRONG = "boosting of quantiles"
+"""The rival that is best on the mean over the records."""
 
 
 def best(scores: Scores, rivals: set[str], horizon: str, score: str) -> float:
@@ -44,10 +46,48 @@ def record_table(scores: Scores, rivals: set[str]) -> list[str]:
         for score in ("crps", "mae"):
             ratios = (held[h][score] / low for h, low in zip(horizons, lowest[score], strict=True))
             cells.append(" ".join(f"{ratio:.3f}" for ratio in ratios))
-        covered = [np.mean([held[h]["coverage"][f"{100 * level:g}"] for h in horizons]) for level in INTERVALS]
-        cells.append(" / ".join(f"{100 * share:.1f}" for share in covered))
+        cells.append(" / ".join(f"{100 * share:.1f}" for share in coverage(held)))
         rows.append(cells)
     return table(header, rows)
+
+
+def short_table(
+    results: dict[str, Scores], rivals: set[str], words: dict[str, tuple[str, str]], name: str
+) -> list[str]:
+    """Return a row for each record: scores of one forecaster over those of the best rival, and its coverage.
+
+    Args:
+        results: Scores of each record.
+        rivals: Names of the rivals.
+        words: Title and step of each record.
+        name: The forecaster.
+    """
+    header = ["record", "leads", "CRPS / best rival", "MAE / best rival"]
+    header += [f"CRPS / {STRONG}", "50 / 80 / 90 / 95 % cover"]
+    rows = []
+    for record, scores in results.items():
+        held = scores.get(name)
+        if held is None:
+            continue
+        title, step = words[record]
+        leads = ", ".join(held)
+        unit = step if leads == "1" else f"{step}s" if step.isalpha() else f"x {step}"
+        cells = [title, f"{leads} {unit}"]
+        for score in ("crps", "mae"):
+            cells.append(" ".join(f"{held[h][score] / best(scores, rivals, h, score):.3f}" for h in held))
+        cells.append(f"{ratio(scores, name, STRONG, 'crps'):.3f}")
+        cells.append(" / ".join(f"{100 * share:.0f}" for share in coverage(held)))
+        rows.append(cells)
+    return table(header, rows) if rows else []
+
+
+def coverage(held: dict[str, Any]) -> list[float]:
+    """Return the shares of cases inside the intervals of each level, the mean over horizons.
+
+    Args:
+        held: Scores of a forecaster by horizon.
+    """
+    return [float(np.mean([one["coverage"][f"{100 * level:g}"] for one in held.values()])) for level in INTERVALS]
 
 
 def digits(value: float) -> str:
@@ -95,18 +135,8 @@ def summary(results: dict[str, Scores], rivals: set[str]) -> dict[str, Any]:
             worst[score] = {"ratio": ratios_[place], "record": place[0], "horizon": place[1]}
             each = [np.mean([np.log(v) for (r, _), v in ratios_.items() if r == record]) for record in held]
             means[score] = float(np.exp(np.mean(each)))
-        apart = {
-            f"{100 * level:g}": 100
-            * float(
-                np.mean(
-                    [
-                        np.mean([scores[name][h]["coverage"][f"{100 * level:g}"] for h in scores[name]]) - level
-                        for scores in held.values()
-                    ]
-                )
-            )
-            for level in INTERVALS
-        }
+        shares = np.mean([coverage(scores[name]) for scores in held.values()], axis=0)
+        apart = {f"{100 * level:g}": 100 * float(share - level) for level, share in zip(INTERVALS, shares, strict=True)}
         found[name] = {"records": len(held), "to best rival": means, "worst": worst, "to each": others, "apart": apart}
     return found
 
