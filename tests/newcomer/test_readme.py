@@ -4,7 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 SMALL = ["--model.hidden", "4", "--model.rollout.width", "4", "--model.rollout.substeps", "1"]
 
 
@@ -22,3 +23,11 @@ def test_the_shell_lines_run_as_they_stand(stgate_command, tmp_path, monkeypatch
             arguments += ["--no-verify"]  # the twin run, which has tests of its own
         code, _, err = stgate_command(*arguments)
         assert code == 0, (line, err)
+
+
+def test_the_table_of_defaults_is_that_of_the_benchmark():
+    table = README.partition("## With defaults alone")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    measured = (ROOT / "benchmarks" / "results" / "defaults.md").read_text().splitlines()
+    assert len(rows) >= 12
+    assert [row for row in rows if row not in measured] == []
