@@ -26,7 +26,9 @@ WAYS = ("split", "cross", "refit")
 MODES: tuple[Mode, ...] = ("stored", "adaptive")
 OVERALL, GROUP = 1.5, 3.0
 """Largest distance from the level, in points, of the mean over records: overall, and by lead or missingness group."""
-GROUPS = ("coverage, observed at the origin", "coverage, not observed at the origin")
+GROUPS = ("observed at the origin", "not observed at the origin")
+FEWEST = 1000
+"""A record counts in the mean of a missingness group if it has so many cases of it, over all leads."""
 
 
 @benchmark(
@@ -56,8 +58,7 @@ def run(options: Options, *, sets: str = "all", forecaster: str = "Ridge", part:
     for name in names:
         results[name] = measured(task_of(RECORDS[name], options, part), forecaster, options, part)
         write(options.working("defaults") / f"coverage-{part}-{forecaster}.json", json.dumps(results, indent=1) + "\n")
-    whole = sets == "all" and not options.quick
-    return findings(results, forecaster, part, keep=part == "test" and whole)
+    return findings(results, forecaster, part, keep=part == "test" and not options.quick)
 
 
 def measured(task: Task, forecaster: str, options: Options, part: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def off(scores: dict[str, Any], key: str, level: str) -> list[float]:
 
     Args:
         scores: Scores by lead.
-        key: Name of the coverage.
+        key: Name of the coverage among the scores.
         level: Level in percent.
     """
     return [100 * one[key][level] - float(level) for one in scores.values()]
@@ -115,13 +116,16 @@ def findings(results: dict[str, Any], forecaster: str, part: str, *, keep: bool)
             for end, place in (("first lead", 0), ("last lead", -1))
         }
         groups = {
-            key.removeprefix("coverage, "): {
+            group: {
                 level: float(
-                    np.nanmean([np.nanmean(off(one, key, level)) for one in held if _any(one, key)] or [np.nan])
+                    np.mean(
+                        [np.nanmean(off(one, f"coverage, {group}", level)) for one in held if many(one, group)]
+                        or [np.nan]
+                    )
                 )
                 for level in levels
             }
-            for key in GROUPS
+            for group in GROUPS
         }
         crps = float(np.exp(np.mean([np.mean([np.log(x["crps"]) for x in one.values()]) for one in held])))
         summary[name] = {"overall": overall, **ends, **groups, "crps": crps}
@@ -129,7 +133,7 @@ def findings(results: dict[str, Any], forecaster: str, part: str, *, keep: bool)
         missed += [f"{name}: {worst['overall']:.1f} points overall"] if worst["overall"] > OVERALL else []
         missed += [f"{name}: {v:.1f} points, {key}" for key, v in worst.items() if key != "overall" and v > GROUP]
         shown = [
-            " / ".join(f"{value[level]:+.1f}" for level in levels)
+            " / ".join(f"{value[level]:+.1f}" for level in levels) if np.isfinite(value["50"]) else "no cases"
             for value in (overall, *ends.values(), *groups.values())
         ]
         rows.append([name, *shown, f"{crps:.4g}"])
@@ -138,13 +142,14 @@ def findings(results: dict[str, Any], forecaster: str, part: str, *, keep: bool)
         "overall",
         "first lead",
         "last lead",
-        *(key.removeprefix("coverage, ") for key in GROUPS),
+        *GROUPS,
         "CRPS",
     ]
     lines = [
         *table(head, rows),
         "",
-        f"Coverage less level at {' / '.join(levels)} %, in points, the mean over records.",
+        f"Coverage less level at {' / '.join(levels)} %, in points, the mean over records; in a missingness group, "
+        f"over those with {FEWEST} cases of it.",
     ]
     return Findings(
         f"Coverage of {forecaster} on {len(results)} records, {part} part",
@@ -156,5 +161,11 @@ def findings(results: dict[str, Any], forecaster: str, part: str, *, keep: bool)
     )
 
 
-def _any(scores: dict[str, Any], key: str) -> bool:
-    return bool(np.isfinite([one[key]["50"] for one in scores.values()]).any())
+def many(scores: dict[str, Any], group: str) -> bool:
+    """Return True if a record has enough cases of a missingness group.
+
+    Args:
+        scores: Scores by lead.
+        group: Name of the group.
+    """
+    return sum(one[f"n, {group}"] for one in scores.values()) >= FEWEST

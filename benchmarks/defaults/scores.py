@@ -118,6 +118,8 @@ def scored(
         quantiles = made.quantiles[index][here].astype(np.float64)
         found[str(lead)] = {
             "n": int(here.sum()),
+            "n, observed at the origin": int((here & seen[index]).sum()),
+            "n, not observed at the origin": int((here & ~seen[index]).sum()),
             "crps": float(pinball(y, quantiles).mean()),
             "mae": float(np.abs(y - quantiles[:, MEDIAN]).mean()),
             "rmse": float(((y - mean) ** 2).mean() ** 0.5),
