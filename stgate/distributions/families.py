@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
-from stgate.metrics import crps_lognormal, crps_student_t
-from stgate.metrics.torch.distributions import crps_of, inside
+from stgate.metrics.crps_closed import lognormal as crps_lognormal
+from stgate.metrics.crps_closed import student_t as crps_student_t
+from stgate.metrics.torch.distributions import check_scale, crps_of, inside
 
 
 class StudentT(torch.distributions.StudentT):
@@ -348,16 +349,19 @@ inside.register(NegativeBinomial, count_inside)
 
 @crps_of.register
 def _(forecast: StudentT, observation: Tensor) -> Tensor:
+    check_scale(forecast.loc, forecast.scale)
     return _by_scipy(crps_student_t, observation, forecast.df, forecast.loc, forecast.scale)
 
 
 @crps_of.register
 def _(forecast: torch.distributions.LogNormal, observation: Tensor) -> Tensor:
+    check_scale(forecast.loc, forecast.scale)
     return _by_scipy(crps_lognormal, observation, forecast.loc, forecast.scale)
 
 
 @crps_of.register
 def _(forecast: ShiftedLogNormal, observation: Tensor) -> Tensor:
+    check_scale(forecast.loc, forecast.scale)
     return _by_scipy(crps_lognormal, observation + forecast.shift, forecast.loc, forecast.scale)
 
 

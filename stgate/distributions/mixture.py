@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import Constraint
 
 from stgate.distributions.families import count_inside, least_count
-from stgate.metrics.torch.distributions import crps_of, inside
+from stgate.metrics.torch.distributions import check_scale, crps_of, inside, standardised
 
 CHUNK = 2**14
 """Number of mixtures whose quantiles are solved at once; with some tens of members they fit the processor's cache."""
@@ -165,17 +165,19 @@ def _(forecast: Mixture, observation: Tensor) -> Tensor:
         distribution: Callable[[Distribution, Tensor], Tensor] = crps_of.dispatch(Distribution)
         return distribution(forecast, observation)
     loc, scale = components.loc, components.scale
+    check_scale(loc, scale)
     between = 2 / math.sqrt(math.pi) * scale.sum(0)  # of each member and itself
+    tiny = torch.finfo(scale.dtype).tiny  # the root of a sum of squares has no gradient at zero
     for member in range(forecast.members - 1):  # a row of pairs at a time: all at once would take members² the room
         later = slice(member + 1, None)
-        pairs = _expected_absolute(loc[later] - loc[member], torch.hypot(scale[later], scale[member]))
+        pairs = _expected_absolute(loc[later] - loc[member], torch.hypot(scale[later].clamp(min=tiny), scale[member]))
         between = between + 2 * pairs.sum(0)
     return _expected_absolute(observation - loc, scale).mean(0) - 0.5 * between / forecast.members**2
 
 
 def _expected_absolute(loc: Tensor, scale: Tensor) -> Tensor:
     """Compute E|X| for X ~ N(loc, scale²)."""
-    z = loc / scale
+    z = standardised(loc, scale)
     return loc * torch.erf(z * math.sqrt(0.5)) + scale * math.sqrt(2 / math.pi) * torch.exp(-0.5 * z.square())
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from stgate.metrics.arrays import as_floats
+from stgate.metrics.spreads import check_spread
+
 
 def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
     """Normalised root mean square error over nodes, each in units of its standard deviation.
@@ -22,8 +25,12 @@ def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray
     References:
         Vlachas et al. (2020), Backpropagation algorithms and reservoir computing. doi:10.1016/j.neunet.2020.02.016
     """
-    squares = ((observation - forecast) / sigma).astype("float64") ** 2
-    return squares.mean("node") ** 0.5
+    names = ("observation", "forecast", "sigma")
+    truth, ours, unit = (as_floats(v, n) for v, n in zip((observation, forecast, sigma), names, strict=True))
+    check_spread(unit.values, name="sigma")
+    squares = ((truth - ours) / unit.where(unit > 0)) ** 2  # a node that never changed drops out
+    roots: xr.DataArray = squares.mean("node") ** 0.5
+    return roots
 
 
 def valid_prediction_time(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stgate.errors import RequestError
+from stgate.metrics.arrays import as_floats
 from stgate.metrics.reduce import Values
 
 
@@ -115,6 +116,8 @@ def wasserstein_distance(observation: Values, forecast: Values) -> float:
         Villani (2009), Optimal transport. doi:10.1007/978-3-540-71050-9
     """
     truth = _pooled(observation)
+    if truth.std() == 0:
+        raise RequestError("observation: does not vary, so there is no standard deviation to measure in; give more")
     return float(stats.wasserstein_distance(truth, _pooled(forecast)) / truth.std())
 
 
@@ -133,7 +136,8 @@ def correlation_length(
     Returns:
         The length, in units of the spacing; NaN where the correlation stays above 1/e.
     """
-    named = values.transpose("time", ..., "node").values if isinstance(values, xr.DataArray) else np.asarray(values)
+    given = as_floats(values, "values")
+    named = given.transpose("time", ..., "node").values if isinstance(given, xr.DataArray) else given
     anomalies = named - np.nanmean(named, axis=0)
     nodes = anomalies.shape[-1]
     farthest = nodes // 2 if boundary == "periodic" else nodes - 1
@@ -154,8 +158,9 @@ def correlation_length(
 
 def _series(values: Values) -> NDArray[np.float64]:
     """Arrange values as (series, time)."""
-    array: Any = values.transpose("time", ...).values if isinstance(values, xr.DataArray) else np.asarray(values)
-    return np.asarray(array, "float64").reshape(len(array), -1).T
+    given = as_floats(values, "values")
+    array: Any = given.transpose("time", ...).values if isinstance(given, xr.DataArray) else given
+    return np.asarray(array).reshape(len(array), -1).T
 
 
 def _pooled(values: Values) -> NDArray[np.float64]:
@@ -164,7 +169,7 @@ def _pooled(values: Values) -> NDArray[np.float64]:
     Raises:
         RequestError: No value is observed.
     """
-    flat: NDArray[np.float64] = np.asarray(values, "float64").ravel()
+    flat: NDArray[np.float64] = np.asarray(as_floats(values, "values")).ravel()
     flat = flat[~np.isnan(flat)]
     if flat.size == 0:
         raise RequestError("values: no value is observed, so there is no climate to compare; give at least one")

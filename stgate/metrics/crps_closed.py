@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import beta, ndtr, stdtr
-from scipy.stats import norm
+from scipy.special import beta, betaln, log_ndtr, ndtr, stdtr
 
+from stgate.errors import RequestError
 from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Parameter, Values, Weights, average
+from stgate.metrics.spreads import check_spread, density, standardised
 
 
 def crps_normal(
@@ -39,13 +42,15 @@ def crps_normal(
     >>> crps_normal(np.array([0.0]), 0.0, 1.0).round(4)
     array([0.2337])
     """
-    scores: Values = applied(_normal, observation, loc, scale)
+    scores: Values = applied(_checked(normal), observation, loc, scale, names=NAMES)
     return average(scores, by, weights)
 
 
-def _normal(y: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    z = (y - loc) / scale
-    return np.asarray(scale * (z * (2 * ndtr(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi)))
+def normal(y: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the CRPS of normal distributions; the absolute error where the scale is 0."""
+    apart = y - loc
+    z = standardised(apart, scale)
+    return np.asarray(apart * (2 * ndtr(z) - 1) + scale * (2 * density(z) - 1 / np.sqrt(np.pi)))
 
 
 def crps_student_t(
@@ -75,18 +80,23 @@ def crps_student_t(
     References:
         Jordan, Krüger, Lerch (2019), Evaluating probabilistic forecasts with scoringRules. doi:10.18637/jss.v090.i12
     """
-    scores: Values = applied(_student_t, observation, df, loc, scale)
+    scores: Values = applied(
+        _checked(student_t), observation, df, loc, scale, names=("observation", "df", "loc", "scale")
+    )
     return average(scores, by, weights)
 
 
-def _student_t(
+def student_t(
     y: NDArray[np.float64], df: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    z = (y - loc) / scale
-    with np.errstate(divide="ignore", invalid="ignore"):
-        density = (1 + z**2 / df) ** (-(df + 1) / 2) / (np.sqrt(df) * beta(0.5, df / 2))
-        tails = 2 * np.sqrt(df) / (df - 1) * beta(0.5, df - 0.5) / beta(0.5, df / 2) ** 2
-        score = scale * (z * (2 * stdtr(df, z) - 1) + 2 * density * (df + z**2) / (df - 1) - tails)
+    """Compute the CRPS of Student t distributions; the absolute error where the scale is 0."""
+    apart = y - loc
+    z = standardised(apart, scale)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # (ν + z²) f(z), without the square of a z that would overflow
+        height = np.exp(-(df - 1) / 2 * np.log1p((z / np.sqrt(df)) ** 2)) * np.sqrt(df) / beta(0.5, df / 2)
+        tails = 2 * np.sqrt(df) / (df - 1) * np.exp(betaln(0.5, df - 0.5) - 2 * betaln(0.5, df / 2))
+        score = apart * (2 * stdtr(df, z) - 1) + scale * (2 * height / (df - 1) - tails)
     return np.where((df <= 1) & ~np.isnan(z), np.inf, score)
 
 
@@ -115,15 +125,17 @@ def crps_lognormal(
     References:
         Baran and Lerch (2015), Log-normal distribution based ensemble model output statistics. doi:10.1002/qj.2521
     """
-    scores: Values = applied(_lognormal, observation, loc, scale)
+    scores: Values = applied(_checked(lognormal), observation, loc, scale, names=NAMES)
     return average(scores, by, weights)
 
 
-def _lognormal(y: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        z = (np.log(np.maximum(y, 0)) - loc) / scale
-    rest = ndtr(z - scale) + ndtr(scale / np.sqrt(2)) - 1
-    return np.asarray(y * (2 * ndtr(z) - 1) - 2 * np.exp(loc + scale**2 / 2) * rest)
+def lognormal(y: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the CRPS of log-normal distributions; |y - exp(μ)| where the scale is 0."""
+    with np.errstate(divide="ignore", over="ignore"):
+        z = standardised(np.log(np.maximum(y, 0)) - loc, scale)
+        mean = loc + scale**2 / 2  # exp(mean) overflows where the product with a small probability does not
+        rest = np.exp(mean + log_ndtr(z - scale)) - np.exp(mean + log_ndtr(-scale / np.sqrt(2)))
+    return np.asarray(y * (2 * ndtr(z) - 1) - 2 * rest)
 
 
 def crps_normal_mixture(
@@ -156,7 +168,8 @@ def crps_normal_mixture(
         Grimit et al. (2006), The continuous ranked probability score for circular variables. doi:10.1256/qj.05.235
     """
     given = [observation, loc, scale] + ([] if probability is None else [probability])
-    scores: Values = applied(_mixture, *given, core={i: dim for i in range(1, len(given))})
+    names = (*NAMES, "probability")[: len(given)]
+    scores: Values = applied(_checked_mixture, *given, core={i: dim for i in range(1, len(given))}, names=names)
     return average(scores, by, weights)
 
 
@@ -179,5 +192,32 @@ def _mixture(
 
 def _expected_absolute(loc: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute E|X| for X ~ N(loc, scale²)."""
-    z = loc / scale
-    return np.asarray(loc * (2 * ndtr(z) - 1) + 2 * scale * norm.pdf(z))
+    z = standardised(loc, scale)
+    return np.asarray(loc * (2 * ndtr(z) - 1) + 2 * scale * density(z))
+
+
+NAMES = ("observation", "loc", "scale")
+"""Names of the arguments, for messages."""
+
+
+def _checked(closed: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
+    """Refuse scales and degrees of freedom that are none before a closed form of (df,) loc and scale is computed."""
+
+    def score(y: NDArray[np.float64], *parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        *others, scale = parameters
+        check_spread(scale, y, *others)
+        if len(others) > 1:
+            check_spread(others[0], y, *others[1:], name="df")
+        return closed(y, *parameters)
+
+    return score
+
+
+def _checked_mixture(
+    y: NDArray[np.float64], loc: NDArray[np.float64], scale: NDArray[np.float64], *more: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    check_spread(scale, y[..., None], loc)
+    for weight in more:
+        if (weight < 0).any() or (np.abs(weight.sum(-1) - 1) > 1e-6).any():
+            raise RequestError("probability: must not be negative and add up to 1 over the components")
+    return _mixture(y, loc, scale, *more)

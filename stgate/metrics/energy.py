@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError
+from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -46,16 +47,17 @@ def energy_score(
         Gneiting et al. (2008), Assessing probabilistic forecasts of multivariate quantities.
         doi:10.1007/s11749-008-0114-x
     """
+    sizes = [v.sizes[over] if isinstance(v, xr.DataArray) else np.shape(v)[-1] for v in (observation, forecast)]
+    if sizes[0] != sizes[1]:
+        raise RequestError(f"energy_score: vectors of {sizes[0]} and of {sizes[1]} quantities; give both the same ones")
     count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
     if fair and count < 2:
         raise RequestError("energy_score: a fair score needs at least two members; give more, or fair=False")
 
     def score(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _energy(np.asarray(y, "float64"), np.asarray(members, "float64"), fair)
+        return _energy(y, members, fair)
 
-    given: Any = (observation, forecast)
-    named = isinstance(forecast, xr.DataArray)
-    scores: Any = xr.apply_ufunc(score, *given, input_core_dims=[[over], [dim, over]]) if named else score(*given)
+    scores = applied(score, observation, forecast, core={0: (over,), 1: (dim, over)})
     return average(cast(Values, scores), by, weights)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import xarray as xr
+from numpy.typing import NDArray
 
 from stgate.errors import RequestError
+from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Values, Weights, average
+
+BOUNDS = ("observation", "lower", "upper")
+"""Names of the arguments, for messages."""
 
 
 def coverage(
@@ -31,9 +35,13 @@ def coverage(
     >>> coverage(np.array([1.0, 5.0, np.nan]), np.zeros(3), np.full(3, 2.0))
     array([ 1.,  0., nan])
     """
-    # NaN in any of the three makes `gap` NaN, where a plain comparison would be false.
-    gap: Any = np.maximum(lower - observation, observation - upper)
-    covered: Any = xr.where(np.isnan(gap), np.nan, gap <= 0)  # type: ignore[no-untyped-call]
+
+    def inside(y: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+        # NaN in any of the three makes `gap` NaN, where a plain comparison would be false.
+        gap = np.maximum(low - y, y - high)
+        return np.where(np.isnan(gap), np.nan, gap <= 0)
+
+    covered = applied(inside, observation, lower, upper, names=BOUNDS)
     return average(cast(Values, covered), by, weights)
 
 
@@ -55,8 +63,8 @@ def interval_width(
     >>> interval_width(np.array([1.0, np.nan]), np.zeros(2), np.full(2, 2.0))
     array([ 2., nan])
     """
-    width: Values = upper - lower + 0.0 * observation
-    return average(width, by, weights)
+    width = applied(lambda y, low, high: high - low + 0.0 * y, observation, lower, upper, names=BOUNDS)
+    return average(cast(Values, width), by, weights)
 
 
 def interval_score(
@@ -92,7 +100,10 @@ def interval_score(
     """
     if not 0 < level < 1:
         raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
-    below, above = (lower - observation).clip(0), (observation - upper).clip(0)
     penalty = 2 / (1 - level)
-    score: Values = upper - lower + penalty * (below + above)
-    return average(score, by, weights)
+
+    def winkler(y: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(high - low + penalty * (np.maximum(low - y, 0) + np.maximum(y - high, 0)))
+
+    score = applied(winkler, observation, lower, upper, names=BOUNDS)
+    return average(cast(Values, score), by, weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from stgate.metrics.arrays import applied
 from stgate.metrics.reduce import Groups, Parameter, Values, Weights, average
+from stgate.metrics.spreads import check_spread
 
 
 def log_score_normal(
@@ -40,7 +41,13 @@ def log_score_normal(
     >>> log_score_normal(np.array([0.0]), 0.0, 1.0).round(4)
     array([0.9189])
     """
-    scores: Values = _negative(stats.norm.logpdf, observation, loc, scale)
+
+    def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
+        y, location, width = given
+        check_spread(width, y, location)
+        return _or_limit(stats.norm.logpdf(y, location, width), y - location, width)
+
+    scores: Values = _negative(log_density, observation, loc, scale)
     return average(scores, by, weights)
 
 
@@ -69,9 +76,11 @@ def log_score_student_t(
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, freedom, location, width = given
-        return np.asarray(stats.t.logpdf(y, freedom, location, width))
+        check_spread(width, y, freedom, location)
+        check_spread(freedom, y, location, width, name="df")
+        return _or_limit(stats.t.logpdf(y, freedom, location, width), y - location, width)
 
-    scores: Values = _negative(log_density, observation, df, loc, scale)
+    scores: Values = _negative(log_density, observation, df, loc, scale, names=("observation", "df", "loc", "scale"))
     return average(scores, by, weights)
 
 
@@ -98,7 +107,9 @@ def log_score_lognormal(
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, location, width = given
-        return np.asarray(stats.lognorm.logpdf(y, width, scale=np.exp(location)))
+        check_spread(width, y, location)
+        made = stats.lognorm.logpdf(y, width, scale=np.exp(location))
+        return _or_limit(made, np.log(np.maximum(y, 0)) - location, width)
 
     scores: Values = _negative(log_density, observation, loc, scale)
     return average(scores, by, weights)
@@ -129,16 +140,31 @@ def log_score_normal_mixture(
 
     def log_density(*given: NDArray[np.float64]) -> NDArray[np.float64]:
         y, location, width = given
-        each = np.asarray(stats.norm.logpdf(y[..., None], location, width))
+        y = y[..., None]
+        check_spread(width, y, location)
+        each = _or_limit(stats.norm.logpdf(y, location, width), y - location, width)
         return np.asarray(logsumexp(each, axis=-1) - np.log(each.shape[-1]))
 
     scores: Values = _negative(log_density, observation, loc, scale, core={1: dim, 2: dim})
     return average(scores, by, weights)
 
 
+def _or_limit(
+    log_density: float | NDArray[np.float64], apart: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return log densities; where the scale is 0 their limit, infinite at the location and minus infinity elsewhere."""
+    limit = np.where(np.isnan(apart), np.nan, np.where(apart == 0, np.inf, -np.inf))
+    return np.where(scale == 0, limit, log_density)
+
+
 def _negative(
     log_density: Callable[..., Any],
     *given: Any,  # noqa: ANN401
     core: dict[int, str] | None = None,
+    names: Sequence[str] = ("observation", "loc", "scale"),
 ) -> Any:  # noqa: ANN401
-    return -applied(log_density, *given, core=core)
+    def score(*arrays: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(-log_density(*arrays))
+
+    return applied(score, *given, core=core, names=names)

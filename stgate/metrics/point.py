@@ -6,7 +6,10 @@ from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from stgate.errors import RequestError
+from stgate.metrics.arrays import applied, as_floats
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -23,7 +26,8 @@ def absolute_error(observation: Values, forecast: Values) -> Values:
     >>> absolute_error(np.array([1.0, np.nan]), np.array([3.0, 1.0]))
     array([ 2., nan])
     """
-    return abs(observation - forecast)
+    made: Values = applied(lambda y, x: np.abs(y - x), observation, forecast, same=True)
+    return made
 
 
 def squared_error(observation: Values, forecast: Values) -> Values:
@@ -36,7 +40,8 @@ def squared_error(observation: Values, forecast: Values) -> Values:
     Returns:
         Errors of the same shape, in the target's units squared.
     """
-    return (observation - forecast) ** 2
+    made: Values = applied(lambda y, x: (y - x) ** 2, observation, forecast, same=True)
+    return made
 
 
 def mae(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
@@ -84,7 +89,7 @@ def bias(observation: Values, forecast: Values, *, by: Groups = (), weights: Wei
     Returns:
         Mean differences over `by`, in the target's units.
     """
-    return average(forecast - observation, by, weights)
+    return average(cast(Values, applied(lambda y, x: x - y, observation, forecast, same=True)), by, weights)
 
 
 def mape(
@@ -105,10 +110,12 @@ def mape(
     >>> float(mape(np.array([0.0, 2.0, 4.0]), np.array([5.0, 1.0, 4.0])))
     0.25
     """
-    size: Any = abs(observation)
-    there = size > zero
-    size = size.where(there) if isinstance(size, xr.DataArray) else np.where(there, size, np.nan)
-    return average(cast(Values, absolute_error(observation, forecast) / size), by, weights)
+
+    def share(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        size = np.where(np.abs(y) > zero, np.abs(y), np.nan)
+        return np.asarray(np.abs(y - x) / size)
+
+    return average(cast(Values, applied(share, observation, forecast, same=True)), by, weights)
 
 
 def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (), weights: Weights = None) -> Values:
@@ -129,9 +136,14 @@ def mase(observation: Values, forecast: Values, scale: Values, *, by: Groups = (
         Hyndman and Koehler (2006), Another look at measures of forecast accuracy.
         doi:10.1016/j.ijforecast.2006.03.001
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        positive: Any = scale / (scale > 0)  # NaN where it is zero
-        return average(cast(Values, absolute_error(observation, forecast) / positive), by, weights)
+
+    def scaled(y: NDArray[np.float64], x: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        if (unit < 0).any():
+            raise RequestError("scale: negative; give the mean absolute error of a naive forecast, as naive_scale does")
+        return np.asarray(np.abs(y - x) / np.where(unit > 0, unit, np.nan))
+
+    names = ("observation", "forecast", "scale")
+    return average(cast(Values, applied(scaled, observation, forecast, scale, names=names)), by, weights)
 
 
 def naive_scale(history: Values, *, season: int = 1) -> Values:
@@ -147,11 +159,11 @@ def naive_scale(history: Values, *, season: int = 1) -> Values:
     >>> float(naive_scale(np.array([1.0, 2.0, 4.0, 7.0])))
     2.0
     """
+    history = as_floats(history, "history")
     if isinstance(history, xr.DataArray):
         change = abs(history - history.shift(time=season))
         return average(change, [str(d) for d in change.dims if d != "time"])
-    array = np.asarray(history, "float64")
-    return average(abs(array[season:] - array[:-season]), list(range(1, array.ndim)))
+    return average(abs(history[season:] - history[:-season]), list(range(1, history.ndim)))
 
 
 def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weights = None) -> Values:
@@ -170,7 +182,7 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
     0.5
     """
     error: Any = squared_error(observation, forecast)
-    scored: Any = observation + 0.0 * error  # NaN where no pair
+    scored: Any = applied(lambda y, e: y + 0.0 * e, observation, error)  # NaN where no pair
     mean: Any = average(scored, by, weights)
     if not isinstance(scored, xr.DataArray):
         kept = [by] if isinstance(by, int) else list(cast(Any, by))
@@ -199,5 +211,5 @@ def skill_score(score: Values, reference: Values) -> Values:
     array(0.75)
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        skill: Any = 1 - score / reference
-    return cast(Values, skill if isinstance(skill, xr.DataArray) else np.asarray(skill))
+        skill: Any = applied(lambda own, other: 1 - own / other, score, reference, names=("score", "reference"))
+    return cast(Values, skill)

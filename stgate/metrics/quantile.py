@@ -41,9 +41,11 @@ def pinball(
     """
     if not 0 < quantile < 1:
         raise RequestError(f"quantile {quantile}: must lie between 0 and 1, such as 0.9")
-    miss: Any = observation - forecast
-    loss: Any = np.maximum(quantile * miss, (quantile - 1) * miss)
-    return average(cast(Values, loss), by, weights)
+
+    def loss(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.maximum(quantile * (y - x), (quantile - 1) * (y - x)))
+
+    return average(cast(Values, applied(loss, observation, forecast, same=True)), by, weights)
 
 
 def weighted_interval_score(
@@ -99,13 +101,16 @@ def reliability(
         (quantile,) shares; those of a calibrated forecast equal the levels.
     """
     levels_of_axis(forecast, quantiles)
-    if isinstance(forecast, xr.DataArray):
-        below = (observation <= forecast).where(observation.notnull() & forecast.notnull())
-        return average(below, "quantile", weights)
-    y = np.asarray(observation)[..., None]
-    known = ~(np.isnan(y) | np.isnan(forecast))
-    flags: Any = np.where(known, y <= forecast, np.nan)
-    return average(flags, flags.ndim - 1, None if weights is None else np.asarray(weights)[..., None])
+
+    def below(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = ~(np.isnan(y)[..., None] | np.isnan(q))
+        return np.where(known, y[..., None] <= q, np.nan)
+
+    flags: Any = applied(below, observation, forecast, core={1: "quantile"}, kept="quantile")
+    named = isinstance(flags, xr.DataArray)
+    each = None if weights is None or named else np.asarray(weights)[..., None]
+    shares: Values = average(flags, "quantile" if named else flags.ndim - 1, weights if named else each)
+    return shares
 
 
 def calibration_error(

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from stgate.errors import RequestError
+from stgate.metrics.arrays import as_floats
 
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
@@ -65,6 +66,8 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
     """
     if weights is not None and not bool(np.all(np.asarray(weights) >= 0)):
         raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
+    values = as_floats(values, "values")
+    _check_weights(values, weights)
     kept: list[Any] = [by] if isinstance(by, str | int) else list(by)
     if isinstance(values, xr.DataArray):
         for name in kept:
@@ -75,14 +78,27 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
         dims = [d for d in values.dims if d not in kept]
         seen = values.notnull()
         weight = xr.where(seen, 1.0 if weights is None else weights, 0.0)  # type: ignore[no-untyped-call]
-        total = (values.astype("float64").where(seen, 0.0) * weight).sum(dims)
+        total = (values.where(seen, 0.0) * weight).sum(dims)
         return total, weight.transpose(*values.dims, ...).sum(dims)
-    array = np.asarray(values, "float64")
+    array = np.asarray(values)
     there = ~np.isnan(array)
     axes = tuple(sorted(set(range(array.ndim)) - {int(k) % array.ndim for k in kept}))
     each = np.where(there, 1.0 if weights is None else np.asarray(weights, "float64"), 0.0)
     result: Any = np.asarray((np.where(there, array, 0.0) * each).sum(axes)), np.asarray(each.sum(axes))
     return cast(tuple[Values, Values], result)
+
+
+def _check_weights(values: xr.DataArray | NDArray[np.floating], weights: Weights) -> None:
+    """Refuse weights that would add dims to the values, and so repeat each of them."""
+    if isinstance(weights, xr.DataArray) and isinstance(values, xr.DataArray):
+        more = [str(d) for d in weights.dims if d not in values.dims]
+        if more:
+            raise RequestError(f"weights: have the dim {more[0]!r}, which the values lack; average over it first")
+        return
+    shape, own = np.shape(weights) if weights is not None else (), np.shape(values)
+    inward = len(shape) <= len(own) and all(a in (1, b) for a, b in zip(shape[::-1], own[::-1], strict=False))
+    if not inward:
+        raise RequestError(f"weights: have the shape {shape}, the values {own}; give one weight a value")
 
 
 def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
@@ -97,7 +113,7 @@ def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
     >>> latitude_weights(xr.DataArray([0.0, 60.0], dims="node")).values.round(3)
     array([1. , 0.5])
     """
-    cosine: xr.DataArray = np.cos(np.deg2rad(latitude)).clip(0)  # type: ignore[assignment]
+    cosine: xr.DataArray = np.cos(np.deg2rad(as_floats(latitude, "latitude"))).clip(0)
     return cosine
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
+from stgate.errors import RequestError
+
 
 @singledispatch
 def inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
@@ -45,6 +47,38 @@ def crps_of(forecast: Distribution, observation: Tensor) -> Tensor:
 
 @crps_of.register
 def _(forecast: Normal, observation: Tensor) -> Tensor:
-    z = (observation - forecast.loc) / forecast.scale
+    check_scale(forecast.loc, forecast.scale)
+    apart = observation - forecast.loc
+    z = standardised(apart, forecast.scale)
     density = torch.exp(-0.5 * z.square()) * 0.3989422804014327
-    return forecast.scale * (z * torch.erf(z * 0.7071067811865476) + 2 * density - 0.5641895835477563)
+    return apart * torch.erf(z * 0.7071067811865476) + forecast.scale * (2 * density - 0.5641895835477563)
+
+
+def standardised(apart: Tensor, scale: Tensor) -> Tensor:
+    """Divide distances by scales, without gradient; at a scale of 0 the limit, infinite unless the distance is 0 too.
+
+    The expected distance a (2Φ(z) - 1) + 2σ φ(z) of z = a / σ has the derivative zero by z, so that gradients by a and
+    by σ are exact and finite, also where σ is 0.
+
+    Args:
+        apart: Distances from the location.
+        scale: Scales of 0 or more; below 0 and where it is NaN the result is NaN.
+    """
+    apart, scale = apart.detach(), scale.detach()
+    z = torch.where(scale == 0, torch.sign(apart) * torch.inf, apart / scale)
+    z = torch.where((apart == 0) & (scale >= 0), 0.0, z)
+    return torch.where(scale >= 0, z, torch.nan)
+
+
+def check_scale(loc: Tensor, scale: Tensor) -> None:
+    """Refuse scales that are negative, or missing where the location is known.
+
+    Args:
+        loc: Locations.
+        scale: Scales, of a shape that broadcasts against them.
+
+    Raises:
+        RequestError: There is such a scale.
+    """
+    if bool(((scale < 0) | (scale.isnan() & loc.isfinite())).any()):
+        raise RequestError("scale: negative or missing; give distributions with scales of 0 or more")
