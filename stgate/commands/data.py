@@ -79,6 +79,7 @@ def convert(arguments: Sequence[str]) -> None:
     add("--time-zone", metavar="ZONE", help="time zone of the times, such as Europe/Berlin; they become UTC")
     add("--separator", metavar="MARK", help="mark between columns (default a comma)")
     add("--decimal", metavar="MARK", help="the decimal mark (default a point)")
+    add("--thousands", metavar="MARK", help="the mark between groups of three digits (default none)")
     add("--encoding", metavar="NAME", help="text encoding, such as latin-1 (default utf-8)")
     add("--no-header", action="store_true", help="the first row holds no names; columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
@@ -99,7 +100,7 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
         "units": _pairs(given.units, "--units"),
         "missing": _marks(given.missing),
         **{n: getattr(given, n) for n in ("time", "node", "name", "variables", "drop", "coords", "start", "freq")},
-        **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal", "encoding")},
+        **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal", "thousands", "encoding")},
         "header": False if given.no_header else None,
     }
     options = {name: value for name, value in options.items() if value not in (None, {}, [])}

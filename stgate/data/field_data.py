@@ -171,7 +171,8 @@ class FieldData(WindowData):
         places = self._places(panel)
         check_places(panel, places)
         static = (*places, *(name for name in self.static_covariates if name not in places or not self.find_relief))
-        return dataclasses.replace(spec, places=places, static_covariates=static, ahead=self.ahead)
+        turned = self.meridian(panel, static)
+        return dataclasses.replace(spec, places=places, static_covariates=static, ahead=self.ahead, meridian=turned)
 
     def _places(self, panel: xr.Dataset) -> tuple[str, ...]:
         on_node = [str(n) for n, c in panel.coords.items() if c.dims == ("node",) and c.dtype.kind in "fiu"]

@@ -23,6 +23,7 @@ from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values
 from stgate.errors import PanelError, RequestError
 from stgate.schema.batch import Batch
 from stgate.schema.panel import at
+from stgate.schema.precision import check_precision
 from stgate.schema.spec import PanelSpec
 from stgate.schema.steps import extended
 
@@ -106,6 +107,7 @@ class StoredSeries:
                 rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
                     piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
+                    check_precision(name, piece)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
         return torch.from_numpy(values)
 

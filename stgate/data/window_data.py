@@ -25,6 +25,7 @@ from stgate.panels.calendar import default_keys
 from stgate.panels.split import Split, split_panel
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS
+from stgate.schema.longitudes import is_longitude, meridian_of
 from stgate.schema.panel import check_panel, check_seen, check_targets, time_kind, time_step
 from stgate.schema.spec import PanelSpec
 from stgate.schema.steps import months_of, step_length
@@ -138,6 +139,17 @@ class WindowData(L.LightningDataModule):
         self.max_memory, self.memory_map = max_memory, memory_map
         self._given = panel
         self._loaded: tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split] | None = None
+        self._follows: PanelSpec | None = None
+
+    def follow(self, spec: PanelSpec) -> None:
+        """Count longitudes as the data of a fit did, so that the same places have the same values.
+
+        Args:
+            spec: Spec of a fitted forecaster.
+        """
+        self._follows = spec
+        if self._loaded is not None and self._loaded[1].meridian != spec.meridian:
+            self._loaded = None
 
     def setup(self, stage: str | None = None) -> None:
         """Load the panel and check that each part of the split holds a window."""
@@ -329,4 +341,17 @@ class WindowData(L.LightningDataModule):
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
             lattice=lattice_shape(panel),
             months=months_of(time_step(panel)),
+            meridian=self.meridian(panel, self.static_covariates),
         )
+
+    def meridian(self, panel: xr.Dataset, names: Sequence[str]) -> float | None:
+        """Return the meridian around which longitudes among some static covariates are counted; None without any.
+
+        Args:
+            panel: The panel.
+            names: Names of the static covariates.
+        """
+        if self._follows is not None:
+            return self._follows.meridian
+        turning = [name for name in names if name in panel and is_longitude(name, panel[name].attrs)]
+        return meridian_of(panel[turning[0]].values) if turning else None

@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, Sampler
 from stgate.errors import PanelError
 from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
 from stgate.schema.batch import Batch
+from stgate.schema.longitudes import around, is_longitude
+from stgate.schema.precision import check_precision
 from stgate.schema.spec import PanelSpec
 
 
@@ -93,6 +95,7 @@ class Series:
             if "member" not in array.dims:  # the same for every member
                 array = array.expand_dims(member=panel.sizes.get("member", 1))
             columns.append(array.transpose(*dims).values)
+            check_precision(name, columns[-1])
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
         since = steps_since_observed(values[..., : len(spec.targets)])
         clock = Clock.of(panel["time"].values, spec, dtype)
@@ -111,8 +114,15 @@ class Series:
 
 def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the static covariates of a panel, (node, static)."""
-    static = [torch.from_numpy(np.asarray(panel[name].values, "float64")) for name in spec.static_covariates]
+    static = [torch.from_numpy(_static_column(panel[name], spec)) for name in spec.static_covariates]
     return torch.stack(static, -1).to(dtype) if static else torch.zeros((len(spec.nodes), 0), dtype=dtype)
+
+
+def _static_column(array: xr.DataArray, spec: PanelSpec) -> NDArray[np.float64]:
+    """Return a static covariate; longitudes as the training stations count them."""
+    if spec.meridian is None or not is_longitude(array.name, array.attrs):
+        return np.asarray(array.values, "float64")
+    return around(array.values, spec.meridian)
 
 
 def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor:

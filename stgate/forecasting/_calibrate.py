@@ -74,6 +74,7 @@ def calibrate(
         raise RequestError("split: leaves no calibration part; make its third fraction larger than 0")
     with stored(model) as predictor:
         options = _completed(options, conformity_score, predictor)
+        data.follow(predictor.fitted_spec)
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values

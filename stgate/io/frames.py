@@ -12,6 +12,7 @@ import xarray as xr
 from stgate.errors import PanelError, did_you_mean
 from stgate.io.calendars import convert_calendar
 from stgate.schema.panel import at, check_panel, check_time, some, time_kind
+from stgate.schema.precision import narrowed
 
 Marks = Sequence[float] | Mapping[str, Sequence[float]]
 """Values that mark missing ones, for all variables or by variable."""
@@ -43,7 +44,7 @@ def to_panel(
         regular: Refuse uneven times. Only fields without context take uneven times.
 
     Returns:
-        A checked panel of float32 variables over (time, node).
+        A checked panel of float32 variables over (time, node), float64 where float32 would lose digits.
 
     Raises:
         PanelError: A column of numbers holds text, a (time, node) pair appears twice, or times are uneven and `freq`
@@ -81,7 +82,9 @@ def to_panel(
             when, where = keyed.index[int(np.argmax(twice))]
             raise PanelError(f"time {at(when)} appears twice at node {some([where])}; keep one of the two rows")
         variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
-    panel = xr.Dataset({key: (("time", "node"), table.to_numpy("float32")) for key, table in variables.items()})
+    panel = xr.Dataset(
+        {key: (("time", "node"), narrowed(table.to_numpy("float64"))) for key, table in variables.items()}
+    )
     first = next(iter(variables.values()))
     index = first.index
     if isinstance(index, pd.PeriodIndex):
@@ -257,6 +260,11 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     """
     for column in table.columns:
         series = table[column]
+        if pd.api.types.is_integer_dtype(series) and (largest := abs(int(series.abs().max() or 0))) > 2**53:
+            raise PanelError(
+                f"column {column!r}: whole numbers of up to {len(str(largest))} digits, of which float64 holds 15; "
+                "leave the column out, or make it text"
+            )
         if pd.api.types.is_numeric_dtype(series):
             continue
         numbers = pd.to_numeric(series, errors="coerce")

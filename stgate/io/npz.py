@@ -14,6 +14,7 @@ from stgate.io.frames import Marks, mark_missing
 from stgate.io.tables import BROKEN
 from stgate.io.times import count_times
 from stgate.schema.panel import check_panel
+from stgate.schema.precision import narrowed
 
 
 def read_npz(
@@ -67,7 +68,14 @@ def read_npz(
         times = np.arange(len(values), dtype=np.float64)
     attrs = {n: {"long_name": n, **({"units": units[n]} if units and n in units else {})} for n in variables}
     panel = xr.Dataset(
-        {n: (("time", "node"), values[..., i].astype("float32"), attrs[n]) for i, n in enumerate(variables)},
+        {
+            n: (
+                ("time", "node"),
+                narrowed(values[..., i].astype("float64"), integers=values.dtype.kind in "iu"),
+                attrs[n],
+            )
+            for i, n in enumerate(variables)
+        },
         {"time": times, "node": np.arange(values.shape[1])},
         {"Conventions": "CF-1.11"},
     )

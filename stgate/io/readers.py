@@ -13,8 +13,9 @@ import xarray as xr
 from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
-from stgate.io.frames import Marks, mark_missing, to_panel
+from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
+from stgate.io.numbers import as_numbers, numbers_of
 from stgate.io.tables import CSV, Dialect, expand, is_table, load_frame, plain_labels, stem
 from stgate.io.times import count_times, parse_times
 from stgate.schema.panel import check_panel
@@ -90,6 +91,7 @@ def read_tables(
     time_zone: str | None = None,
     separator: str = ",",
     decimal: str = ".",
+    thousands: str | None = None,
     header: bool = True,
     encoding: str = "utf-8-sig",
 ) -> xr.Dataset:
@@ -118,6 +120,7 @@ def read_tables(
         time_zone: Time zone of times without an offset (`"Europe/Berlin"`); they become UTC.
         separator: Character between the columns of csv tables.
         decimal: Decimal mark of csv tables.
+        thousands: Mark between groups of three digits in csv tables; None if there is none.
         header: The first row of csv tables names the columns; if False, columns are numbered from 0.
         encoding: Text encoding of csv tables.
 
@@ -134,11 +137,13 @@ def read_tables(
         raise RequestError("node and name: a long table needs node, a wide table needs name; give one of the two")
     if start is not None and (name is None or freq is None):
         raise RequestError("start: only used for a wide table; give name too, and freq for the step")
+    if thousands == decimal:
+        raise RequestError(f"thousands {thousands!r}: is the decimal mark too; give --decimal, or leave thousands out")
     texts = () if isinstance(missing, Mapping) else tuple(m for m in missing if isinstance(m, str))
-    dialect = Dialect(separator, decimal, header, encoding, texts)
+    dialect = Dialect(separator, decimal, header, encoding, texts, thousands)
     frames = []
     for path in chosen:
-        frame = load_frame(path, dialect, label=node)
+        frame = load_frame(path, dialect, label=node, texts=time)
         frame.columns = frame.columns.map(str)
         if start is not None and freq is not None:
             if set(time) <= set(frame.columns):
@@ -150,6 +155,8 @@ def read_tables(
         if not kept:
             raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
         frame = frame[([node] if node else []) + list(kept)].assign(time=times)
+        if path.name.endswith(CSV):
+            frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
         if node is None and name is None:  # one file a station, named after it
             if len(chosen) == 1:
                 raise RequestError(
@@ -187,6 +194,13 @@ def read_tables(
 def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
     """Read a table of node coordinates, indexed by its first column."""
     table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
+    if path.name.endswith(CSV):
+        for name in table.columns[1:]:
+            if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
+                table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)
+            elif not pd.api.types.is_numeric_dtype(table[name]):
+                numbers = numbers_of(table[name], dialect.decimal, dialect.thousands)
+                table[name] = numbers if (numbers.notna() == table[name].notna()).all() else table[name]
     return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
 
 

@@ -71,6 +71,7 @@ class Dialect:
     Attributes:
         separator: Character between the columns.
         decimal: Decimal mark.
+        thousands: Mark between groups of three digits; None if there is none.
         header: The first row names the columns; if False, columns are numbered from 0.
         encoding: Text encoding.
         missing: Texts that mark missing values, in addition to those that pandas knows.
@@ -81,15 +82,20 @@ class Dialect:
     header: bool = True
     encoding: str = "utf-8-sig"
     missing: Sequence[str] = ()
+    thousands: str | None = None
 
 
-def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int | None = None) -> pd.DataFrame:
+def load_frame(
+    path: Path, dialect: Dialect | None = None, *, label: str | int | None = None, texts: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a table into a frame; an index of times, which parquet and HDF5 keep, becomes the column `time`.
 
     Args:
         path: The file.
         dialect: Format of a csv table; None reads commas, decimal points and UTF-8.
         label: The column of node labels, by name or number. Labels stay text, which keeps leading zeros (`06037`).
+
+        texts: Further columns of a csv table that stay text, such as those of times.
 
     Returns:
         The frame.
@@ -109,7 +115,7 @@ def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int |
             _needed("pyarrow", path)
             frame = pd.read_parquet(path, engine="pyarrow")
         else:
-            return _csv(path, dialect or Dialect(), label)
+            return _csv(path, dialect or Dialect(), label, texts)
     except LookupError as error:
         raise RequestError(
             f"encoding {(dialect or Dialect()).encoding!r}: unknown; give one such as latin-1"
@@ -127,7 +133,7 @@ def load_frame(path: Path, dialect: Dialect | None = None, *, label: str | int |
     return frame
 
 
-def _csv(path: Path, dialect: Dialect, label: str | int | None) -> pd.DataFrame:
+def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[str] = ()) -> pd.DataFrame:
     options: dict[str, Any] = {"sep": dialect.separator, "encoding": dialect.encoding}
     first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0]
     if dialect.header and first[first != ""].duplicated().any():
@@ -138,6 +144,12 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None) -> pd.DataFrame:
     if column is not None and (column in set(first) or not dialect.header):
         key = column if dialect.header else int(column)
         names["dtype"] = {key: str}
+    kept = (
+        [column for column in texts if column in set(first)]
+        if dialect.header
+        else [int(c) for c in texts if str(c).isdigit()]
+    )
+    names["dtype"] = {**names.get("dtype", {}), **dict.fromkeys(kept, str)}
     marks = list(dialect.missing)
     table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
     return table.copy()  # one block of memory: pandas reads a wide table as one block a column

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from stgate.errors import PanelError, RequestError
+from stgate.io.clocks import to_utc
+from stgate.io.dates import check_format, date_format, from_parts, joined, part_of, without_24
 from stgate.schema.panel import parse_time
 from stgate.schema.steps import month_step
 
@@ -43,24 +43,20 @@ def parse_times(
         PanelError: A value is not a time, or a time does not exist or is ambiguous in the time zone.
         RequestError: The time zone is unknown, or the times are numbers, dates of months, or have an offset.
     """
-    if len(columns) == 1 and pd.api.types.is_numeric_dtype(frame[columns[0]]) and time_format is None:
-        if time_zone is not None:
-            raise RequestError(f"time zone {time_zone}: column {columns[0]!r} holds numbers; model time has no zone")
-        return frame[columns[0]].astype("float64")
-    given = frame[list(columns)].rename(columns=str.lower) if len(columns) > 1 else frame[columns[0]]
-    if isinstance(given, pd.DataFrame) and (given.get("year", pd.Series([1900])).dropna() < 100).any():
-        raise PanelError(f"{label}: column {columns[0]!r} holds years of two digits; write 1961, not 61")
-    if isinstance(given, pd.Series) and given.dtype.kind != "M":
-        given = given.astype("string")
-    try:
-        parsed = _parsed(given, time_format)
-    except (ValueError, TypeError) as error:
-        row = _first_bad(given, time_format)
+    if time_format is not None:
+        check_format(time_format)
+    elif len(columns) == 1 and part_of(columns[0]) != "year":
+        numbers = _numbers(frame[columns[0]])
+        if numbers is not None:
+            _refuse_dates(numbers, columns[0], label, time_zone)
+            return numbers
+    parsed = _together(frame, columns, label, time_format)
+    if parsed.isna().any():
+        row = int(np.argmax(parsed.isna()))
         shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[row])
-        hint = "give --time-format, such as '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
-        raise PanelError(
-            f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}"
-        ) from error
+        hint = "write 2016-03-01T12:00" if time_format is None else f"its format is said to be {time_format!r}"
+        hint = f"give --time-format, such as '%d/%m/%Y %H:%M', or {hint}" if time_format is None else hint
+        raise PanelError(f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}")
     aware = isinstance(parsed.dtype, pd.DatetimeTZDtype)
     if time_zone is None:
         return parsed.dt.tz_convert("UTC").dt.tz_localize(None) if aware else parsed
@@ -68,51 +64,62 @@ def parse_times(
         raise RequestError(f"time zone {time_zone}: the times of {label} have an offset already; leave the zone out")
     if month_step(np.unique(parsed.to_numpy())):  # in UTC they would lie in the month before, at changing hours
         raise RequestError(f"time zone {time_zone}: {label} holds dates of months, which have no zone; leave it out")
-    return _to_utc(parsed, time_zone, label, None if by is None else frame[by])
+    return to_utc(parsed, time_zone, label, None if by is None else frame[by])
 
 
 QUARTER = r"\d{4}-?Q[1-4]"
 """Pattern of a quarter, such as 2016Q1 or 2016-Q1; it becomes its first day."""
-OFFSET = r"(?:[+-]\d\d:?(?:\d\d)?|Z)$"
+OFFSET = r"\d(?:[+-]\d\d:?(?:\d\d)?|Z)$"
 """Pattern of an offset from UTC at the end of a time."""
 
 
-def _parsed(given: pd.Series | pd.DataFrame, time_format: str | None) -> pd.Series:
-    """Parse times with pandas; they are in UTC if all of them have an offset.
+def _refuse_dates(numbers: pd.Series, column: str, label: str, time_zone: str | None) -> None:
+    """Refuse numbers that read as dates, and a time zone of numbers."""
+    if time_zone is not None:
+        raise RequestError(f"time zone {time_zone}: column {column!r} holds numbers; model time has no zone")
+    if found := date_format(numbers.to_numpy()):
+        raise PanelError(
+            f"{label}: column {column!r} holds numbers such as {numbers.iloc[0]:.0f}, which read as dates; give "
+            f"--time-format '{found}'"
+        )
 
-    Raises:
-        ValueError: A value is not a time, or only some times have an offset.
-    """
-    if isinstance(given, pd.DataFrame):
-        together: pd.Series = pd.to_datetime(_with_day(given))
-        return together
+
+def _numbers(series: pd.Series) -> pd.Series | None:
+    """Return a column of numbers, or of texts that are all numbers, in float64; None for another one."""
+    if pd.api.types.is_bool_dtype(series) or series.dtype.kind == "M":
+        return None
+    numbers = pd.to_numeric(series, errors="coerce")
+    return None if numbers.isna().any() else numbers.astype("float64")
+
+
+def _together(frame: pd.DataFrame, columns: Sequence[str], label: str, time_format: str | None) -> pd.Series:
+    """Parse the times of one column or several; NaT where they are none."""
+    parts = [c for c in columns if part_of(c)] if time_format is None or len(columns) > 1 else []
+    others = [c for c in columns if c not in parts]
+    if not others:
+        years = frame[[c for c in parts if part_of(c) == "year"]]
+        if (years.apply(pd.to_numeric, errors="coerce") < 100).any(axis=None):
+            raise PanelError(f"{label}: column {years.columns[0]!r} holds years of two digits; write 1961, not 61")
+        return from_parts(frame, parts)
+    one = frame[others[0]] if len(others) == 1 else joined(frame, others)
+    dates = _parsed(one if one.dtype.kind == "M" else one.astype("string"), time_format)
+    return from_parts(frame, parts, dates) if parts else dates
+
+
+def _parsed(given: pd.Series, time_format: str | None) -> pd.Series:
+    """Parse times with pandas; they are in UTC if all of them have an offset, and NaT where they are none."""
     if given.dtype.kind == "M":
         return given
     if time_format is None and given.str.fullmatch(QUARTER).all():
         quarters = pd.PeriodIndex(given.str.replace("-", ""), freq="Q").to_timestamp()
         return pd.Series(quarters, index=given.index)
-    offset = given.str.contains(r"\d" + OFFSET) & given.str.contains(":") if time_format is None else None
+    offset = given.str.contains(OFFSET) & given.str.contains(":") if time_format is None else None
     aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
-    if offset is not None and aware and not offset.all():
-        raise RequestError("time: some times have an offset, others have none; write all of them the same way")
-    parsed: pd.Series = pd.to_datetime(given, format=time_format or "ISO8601", utc=aware)
-    return parsed
-
-
-def _with_day(parts: pd.DataFrame) -> pd.DataFrame:
-    """Add a first day to years and months."""
-    return parts if "day" in parts or "month" not in parts else parts.assign(day=1)
-
-
-def _first_bad(given: pd.Series | pd.DataFrame, time_format: str | None) -> int:
-    """Return the first row that does not parse, or that differs from the first row in having an offset."""
-    if isinstance(given, pd.DataFrame):
-        return int(np.argmax(pd.to_datetime(_with_day(given), errors="coerce").isna()))
-    tried = pd.to_datetime(given, format=time_format or "ISO8601", errors="coerce", utc=True)
-    if tried.isna().any():
-        return int(np.argmax(tried.isna()))
-    offset = given.str.contains(r"\d" + OFFSET)
-    return int(np.argmax(offset != offset.iloc[0]))
+    texts, late = without_24(given, time_format)
+    parsed: pd.Series = pd.to_datetime(texts, format=time_format or "ISO8601", utc=aware, errors="coerce")
+    if offset is not None and aware:
+        parsed = parsed.where(offset == offset.iloc[0])  # some have an offset and others none
+    return parsed + pd.to_timedelta(late.astype("int64"), unit="D") if late.any() else parsed
 
 
 def count_times(rows: int, start: str, freq: str) -> pd.Index:
@@ -143,23 +150,3 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
     if rows and not first <= times[0] <= last:
         raise RequestError(f"start {start}: not on the grid of freq {freq!r}, whose next time is {times[0]}; give that")
     return times
-
-
-def _to_utc(times: pd.Series, zone: str, label: str, nodes: pd.Series | None) -> pd.Series:
-    try:
-        clock = ZoneInfo(zone)
-    except (LookupError, ValueError, OSError) as error:
-        raise RequestError(f"time zone {zone!r}: unknown; give one such as Europe/Berlin") from error
-    parts = [times] if nodes is None else [part for _, part in times.groupby(nodes, sort=False)]
-    try:
-        local = [part.dt.tz_localize(clock, ambiguous="infer", nonexistent="raise") for part in parts]
-    except ValueError as error:
-        found = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", str(error))
-        when = found[0].replace(" ", "T") if found else "some hour"
-        twice = f"occurs twice in {zone}, and the order of the rows does not tell which it is"
-        what = f"does not exist in {zone}" if "nonexistent" in str(error) else twice
-        raise PanelError(
-            f"{label}: {when} {what}; write times with their offset, such as 2016-10-30T02:00+01:00"
-        ) from error
-    joined: pd.Series = pd.concat([part.dt.tz_convert("UTC").dt.tz_localize(None) for part in local])
-    return joined.reindex(times.index)

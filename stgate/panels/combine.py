@@ -10,6 +10,7 @@ import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.panels.graph import EDGES
+from stgate.schema.longitudes import inside, is_longitude
 from stgate.schema.panel import at, check_panel, some, time_kind, time_step
 from stgate.schema.steps import month_numbers, months_of
 
@@ -111,9 +112,9 @@ def select(
         if kept[name].dtype.kind not in "fiu":
             raise PanelError(f"`{name}`: holds text, which has no bounds; name the nodes instead")
         values = kept[name].values
-        across = name == "lon" and low > high
-        inside = (values >= low) | (values <= high) if across else (values >= low) & (values <= high)
-        kept = kept.isel(node=np.flatnonzero(inside))
+        turning = is_longitude(name, kept[name].attrs)
+        within = inside(values, low, high) if turning else (values >= low) & (values <= high)
+        kept = kept.isel(node=np.flatnonzero(within))
     if kept.sizes["node"] == 0:
         raise PanelError("`node`: no node is left; widen the box, or leave out fewer")
     if set(EDGES[:2]) <= set(kept.variables):

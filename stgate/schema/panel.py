@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.schema.longitudes import check_longitudes
 from stgate.schema.steps import Step, step_label, step_length, step_of, time_text, uneven_row
 
 
@@ -83,6 +84,7 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
         twice = labels[labels.duplicated()][0]
         raise PanelError(f"`node`: the label {twice!r} appears twice; drop one with panel.drop_duplicates('node')")
     check_time(panel, regular=regular)
+    check_longitudes(panel)
     dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
     if not dynamic:
         raise PanelError("the panel has no variable over (time, node)")
@@ -162,8 +164,9 @@ def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
             flat = variable.values.reshape(-1)
             shown = next((x for x in flat.tolist() if isinstance(x, str)), flat[0])
             raise PanelError(f"`{name}`: holds text ({shown!r}), not numbers; drop it with panel.drop_vars({name!r})")
+        width = "float32" if variable.dtype.itemsize <= 2 else "float64"  # which holds every digit
         raise PanelError(
-            f"`{name}`: holds {variable.dtype}, not floats; cast it with panel[{name!r}].astype('float32')"
+            f"`{name}`: holds {variable.dtype}, not floats; cast it with panel[{name!r}].astype('{width}')"
         )
     infinite = np.isinf(variable.values) if values else np.zeros(1, bool)
     if infinite.any():

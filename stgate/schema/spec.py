@@ -37,6 +37,8 @@ class PanelSpec:
             other nodes then fits too. Empty for forecasters that know the nodes by their labels.
         ahead: Number of steps after an entry whose observations a field sees; 0 if it sees none.
         months: Number of calendar months in a time step, whose mean length `step` is; 0 for steps of a fixed length.
+        meridian: Longitude around which longitudes among the static covariates are counted, within 180 degrees of it;
+            None where there are none, and for forecasters of earlier versions, which take them as they are.
     """
 
     targets: tuple[str, ...]
@@ -56,6 +58,7 @@ class PanelSpec:
     places: tuple[str, ...] = ()
     ahead: int = 0
     months: int = 0
+    meridian: float | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ def check_data(forecaster: Forecaster, data: L.LightningDataModule | None) -> Wi
     name, wanted = type(forecaster).__name__, forecaster.data_class
     if not isinstance(data, wanted) or not isinstance(data, WindowData):
         raise RequestError(f"{name} takes its panel from a {wanted.__name__}: pass datamodule={wanted.__name__}(…)")
+    if forecaster.spec is not None:
+        data.follow(forecaster.spec)
     if data.spec.places and wanted is WindowData:
         raise RequestError(f"{name} forecasts from windows, not from a {type(data).__name__}: pass a WindowData")
     return data

@@ -281,8 +281,10 @@ class KrigedFieldPredictor(FieldPredictor):
             return raw
         location, scale, *rest = raw.unbind(-1)
         width = deviation * torch.exp(scale.clamp(-4, 4))
-        link = width.log() if getattr(self.likelihood, "link", "softplus") == "exp" else torch.log(torch.expm1(width))
-        return torch.stack([mean + deviation * location, torch.where(width > 20, width, link), *rest], -1)
+        # The inverse of softplus, without the exponential of a width that would overflow.
+        exponential = getattr(self.likelihood, "link", "softplus") == "exp"
+        link = width.log() if exponential else width + torch.log(-torch.expm1(-width))
+        return torch.stack([mean + deviation * location, link, *rest], -1)
 
     def around(self, batch: Batch, lead: int, rows: Tensor) -> tuple[list[Around], Tensor, Tensor, Tensor, Entries]:
         """Gather what the kriging of each target sees, the values, and the neighbours of each row.

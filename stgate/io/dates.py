@@ -1,0 +1,160 @@
+"""Dates of tables from several columns, with hours that count to 24, and numbers that are dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from stgate.errors import RequestError
+
+PARTS = {
+    "year": ("year", "years", "yr", "yyyy"),
+    "month": ("month", "mon", "mo"),
+    "day": ("day", "dy", "dom"),
+    "yearday": ("doy", "dayofyear", "day_of_year", "yearday", "yday", "jday", "julian_day"),
+    "hour": ("hour", "hr", "hh"),
+    "minute": ("minute", "min", "mn"),
+    "second": ("second", "sec"),
+}
+"""Parts of a time, and the names of columns, in lower case, that hold them."""
+LIMITS = {"month": (1, 12), "day": (1, 31), "yearday": (1, 366), "hour": (0, 24), "minute": (0, 59), "second": (0, 60)}
+WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "j": 3, "y": 2, "f": 6, "I": 2}
+"""Numbers of digits of the fields of a format."""
+
+
+def part_of(column: str) -> str | None:
+    """Return the part of a time that a column holds by its name; None for a column of dates or clocks."""
+    name = str(column).strip().lower().replace(" ", "_")
+    return next((part for part, names in PARTS.items() if name in names), None)
+
+
+def from_parts(frame: pd.DataFrame, columns: Sequence[str], dates: pd.Series | None = None) -> pd.Series:
+    """Put times together from their parts: year and month or day of the year, hour, minute, second.
+
+    Args:
+        frame: The table.
+        columns: Columns whose names are parts of a time.
+        dates: Dates that hours, minutes and seconds are added to; None if the columns hold year, month and day.
+
+    Returns:
+        Times, NaT where a part is missing or out of its range. Hour 24 is the first one of the next day.
+
+    Raises:
+        RequestError: A part is given twice, or the parts make no date.
+    """
+    parts: dict[str, pd.Series] = {}
+    for column in columns:
+        part = str(part_of(column))
+        if part in parts:
+            raise RequestError(f"time {column}: a second column of the {part}; name each part once")
+        number = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+        low, high = LIMITS.get(part, (1, 9999))
+        parts[part] = number.where((number >= low) & (number <= high) & (number % 1 == 0))
+    if dates is None:
+        if "year" not in parts or {"yearday", "month"} <= set(parts) or ("day" in parts and "month" not in parts):
+            raise RequestError(f"time {' '.join(columns)}: give year month day, year month, or year doy, then hour")
+        one = pd.Series(1.0, frame.index)
+        named = {"year": parts["year"], "month": parts.get("month", one), "day": parts.get("day", one)}
+        dates = pd.to_datetime(pd.DataFrame(named), errors="coerce")
+        if "yearday" in parts:
+            dates = dates + pd.to_timedelta(parts["yearday"] - 1, unit="D")
+            dates = dates.where(dates.dt.year == parts["year"])
+    elif calendar := [part for part in ("year", "month", "day", "yearday") if part in parts]:
+        raise RequestError(
+            f"time {' '.join(columns)}: a column of dates and one of the {calendar[0]}; give one of both"
+        )
+    made = dates
+    clock: tuple[tuple[str, Literal["h", "min", "s"]], ...] = (("hour", "h"), ("minute", "min"), ("second", "s"))
+    for part, unit in clock:
+        if part in parts:
+            made = made + pd.to_timedelta(parts[part], unit=unit)
+    return made
+
+
+def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """Join columns of dates and clocks to texts, separated by a blank; missing where one of them is."""
+    texts = []
+    for column in columns:
+        series = frame[column]
+        if series.dtype.kind == "M":
+            series = series.dt.strftime("%Y-%m-%d" if (series.dt.normalize() == series).all() else "%H:%M:%S")
+        texts.append(series.astype("string").str.strip())
+    made = texts[0]
+    for text in texts[1:]:
+        made = made + " " + text
+    return made
+
+
+def check_format(time_format: str) -> None:
+    """Refuse a format that `strptime` does not know.
+
+    Raises:
+        RequestError: A `%` is followed by no directive, or by one that is unknown.
+    """
+    try:
+        pd.to_datetime(pd.Series(["-"]), format=time_format, errors="coerce")
+    except (ValueError, KeyError, re.error) as error:
+        raise RequestError(f"time format {time_format!r}: {error}; write it like '%d/%m/%Y %H:%M'") from error
+
+
+ISO = r"^(\s*\d{4}-?\d\d-?\d\d[T ])24(:?00(?::?00(?:\.0+)?)?\s*)$"
+"""Pattern of an ISO 8601 time at 24 o'clock: what stands before the hour, and after it."""
+
+
+def without_24(texts: pd.Series, time_format: str | None) -> tuple[pd.Series, pd.Series]:
+    """Turn the hour 24:00 into 00:00.
+
+    Args:
+        texts: Times as text.
+        time_format: Their format; None for ISO 8601.
+
+    Returns:
+        The texts, and flags of those that lie a day later than they now say.
+    """
+    pattern = ISO if time_format is None else _pattern(time_format)
+    if pattern is None:
+        return texts, pd.Series(False, texts.index)
+    changed = texts.str.replace(pattern, lambda found: f"{found[1]}00{found[2]}", regex=True)
+    return changed, (changed != texts).fillna(False).astype(bool)
+
+
+def _pattern(time_format: str) -> str | None:
+    """Return a pattern of times at 24 o'clock in a format: what stands before the hour, and after it; None without."""
+    if time_format.count("%H") != 1:
+        return None
+    before, after = time_format.split("%H")
+    fields = {"M": "00?", "S": "00?", "f": "0+"}
+
+    def of(text: str) -> str:
+        pieces = re.split(r"%(.)", text)
+        plain, codes = pieces[::2], pieces[1::2]
+        made = [re.escape(piece) for piece in plain]
+        digits = [fields.get(code, f"\\d{{1,{WIDTHS[code]}}}" if code in WIDTHS else r"\S+") for code in codes]
+        return "".join(a + b for a, b in zip(made, [*digits, ""], strict=True))
+
+    return f"^({of(before)})24({of(after)})$"
+
+
+FORMATS = {6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Formats of dates that are written as numbers, by their number of digits."""
+
+
+def date_format(numbers: np.ndarray) -> str | None:
+    """Return the format of numbers that read as dates, such as 20200131; None if they are plain numbers.
+
+    >>> date_format(np.array([20200131, 20200201])), date_format(np.array([0.0, 0.5]))
+    ('%Y%m%d', None)
+    """
+    values = np.asarray(numbers, "float64")
+    if values.size == 0 or not np.isfinite(values).all() or (values % 1 != 0).any() or values.min() < 150_000:
+        return None
+    texts = pd.Series(values.astype("int64").astype(str))
+    widths = texts.str.len().unique()
+    found = FORMATS.get(int(widths[0])) if len(widths) == 1 else None
+    if found is None or not texts.str[:4].astype(int).between(1500, 2600).all():
+        return None
+    return found if pd.to_datetime(texts, format=found, errors="coerce").notna().all() else None

@@ -1,0 +1,91 @@
+"""Longitudes, which are the same modulo 360: compared, selected and counted around a meridian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.errors import PanelError
+
+NAMES = ("lon", "longitude", "lng", "long")
+"""Names of a coordinate of longitudes, in lower case."""
+UNITS = ("degrees_east", "degree_east", "degrees_e", "degree_e", "degreese", "degreee")
+"""CF's units of longitudes, in lower case."""
+ROUNDING = 1e-9
+"""Degrees by which a longitude may lie beyond a bound for its rounding."""
+
+Floats = NDArray[np.float64]
+
+
+def is_longitude(name: object, attrs: dict[Any, Any] | None = None) -> bool:
+    """Tell if a coordinate holds longitudes, by its name or its CF attributes."""
+    attrs = attrs or {}
+    units = str(attrs.get("units", "")).lower()
+    return str(name).lower() in NAMES or units in UNITS or attrs.get("standard_name") == "longitude"
+
+
+def inside(values: NDArray[Any], low: float, high: float) -> NDArray[np.bool_]:
+    """Tell which longitudes lie between two meridians, ends included, going east from the first to the second.
+
+    >>> inside(np.array([350.0, -10.0, 30.0]), -15.0, 25.0).tolist(), inside(np.array([175.0, 0.0]), 170, -170).tolist()
+    ([True, True, False], [True, False])
+    """
+    if high - low >= 360:
+        return np.asarray(np.isfinite(np.asarray(values, "float64")))
+    east = np.mod(np.asarray(values, "float64") - low + ROUNDING, 360.0)
+    made: NDArray[np.bool_] = east <= (high - low) % 360.0 + 2 * ROUNDING
+    return made
+
+
+def meridian_of(values: NDArray[Any]) -> float:
+    """Return the middle of the shortest arc that holds all longitudes, in the convention in which they are given.
+
+    >>> [meridian_of(np.array(pair)) for pair in ([179.0, -179.0], [350.0, 355.0], [-3.0, 1.0])]
+    [180.0, 352.5, -1.0]
+    """
+    given = np.asarray(values, "float64")
+    turned = np.sort(np.mod(given[np.isfinite(given)], 360.0))
+    if not turned.size:
+        return 0.0
+    gaps = np.diff(turned, append=turned[0] + 360.0)
+    start = turned[(int(np.argmax(gaps)) + 1) % turned.size]
+    middle = start + (360.0 - gaps.max()) / 2
+    raw = (np.nanmin(given) + np.nanmax(given)) / 2
+    return float(middle + 360.0 * np.round((raw - middle) / 360.0)) + 0.0
+
+
+def around(values: NDArray[Any], meridian: float) -> Floats:
+    """Return longitudes within 180 degrees of a meridian.
+
+    >>> around(np.array([357.0, -3.0, 3.0]), 0.0).tolist()
+    [-3.0, -3.0, 3.0]
+    """
+    given = np.asarray(values, "float64")
+    turns = np.round((given - meridian) / 360.0)
+    made: Floats = given - 360.0 * turns
+    if np.asarray(values).dtype == np.float32:  # 357.12 in float32 is the place of -2.88, but for the rounding of both
+        made = np.where(turns == 0, given, np.round(made, 4))
+    return made
+
+
+def check_longitudes(panel: xr.Dataset) -> None:
+    """Refuse nodes of which some count longitudes from -180 to 180 and others from 0 to 360.
+
+    Args:
+        panel: A panel.
+
+    Raises:
+        PanelError: They do; the message names the coordinate and the fix.
+    """
+    for name, coord in panel.coords.items():
+        if coord.dims != ("node",) or coord.dtype.kind not in "fiu" or not is_longitude(name, coord.attrs):
+            continue
+        values = np.asarray(coord.values, "float64")
+        if np.nanmin(values, initial=0.0) < 0 and np.nanmax(values, initial=0.0) > 180:
+            raise PanelError(
+                f"`{name}`: some nodes lie at {np.nanmin(values):g}, others at {np.nanmax(values):g}, so that two ways "
+                f"to count longitudes are mixed; take one: panel.assign_coords({name}=(panel.{name} + 180) % 360 - 180)"
+            )

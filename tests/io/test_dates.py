@@ -1,0 +1,94 @@
+"""Dates of tables: several columns, hours that count to 24, numbers that are dates, and formats."""
+
+import re
+
+import numpy as np
+import pytest
+
+from stgate.errors import PanelError, RequestError
+from stgate.io import read_tables
+
+FORMS = {
+    "date and clock": ("Date,Time", ["2020-02-29,22:00", "2020-02-29,23:00", "2020-03-01,00:00"], "1h", {}),
+    "clock to 24": ("Date,Time", ["2020-02-29,22:00", "2020-02-29,23:00", "2020-02-29,24:00"], "1h", {}),
+    "date and hour": ("date,hour", ["2020-02-29,22", "2020-02-29,23", "2020-03-01,0"], "1h", {}),
+    "hour to 24": ("year,month,day,hour", ["2020,2,29,22", "2020,2,29,23", "2020,2,29,24"], "1h", {}),
+    "day of year": ("year,doy,hour", ["2020,60,22", "2020,60,23", "2020,61,0"], "1h", {}),
+    "NASA POWER": ("YEAR,MO,DY,HR", ["2020,2,29,22", "2020,2,29,23", "2020,3,1,0"], "1h", {}),
+    "ISO at 24": ("time", ["2020-02-29T22:00", "2020-02-29T23:00", "2020-02-29T24:00"], "1h", {}),
+    "format at 24": ("time", ["29.02.2020 22:00", "29.02.2020 23:00", "29.02.2020 24:00"], "1h", "%d.%m.%Y %H:%M"),
+    "minutes of four digits": ("time", ["20200229 2200", "20200229 2300", "20200229 2400"], "1h", "%Y%m%d %H%M"),
+}
+LAST = np.datetime64("2020-03-01T00:00")
+
+
+def write(tmp_path, header, rows):
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header},node,y\n" + "".join(f"{row},a,{i}\n" for i, row in enumerate(rows)))
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_times_in_several_ways_of_writing(form, tmp_path):
+    header, rows, _, time_format = FORMS[form]
+    options = {"time_format": time_format} if time_format else {}
+    panel = read_tables(write(tmp_path, header, rows), time=header.split(","), node="node", **options)
+    assert panel["time"].values[-1] == LAST and panel["y"].values.ravel().tolist() == [0, 1, 2]
+
+
+def test_years_and_months_are_calendar_steps(tmp_path):
+    path = write(tmp_path, "year,month", ["2019,11", "2019,12", "2020,1"])
+    panel = read_tables(path, time=["year", "month"], node="node")
+    assert [str(t)[:7] for t in panel["time"].values] == ["2019-11", "2019-12", "2020-01"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["20200131", "20200201", "20200202"],
+        ["202001", "202002", "202003"],
+        ["2020001", "2020002", "2020003"],
+        ["2020013100", "2020013101", "2020013102"],
+        ["202001310000", "202001310100", "202001310200"],
+    ],
+)
+def test_numbers_that_read_as_dates_are_refused_and_the_advice_reads_them(rows, tmp_path):
+    path = write(tmp_path, "time", rows)
+    with pytest.raises(PanelError, match="read as dates") as refused:
+        read_tables(path, node="node")
+    advised = re.search(r"--time-format '(.+)'", str(refused.value))[1]
+    panel = read_tables(path, node="node", time_format=advised)
+    assert panel.sizes["time"] == 3 and str(panel["time"].values[0]).startswith("2020-01")
+
+
+def test_leading_zeros_of_dates_are_kept(tmp_path):
+    path = write(tmp_path, "time", ["01022020", "02022020", "03022020"])
+    panel = read_tables(path, node="node", time_format="%d%m%Y")
+    assert panel["time"].values[0] == np.datetime64("2020-02-01")
+
+
+@pytest.mark.parametrize("time_format", ["%d/%m/%Y %", "%Q", "%Y-%m-%d %H:%M%"])
+def test_a_format_with_a_stray_percent_is_refused(time_format, tmp_path):
+    path = write(tmp_path, "time", ["01/02/2020", "02/02/2020"])
+    with pytest.raises(RequestError, match=r"time format .*write it like"):
+        read_tables(path, node="node", time_format=time_format)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("time", ["2020-01-01T23:00", "2020-01-01T24:30"], "row 2"),
+        ("year,doy", ["2019,365", "2019,366"], "row 2"),
+        ("year,month,day", ["2020,2,29", "2020,2,30"], "row 2"),
+        ("Date,Time", ["2020-01-01,23:00", "2020-01-01,25:00"], "row 2"),
+        ("date,month", ["2020-01-01,1", "2020-01-02,1"], "give one of both"),
+    ],
+)
+def test_what_is_no_time_is_named_with_its_row(header, rows, message, tmp_path):
+    with pytest.raises((PanelError, RequestError), match=message):
+        read_tables(write(tmp_path, header, rows), time=header.split(","), node="node")
+
+
+def test_model_time_stays_model_time(tmp_path):
+    panel = read_tables(write(tmp_path, "time", ["0.0", "0.5", "1.0"]), node="node")
+    assert panel["time"].values.tolist() == [0.0, 0.5, 1.0]

@@ -1,0 +1,76 @@
+"""Longitudes modulo 360: where they are compared, counted and mixed."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import make_panel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stgate.errors import PanelError
+from stgate.panels import select
+from stgate.schema.longitudes import around, inside, is_longitude, meridian_of
+from stgate.schema.panel import check_panel
+
+WHOLE = st.integers(-720, 720)
+
+
+@given(st.lists(WHOLE, min_size=1, max_size=5), WHOLE, st.integers(0, 359), st.integers(-2, 2))
+def test_bounds_and_values_may_turn_by_whole_circles(values, low, width, turns):
+    given = np.array(values, float)
+    wanted = (np.mod(given - low, 360) <= width).tolist()
+    assert inside(given, low, low + width).tolist() == wanted
+    assert inside(given + 360 * turns, low, low + width).tolist() == wanted
+    assert inside(given, low + 360 * turns, low + width + 360 * turns).tolist() == wanted
+    assert inside(given, low, low + width - 360).tolist() == wanted  # eastwards, past the end of the convention
+
+
+@given(st.lists(st.floats(-180, 179.999), min_size=1, max_size=6))
+def test_ordinary_longitudes_within_half_a_circle_keep_their_bits(values):
+    given = np.array(values)
+    if given.max() - given.min() < 180:
+        assert around(given, meridian_of(given)).tolist() == given.tolist()
+
+
+@given(st.lists(WHOLE, min_size=1, max_size=6))
+def test_values_around_a_meridian_are_the_same_in_every_convention(values):
+    given = np.array(values, float)
+    centre = meridian_of(given)
+    assert around(given + 360, centre).tolist() == around(given, centre).tolist()
+
+
+@pytest.mark.parametrize("name", ["lon", "longitude", "Lng"])
+def test_longitudes_are_known_by_name_or_units(name):
+    assert is_longitude(name, {}) and is_longitude("x0", {"units": "degrees_east"})
+    assert not is_longitude("x", {"units": "m"})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kept"),
+    [
+        ((-15, 25), [0, 10, 350]),
+        ((345, 385), [0, 10, 350]),
+        ((350, 10), [0, 10, 350]),
+        ((170, -170), [180]),
+        ((0, 360), [0, 10, 180, 350]),
+    ],
+)
+@pytest.mark.parametrize("turn", [0, 360])
+def test_select_takes_bounds_of_either_convention(bounds, kept, turn):
+    lon = np.array([0.0, 10.0, 180.0, 350.0])
+    shown = lon if turn else np.where(lon > 180, lon - 360, lon)
+    panel = xr.Dataset(
+        {"y": (("time", "node"), np.zeros((3, 4), "float32"))},
+        {"time": np.arange(3.0), "node": list("abcd"), "lat": ("node", np.zeros(4)), "lon": ("node", shown)},
+    )
+    assert sorted(np.mod(select(panel, lon=bounds)["lon"].values, 360)) == kept
+
+
+def test_two_conventions_in_one_panel_are_refused_and_the_mend_passes():
+    panel = make_panel(missing=0)
+    lon = np.linspace(-10, 350, panel.sizes["node"])
+    panel = panel.assign_coords(lat=("node", np.zeros(len(lon))), lon=("node", lon))
+    with pytest.raises(PanelError, match="two ways") as refused:
+        check_panel(panel)
+    fix = str(refused.value).split("take one: ")[1]
+    check_panel(eval(fix, {"panel": panel}))  # the message's own words
