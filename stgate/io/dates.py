@@ -92,6 +92,9 @@ def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 def check_format(time_format: str) -> None:
     """Refuse a format that `strptime` does not know.
 
+    Args:
+        time_format: The format.
+
     Raises:
         RequestError: A `%` is followed by no directive, or by one that is unknown.
     """

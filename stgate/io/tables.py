@@ -71,10 +71,10 @@ class Dialect:
     Attributes:
         separator: Character between the columns.
         decimal: Decimal mark.
-        thousands: Mark between groups of three digits; None if there is none.
         header: The first row names the columns; if False, columns are numbered from 0.
         encoding: Text encoding.
         missing: Texts that mark missing values, in addition to those that pandas knows.
+        thousands: Mark between groups of three digits; None if there is none.
     """
 
     separator: str = ","
