@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,12 @@ def to_panel(
     """
     if not isinstance(frame, pd.DataFrame):
         raise PanelError(f"a table is a pandas.DataFrame, got {type(frame).__name__}; a Series has .to_frame()")
+    for axis, what, fix in (
+        (frame.columns, "columns", "join them with frame.columns = ['_'.join(map(str, c)) for c in frame.columns]"),
+        (frame.index, "rows", "make columns of them with frame.reset_index(), and name the column of nodes"),
+    ):
+        if axis.nlevels > 1:
+            raise PanelError(f"the {what} have {axis.nlevels} levels of labels, a panel has one; {fix}")
     for column in (time, node):
         if column is not None and column not in frame.columns:
             raise PanelError(f"no column {column!r}; {did_you_mean(str(column), map(str, frame.columns))}")
@@ -252,6 +259,37 @@ def mark_missing(panel: xr.Dataset, marks: Marks) -> xr.Dataset:
     return panel
 
 
+WAYS_OUT = {
+    "dates": "leave the column out (drop), or name it as the time",
+    "periods": "leave the column out (drop), or name it as the time",
+    "durations": "leave the column out (drop), or make numbers of it, such as frame[column] / pandas.Timedelta('1h')",
+    "categories": "leave the column out (drop), or name it as the node",
+    "intervals": "leave the column out (drop), or take their middles, frame[column].array.mid",
+    "complex numbers": "leave the column out (drop), or take its parts, frame[column].to_numpy().real",
+}
+"""What to do with a column that holds no real numbers."""
+
+
+def _other_kind(series: pd.Series) -> str:
+    """Name what a column holds that is no number; empty for numbers, and for texts, which may be some."""
+    kind = series.dtype
+    for dtype, what in (
+        (pd.CategoricalDtype, "categories"),
+        (pd.PeriodDtype, "periods"),
+        (pd.IntervalDtype, "intervals"),
+    ):
+        if isinstance(kind, dtype):
+            return what
+    if kind.kind == "O":
+        first = next((x for x in series if not pd.api.types.is_scalar(x) or not pd.isna(x)), None)
+        if isinstance(first, datetime.timedelta):
+            return "durations"
+        if isinstance(first, complex):
+            return "complex numbers"
+        return "dates" if isinstance(first, datetime.date | datetime.time) else ""
+    return {"M": "dates", "m": "durations", "c": "complex numbers"}.get(kind.kind, "")
+
+
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as floats.
 
@@ -260,6 +298,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     """
     for column in table.columns:
         series = table[column]
+        if what := _other_kind(series):
+            raise PanelError(f"column {column!r}: holds {what}, not numbers; {WAYS_OUT[what]}")
         if pd.api.types.is_integer_dtype(series) and (largest := abs(int(series.abs().max() or 0))) > 2**53:
             raise PanelError(
                 f"column {column!r}: whole numbers of up to {len(str(largest))} digits, of which float64 holds 15; "

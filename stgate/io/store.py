@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
+from xarray.coders import CFTimedeltaCoder
 
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
@@ -21,6 +23,17 @@ from stgate.schema.forecast import as_forecast, check_forecast
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
 """Attribute of a zarr store that keeps the order of the variables; zarr itself does not."""
+NUMBER = "stgate_number"
+"""Attribute of numbers in a file whose units read like those of dates; it is removed when the file is read."""
+DURATIONS = {
+    "days": 86400e9,
+    "hours": 3600e9,
+    "minutes": 60e9,
+    "seconds": 1e9,
+    "milliseconds": 1e6,
+    "microseconds": 1e3,
+}
+"""Nanoseconds of the units of durations in files of other tools."""
 
 
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -43,15 +56,51 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     try:
         with _quiet_dates():
             if path.suffix == ".zarr":
-                opened: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True).load()
+                opened = _decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)).load()
                 order = str(opened.attrs.pop(ORDER, "")).split("\n")
                 opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
                 return exact_dates(opened)
-            with xr.open_dataset(path, engine="netcdf4", decode_timedelta=True) as lazy:
-                return exact_dates(lazy.load())
+            with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as raw:
+                return exact_dates(_decoded(raw).load())
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # HDF5 and zstd raise RuntimeError
         kind = "zarr store" if path.suffix == ".zarr" else "netCDF file"
         raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
+
+
+def _decoded(raw: xr.Dataset) -> xr.Dataset:
+    """Decode a dataset; only what was written as durations or dates is one, not every number with units of time."""
+    numbers = [str(name) for name, variable in raw.variables.items() if NUMBER in variable.attrs]
+    times: Any = dict.fromkeys(numbers, False) if numbers else True
+    opened: xr.Dataset = xr.decode_cf(
+        raw, decode_times=times, decode_timedelta=CFTimedeltaCoder(decode_via_units=False)
+    )
+    for name in numbers:
+        del opened[name].attrs[NUMBER]
+    return opened
+
+
+def _with_marks(dataset: xr.Dataset) -> xr.Dataset:
+    """Mark numbers whose units read like those of dates, such as `days since 2020-01-01`."""
+    marked = {
+        name: dataset[name].assign_attrs({NUMBER: 1})
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "fiub" and " since " in str(variable.attrs.get("units", ""))
+    }
+    return dataset.assign_coords({n: v for n, v in marked.items() if n in dataset.coords}).assign(
+        {n: v for n, v in marked.items() if n not in dataset.coords}
+    )
+
+
+def _with_durations(forecast: xr.Dataset) -> xr.Dataset:
+    """Decode the lead times of other tools: numbers beside dates, with the units of a duration."""
+    lead, dates = forecast.coords.get("lead_time"), forecast.coords.get("init_time")
+    if lead is None or dates is None or dates.dtype.kind != "M" or lead.dtype.kind not in "fiu":
+        return forecast
+    if (unit := DURATIONS.get(str(lead.attrs.get("units")))) is None:
+        return forecast
+    values = (lead.values * unit).round().astype("timedelta64[ns]")
+    attrs = {name: value for name, value in lead.attrs.items() if name != "units"}
+    return forecast.assign_coords(lead_time=(lead.dims, values, attrs))
 
 
 def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -71,7 +120,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     try:
         with _quiet_dates():
-            opened = exact_dates(xr.open_zarr(path, consolidated=False, chunks=None, decode_timedelta=True))
+            opened = exact_dates(_decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)))
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path}: not a readable zarr store ({_first_line(error)})") from error
     opened.attrs.pop(ORDER, None)
@@ -91,7 +140,7 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
         StoreError: The file cannot be read.
         ForecastError: The file does not hold a forecast.
     """
-    forecast = open_dataset(path)
+    forecast = _with_durations(open_dataset(path))
     check_forecast(as_forecast(forecast))
     return forecast
 
@@ -140,6 +189,7 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
     """
     path = check_out(path, overwrite=overwrite)
+    dataset = _with_marks(dataset).drop_encoding()
     with atomic(path) as temporary:
         if path.suffix == ".nc":
             coding = {
@@ -151,7 +201,7 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         else:
             with quiet_zarr():
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
-                ordered.drop_encoding().to_zarr(temporary, consolidated=True, zarr_format=3)
+                ordered.to_zarr(temporary, consolidated=True, zarr_format=3)
     return path
 
 

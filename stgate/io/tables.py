@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import lzma
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,15 +14,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from stgate.errors import RequestError, StoreError
+from stgate.errors import PanelWarning, RequestError, StoreError
+from stgate.schema.panel import some
 
 CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
 PARQUET = (".parquet", ".pq")
 HDF = (".h5", ".hdf5", ".hdf")
 TABLES = (*CSV, *PARQUET, *HDF)
+NA = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"""Texts that pandas takes for missing values."""
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """Errors that reading a truncated download raises."""
 
@@ -141,6 +147,7 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[
         raise StoreError(f"{path}: column {twice!r} appears twice; rename one of them")
     names: dict[str, Any] = {} if dialect.header else {"header": None}
     column = first.iloc[label] if isinstance(label, int) and dialect.header else label
+    key: Any = None
     if column is not None and (column in set(first) or not dialect.header):
         key = column if dialect.header else int(column)
         names["dtype"] = {key: str}
@@ -150,7 +157,12 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[
         else [int(c) for c in texts if str(c).isdigit()]
     )
     names["dtype"] = {**names.get("dtype", {}), **dict.fromkeys(kept, str)}
-    marks = list(dialect.missing)
+    marks: Any = list(dialect.missing)
+    if key is not None:  # a station may be called NA
+        columns = [c or f"Unnamed: {i}" for i, c in enumerate(first)] if dialect.header else list(range(len(first)))
+        others = [c for c in columns if c != key]
+        names["keep_default_na"] = False
+        marks = {**{c: [*NA, *marks] for c in others}, key: [""]}
     table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
     return table.copy()  # one block of memory: pandas reads a wide table as one block a column
 
@@ -161,6 +173,8 @@ def plain_labels(labels: pd.Series) -> pd.Series:
     >>> plain_labels(pd.Series(["7", "12"])).tolist(), plain_labels(pd.Series(["007", "12"])).tolist()
     ([7, 12], ['007', '12'])
     """
+    if isinstance(labels.dtype, pd.CategoricalDtype):
+        labels = labels.astype(labels.cat.categories.dtype)
     if labels.dtype.kind in "iuf" or not labels.dropna().map(lambda x: isinstance(x, str) and _plain(x)).all():
         return labels
     return labels.astype("int64") if labels.notna().all() else labels
@@ -181,19 +195,30 @@ def _hdf(path: Path) -> pd.DataFrame:
             raise StoreError(f"{path}: holds {what} (it has {held}); write one with frame.to_hdf(..., format='fixed')")
         group = frames[0]
         columns, index = _axis(group["axis0"], path), _axis(group["axis1"], path)
-        frame = pd.DataFrame(np.full((len(index), len(columns)), np.nan), index, columns)
+        empty, parts = pd.DataFrame(index=index), []
         for name in [n for n in group if n.startswith("block") and n.endswith("_values")]:
-            if group[name].dtype.kind not in "fiub":
-                continue  # text, as pickled objects
             items = _axis(group[name.replace("_values", "_items")], path)
-            frame[items] = group[name][()]
-    return frame
+            kind = _text(group[name].attrs.get("value_type"))
+            if group[name].dtype.kind not in "fiub":
+                what = f"{path}: {some(items.tolist())} holds text as pickled objects, which are not read; left out"
+                warnings.warn(what, PanelWarning, stacklevel=4)
+                continue
+            made = pd.DataFrame(group[name][()], index, items)
+            if kind.startswith(("datetime64", "timedelta64")):
+                dtype: Any = kind if "[" in kind else f"{kind}[ns]"
+                made = made.astype(dtype)
+            parts.append(made)
+    return pd.concat(parts, axis=1)[[c for c in columns if any(c in part for part in parts)]] if parts else empty
+
+
+def _text(value: object) -> str:
+    """Return an attribute of HDF5 as text; empty where it is absent."""
+    return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
 def _axis(stored: Any, path: Path) -> pd.Index:  # noqa: ANN401 (an h5py data set)
     values = stored[()]
-    kind = stored.attrs.get("kind", b"")
-    kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+    kind = _text(stored.attrs.get("kind"))
     if kind.startswith("datetime64"):
         unit = kind[len("datetime64") :].strip("[]") or "ns"
         return pd.DatetimeIndex(values.astype(f"datetime64[{unit}]"))

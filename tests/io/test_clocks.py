@@ -35,7 +35,7 @@ def table(utc, zone, order, tmp_path, nodes=("a",)):
 @given(
     zone=st.sampled_from(sorted(ZONES)),
     step=st.sampled_from([15, 30, 60]),
-    shift=st.integers(0, 8),
+    shift=st.integers(0, 5),
     order=st.tuples(st.booleans(), st.booleans()),
 )
 @settings(max_examples=40, deadline=None)

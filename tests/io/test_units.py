@@ -1,0 +1,77 @@
+"""Numbers come back from a file as they were written, whatever their units."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from helpers import make_forecast, make_panel, model_time_panel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stgate.io import open_panel
+from stgate.io.store import open_dataset, open_forecast, open_lazily, write
+
+UNITS = [
+    *("s", "sec", "seconds", "min", "minutes", "h", "hours", "d", "days", "D", "ms", "milliseconds", "us"),
+    *("microseconds", "ns", "nanoseconds", "weeks", "month", "months", "years", "days since 2020-01-01"),
+    *("hours since 1900-01-01 00:00", "1", "", "K", "%"),
+]
+
+
+def panel_with(units):
+    """Return a panel whose variable, node coordinate and node variable have some units."""
+    panel = make_panel(steps=6)
+    attrs = {"units": units} if units else {}
+    numbers = np.array([1.0, 2.5, 3.0])
+    return panel.assign(
+        y=panel["y"].assign_attrs(attrs), delay=("node", numbers, attrs), u=panel["u"].astype("float64")
+    ).assign_coords(height=("node", numbers * 2, attrs))
+
+
+@given(units=st.sampled_from(UNITS) | st.text("abcdhms0123 -^", max_size=8), suffix=st.sampled_from([".nc", ".zarr"]))
+@settings(max_examples=40, deadline=None)
+def test_any_unit_comes_back_with_its_values(units, suffix, tmp_path_factory):
+    panel = panel_with(units)
+    path = write(panel, tmp_path_factory.mktemp("units") / f"panel{suffix}")
+    made = open_panel(path)
+    for name in ("y", "u", "delay", "height"):
+        assert made[name].dtype == panel[name].dtype
+        assert made[name].attrs.get("units") == panel[name].attrs.get("units")
+        np.testing.assert_array_equal(made[name].values, panel[name].values)
+    assert "stgate_number" not in str(made)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("units", ["days", "minutes", "s", "months"])
+def test_model_time_comes_back(units, suffix, tmp_path):
+    panel = model_time_panel(units=units)
+    made = open_panel(write(panel, tmp_path / f"panel{suffix}"))
+    xr.testing.assert_identical(made["time"], panel["time"])
+
+
+@pytest.mark.parametrize("units", ["days", "hours since 2000-01-01"])
+def test_lazily_opened_stores_have_the_same_values(units, tmp_path):
+    panel = panel_with(units)
+    path = write(panel, tmp_path / "panel.zarr")
+    xr.testing.assert_identical(open_lazily(path).load().drop_encoding(), open_dataset(path).drop_encoding())
+    assert open_lazily(path)["delay"].dtype == np.float64
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_lead_times_are_durations_as_they_were(suffix, tmp_path):
+    forecast = make_forecast()
+    made = open_forecast(write(forecast, tmp_path / f"forecast{suffix}"))
+    assert made["lead_time"].dtype == forecast["lead_time"].dtype
+    np.testing.assert_array_equal(made["lead_time"].values, forecast["lead_time"].values)
+
+
+@pytest.mark.parametrize(("units", "step"), [("hours", 1.0), ("minutes", 60.0), ("days", 1 / 24)])
+def test_lead_times_of_another_tool_are_durations(units, step, tmp_path):
+    forecast = make_forecast()
+    hours = forecast["lead_time"].values / np.timedelta64(1, "h")
+    other = forecast.assign_coords(lead_time=("lead_time", hours * step, {"units": units}))
+    if forecast["init_time"].dtype.kind != "M":
+        pytest.skip("this forecast has model time")
+    other.to_netcdf(tmp_path / "other.nc")
+    made = open_forecast(tmp_path / "other.nc")
+    assert (made["lead_time"].values == pd.TimedeltaIndex(forecast["lead_time"].values)).all()
