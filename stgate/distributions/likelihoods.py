@@ -69,6 +69,28 @@ class Likelihood(Configured, ABC):
         """Bound below which no value has a density and no interval reaches."""
         return -math.inf if self.support == "real" else 0.0
 
+    @property
+    def takes(self) -> str:
+        """Values that have a density, in words."""
+        return {"real": "any number", "positive": "values above zero only", "count": "counts (0, 1, 2, …) only"}[
+            self.support
+        ]
+
+    def allowed(self, values: Tensor) -> Tensor:
+        """Flags of the values that have a density.
+
+        Args:
+            values: Values in the targets' own units, without NaN.
+
+        Returns:
+            Flags, of the shape of the values.
+        """
+        if self.support == "positive":
+            return values > 0
+        if self.support == "count":
+            return (values >= 0) & (values == values.floor())
+        return torch.ones_like(values, dtype=torch.bool)
+
     def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
         """Refuse targets with values to which this family gives no density.
 
@@ -81,10 +103,11 @@ class Likelihood(Configured, ABC):
             RequestError: A target has such values; the message names it.
         """
         kind = type(self).__name__
-        for name, low, counted in zip(targets, least.tolist(), whole.tolist(), strict=True):
-            if self.support == "count" and (low < 0 or not counted):
-                what = f"values of {low:g}" if low < 0 else "values that are no whole numbers"
-                raise RequestError(f"likelihood {kind}: `{name}` has {what}; it takes counts (0, 1, 2, …) only")
+        for name, low, counted in zip(targets, least, whole.tolist(), strict=True):
+            fractions = self.support == "count" and not counted and low >= 0
+            if fractions or not self.allowed(low):
+                what = "that are no whole numbers" if fractions else f"of {low.item():g}"
+                raise RequestError(f"likelihood {kind}: `{name}` has values {what}; it takes {self.takes}")
 
 
 class Normal(Likelihood):
@@ -210,22 +233,23 @@ class LogNormal(Likelihood):
             return distributions.ShiftedLogNormal(loc, deviation, torch.full_like(loc, self.shift), validate_args=False)
         return torch.distributions.LogNormal(loc, deviation, validate_args=False)
 
-    def check(self, targets: Sequence[str], least: Tensor, whole: Tensor) -> None:
-        """Refuse targets with values to which this family gives no density.
+    @property
+    def takes(self) -> str:
+        """Values that have a density, in words."""
+        if self.shift:
+            return "values of zero or above"
+        return f"{super().takes}; a shift (in its own units) allows zero"
+
+    def allowed(self, values: Tensor) -> Tensor:
+        """Flags of the values that have a density: those above zero, and with a shift zero.
 
         Args:
-            targets: Names of the targets.
-            least: Smallest observed value of each target, (target,).
-            whole: Flags of the targets whose values are all whole numbers, (target,).
+            values: Values in the targets' own units, without NaN.
 
-        Raises:
-            RequestError: A target has such values; the message names it.
+        Returns:
+            Flags, of the shape of the values.
         """
-        for name, low in zip(targets, least.tolist(), strict=True):
-            if low < 0 or (low == 0 and not self.shift):
-                fix = " only; a shift (in its own units) allows zero" if low == 0 else ""
-                allowed = "values above zero" if not self.shift else "values of zero or above"
-                raise RequestError(f"likelihood LogNormal: `{name}` has values of {low:g}; it takes {allowed}{fix}")
+        return values >= 0 if self.shift else super().allowed(values)
 
 
 class NegativeBinomial(Likelihood):

@@ -14,6 +14,7 @@ import xarray as xr
 
 from stgate.calibration.groups import EDGES
 from stgate.data.history import History
+from stgate.data.support import check_support
 from stgate.data.windows import to_device
 from stgate.errors import CalibrationWarning, RequestError
 from stgate.forecasting.conformal import CalibrationOptions, Scored, clusters_of, split_conformal_calibration
@@ -66,7 +67,8 @@ def calibrate(
         groups that were too small to stand by themselves.
 
     Raises:
-        RequestError: The split leaves no calibration part, it has too few values for a level, or an option is unknown.
+        RequestError: The split leaves no calibration part, it has too few values for a level or one to which the
+            likelihood gives no density, or an option is unknown.
     """
     options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     start, stop = data.parts.calibration
@@ -78,6 +80,8 @@ def calibrate(
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
+        series = predictor.encoded_series(data.series)
+        check_support(predictor.likelihood, series, data.spec, times, (start, stop), "calibration part")
         return set_calibration(
             predictor,
             _scored(predictor, data.part_dataloader("calibration")),
@@ -129,8 +133,8 @@ def recalibrate(
 
     Raises:
         PanelError: The panel does not fit the forecaster.
-        RequestError: A time lies outside the panel, the span holds no whole window or too few values for a level, or an
-            option is unknown.
+        RequestError: A time lies outside the panel, the span holds no whole window, too few values for a level or one
+            to which the likelihood gives no density, or an option is unknown.
     """
     options = CalibrationOptions(levels, by, conformity_score or "scaled", edges, minimum)
     with stored(model) as predictor:
@@ -154,6 +158,8 @@ def recalibrate(
                 CalibrationWarning,
                 stacklevel=2,
             )
+        series = predictor.encoded_series(history.series)
+        check_support(predictor.likelihood, series, history.spec, history.times, (first, last + 1), "calibration")
         return set_calibration(
             predictor,
             _scored(predictor, history.batches(rows)),

@@ -21,7 +21,7 @@ from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
-from stgate.models.training.adoption import check_data, take_scales
+from stgate.models.training.adoption import check_data, check_later_parts, take_scales
 from stgate.models.training.schedule import one_cycle
 from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
 from stgate.nn.imputation import ImputationName
@@ -197,7 +197,8 @@ class Forecaster(L.LightningModule, ABC):
             data: A data module.
 
         Raises:
-            RequestError: The data module is of another kind, or differs from the data of the fit.
+            RequestError: The data module is of another kind, differs from the data of the fit, or has values to which
+                the likelihood gives no density.
         """
         checked = check_data(self, data)
         if self.spec is None:
@@ -210,6 +211,8 @@ class Forecaster(L.LightningModule, ABC):
                 raise
         elif self.spec != checked.spec:
             raise RequestError(ckpt.difference(self.spec, checked.spec))
+        else:
+            check_later_parts(self.predictor, checked)
 
     def _note_likelihood(self) -> None:
         """Write the likelihood that the data have chosen among the options."""

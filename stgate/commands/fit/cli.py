@@ -29,13 +29,13 @@ from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, join_metrics, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.errors import FitWarning, Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
-from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
+from stgate.models.training.plan import BestEpoch, early_stopping, epochs_for  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
 from stgate.prediction import registry  # noqa: E402
 from stgate.prediction.parts import FAMILIES, completed_part  # noqa: E402
@@ -273,7 +273,14 @@ class ForecasterCLI(LightningCLI):
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         best = self.out / "best.ckpt"
-        if self.keepers[0].monitor is None:  # nothing to choose by: the last epoch is the best there is
+        if not best.exists() and self.keepers[0].monitor is not None:
+            warnings.warn(
+                f"{self.keepers[0].monitor} was never finite: best.ckpt is the last epoch; lower the learning rate, or "
+                "look for values far out",
+                FitWarning,
+                stacklevel=2,
+            )
+        if not best.exists() or self.keepers[0].monitor is None:  # nothing to choose by
             self.trainer.save_checkpoint(best)
         if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
             self.choice = "split", "several processes"
@@ -315,7 +322,7 @@ def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:
     """Write `last.ckpt` at every epoch's end, and `best.ckpt` when the monitored score is the lowest so far."""
     shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     last = ModelCheckpoint(out, "last", monitor=None, **shared)
-    return [last] if monitor is None else [ModelCheckpoint(out, "best", monitor=monitor, **shared), last]
+    return [last] if monitor is None else [BestEpoch(out, "best", monitor=monitor, **shared), last]
 
 
 def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from stgate.data.climatology import cell_means
 from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
+from stgate.data.support import check_support
 from stgate.data.window_data import WindowData
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.difference import Difference
@@ -60,7 +61,7 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         data: The data that it is to be fitted on.
 
     Raises:
-        RequestError: The likelihood does not allow the values of the training part.
+        RequestError: The likelihood does not allow values of the data.
     """
     raw = statistics = data.statistics()
     if predictor.transforms_option == "auto" and not predictor.transforms_report:
@@ -80,6 +81,7 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         statistics = Statistics.of_blocks(series, data.spec, data.parts.train)
         statistics = dataclasses.replace(statistics, node_scale=raw.node_scale)  # the unit of scores
     predictor.likelihood.check(data.spec.targets, statistics.least, statistics.whole)
+    check_later_parts(predictor, data)
     if predictor.knows_nodes:
         predictor.node_inputs.statistics.copy_(node_statistics(predictor, data))
     predictor.n_observations = statistics.observed
@@ -97,6 +99,22 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         fit_spread(predictor.linear, predictor, data, None, rows=ROWS)
         if predictor.chooses_likelihood:
             choose_likelihood(predictor, predictor.linear, data)
+
+
+def check_later_parts(predictor: Predictor, data: WindowData) -> None:
+    """Refuse values after the training part to which the likelihood gives no density.
+
+    Args:
+        predictor: A predictor that has learned its transforms.
+        data: The data of a fit, a validation or a test.
+
+    Raises:
+        RequestError: There is such a value; the message names its target, time, node and part.
+    """
+    series, times = predictor.encoded_series(data.series), data.panel["time"].values
+    for part, rows in data.parts._asdict().items():
+        if part != "train":
+            check_support(predictor.likelihood, series, data.spec, times, rows, f"{part} part")
 
 
 @torch.no_grad()

@@ -1,10 +1,13 @@
-"""Plan of a fit: the number of epochs from the number of batches, and when to stop early."""
+"""Plan of a fit: the number of epochs from the number of batches, when to stop early, which epoch to keep."""
 
 from __future__ import annotations
 
 import math
 
-from lightning.pytorch.callbacks import EarlyStopping
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 
 STEPS = 1000
 """Number of optimizer steps that a fit makes unless it stops early."""
@@ -32,3 +35,21 @@ def early_stopping(monitor: str, epochs: int) -> EarlyStopping:
         epochs: Number of epochs of the fit.
     """
     return EarlyStopping(monitor, patience=max(PATIENCE, epochs // 4), check_finite=False)
+
+
+class BestEpoch(ModelCheckpoint):
+    """Lightning's callback that keeps the epoch of the lowest score, but never one whose score is not finite."""
+
+    @property
+    def state_key(self) -> str:
+        """Name of the state in a checkpoint: that of Lightning's class, with which older runs were begun."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Return True if an epoch is to be kept.
+
+        Args:
+            trainer: The trainer.
+            current: The epoch's score.
+        """
+        return current is not None and bool(torch.isfinite(current)) and super().check_monitor_top_k(trainer, current)
