@@ -42,6 +42,7 @@ class Statistics:
         least: (target,), the smallest observed value.
         most: (target,), the largest observed value.
         whole: (target,), True if all observed values are whole numbers.
+        covariates: Smallest and largest observed value of the channels that are no targets, (covariate,) each.
     """
 
     center: Tensor
@@ -53,6 +54,7 @@ class Statistics:
     least: Tensor
     most: Tensor
     whole: Tensor
+    covariates: tuple[Tensor, Tensor]
 
     @classmethod
     def of(cls, series: Series, spec: PanelSpec, rows: tuple[int, int]) -> Statistics:
@@ -119,6 +121,7 @@ class Statistics:
             least=nodes.least.amin(0),
             most=nodes.most.amax(0),
             whole=nodes.whole.all(0),
+            covariates=(channels.least[len(spec.targets) :], channels.most[len(spec.targets) :]),
         )
 
 

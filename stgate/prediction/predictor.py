@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate.data.bounds import CovariateBounds, watched
 from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
@@ -109,6 +110,7 @@ class Predictor(nn.Module, ABC):
         self.seen: str | None = None
         self.range: list[tuple[float, float]] | None = None
         """Smallest and largest value of each target in the training part; None if an earlier version fitted it."""
+        self.bounds: CovariateBounds | None = None
 
     # Building
 
@@ -186,7 +188,7 @@ class Predictor(nn.Module, ABC):
 
     def forget(self) -> None:
         """Forget the panel, the network and what was chosen by the panel, so that another panel can be taken."""
-        self.spec = self.network = None
+        self.spec = self.network = self.bounds = None
         self.likelihood, self.likelihood_report = self.likelihood_option or Normal(), ""
         if self.transforms_option == "auto":
             self.transforms, self.transforms_report = (), ""
@@ -234,8 +236,12 @@ class Predictor(nn.Module, ABC):
         return self.decoded(self.forecast(self.encode(batch)), batch)
 
     def encode(self, batch: Batch) -> Batch:
-        """Transform the targets of a raw batch, past and to be forecast; the network and the loss see these."""
-        return self.transform.encode(batch)
+        """Transform the targets of a raw batch, past and to be forecast, and bound its covariates."""
+        return self.transform.encode(self.bounded(batch))
+
+    def bounded(self, batch: Batch) -> Batch:
+        """Return a raw batch whose covariates are no farther out than the training part tells of."""
+        return batch if self.bounds is None else self.bounds(batch)
 
     def decoded(self, forecast: Distribution, batch: Batch) -> Distribution:
         """Return the distribution of the targets in their own units, from that of the transformed ones."""
@@ -330,6 +336,7 @@ class Predictor(nn.Module, ABC):
             "seen": self.seen,
             "directions": self.directions,
             "range": None if self.range is None else [list(ends) for ends in self.range],
+            "covariates": None if self.bounds is None else self.bounds.to_plain(),
             "transforms": [transform.config() for transform in self.transforms],
             "likelihood": self.likelihood.config(),
         }
@@ -346,7 +353,9 @@ class Predictor(nn.Module, ABC):
         self.transforms = tuple(Transform.from_config(held) for held in plain["transforms"])
         if "likelihood" in plain:  # the one that the fit has chosen; checkpoints of earlier versions lack it
             self.likelihood = Likelihood.from_config(plain["likelihood"])
-        self.configure(PanelSpec.from_dict(plain["spec"]))
+        spec, covariates = PanelSpec.from_dict(plain["spec"]), plain.get("covariates")  # earlier versions lack them
+        self.bounds = None if covariates is None else CovariateBounds(spec, covariates)
+        self.configure(spec)
 
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits of the SHA-256 of the weights and their names."""
@@ -376,11 +385,11 @@ class WindowPredictor(Predictor):
 
 @contextlib.contextmanager
 def evaluation_mode(predictor: Predictor) -> Iterator[None]:
-    """Evaluate without gradients; the mode (training or not) is restored afterwards."""
+    """Evaluate without gradients, and warn of covariates out of bounds; the mode is restored afterwards."""
     was_training = predictor.training
     predictor.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), watched(predictor):
             yield
     finally:
         predictor.train(was_training)

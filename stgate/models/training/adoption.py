@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -10,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stgate.data.bounds import CovariateBounds
 from stgate.data.climatology import cell_means
 from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.support import check_support
 from stgate.data.window_data import WindowData
+from stgate.data.windows import Series
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.difference import Difference
 from stgate.distributions.likelihoods import Quantiles
 from stgate.distributions.transforms import Transform
-from stgate.errors import RequestError
+from stgate.errors import FitWarning, RequestError
 from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread, tail_ratio, thinned
 from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.targets import TrainingTargets
@@ -86,6 +89,8 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         predictor.node_inputs.statistics.copy_(node_statistics(predictor, data))
     predictor.n_observations = statistics.observed
     predictor.range = [(low, high) for low, high in zip(raw.least.tolist(), raw.most.tolist(), strict=True)]
+    predictor.bounds = CovariateBounds.of(data.spec, statistics, data.series.static)
+    warn_of_constants(predictor.bounds, data)
     scaler = predictor.scaler
     for name in ("center", "scale", "static_center", "static_scale", "node_scale"):
         getattr(scaler, name).copy_(getattr(statistics, name))
@@ -99,6 +104,28 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
         fit_spread(predictor.linear, predictor, data, None, rows=ROWS)
         if predictor.chooses_likelihood:
             choose_likelihood(predictor, predictor.linear, data)
+
+
+def warn_of_constants(bounds: CovariateBounds, data: WindowData) -> None:
+    """Warn of covariates that never change in the training part but do later; not of those read in blocks.
+
+    Args:
+        bounds: The ranges of the covariates in the training part.
+        data: The data of the fit.
+    """
+    if not isinstance(data.series, Series):
+        return
+    later = data.series.values[:, data.parts.train[1] :]
+    for place, name in enumerate(data.spec.channels[len(data.spec.targets) :], len(data.spec.targets)):
+        low, high = bounds.ranges[name]
+        values = later[..., place]
+        if low == high and bool(((values < low) | (values > high)).any()):
+            warnings.warn(
+                f"`{name}`: is {low:g} throughout the training part and changes later: its effect is not learned; give "
+                "a training part in which it varies, or leave it out",
+                FitWarning,
+                stacklevel=2,
+            )
 
 
 def check_later_parts(predictor: Predictor, data: WindowData) -> None:

@@ -189,7 +189,8 @@ class KrigedFieldPredictor(FieldPredictor):
         """
         given = [t.bind(self.transform.state(number), time) for number, t in enumerate(self.transforms)]
         if self.anomaly is not None:
-            places, last = self.places_of(batch["static"], batch["ever"]), self.transforms[-1]
+            batch, last = self.bounded(batch), self.transforms[-1]
+            places = self.places_of(batch["static"], batch["ever"])
             given[-1] = last.bind(places.state, time)
             if new is not None and new.any():
                 other = {**places.state, "coefficients": self.climate.left_out, "scale": self.climate.left_out_scale}
@@ -221,7 +222,7 @@ class KrigedFieldPredictor(FieldPredictor):
             batch: Windows in raw units.
             hidden: The observations that the field sees.
         """
-        spec = self.fitted_spec
+        spec, batch = self.fitted_spec, self.bounded(batch)
         targets, now = len(spec.targets), spec.window - 1
         time = batch["time"][:, : spec.window]
         later = torch.arange(1, spec.ahead + 1, dtype=time.dtype, device=time.device) * spec.step

@@ -1,0 +1,136 @@
+"""Ranges of the covariates in the training part: a forecaster knows nothing of values far beyond them."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from stgate.data.scaling import Moments, Statistics
+from stgate.errors import ForecastWarning
+from stgate.schema.batch import Batch
+from stgate.schema.spec import PanelSpec
+
+ROUNDING = 1e-6
+"""Relative difference from the end of a range that is rounding."""
+
+
+class CovariateBounds(nn.Module):
+    """Bounds of the covariates: the range in the training part, on each side one width wider; it counts what is beyond.
+
+    A covariate that never changed in the training part keeps that value for ever: its effect is not known.
+
+    Args:
+        spec: The spec of the panel.
+        ranges: Smallest and largest value of each covariate in the training part, by its name.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, spec: PanelSpec, ranges: Mapping[str, tuple[float, float]]) -> None:
+        super().__init__()
+        self.ranges, self.watched = dict(ranges), False
+        self.names = (*spec.channels[len(spec.targets) :], *spec.static_covariates)
+        self.static, self.targets = len(spec.static_covariates), len(spec.targets)
+        ends = [self.ranges.get(name, (-torch.inf, torch.inf)) for name in self.names]
+        wide = [(low - (high - low), high + (high - low)) for low, high in ends]
+        both = torch.tensor(wide, dtype=torch.float64).view(-1, 2)
+        self.register_buffer("low", both[:, 0].float(), persistent=False)
+        self.register_buffer("high", both[:, 1].float(), persistent=False)
+        self.beyond: dict[str, list[int]] = {}
+
+    @classmethod
+    def of(cls, spec: PanelSpec, statistics: Statistics, static: Tensor) -> CovariateBounds:
+        """Take the bounds from the training part; places have none.
+
+        Args:
+            spec: The spec of the panel.
+            statistics: Statistics of the training part.
+            static: The static covariates, (node, static).
+        """
+        fixed, ends = Moments(), {}
+        fixed.add(static)
+        least, most = (torch.cat(pair) for pair in zip(statistics.covariates, (fixed.least, fixed.most), strict=True))
+        names = (*spec.channels[len(spec.targets) :], *spec.static_covariates)
+        for name, low, high in zip(names, least.tolist(), most.tolist(), strict=True):
+            if name not in spec.places and low <= high:  # else never observed
+                ends[name] = low, high
+        return cls(spec, ends)
+
+    def forward(self, batch: Batch) -> Batch:
+        """Bound the covariates of a raw batch; NaN stays NaN.
+
+        Args:
+            batch: Windows in raw units.
+
+        Returns:
+            The same batch where no value lies beyond.
+        """
+        if not self.ranges:
+            return batch
+        varying, future = len(self.names) - self.static, batch["future"].shape[-1]
+        changed: dict[str, Tensor] = {}
+        past = self._kept(batch["past"][..., self.targets :], slice(0, varying))
+        if past is not None:
+            changed["past"] = torch.cat([batch["past"][..., : self.targets], past], -1)
+        for key, columns in (("future", slice(varying - future, varying)), ("static", slice(varying, None))):
+            kept = self._kept(cast(dict[str, Tensor], batch)[key], columns)
+            if kept is not None:
+                changed[key] = kept
+        return cast(Batch, {**batch, **changed}) if changed else batch
+
+    def _kept(self, values: Tensor, columns: slice) -> Tensor | None:
+        """Return values within their bounds, and count those that were not; None if all were."""
+        kept = values.clamp(self.low[columns].to(values), self.high[columns].to(values))
+        if self.watched:
+            self._count(values, kept, columns)
+        return kept if bool(((kept < values) | (kept > values)).any()) else None
+
+    def _count(self, values: Tensor, kept: Tensor, columns: slice) -> None:
+        far = ((kept - values).abs() > ROUNDING * kept.abs()).flatten(0, -2).sum(0)
+        seen = (~torch.isnan(values)).flatten(0, -2).sum(0)
+        for name, count, of in zip(self.names[columns], far.tolist(), seen.tolist(), strict=True):
+            counts = self.beyond.setdefault(name, [0, 0])
+            counts[0], counts[1] = counts[0] + count, counts[1] + of
+
+    def report(self) -> list[str]:
+        """Return a line for each covariate that was beyond its bounds since the counts began."""
+        lines = []
+        for name, (far, seen) in self.beyond.items():
+            if far:
+                low, high = self.ranges[name]
+                trained = f"it is always {low:g}" if low == high else f"it spans {low:g} to {high:g}"
+                share = max(100 * far / seen, 1)
+                lines.append(
+                    f"`{name}`: {share:.0f} % of its values lie far beyond the training part, in which {trained}; they "
+                    "are bounded, for their effect is not known: fit on data in which it varies so, or leave it out"
+                )
+        return lines
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the ranges as plain containers."""
+        return {name: list(ends) for name, ends in self.ranges.items()}
+
+
+@contextlib.contextmanager
+def watched(module: nn.Module) -> Iterator[None]:
+    """Warn at the end of covariates that were beyond their bounds in any forecaster inside a module.
+
+    Args:
+        module: A predictor, or a module that holds some.
+    """
+    bounds = [one for one in module.modules() if isinstance(one, CovariateBounds) and not one.watched]
+    for one in bounds:
+        one.watched, one.beyond = True, {}
+    try:
+        yield
+    finally:
+        for one in bounds:
+            one.watched = False
+    for line in dict.fromkeys(line for one in bounds for line in one.report()):
+        warnings.warn(line, ForecastWarning, stacklevel=4)
