@@ -22,6 +22,7 @@ from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
 from stgate.models.training.adoption import check_data, check_later_parts, take_scales
+from stgate.models.training.precision import keep_precision
 from stgate.models.training.schedule import one_cycle
 from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
 from stgate.nn.imputation import ImputationName
@@ -188,6 +189,7 @@ class Forecaster(L.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Take the spec, and for a new fit the scales, from the trainer's data module."""
+        keep_precision(self.trainer)
         self.adopt(getattr(self.trainer, "datamodule", None))
 
     def adopt(self, data: L.LightningDataModule | None) -> None:

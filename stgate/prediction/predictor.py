@@ -386,6 +386,11 @@ class WindowPredictor(Predictor):
 @contextlib.contextmanager
 def evaluation_mode(predictor: Predictor) -> Iterator[None]:
     """Evaluate without gradients, and warn of covariates out of bounds; the mode is restored afterwards."""
+    if predictor.network is not None and predictor.scaler.center.dtype != torch.float32:
+        kind = str(predictor.scaler.center.dtype).removeprefix("torch.")
+        raise RequestError(
+            f"{predictor.name}: was converted to {kind}, forecasts need float32; load its checkpoint again"
+        )
     was_training = predictor.training
     predictor.eval()
     try:
