@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stgate.calibration.conformal import conformal_quantile, needed, split_conformal
+from stgate.errors import RequestError, check_counts
 
 EDGES = (1, 2, 3, 5, 9, 17, 33)
 """First steps of the missingness groups: steps since a node was last observed, counted at the origin."""
+
+MOST_EDGES = 100
+"""Largest number of edges: the group of each cell is kept in one byte."""
+
+
+def check_edges(edges: object) -> tuple[int, ...]:
+    """Refuse edges of missingness groups that are no ascending whole numbers from 1 on.
+
+    Args:
+        edges: First step of each further group.
+
+    Returns:
+        The edges as plain numbers.
+
+    Raises:
+        RequestError: The edges are no sequence, do not ascend, or are more than 100.
+
+    >>> check_edges([1, 2, 4])
+    (1, 2, 4)
+    """
+    if isinstance(edges, str) or not isinstance(edges, Iterable):
+        raise RequestError(f"edges {edges!r}: must be whole numbers of steps that ascend from 1 on, such as (1, 3, 9)")
+    given = tuple(edges)
+    for edge in given:
+        check_counts(edges=(edge, 1))
+    if any(after <= first for first, after in itertools.pairwise(given)):
+        raise RequestError(f"edges {list(given)}: must ascend; sort them and give each once")
+    if len(given) > MOST_EDGES:
+        raise RequestError(f"edges: {len(given)} are too many; give at most {MOST_EDGES}")
+    return tuple(int(edge) for edge in given)
 
 
 def missing_groups(since: ArrayLike, edges: Sequence[int] = EDGES) -> NDArray[np.int64]:

@@ -10,6 +10,9 @@ from stgate.calibration.conformal import rank
 LOOKBACK = 4
 """Number of windows that a small group may look back, to gather as many scores as all cells have in one."""
 
+STEEPEST = 20.0
+"""Largest exponent of the growth beyond the largest score: without it a level such as 0.999999 has no finite width."""
+
 
 class RecentScores:
     """Conformal quantiles of recent scores, in units of each cell's mean score: noisy cells get wider intervals.
@@ -67,7 +70,7 @@ class RecentScores:
             wished = rank(count, wanted[..., group])  # (level, lead)
             quantile = np.take_along_axis(ordered, np.minimum(wished, count).T - 1, axis=1).T
             lacking = np.maximum(wanted[..., group] - count / (count + 1), 0)
-            table[..., group] = quantile * np.exp(np.where(wished > count, lacking / tail, 0.0))
+            table[..., group] = quantile * np.exp(np.where(wished > count, np.minimum(lacking / tail, STEEPEST), 0.0))
         return np.maximum.accumulate(table, axis=0)
 
     def _sorted(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from stgate.calibration.groups import EDGES
+from stgate.calibration.groups import EDGES, check_edges
 from stgate.data.history import History
 from stgate.data.windows import to_device
 from stgate.errors import CalibrationWarning, RequestError
@@ -153,7 +153,7 @@ def _options(
     minimum: int,
 ) -> CalibrationOptions:
     """Make options with missingness groups up to the length of the context."""
-    near = [edge for edge in edges if 1 < edge <= field.fitted_spec.window]
+    near = [edge for edge in check_edges(edges) if 1 < edge <= field.fitted_spec.window]
     return CalibrationOptions(levels, ["missing"] if near else [], conformity_score or "scaled", near, minimum)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from stgate.calibration.conformal import needed
-from stgate.calibration.groups import EDGES, grouped_conformal, missing_groups, missing_names
-from stgate.errors import RequestError, did_you_mean
+from stgate.calibration.groups import EDGES, check_edges, grouped_conformal, missing_groups, missing_names
+from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.prediction.intervals import CONFORMITY_SCORES, Calibration, ConformityScore, conformity_scores
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
@@ -56,6 +56,8 @@ class CalibrationOptions:
             )
         if not self.ordered:
             raise RequestError("levels: give at least one, such as 0.9")
+        check_edges(self.edges)
+        check_counts(minimum=(self.minimum, 0))
         quantiles_of(self.ordered)  # levels out of range are refused
 
     @property

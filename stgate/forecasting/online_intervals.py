@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from stgate.calibration.online import OnlineConformal
+from stgate.calibration.online import LARGEST, OnlineConformal
 from stgate.distributions.reshaped import curve_at
 from stgate.forecasting.dataset import join
 from stgate.forecasting.warm_up import KnownErrors
@@ -74,6 +74,7 @@ def online_intervals(
     for target in range(targets):
         scores = flat(score, target)
         scores[~np.isfinite(scores)] = np.nan
+        scores = np.minimum(scores, LARGEST)
         if known is not None:
             scores = np.where(known.seen[..., None], known.instead[..., target], scores)
             scores = np.concatenate([known.before[..., target], scores])
@@ -114,5 +115,6 @@ def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int)
     for i, level in enumerate(levels):
         near = [k for k, have in enumerate(stored.levels) if abs(have - level) < 1e-6]
         if near:
-            normal[i] = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
-    return normal
+            own = stored.quantiles[0, :, near[0], :, target].mean(0).numpy()
+            normal[i] = np.where(np.isfinite(own), own, normal[i])
+    return np.maximum.accumulate(normal, axis=0)

@@ -165,8 +165,26 @@ def test_the_first_factors_are_a_normals_unless_others_are_given():
     [
         ({"levels": [1.5]}, "levels"),
         ({"levels": [0.9, 0.5]}, "must be increasing"),
+        ({"levels": []}, "give a list of at least one"),
+        ({"levels": [[0.5, 0.9]]}, "give a list"),
+        ({"levels": [np.nan]}, "between 0 and 1"),
+        *[({"levels": levels}, "levels: must hold numbers") for levels in ("ab", [0.5, None], [[0.5], [0.6, 0.7]])],
         ({"rate": -1.0}, "rate"),
+        *[({"rate": rate}, "rate .*must be a number") for rate in ("a", None, np.nan, True)],
         ({"window": 0}, "window 0"),
+        ({"window": 1.5}, "window 1.5"),
+        ({"window": 10**11}, "of memory are free; choose a shorter window"),
+        ({"minimum": 0}, "minimum 0"),
+        ({"refresh": "a"}, "refresh 'a'"),
+        *[
+            ({"edges": edges}, "edges")
+            for edges in ((5, 1), (1, 1), (-1,), (0, 2), (1.5,), (np.nan,), "ab", 3, (True,))
+        ],
+        ({"edges": range(1, 300)}, "edges: 299 are too many"),
+        *[({"initial": [[bad]]}, "initial: must hold numbers from 0") for bad in (np.nan, np.inf, -1.0)],
+        ({"levels": [0.5, 0.9], "initial": [[2.0], [1.0]]}, "no lower than for the one before"),
+        ({"initial": [[1.0, 2.0, 3.0]]}, r"initial: has the shape \(1, 3\)"),
+        ({"initial": "wide"}, "initial: must hold numbers, not 'wide'"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, said):
@@ -174,17 +192,61 @@ def test_an_option_out_of_range_is_refused(options, said):
         OnlineConformal(**{"levels": [0.5], "leads": 1, "cells": 2, **options})
 
 
+@pytest.mark.parametrize("since", ["a", [1.0], [np.nan, 1.0], [-1, 0], [None, 1], [[0, 0]], [1j, 0]])
+def test_what_is_no_number_of_steps_is_refused(since):
+    with pytest.raises(RequestError, match="since: must hold"):
+        OnlineConformal([0.5], 1, 2).predict(since)
+
+
+def test_a_cell_that_was_never_observed_is_in_the_last_group():
+    online = OnlineConformal([0.5], 1, 2)
+    online.predict([np.inf, 0])
+    assert online.groups[0].tolist() == [len(online.edges), 0]
+
+
+@pytest.mark.parametrize(
+    ("number", "lead", "said"),
+    [
+        *[(0, lead, "lead") for lead in (-1, 2, 1.0, True, "a", None)],
+        *[(number, 0, "number|forecast 1") for number in (-1, 1, 0.0, True, "a", None)],
+    ],
+)
+def test_a_forecast_or_a_lead_that_there_is_not_is_refused_and_nothing_is_learned(number, lead, said):
+    online = OnlineConformal([0.5], 2, 2)
+    online.predict([0, 0])
+    with pytest.raises(RequestError, match=said):
+        online.update(number, lead, [1.0, 1.0])
+    assert np.isnan(online.scores).all()
+
+
+def test_a_truth_counts_once_and_that_of_other_cells_may_come_later():
+    online = OnlineConformal([0.5], 1, 2, rate=0.05)
+    online.predict([0, 0])
+    online.update(0, 0, [1.0, np.nan])
+    online.update(0, 0, [np.nan, 2.0])
+    before = online.missed.copy()
+    for scores in ([1.0, 2.0], [1.0, np.nan], [np.nan, 3.0]):
+        with pytest.raises(RequestError, match="forecast 0, lead 0: scores of it are known already"):
+            online.update(0, 0, scores)
+    assert online.scores[0, 0].tolist() == [1.0, 2.0] and (online.missed == before).all()
+
+
+def test_widths_of_levels_near_one_are_finite():
+    levels = [0.9, 0.999999, 1 - 2**-53]
+    online = OnlineConformal(levels, 1, 1, refresh=1, minimum=1)
+    for now in range(5):
+        assert np.isfinite(online.predict([0])).all()
+        online.update(now, 0, [1e25])
+
+
 def test_what_is_no_score_and_what_was_never_predicted_are_refused():
     online = OnlineConformal([0.5], 1, 2)
     with pytest.raises(RequestError, match="forecast 0: not predicted yet"):
         online.update(0, 0, [1.0, 1.0])
     online.predict([0, 0])
-    for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0]):
-        with pytest.raises(RequestError, match="scores: must hold one finite number"):
+    for scores in ([np.inf, 1.0], [-1.0, 1.0], [1.0], [1e300, 1.0], "a", ["1", None], [[1.0, 1.0]]):
+        with pytest.raises(RequestError, match="scores: must hold"):
             online.update(0, 0, scores)
-    for since in ([0], [np.nan, 0], [-1, 0]):
-        with pytest.raises(RequestError, match="since"):
-            online.predict(since)
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path):
@@ -193,6 +255,38 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
     for name in ("other.npz", "table.csv", "none.npz"):
         with pytest.raises(StoreError, match=name):
             OnlineConformal.load(tmp_path / name)
+
+
+BAD = {
+    "another shape": lambda array: np.zeros((*array.shape, 2), array.dtype),
+    "another kind": lambda array: array.astype("U8"),
+    "infinite": lambda array: np.full(array.shape, np.inf),
+    "missing": lambda array: np.full(array.shape, np.nan),
+    "negative": lambda array: np.full(array.shape, -3, array.dtype),
+    "huge": lambda array: np.full(array.shape, 2**31 - 1 if array.dtype.kind == "i" else 1e30).astype(array.dtype),
+    "emptied": lambda array: array[..., :0] if array.ndim else array[None],
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the casts that spoil the arrays
+def test_an_edited_state_is_refused_or_goes_on(tmp_path, how):
+    rng = np.random.default_rng(9)
+    _, online = run(np.abs(rng.standard_normal((40, 2, 3))), window=8, rate=0.05, refresh=4, minimum=3, edges=(1, 4))
+    online.save(tmp_path / "state.npz")
+    with np.load(tmp_path / "state.npz") as file:
+        held = {name: file[name] for name in file.files}
+    refused = set()
+    for name in held:
+        np.savez(tmp_path / "edited.npz", **{**held, name: BAD[how](held[name])})
+        try:
+            again = OnlineConformal.load(tmp_path / "edited.npz")
+        except StoreError:
+            refused.add(name)
+            continue
+        again.predict([0, 1, 5])
+        again.update(again.count - 1, 0, [1.0, 2.0, np.nan])
+    assert "levels" in refused
 
 
 def test_an_adapted_level_goes_back_to_nominal_where_nothing_is_observed():
