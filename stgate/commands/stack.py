@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stgate.commands.parser import Parser, report_written
-from stgate.errors import RequestError
+from stgate.errors import RequestError, StoreError
 from stgate.io import store
+from stgate.io.documents import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from stgate.models.stack import Stack
@@ -67,16 +68,14 @@ def _calibrate(stack: Stack, data: Any) -> None:  # noqa: ANN401 (a data module,
 
 def _split(given: str | None, beside: Path) -> list[float | str] | None:
     """Return the split as given, else that of a run's config; None if there is neither."""
-    import yaml
-
     if given is None:
-        held = yaml.safe_load(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+        held = read_yaml(beside) if beside.is_file() else None
         data = held.get("data") if isinstance(held, dict) else None
         options = data.get("init_args", data) if isinstance(data, dict) else {}
-        return options.get("split")
+        return options.get("split") if isinstance(options, dict) else None
     try:
-        parsed = yaml.safe_load(given)
-    except yaml.YAMLError as error:
+        parsed = parse_yaml(given, "--data.split")
+    except StoreError as error:
         raise RequestError(f"--data.split {given}: not a list; write it as [0.6,0.1,0.15,0.15]") from error
     if not isinstance(parsed, list):
         raise RequestError(f"--data.split {given}: not a list; write it as [0.6,0.1,0.15,0.15]")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stgate.errors import FetchError, RequestError, StoreError, did_you_mean
-from stgate.io.store import cards_folder
+from stgate.io.documents import read_yaml
+from stgate.io.download import Report, checksum, download
+from stgate.io.store import atomic, cards_folder
 
 Card = Mapping[str, Any]
 REQUIRED = ("name", "title", "source", "licence", "citation", "reader", "split")
 OPTIONAL = ("files", "by_hand", "graph", "published", "notes")
+PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+-]{0,126}[A-Za-z0-9_+-])?")
+"""Names of files that no system reads as a folder, a device, or another name."""
+URL = re.compile(r"https?://[!-.0-~][!-~]*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 STANDING = ("read", "recalled", "computed")
 """Provenance of a published figure: read in its source, recalled from memory, or computed from the data by us."""
 
@@ -32,14 +38,14 @@ def cards() -> dict[str, Card]:
     """
     found = {}
     for path in sorted(cards_folder().glob("*/card.yaml")):
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        card = read_yaml(path)
         check_card(card, path)
         found[card["name"]] = card
     return found
 
 
 def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML holds)
-    """Refuse a card that lacks an entry or has an unknown one.
+    """Refuse a card that lacks an entry, or has an unknown one or one of another kind.
 
     Args:
         card: The content of a card's YAML file.
@@ -53,19 +59,50 @@ def check_card(card: Any, path: Path) -> None:  # noqa: ANN401 (whatever YAML ho
     for key in REQUIRED:
         if not card.get(key):
             raise StoreError(f"{path}: `{key}` is missing")
-    for key in card:
+    for key, value in card.items():
         if key not in (*REQUIRED, *OPTIONAL):
-            raise StoreError(f"{path}: `{key}` is not an entry of a card; {did_you_mean(key, (*REQUIRED, *OPTIONAL))}")
+            hint = did_you_mean(key, (*REQUIRED, *OPTIONAL))
+            raise StoreError(f"{path}: `{key}` is not an entry of a card; {hint}")
+        if key == "split" and isinstance(value, dict | list):
+            value = [*value, *value.values()] if isinstance(value, dict) else value
+            if not all(isinstance(part, str | int | float | datetime.date) for part in value):
+                raise StoreError(f"{path}: `split`: must be text, shares, or dates of its parts")
+        elif key not in ("files", "published") and not (isinstance(value, str) and value.strip()):
+            raise StoreError(f"{path}: `{key}`: must be text")
     if card["name"] != path.parent.name:
         raise StoreError(f"{path}: `name` is {card['name']!r}, its folder is {path.parent.name!r}")
-    for file in card.get("files", ()):
-        if set(file) != {"name", "url", "sha256"} or Path(file["name"]).name != file["name"]:
+    files = _entries(card, "files", {"name", "url", "sha256"}, path)
+    for file in files:
+        if not (isinstance(file["name"], str) and PLAIN.fullmatch(file["name"])):
             raise StoreError(
-                f"{path}: `files`: each must have a plain name, a url and a sha256 (null where none is known)"
+                f"{path}: `files`: {file['name']!r} is not a plain name: letters, digits, spaces and . _ + - of at "
+                "most 128 characters, the first a letter or digit"
             )
-    for figure in card.get("published", ()):
-        if set(figure) != {"figure", "standing"} or str(figure["standing"]).split()[0] not in STANDING:
+        if not (isinstance(file["url"], str) and URL.fullmatch(file["url"])):
+            raise StoreError(f"{path}: `files`: {file['url']!r} is not a url; give one that begins with https://")
+        if file["sha256"] is not None and not (isinstance(file["sha256"], str) and SHA256.fullmatch(file["sha256"])):
+            raise StoreError(
+                f"{path}: `files`: {file['sha256']!r} is not a sha256, 64 digits of 0-9 and a-f; write null where none "
+                "is known"
+            )
+    if len({file["name"].lower() for file in files}) < len(files):
+        raise StoreError(f"{path}: `files`: two have the same name; give each its own")
+    for figure in _entries(card, "published", {"figure", "standing"}, path):
+        standing = str(figure["standing"]).split()
+        if not isinstance(figure["figure"], str) or not standing or standing[0] not in STANDING:
             raise StoreError(f"{path}: `published`: each must have a figure and its standing, {', '.join(STANDING)}")
+
+
+def _entries(card: Card, key: str, names: set[str], path: Path) -> list[dict[str, Any]]:
+    """Return the mappings under an entry of a card, each with the same names.
+
+    Raises:
+        StoreError: The entry is no list, or holds other things.
+    """
+    given = card.get(key, [])
+    if not isinstance(given, list) or not all(isinstance(item, dict) and set(item) == names for item in given):
+        raise StoreError(f"{path}: `{key}`: must be a list, each item with exactly {', '.join(sorted(names))}")
+    return given
 
 
 def find_card(name: str) -> Card:
@@ -89,9 +126,12 @@ def fetch(
     name: str,
     folder: str | os.PathLike[str] | None = None,
     *,
-    progress: Callable[[str], Callable[[int, int], None]] | None = None,
+    progress: Callable[[str], Report] | None = None,
 ) -> list[Path]:
     """Download the files of a data set once, check them, and keep them in a cache.
+
+    A file whose checksum the card gives is downloaded again if it was altered in the cache. Otherwise the checksum of
+    the first download is kept beside the file, and an altered file is refused.
 
     Args:
         name: The data set's name.
@@ -104,53 +144,49 @@ def fetch(
 
     Raises:
         RequestError: No data set has this name, or it cannot be downloaded; the message says how to get it.
-        FetchError: The network or the server failed, or a checksum does not match.
+        FetchError: The network or the server failed, a file is not whole, or a checksum does not match.
         StoreError: The folder cannot be written.
     """
     import pooch
-    import requests
 
     card = find_card(name)
     if not card.get("files"):
         raise RequestError(f"{name}: nothing to download; {card.get('by_hand') or 'make it with ' + card['reader']}")
     place = Path(folder or os.environ.get("STGATE_CACHE") or pooch.os_cache("stgate")) / name
-    pooch.get_logger().setLevel("WARNING")
-    paths = []
-    for file in card["files"]:
-        bar = _Bar(progress(file["name"])) if progress else False
-        download = pooch.HTTPDownloader(progressbar=bar, timeout=30)
-        known = f"sha256:{file['sha256']}" if file["sha256"] else None
-        try:
-            path = pooch.retrieve(file["url"], known, fname=file["name"], path=place, downloader=download)
-        except requests.exceptions.HTTPError as error:
-            code = error.response.status_code if error.response is not None else "an error"
-            raise FetchError(f"{file['url']}: the server answers {code}; source: {card['source']}") from error
-        except requests.exceptions.RequestException as error:
-            raise FetchError(f"{file['url']}: cannot be reached; check your connection") from error
-        except ValueError as error:  # pooch raises it when a checksum does not match
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return [_fetched(file, place, progress) for file in card["files"]]
+    except FetchError as error:
+        raise FetchError(f"{error}; source: {card['source']}") from error
+    except OSError as error:
+        raise StoreError(f"{place}: {error.strerror or error}; give another folder") from error
+
+
+def _fetched(file: Mapping[str, Any], place: Path, progress: Callable[[str], Report] | None) -> Path:
+    """Return the path of a file that is in the cache as it was downloaded, and download it where it is not.
+
+    Raises:
+        FetchError: The download failed, or the file in the cache is not the one that was downloaded.
+    """
+    path, note = place / str(file["name"]), place / f".{file['name']}.sha256"
+    known = file["sha256"]
+    if path.is_file():
+        found = checksum(path)
+        first = note.read_text(encoding="ascii", errors="replace").strip() if note.is_file() else None
+        if known is None and first not in (None, found):
             raise FetchError(
-                f"{file['name']}: its checksum is not the card's: the file differs or was damaged on the way; try again"
-            ) from error
-        except OSError as error:
-            raise StoreError(f"{place}: {error.strerror or error}; give another folder") from error
-        paths.append(Path(path))
-    return paths
+                f"{path}: is not what was downloaded first (sha256 {first}); remove it to download it again"
+            )
+        if known in (None, found):
+            if known is None and first is None:  # of a version that kept no note
+                _keep(note, found)
+            return path
+    found = download(file["url"], path, known, progress(file["name"]) if progress else None)
+    if known is None:
+        _keep(note, found)
+    return path
 
 
-class _Bar:
-    """A progress bar as pooch wants it, which calls a function of (bytes done, bytes in total)."""
-
-    def __init__(self, report: Callable[[int, int], None]) -> None:
-        self.report, self.total, self.done = report, 0, 0
-
-    def update(self, count: int) -> None:
-        """Add a number of bytes."""
-        self.done += count
-        self.report(self.done, max(self.total, self.done))
-
-    def reset(self) -> None:
-        """Set the bar back; pooch does so when all is done."""
-        self.done = 0
-
-    def close(self) -> None:
-        """Do nothing: the bar holds no resources."""
+def _keep(note: Path, found: str) -> None:
+    with atomic(note) as temporary:
+        temporary.write_text(f"{found}\n", encoding="ascii")
