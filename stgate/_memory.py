@@ -33,12 +33,15 @@ def memory_limit(megabytes: float | None) -> float:
         Bytes.
 
     Raises:
-        RequestError: The limit is not positive.
+        RequestError: The limit is no positive number.
     """
     if megabytes is None:
         return 0.5 * (free_memory() or 2**32)
-    if not megabytes > 0:
-        raise RequestError(f"max_memory {megabytes:g}: must be a positive number of megabytes")
+    positive = False
+    with contextlib.suppress(TypeError):  # no number at all
+        positive = megabytes > 0
+    if not positive:
+        raise RequestError(f"max_memory {megabytes}: must be a positive number of megabytes")
     return 1e6 * megabytes
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.window_data import WindowData
 from stgate.data.windows import Windows
-from stgate.errors import PanelError, RequestError
+from stgate.errors import PanelError, RequestError, check_counts
 from stgate.panels.split import Split, split_panel
 from stgate.schema.batch import Batch
 from stgate.schema.panel import check_panel, check_time
@@ -82,10 +82,10 @@ class FieldData(WindowData):
         max_memory: float | None = None,
         memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
-        if context is not None and (context < 0 or 0 < context <= horizon):
+        counts = {"context": context, "ahead": ahead}
+        check_counts(horizon=(horizon, 1), **{name: (0 if n is None else n, 0) for name, n in counts.items()})
+        if context is not None and 0 < context <= horizon:
             raise RequestError(f"context {context}: must be 0 (no context) or above the horizon of {horizon}")
-        if ahead is not None and ahead < 0:
-            raise RequestError(f"ahead {ahead}: must be at least 0")
         if ahead and context == 0:
             raise RequestError(f"ahead {ahead}: a field without context sees nothing after an entry; leave it out")
         super().__init__(

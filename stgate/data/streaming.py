@@ -174,15 +174,21 @@ def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
 
     Returns:
         Tensors backed by the files.
+
+    Raises:
+        RequestError: The files cannot be written there.
     """
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
     shape = (series.members, series.times, len(series.spec.nodes))
     kinds = {"values": len(series.spec.channels), "since": len(series.spec.targets)}
-    files = {
-        name: np.lib.format.open_memmap(place / f"{name}.npy", "w+", np.float32, (*shape, count))
-        for name, count in kinds.items()
-    }
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        files = {
+            name: np.lib.format.open_memmap(place / f"{name}.npy", "w+", np.float32, (*shape, count))
+            for name, count in kinds.items()
+        }
+    except OSError as error:
+        raise RequestError(f"memory_map {folder}: {error.strerror or error}; give a folder that is writable") from error
     for start, stop in series.blocks(0, series.times):
         for file, tensor in zip(files.values(), series.rows(start, stop), strict=True):
             file[:, start:stop] = tensor.numpy()

@@ -18,7 +18,7 @@ from stgate.data.climatology import cell_means
 from stgate.data.scaling import Statistics
 from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
 from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins
-from stgate.errors import PanelError, RequestError
+from stgate.errors import PanelError, RequestError, check_counts
 from stgate.io.lattice import lattice_shape
 from stgate.io.readers import open_within
 from stgate.panels.calendar import default_keys
@@ -98,17 +98,16 @@ class WindowData(L.LightningDataModule):
         memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        counts = {
-            "window": window,
-            "horizon": horizon,
-            "train_horizon": 1 if train_horizon is None else train_horizon,
-            "batch_size": 1 if batch_size is None else batch_size,
-            "every": every,
-            "eval_every": eval_every,
-        }
-        for name, value in counts.items():
-            if value < 1:
-                raise RequestError(f"{name} {value}: must be at least 1")
+        check_counts(
+            window=(window, 1),
+            horizon=(horizon, 1),
+            train_horizon=(1 if train_horizon is None else train_horizon, 1),
+            batch_size=(1 if batch_size is None else batch_size, 1),
+            every=(every, 1),
+            eval_every=(eval_every, 1),
+            num_workers=(num_workers, 0),
+            seed=(seed, -(2**63)),
+        )
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
         self.static_covariates = tuple(static_covariates)

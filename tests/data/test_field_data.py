@@ -97,3 +97,10 @@ def test_a_target_that_a_forecast_would_hide_is_refused():
 def test_a_forecaster_of_windows_takes_no_field_data():
     with pytest.raises(RequestError, match="GatedRNN forecasts from windows"):
         GatedRNN().adopt(FieldData(make_panel(steps=100, nodes=NODES), targets="y"))
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, "a", np.nan])
+@pytest.mark.parametrize("option", ["context", "ahead", "horizon", "num_workers"])
+def test_counts_of_a_field_are_whole(option, bad):
+    with pytest.raises(RequestError, match=f"{option} "):
+        FieldData(make_panel(steps=50), targets="y", **{option: bad})

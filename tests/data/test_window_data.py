@@ -203,9 +203,30 @@ def test_model_time_has_no_calendar():
     assert "model time" in refused(RequestError, on_model_time(), calendar=["hour"])
 
 
-@pytest.mark.parametrize("option", ["window", "horizon", "batch_size", "every"])
-def test_counts_are_at_least_one(option):
-    assert option in refused(RequestError, **{option: 0})
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, "3", np.nan])
+@pytest.mark.parametrize("option", ["window", "horizon", "train_horizon", "batch_size", "every", "eval_every"])
+def test_counts_are_whole_and_at_least_one(option, bad):
+    assert option in refused(RequestError, **{option: bad})
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        *[("num_workers", bad) for bad in (-1, 1.5, True, "2", None)],
+        *[("seed", bad) for bad in (1.5, None, "a")],
+        *[("max_memory", bad) for bad in (0, -1.0, np.nan, "a", [1])],
+    ],
+)
+def test_other_options_out_of_range_are_named(option, bad):
+    assert f"{option} {bad}" in refused(RequestError, **{option: bad}).replace("'", "")
+
+
+def test_a_memory_map_that_cannot_be_written_is_named(tmp_path):
+    write(make_panel(steps=200), tmp_path / "panel.zarr")
+    (tmp_path / "file").write_text("in the way")
+    data = make_data(tmp_path / "panel.zarr", max_memory=0.001, memory_map=tmp_path / "file")
+    with pytest.raises(RequestError, match=r"memory_map .*file: .*; give a folder that is writable"):
+        data.setup()
 
 
 @pytest.mark.parametrize("role", ["targets", "past_covariates", "future_covariates", "static_covariates"])
