@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -28,6 +29,7 @@ from stgate.fitting.shortlist import Candidate, short_list
 from stgate.fitting.workers import FAILURES, Refit, one_thread, refit, workers_for
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
+from stgate.io.lock import claimed
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
@@ -102,16 +104,19 @@ def fit(
 
     Raises:
         RequestError: An option is out of range.
+        StoreError: Another process fits in this folder.
         TrainingError: No candidate could be fitted.
     """
     check_options(budget, calibration)
+    claim = contextlib.nullcontext() if out is None else claimed(Path(out))
     if follow_no_step(panel):
         given = {"targets": targets, "horizon": horizon, **options}
         checked = field_data(panel, given, budget=budget, calibration=calibration, seed=seed)
-        field, row = fit_field(checked, seed=seed, tell=tell)
-        return _written(AutoFit(field, table_of([row]), "split"), out)
+        with claim:
+            field, row = fit_field(checked, seed=seed, tell=tell)
+            return _written(AutoFit(field, table_of([row]), "split"), out)
     data = window_data(panel, targets=targets, horizon=horizon, **{"seed": seed, **options})
-    with tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
+    with claim, tempfile.TemporaryDirectory(prefix="stgate-") as temporary:
         folder = Path(temporary if out is None else out)
         run = _Run(data, folder / "members", _seconds(budget, data), calibration, seed=seed, tell=tell)
         return _written(run.stacked(run.tried(shortlist(data))), out)

@@ -18,9 +18,9 @@ import zarr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StgateError, StoreError
+from stgate.io.lock import FolderLock, locked
 from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
-from stgate.simulate.lock import FolderLock
 from stgate.simulate.plan import Plan
 from stgate.simulate.system import Array, Attrs
 
@@ -122,8 +122,7 @@ class Store:
         described = self.partial / RUN
         if not afresh and described.is_file():
             self._same(self.partial, json.loads(described.read_text(encoding="utf-8")))
-        self.partial.mkdir(exist_ok=True)
-        self.lock = FolderLock(self.partial)
+        self.lock = locked(self.partial)
         if afresh:
             self._empty()
         self._put(RUN, json.dumps(identity(self.plan)).encode())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ import torch
 from helpers import environment, make_panel, one_line
 
 import stgate
+from stgate.errors import StoreError
+from stgate.io.lock import claimed
 from stgate.prediction import registry
 from stgate.prediction.checkpoint import write_checkpoint as _write
 
@@ -238,3 +241,36 @@ def test_the_way_is_said_and_can_be_chosen(stgate_command, tmp_path, monkeypatch
     assert code == 0 and "calibration: split (as asked)" in err
     assert stgate.load("b/best.ckpt").seen < stgate.load("a/best.ckpt").seen
     one_line(stgate_command(*given, "--calibration", "crss", "--out", "c"), "--calibration")
+
+
+def test_a_folder_takes_one_fit_at_a_time(stgate_command, tmp_path):
+    stgate.write(make_panel(), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 6)
+    small = ("--model", "GatedRNN", "--model.hidden", 4, "--trainer.max_epochs", 1)
+    fit = ("fit", *small, *data, "--out", tmp_path / "run")
+
+    def meanwhile(*way):
+        """The same fit by somebody else: a claim is that of one thread."""
+        before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*")}
+        with claimed(tmp_path / "run"), ThreadPoolExecutor(1) as other:
+            refused = other.submit(stgate_command, *fit, *way).result()
+        one_line(refused, "run: another process is writing it", "give another --out")
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*")} == before
+
+    meanwhile()
+    assert not (tmp_path / "run").exists()
+    assert stgate_command(*fit)[0] == 0
+    meanwhile("--resume")
+    meanwhile("--overwrite")
+
+
+@pytest.mark.parametrize("way", [(), ("--overwrite",)])
+def test_a_folder_takes_one_automatic_fit_at_a_time(stgate_command, tmp_path, way):
+    stgate.write(make_panel(steps=120), tmp_path / "panel.nc")
+    data = ("--data.panel", tmp_path / "panel.nc", "--data.targets", "[y]", "--data.window", 12, "--data.horizon", 2)
+    with claimed(tmp_path / "run"), ThreadPoolExecutor(1) as other:
+        fit = ("fit", "--model", "auto", *data, "--out", tmp_path / "run", *way)
+        one_line(other.submit(stgate_command, *fit).result(), "run: another process is writing it")
+        with pytest.raises(StoreError, match="another process is writing it"):
+            other.submit(stgate.fit, tmp_path / "panel.nc", targets="y", horizon=2, out=tmp_path / "run").result()
+    assert not (tmp_path / "run").exists()

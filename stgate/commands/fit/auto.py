@@ -20,6 +20,7 @@ from stgate.errors import Interrupted, StoreError
 from stgate.fitting.auto import check_options, fit, window_data
 from stgate.fitting.field_fit import field_data, follow_no_step
 from stgate.io import store
+from stgate.io.lock import claimed
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
 """Files of a run, beside the folder `members`."""
@@ -36,7 +37,8 @@ def run_auto(arguments: Sequence[str]) -> None:
     parser = _parser()
     config = _parsed(parser, words, resume="--resume" in given, overwrite="--overwrite" in given)
     out = Path(config.out)
-    _prepare(out, resume="--resume" in given, overwrite="--overwrite" in given)
+    ways = {"resume": "--resume" in given, "overwrite": "--overwrite" in given}
+    _check(out, **ways)
     options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
     options.pop("seed")  # that of the weights is that of the shuffles
     check_options(config.budget, config.calibration)
@@ -46,20 +48,23 @@ def run_auto(arguments: Sequence[str]) -> None:
         field_data(options["panel"], rest, **chosen)
     else:
         window_data(**options)
-    out.mkdir(parents=True, exist_ok=True)
-    with store.atomic(out / "config.yaml") as temporary:
-        temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
-    try:
-        fit(
-            **options,
-            budget=config.budget,
-            calibration=config.calibration,
-            seed=config.seed_everything,
-            out=out,
-            tell=_tell,
-        )
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; continue with: stgate fit --out {out} --resume") from error
+    with claimed(out):
+        _check(out, **ways)  # again: another fit may have ended in between
+        if not ways["resume"]:
+            _empty(out)
+        with store.atomic(out / "config.yaml") as temporary:
+            temporary.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
+        try:
+            fit(
+                **options,
+                budget=config.budget,
+                calibration=config.calibration,
+                seed=config.seed_everything,
+                out=out,
+                tell=_tell,
+            )
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"interrupted; continue with: stgate fit --out {out} --resume") from error
     report_written(out / "best.ckpt")
     print((out / "scores.md").read_text(encoding="utf-8"), end="")
 
@@ -110,8 +115,8 @@ def _parsed(parser: ArgumentParser, words: list[str], *, resume: bool, overwrite
     return parser.parse_args(["--config", str(beside), *words])
 
 
-def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run; remove the run that is replaced.
+def _check(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds another run.
 
     Raises:
         StoreError: The folder exists and is neither to be continued nor replaced, or holds other files.
@@ -123,4 +128,12 @@ def _prepare(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise StoreError(f"--out {out}: not an automatic run (it holds {strange[0]}); give another name")
     if not overwrite and any(out.iterdir()):
         raise StoreError(f"--out {out}: exists; continue it with --resume, or replace it with --overwrite")
-    shutil.rmtree(out)
+
+
+def _empty(out: Path) -> None:
+    """Remove the run that is replaced; the folder stays, since it is locked."""
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -34,6 +35,7 @@ from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
+from stgate.io.lock import claimed  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.models.training.plan import BestEpoch, early_stopping, epochs_for  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
@@ -63,7 +65,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
                 run_auto(prepared)
             else:
-                ForecasterCLI(command, prepared)
+                with contextlib.ExitStack() as held:
+                    ForecasterCLI(command, prepared, held)
     except MisconfigurationException as error:  # Lightning's word for a wrong request
         raise RequestError(str(error).splitlines()[0]) from error
     except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises
@@ -99,10 +102,11 @@ class ForecasterCLI(LightningCLI):
     Args:
         command: `fit`, `validate`, `test` or `predict`.
         arguments: Arguments of the command, completed by `prepare`.
+        held: What is released when the command ends: the lock on the run's folder.
     """
 
-    def __init__(self, command: str, arguments: list[str]) -> None:
-        self.command = command
+    def __init__(self, command: str, arguments: list[str], held: contextlib.ExitStack) -> None:
+        self.command, self.held = command, held
         self.checkpoint = _checkpoint_of(command, arguments)
         named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else model_name(arguments)
         super().__init__(
@@ -181,17 +185,19 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
             if config.resume and config.overwrite:
                 raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
-            store.check_folder(self.out)
-            if self.out.exists() and not config.resume:
-                if not config.overwrite and not _never_began(self.out):
-                    raise StoreError(
-                        f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite"
-                    )
-                if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
-                    raise StoreError(
-                        f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "
-                        "give another name"
-                    )
+            self._check_out(config)
+
+    def _check_out(self, config: Any) -> None:  # noqa: ANN401 (a parsed namespace)
+        """Refuse a folder that cannot be written, or holds what is not to be replaced."""
+        store.check_folder(self.out)
+        if self.out.exists() and not config.resume:
+            if not config.overwrite and not _never_began(self.out):
+                raise StoreError(f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite")
+            if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
+                raise StoreError(
+                    f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "
+                    "give another name"
+                )
 
     def instantiate_classes(self) -> None:
         """Make data, model and trainer; refuse an unsuitable panel or optimizer before the run's folder is made."""
@@ -206,6 +212,9 @@ class ForecasterCLI(LightningCLI):
             if self.model.automatic_optimization:
                 self.model.make_optimizer()
             self.choice = choose(config.calibration, self.model, self.datamodule)
+            if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # others are processes of this fit
+                self.held.enter_context(claimed(self.out))
+                self._check_out(config)  # again: another fit may have ended in between
             self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
