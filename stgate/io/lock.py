@@ -103,7 +103,7 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
         return
     new = not place.exists()
-    lock = locked(place)
+    lock = locked(folder)
     token = _CLAIMED.set((*_CLAIMED.get(), place))
     try:
         yield

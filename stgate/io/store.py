@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import shutil
-import uuid
 import warnings
 from collections.abc import Iterator
 from importlib import resources
@@ -18,6 +16,7 @@ from xarray.coders import CFTimedeltaCoder
 
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
+from stgate.io.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
@@ -171,6 +170,7 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
     if not path.parent.is_dir():
         raise StoreError(f"--out {path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     check_folder(path.parent)
+    sweep(path.parent)
     return path
 
 
@@ -239,21 +239,8 @@ def check_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It replaces `path` when the block succeeds and is removed when it fails."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with temporary_for(path) as temporary:
         yield temporary
-        if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it first
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            os.rename(path, old)
-            os.rename(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def history(command: str) -> str:

@@ -36,6 +36,7 @@ from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.io.lock import claimed  # noqa: E402
+from stgate.io.temporaries import is_temporary  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.models.training.plan import BestEpoch, early_stopping, epochs_for  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
@@ -245,7 +246,10 @@ class ForecasterCLI(LightningCLI):
         """Remove the run that this one replaces; a run that is resumed keeps the scores it has logged."""
         metrics = self.out / "metrics.csv"
         for half in self.out.glob(".*.tmp"):  # left by a kill in the middle of a write
-            half.unlink()
+            if half.is_dir():
+                shutil.rmtree(half)
+            else:
+                half.unlink()
         if resume and metrics.exists():
             metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
         elif not resume and self.out.exists():
@@ -324,7 +328,8 @@ def _never_began(out: Path) -> bool:
 def _of_a_run(path: Path) -> bool:
     """Return True for a file that a fit writes: nothing else is ever removed."""
     names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
-    return path.is_file() and (path.name in names or path.match("metrics*.csv") or path.match(".*.tmp"))
+    ours = path.name in names or path.match("metrics*.csv") or path.match(".*.tmp")
+    return is_temporary(path) or (path.is_file() and ours)
 
 
 def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:

@@ -1,0 +1,122 @@
+"""A write leaves a whole result or the one before; what a kill leaves, a later write removes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from helpers import environment, make_panel
+
+from stgate.errors import StoreError
+from stgate.io.lock import locked
+from stgate.io.store import atomic, check_out, open_dataset, write
+from stgate.io.temporaries import is_temporary, sweep
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stgate.io.temporaries import temporary_for
+path, kind = Path(sys.argv[1]), sys.argv[2]
+if kind == "moved":
+    os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+with temporary_for(path) as temporary:
+    if kind == "file":
+        temporary.write_bytes(b"half")
+    else:
+        temporary.mkdir()
+        (temporary / "zarr.json").write_text("half")
+    if kind != "moved":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(path, kind):
+    """Let a process be killed in the middle of a write."""
+    ended = subprocess.run([sys.executable, "-c", KILLED, path, kind], env=environment(), check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("p.nc", "file"), ("p.zarr", "folder"), ("a [1]*.nc", "file")])
+def test_what_a_kill_left_is_removed_by_the_next_write_of_any_result(tmp_path, name, kind):
+    killed(tmp_path / name, kind)
+    assert len(hidden(tmp_path)) == 1 and not (tmp_path / name).exists()
+    write(make_panel(steps=3), tmp_path / "other.nc")
+    assert [p.name for p in tmp_path.iterdir()] == ["other.nc"]
+
+
+def test_a_result_is_refused_before_and_swept_after_its_checks(tmp_path):
+    killed(tmp_path / "p.nc", "file")
+    with pytest.raises(StoreError, match="suffix"):
+        check_out(tmp_path / "p.txt", overwrite=False)
+    assert hidden(tmp_path)
+    check_out(tmp_path / "p.nc", overwrite=False)
+    assert not hidden(tmp_path)
+
+
+def test_a_store_whose_replacing_was_killed_comes_back(tmp_path):
+    panel = make_panel(steps=3)
+    write(panel, tmp_path / "p.zarr")
+    killed(tmp_path / "p.zarr", "moved")
+    assert not (tmp_path / "p.zarr").exists()  # moved away, and the new one not yet in its place
+    sweep(tmp_path)
+    assert open_dataset(tmp_path / "p.zarr").identical(panel) and not hidden(tmp_path)
+
+
+def test_what_is_being_written_stays(tmp_path):
+    with atomic(tmp_path / "p.nc") as temporary:
+        temporary.write_bytes(b"new")
+        write(make_panel(steps=3), tmp_path / "p.nc")
+        sweep(tmp_path)
+        assert temporary.read_bytes() == b"new"
+    assert (tmp_path / "p.nc").read_bytes() == b"new" and not hidden(tmp_path)
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    panel = make_panel(steps=3)
+    for name in ("p.nc", "p.zarr"):
+        write(panel, tmp_path / name)
+        for fails in (KeyboardInterrupt, OSError):
+            with pytest.raises(fails), atomic(tmp_path / name) as temporary:
+                temporary.mkdir()
+                raise fails
+        assert open_dataset(tmp_path / name).identical(panel)
+
+    def fail(*names):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), atomic(tmp_path / "p.zarr") as temporary:
+        temporary.mkdir()
+        monkeypatch.setattr(os, "replace", fail)
+    assert open_dataset(tmp_path / "p.zarr").identical(panel) and not hidden(tmp_path)
+
+
+def test_what_others_made_stays(tmp_path):
+    (tmp_path / ".p.nc.0123abcd.tmp").mkdir()
+    (tmp_path / ".p.nc.0123abcd.tmp" / "mine").write_text("")  # no result of that name
+    (tmp_path / ".cache.tmp").mkdir()
+    (tmp_path / ".p.nc.0123abce.tmp").write_text("a file")
+    (tmp_path / ".p.nc.0123abcf.tmp").symlink_to(tmp_path / ".cache.tmp")
+    before = hidden(tmp_path)
+    assert not any(is_temporary(path) for path in tmp_path.iterdir())
+    write(make_panel(steps=3), tmp_path / "p.nc")
+    assert hidden(tmp_path) == before
+
+
+def test_where_nobody_can_tell_nothing_is_removed(tmp_path, monkeypatch):
+    killed(tmp_path / "p.nc", "file")
+    monkeypatch.setattr("stgate.io.temporaries.FolderLock.holds", lambda *names: False)  # a file system without locks
+    sweep(tmp_path)
+    assert len(hidden(tmp_path)) == 1
+    monkeypatch.undo()
+    lock = locked(tmp_path / hidden(tmp_path)[0])
+    sweep(tmp_path)
+    assert len(hidden(tmp_path)) == 1
+    lock.release()
+    sweep(tmp_path)
+    assert not hidden(tmp_path)
