@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +47,15 @@ Gated spatiotemporal forecasting: a panel goes in, a forecast with intervals com
   --debug                 with any command: show the traceback of an error
 """
 
+PATIENCE = 20.0
+"""Seconds after which a command that was told to stop, and does not, is ended."""
+received: list[int] = []
+"""Signals that have told the command to stop."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised by SIGTERM: what cleans up after SIGINT, which raises KeyboardInterrupt, then does so here too."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -52,8 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The command's name and arguments; None takes those of the process.
 
     Returns:
-        Exit status: 0 when done, 1 when the work failed, 2 when the request was wrong, 130 when it was interrupted.
+        Exit status: 0 when done, 1 when the work failed, 2 when the request was wrong, 130 when it was interrupted, 143
+        when it was terminated.
     """
+    with _stoppable():
+        try:
+            code = _main(argv)
+        except KeyboardInterrupt:
+            return _stopped()
+        return code if code or not received else _stopped()
+
+
+def entry() -> int:
+    """Run a command as a process of its own; a signal that comes after its end is answered at once."""
+    code = main()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -75,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error), error.exit_code)
     except SystemExit as stop:
+        if received:  # Lightning turns an interrupt into it
+            return _stopped()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
     except PermissionError as error:
         return _fail(f"{error.filename}: permission denied; choose another place", 2)
     except BrokenPipeError:
@@ -85,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if received:  # such as that of a worker which was stopped, too
+            return _stopped()
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
 
 
@@ -106,10 +138,53 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into an exception; a second one, or a long wait, ends the process."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    owner, before, late = os.getpid(), {}, threading.Timer(PATIENCE, lambda: _end())
+    late.daemon = True
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a worker: it ends as it would by default
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif received:
+            _end()
+        else:
+            received.append(number)
+            late.start()
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):  # a shell's background job ignores SIGINT
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        late.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        received.clear()
+
+
+def _end() -> None:
+    """End the process with a line, without a clean-up: a later command does that."""
+    os.write(2, b"stgate: stopped\n")
+    os._exit(128 + received[0])
+
+
+def _stopped() -> int:
+    return _fail("terminated" if received and received[0] == signal.SIGTERM else "interrupted", 130)
+
+
 def _fail(message: str, code: int) -> int:
+    """Print an error and return its exit status, or that of the signal behind it."""
     print(f"stgate: {message}", file=sys.stderr)
-    return code
+    return 128 + received[0] if received else code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

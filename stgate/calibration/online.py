@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -315,13 +316,12 @@ def _numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
     Raises:
         RequestError: The value is no number and no array of numbers.
     """
-    try:
+    given: NDArray[Any] | None = None
+    with contextlib.suppress(TypeError, ValueError):  # lists of unequal lengths
         given = np.asarray(value)
-        if given.size and given.dtype.kind not in "iuf":
-            raise TypeError(given.dtype)
-        return given.astype("float64")
-    except (TypeError, ValueError) as error:
-        raise RequestError(f"{name}: must hold numbers, not {' '.join(repr(value).split())[:60]}") from error
+    if given is None or (given.size and given.dtype.kind not in "iuf"):
+        raise RequestError(f"{name}: must hold numbers, not {' '.join(repr(value).split())[:60]}")
+    return given.astype("float64")
 
 
 def _half_widths(value: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:

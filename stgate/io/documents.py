@@ -96,9 +96,9 @@ def parse_yaml(content: bytes | str, name: str) -> Any:  # noqa: ANN401 (whateve
     Raises:
         StoreError: The text is too long, or is not YAML of plain values; the message names the line.
     """
+    if len(content) > LARGEST:
+        raise StoreError(f"{name}: not valid YAML (more than {LARGEST:,} bytes); shorten it")
     try:
-        if len(content) > LARGEST:
-            raise ValueError(f"more than {LARGEST:,} bytes")
         text = content if isinstance(content, str) else content.decode("utf-8")
         return yaml.load(text, _Loader)
     except Exception as error:  # whatever the constructors of tagged values raise
