@@ -129,16 +129,24 @@ class NegativeBinomial(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of a count at or below this one."""
+        return self.exact_cdf(value).to(self._mean.dtype)
+
+    def exact_cdf(self, value: Tensor) -> Tensor:
+        """Probability of a count at or below this one, float64: large counts differ by less than float32 holds."""
         r = 1 / self.dispersion.double()
-        made = _by_scipy(_counts_up_to, value, r, r / (r + self._mean.double()))
-        return made.to(self._mean.dtype)
+        return _by_scipy(_counts_up_to, value.double(), r, r / (r + self._mean.double()))
 
     def icdf(self, value: Tensor) -> Tensor:
         """Smallest count whose cumulative probability reaches a level, which is a scalar or of the batch shape."""
-        high = (self.mean + 10 * self.stddev + 10).ceil()
-        while bool((short := self.cdf(high) < value).any()):
+        level = value.double().clamp(max=1 - 1e-12)  # a level of 1 has no count
+        high = (self.mean.double() + 10 * self.variance.double().sqrt() + 10).ceil()
+        for _ in range(ROUNDS):
+            short = self.exact_cdf(high) < level
+            if not bool(short.any()):
+                break
             high = torch.where(short, 2 * high, high)
-        return least_count(self.cdf, value, torch.full_like(high, -1.0), high)
+        found = least_count(self.exact_cdf, level, torch.full_like(high, -1.0), high)
+        return torch.where(self.mean.isnan(), torch.nan, found.clamp(min=0)).to(self.mean.dtype)
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Draw samples: Poisson counts whose means are drawn from a gamma distribution."""
@@ -185,9 +193,10 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         counted = torch.log1p(-self.inflation) + super().log_prob(value)
         return torch.where(value == 0, torch.logaddexp(self.inflation.log(), counted), counted)
 
-    def cdf(self, value: Tensor) -> Tensor:
-        """Probability of a count at or below this one."""
-        return torch.where(value < 0, 0.0, self.inflation + (1 - self.inflation) * super().cdf(value))
+    def exact_cdf(self, value: Tensor) -> Tensor:
+        """Probability of a count at or below this one, float64: large counts differ by less than float32 holds."""
+        inflation = self.inflation.double()
+        return torch.where(value < 0, 0.0, inflation + (1 - inflation) * super().exact_cdf(value))
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Draw samples, (*sample_shape, *batch_shape)."""
@@ -311,6 +320,10 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
     return values.expand(*index.shape, values.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
+ROUNDS = 200
+"""Largest number of times that bounds of a count are halved or doubled."""
+
+
 def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Smallest whole number at which a distribution function reaches a level, by bisection.
 
@@ -321,10 +334,13 @@ def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, hig
         high: Whole numbers at or above the result.
 
     Returns:
-        Whole numbers, of the shape of the bounds.
+        Whole numbers, of the shape of the bounds, float64.
     """
-    while bool((high - low > 1).any()):
-        middle = torch.floor((low + high) / 2)
+    low, high = low.double(), high.double()  # beyond 2**24 counts are farther apart in float32
+    for _ in range(ROUNDS):
+        if not bool((high - low > torch.clamp(1e-15 * high, min=1.0)).any()):
+            break
+        middle = torch.floor(low + (high - low) / 2)
         reached = cdf(middle) >= level
         low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
     return high

@@ -101,7 +101,8 @@ class Mixture(Distribution):
         level = value.expand(self.batch_shape).flatten() if value.dim() else value
         if _counts(self.components):
             own = flat.icdf(level.to(flat.mean).expand(flat.batch_shape) if value.dim() else level.to(flat.mean))
-            return least_count(Mixture(flat).cdf, level, own.amin(0) - 1, own.amax(0)).view(self.batch_shape)
+            found = least_count(Mixture(flat).cdf, level, own.amin(0) - 1, own.amax(0))
+            return found.to(own.dtype).view(self.batch_shape)
         chunks = (slice(i, i + CHUNK) for i in range(0, flat.batch_shape[1], CHUNK))
         parts = [_solve(_part(flat, chunk), level[chunk] if value.dim() else level) for chunk in chunks]
         return torch.cat(parts).view(self.batch_shape)

@@ -1,5 +1,7 @@
 """Distributions that torch lacks: against scipy, and against themselves by quadrature and draws."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -148,3 +150,50 @@ def test_closed_forms_of_the_crps_agree_with_many_draws(kind):
     a, b = made.sample((400_000,)), made.sample((400_000,))
     expected = (a - truth).abs().mean(0) - 0.5 * (a - b).abs().mean(0)
     torch.testing.assert_close(crps_of(made, truth), expected, rtol=0.02, atol=0.002)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("inflation", [0.0, 0.3, 0.95])
+@pytest.mark.parametrize("mean", [1e-3, 1.0, 1e3, 2.0**24, 1e7, 1e10, 1e12])
+def test_quantiles_of_counts_of_any_size_are_found_without_end(mean, inflation, dtype):
+    dispersion, inflation = (
+        torch.tensor([1e-4, 0.1, 1.0, 10.0], dtype=dtype),
+        float(torch.tensor(inflation, dtype=dtype)),
+    )
+    means = torch.full_like(dispersion, mean)
+    if inflation:
+        made = own.ZeroInflatedNegativeBinomial(means, dispersion, torch.full_like(dispersion, inflation))
+    else:
+        made = own.NegativeBinomial(means, dispersion)
+    r = 1 / dispersion.double().numpy()
+    for level in (0.01, 0.5, 0.975, 0.99999):
+        beyond = (level - inflation) / (1 - inflation)
+        expected = stats.nbinom.ppf(max(beyond, 0.0), r, r / (r + means.double().numpy())).clip(min=0)
+        found = made.icdf(torch.tensor(level, dtype=DOUBLE))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found.double(), expected, rtol=2e-6 if dtype == torch.float32 else 1e-8, atol=1)
+
+
+def test_quantiles_of_a_mixture_of_large_counts_lie_between_those_of_its_members():
+    mean = torch.tensor([[1e7, 3e7, 5.0], [2e7, 2.5e7, 1e9]])
+    members = own.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.2), torch.full_like(mean, 0.05))
+    for level in (0.05, 0.5, 0.99):
+        found, each = Mixture(members).icdf(torch.tensor(level)), members.icdf(torch.tensor(level))
+        assert ((found >= each.amin(0)) & (found <= each.amax(0))).all()
+        torch.testing.assert_close(Mixture(members).cdf(found), torch.full((3,), level), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_quantiles_of_counts_at_the_ends_and_of_unknown_ones_end(level):
+    made = own.NegativeBinomial(torch.tensor([5.0, 1e9, torch.nan, 1e30]), torch.tensor([0.1, 3.0, 0.1, 0.1]), False)
+    found = made.icdf(torch.tensor(level))
+    assert (found[:2] >= 0).all()
+    assert torch.isnan(found[2])
+
+
+def test_a_thousand_large_counts_take_no_time():
+    mean = torch.logspace(3, 9, 10_000)
+    made = own.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.5), torch.full_like(mean, 0.1))
+    begun = time.perf_counter()
+    made.icdf(torch.tensor(0.95))
+    assert time.perf_counter() - begun < 10

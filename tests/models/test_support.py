@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import HORIZON, built, field_data, field_panel, make_data, make_panel, refusal, says, small_field
+from helpers import HORIZON, built, field_data, field_panel, fit, make_data, make_panel, refusal, says, small_field
 
 import stgate
 from stgate.distributions import LogNormal, NegativeBinomial, Normal, Power, StudentT, ZeroInflatedNegativeBinomial
@@ -97,3 +97,15 @@ def test_the_first_such_value_in_time_is_named_wherever_blocks_end(monkeypatch):
     panel["y"][120, 2] = 0
     said = refusal(RequestError, GatedRNN(likelihood=LogNormal()).adopt, make_data(panel))
     says(said, str(panel["time"].values[120])[:13], "node c")
+
+
+@pytest.mark.parametrize("likelihood", COUNTS, ids=lambda x: type(x).__name__)
+def test_counts_of_tens_of_millions_are_fitted_and_forecast(likelihood):
+    panel = make_panel(steps=160, missing=0)
+    panel["y"] = (panel["y"] * 1e6).round()
+    model, data = GatedRNN(hidden=8, likelihood=likelihood), make_data(panel)
+    fit(model, data, limit_train_batches=2)
+    stgate.calibrate(model, data, levels=[0.5])
+    forecast = stgate.forecast(model, panel, levels=[0.5])["y"]
+    assert bool((forecast >= 0).all())
+    assert float(forecast.max()) > 1e6
