@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from stgate._version import __version__
@@ -76,11 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """Run a command as a process of its own; a signal that comes after its end is answered at once."""
+    """Run a command as a process of its own; a signal that comes after its work is answered, too."""
+    codes: list[int] = []
+    atexit.register(_leave, codes)  # before all others, so that it is called last
     code = main()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+        signal.signal(number, lambda number, _: _end(number))
+    codes.append(code)
     return code
+
+
+def _leave(codes: list[int]) -> None:
+    """End the process without taking the libraries down one by one: Python answers no signal meanwhile."""
+    if codes:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(codes[0])
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -144,7 +157,7 @@ def _stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
         yield
         return
-    owner, before, late = os.getpid(), {}, threading.Timer(PATIENCE, lambda: _end())
+    owner, before, late = os.getpid(), {}, threading.Timer(PATIENCE, lambda: _end(received[0]))
     late.daemon = True
 
     def stop(number: int, frame: object) -> None:
@@ -152,7 +165,7 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif received:
-            _end()
+            _end(received[0])
         else:
             received.append(number)
             late.start()
@@ -170,10 +183,10 @@ def _stoppable() -> Iterator[None]:
         received.clear()
 
 
-def _end() -> None:
+def _end(number: int) -> None:
     """End the process with a line, without a clean-up: a later command does that."""
     os.write(2, b"stgate: stopped\n")
-    os._exit(128 + received[0])
+    os._exit(128 + number)
 
 
 def _stopped() -> int:

@@ -139,6 +139,27 @@ def test_a_command_that_does_not_stop_is_ended_by_a_second_signal_or_after_a_whi
         assert hanging.stderr.read() == "stgate: stopped\n"
 
 
+LATE = """
+import atexit, os, signal, sys
+from stgate import __main__ as command
+module = type(sys)("stgate_work")
+module.run = lambda *given: print("done", end="")
+sys.modules["stgate_work"] = module
+command.COMMANDS["data"] = "stgate_work", "work"
+if sys.argv.pop(1) == "late":
+    module.run = lambda *given: bool(atexit.register(os.kill, os.getpid(), signal.SIGTERM)) - 1
+sys.exit(command.entry())
+"""
+
+
+@pytest.mark.parametrize(("when", "ended"), [("late", (143, "", "stgate: stopped\n")), ("never", (0, "done", ""))])
+def test_a_signal_after_the_work_is_answered(when, ended):
+    found = subprocess.run(
+        [sys.executable, "-c", LATE, when, "data"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout, found.stderr) == ended
+
+
 @pytest.mark.parametrize("number", WORD)
 def test_a_conversion_that_is_stopped_leaves_nothing(tmp_path, number):
     panel = make_panel(steps=3000, nodes=tuple("abcdefghij"))
