@@ -15,6 +15,7 @@ import yaml
 from stgate.commands.fit.messages import forecasters
 from stgate.errors import RequestError, StoreError, did_you_mean
 from stgate.io import store
+from stgate.io.documents import read_yaml
 from stgate.prediction.migrations import migrate_config
 
 
@@ -126,11 +127,9 @@ def _read_config(path: str) -> dict[str, Any]:
         RequestError: The file is not YAML, or it does not hold options by name.
     """
     try:
-        options = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "not text"
-        where = "" if mark is None else f"line {mark.line + 1}: "
-        raise RequestError(f"--config {path}: not valid YAML ({where}{why}); correct the file") from error
+        options = read_yaml(Path(path)) or {}
+    except StoreError as error:
+        raise RequestError(f"--config {error}") from error
     if not isinstance(options, dict):
         raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
     return options
