@@ -80,6 +80,8 @@ def calibrate(
         if predictor.fitted_spec != data.spec:
             raise RequestError("data: not the data that the forecaster was fitted on; use the same panel and options")
         times = data.panel["time"].values
+        if predictor.seen is not None and np.array(predictor.seen).astype(times.dtype) >= times[start]:
+            _warn_of_seen(times[start], predictor.seen)
         series = predictor.encoded_series(data.series)
         check_support(predictor.likelihood, series, data.spec, times, (start, stop), "calibration part")
         return set_calibration(
@@ -152,12 +154,7 @@ def recalibrate(
                 "forecast; give a longer span"
             )
         if first <= seen:
-            warnings.warn(
-                f"calibrating from {history.times[first]}, but training has used data until {history.times[seen]}: "
-                "future errors will be larger and the intervals too narrow; begin later",
-                CalibrationWarning,
-                stacklevel=2,
-            )
+            _warn_of_seen(history.times[first], history.times[seen])
         series = predictor.encoded_series(history.series)
         check_support(predictor.likelihood, series, history.spec, history.times, (first, last + 1), "calibration")
         return set_calibration(
@@ -167,6 +164,15 @@ def recalibrate(
             panel=history.frame,
             span=(str(history.times[first]), str(history.times[last])),
         )
+
+
+def _warn_of_seen(start: object, seen: object) -> None:
+    warnings.warn(
+        f"calibrating from {start}, but training has used data until {seen}: future errors will be larger and the "
+        "intervals too narrow; begin later",
+        CalibrationWarning,
+        stacklevel=3,
+    )
 
 
 def _completed(options: CalibrationOptions, asked: ConformityScore | None, predictor: Predictor) -> CalibrationOptions:

@@ -25,6 +25,7 @@ from stgate.models.training.adoption import check_data, check_later_parts, take_
 from stgate.models.training.precision import keep_precision
 from stgate.models.training.schedule import one_cycle
 from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
+from stgate.models.training.taken_up import ROWS, check_optimizer, later, rows_of
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry
@@ -164,6 +165,11 @@ class Forecaster(L.LightningModule, ABC):
         """True if a fit may end before its last epoch where the score does not fall."""
         return True
 
+    @property
+    def has_scheduler(self) -> bool:
+        """True if a schedule of the learning rate was given."""
+        return self._lr_scheduler is not None
+
     # The predictor
 
     @property
@@ -259,7 +265,7 @@ class Forecaster(L.LightningModule, ABC):
         keep_what_is_freed()
         data = check_data(self, getattr(self.trainer, "datamodule", None))
         last = max(data.parts.train[1], data.parts.validation[1]) - 1
-        predictor.seen = str(data.panel["time"].values[last])  # later data are new
+        predictor.seen = later(predictor.seen, data.panel["time"].values[last])  # data after it are new
         if predictor.seed is None:
             predictor.seed = torch.initial_seed() % 2**63
 
@@ -310,6 +316,9 @@ class Forecaster(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the predictor's state to Lightning's checkpoint, as plain containers and tensors."""
         checkpoint[ckpt.KEY] = ckpt.section_of(self.predictor)
+        data = getattr(self._trainer, "datamodule", None)
+        if "loops" in checkpoint and isinstance(data, WindowData):  # of a fit, which can be taken up
+            checkpoint[ROWS] = rows_of(data)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take spec and calibration from a checkpoint of any format, and build the network that its weights fit.
@@ -326,6 +335,8 @@ class Forecaster(L.LightningModule, ABC):
             raise RequestError(ckpt.difference(spec, self.spec))
         self.predictor.restore(checkpoint[ckpt.KEY])
         self._note_likelihood()
+        if self._trainer is not None and self._trainer.training and self.automatic_optimization:
+            check_optimizer(checkpoint, self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint that forecasts; to resume a fit, use one that the trainer wrote."""

@@ -170,6 +170,12 @@ def test_the_command_fits_resumes_and_keeps_its_options(tmp_path, monkeypatch, c
     assert "--resume" in capsys.readouterr().err
     assert main(["fit", "--out", out, "--resume"]) == 0
     assert main(["fit", f"--out={out}", "--resume"]) == 0
+    options = (tmp_path / "run" / "config.yaml").read_bytes()
+    capsys.readouterr()
+    for option, value in (("--data.window", "9"), ("--data.split", "[0.5,0.2,0.1,0.2]"), ("--seed_everything", "4")):
+        assert main(["fit", "--out", out, "--resume", option, value]) == 2
+        assert f"{option} " in (told := capsys.readouterr().err) and "the run was begun with" in told
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == options
     assert main([*words, "--overwrite"]) == 0
     assert main([*words[:-1], str(tmp_path / "other"), "--data.horizn", "3"]) == 2
     assert "horizon" in capsys.readouterr().err.splitlines()[-1]

@@ -18,6 +18,9 @@ from stgate.io import store
 from stgate.io.documents import read_yaml
 from stgate.prediction.migrations import migrate_config
 
+FLAGS = ("--resume", "--overwrite")
+"""Flags of one command, which are no options of the run."""
+
 
 def prepare(command: str, arguments: list[str]) -> list[str]:
     """Complete the arguments: packaged configs become paths, the model's name is checked, the run's folder is set.
@@ -56,7 +59,8 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         if out is None:
             name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
             out = str(Path("runs") / name)
-            arguments += ["--out", out]
+        flags = [flag for flag in FLAGS if flag in arguments]
+        arguments = [*arguments, "--out", out, *flags]  # said last: a config that is given may say otherwise
         if "--resume" in arguments:
             arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
@@ -74,6 +78,19 @@ def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
             raise StoreError(f"--resume: {out} holds no config.yaml; give --config or --model")
         arguments = ["--config", _of_today(stored), *arguments]
     return arguments if value_of(arguments, "--ckpt_path") else [*arguments, "--ckpt_path", str(last)]
+
+
+def begun_with(out: Path) -> dict[str, Any] | None:
+    """Read the options with which a run was begun, by today's names; None if the run does not hold them.
+
+    Args:
+        out: The run's folder.
+
+    Raises:
+        RequestError: The run's `config.yaml` is not YAML.
+    """
+    stored = out / "config.yaml"
+    return migrate_config(_read_config(str(stored))) if stored.is_file() else None
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
@@ -139,7 +156,7 @@ def _of_today(path: Path) -> str:
     """Return the path of a run's config with today's option names; a migrated copy is kept until the command ends."""
     held = _read_config(str(path))
     _import(_class_path(held))
-    migrated = migrate_config(held)
+    migrated = {name: value for name, value in migrate_config(held).items() if not (f"--{name}" in FLAGS and value)}
     if migrated == held:
         return str(path)
     folder = tempfile.TemporaryDirectory(prefix="stgate-")

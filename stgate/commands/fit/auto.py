@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from stgate.commands.fit.arguments import value_of
 from stgate.commands.fit.cli import OneLineParser
+from stgate.commands.fit.resumption import GOES_ON, check_resumed
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
@@ -24,6 +26,8 @@ from stgate.io.lock import claimed
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
 """Files of a run, beside the folder `members`."""
+FREE = (*(name for name in GOES_ON if name != "data.split"), "config", "budget")
+"""Options that may differ on a resume."""
 
 
 def run_auto(arguments: Sequence[str]) -> None:
@@ -107,12 +111,19 @@ def _without_resume(arguments: list[str]) -> tuple[list[str], set[str]]:
 
 
 def _parsed(parser: ArgumentParser, words: list[str], *, resume: bool, overwrite: bool) -> Any:  # noqa: ANN401
-    """Return the options as given; a run that is resumed has those of its own config unless they are given again."""
+    """Return the options as given; a run that is resumed has those of its own config unless they are given again.
+
+    Raises:
+        RequestError: An option that says what is fitted is not that of the run.
+    """
     beside = Path(value_of(words, "--out") or "runs/auto") / "config.yaml"
     if not (resume and beside.is_file()):
         return parser.parse_args(words)
     parser.add_argument("--config", action="config")
-    return parser.parse_args(["--config", str(beside), *words])
+    begun, asked = parser.parse_args(["--config", str(beside)]), parser.parse_args(["--config", str(beside), *words])
+    before, now = (yaml.safe_load(parser.dump(options, skip_none=False)) for options in (begun, asked))
+    check_resumed(now, before, free=FREE)
+    return asked
 
 
 def _check(out: Path, *, resume: bool, overwrite: bool) -> None:

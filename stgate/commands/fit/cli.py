@@ -17,17 +17,19 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls th
 warnings.filterwarnings("ignore", message=".*(LeafSpec|isinstance\\(treespec).*", category=FutureWarning)
 
 import lightning as L  # noqa: E402 (after the settings that its import reads)
+import yaml  # noqa: E402
 from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
-from stgate.commands.fit.arguments import is_automatic, model_name, prepare, value_of  # noqa: E402
+from stgate.commands.fit.arguments import begun_with, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
-from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, join_metrics, quiet  # noqa: E402
+from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
+from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import FitWarning, Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
@@ -36,9 +38,9 @@ from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.io.lock import claimed  # noqa: E402
-from stgate.io.temporaries import is_temporary  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
-from stgate.models.training.plan import BestEpoch, early_stopping, epochs_for  # noqa: E402
+from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
+from stgate.models.training.taken_up import check_optimizer, check_rows  # noqa: E402
 from stgate.prediction import checkpoint as ckpt  # noqa: E402
 from stgate.prediction import registry  # noqa: E402
 from stgate.prediction.parts import FAMILIES, completed_part  # noqa: E402
@@ -115,7 +117,7 @@ class ForecasterCLI(LightningCLI):
             _data_class(named),
             subclass_mode_model=True,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,
             trainer_defaults={"max_epochs": None, "enable_model_summary": False},
             parser_class=OneLineParser,
             parser_kwargs={"allow_abbrev": False, command: {"allow_abbrev": False}},
@@ -187,18 +189,29 @@ class ForecasterCLI(LightningCLI):
             if config.resume and config.overwrite:
                 raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
             self._check_out(config)
+            if config.resume:
+                self._check_resumed()
 
     def _check_out(self, config: Any) -> None:  # noqa: ANN401 (a parsed namespace)
         """Refuse a folder that cannot be written, or holds what is not to be replaced."""
         store.check_folder(self.out)
         if self.out.exists() and not config.resume:
-            if not config.overwrite and not _never_began(self.out):
+            if not config.overwrite and not never_began(self.out):
                 raise StoreError(f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite")
-            if strange := [path.name for path in self.out.iterdir() if not _of_a_run(path)]:
+            if strange := [path.name for path in self.out.iterdir() if not of_a_run(path)]:
                 raise StoreError(
                     f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "
                     "give another name"
                 )
+
+    def _check_resumed(self) -> None:
+        """Refuse options that are not those of the run; a run whose options are not kept is compared by its rows."""
+        begun = begun_with(self.out)
+        if begun is not None and self.checkpoint is not None:
+            parser = self._parser("fit")
+            completed = parser.parse_object(begun)
+            asked, before = (yaml.safe_load(parser.dump(c, skip_none=False)) for c in (self.config["fit"], completed))
+            check_resumed(asked, before, compared=",".join(self.checkpoint["hyper_parameters"]))
 
     def instantiate_classes(self) -> None:
         """Make data, model and trainer; refuse an unsuitable panel or optimizer before the run's folder is made."""
@@ -212,14 +225,21 @@ class ForecasterCLI(LightningCLI):
         if self.command == "fit":
             if self.model.automatic_optimization:
                 self.model.make_optimizer()
+                if self.checkpoint is not None:
+                    check_optimizer(self.checkpoint, self.model)
+            if config.resume and self.checkpoint is not None:
+                check_rows(self.checkpoint, self.datamodule)
             self.choice = choose(config.calibration, self.model, self.datamodule)
             if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # others are processes of this fit
                 self.held.enter_context(claimed(self.out))
                 self._check_out(config)  # again: another fit may have ended in between
-            self._clear_out(resume=config.resume)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
-            self.keepers = _keepers(self.out, monitor if stop > start and self.model.automatic_optimization else None)
+            kept = monitor if stop > start and self.model.automatic_optimization else None
+            self.keepers = [Keeper(self.out, "last", None, resume=config.resume)]
+            if kept is not None:  # written when the score is the lowest so far
+                self.keepers.insert(0, Keeper(self.out, "best", kept, resume=config.resume))
+            self.folder = RunFolder(self.out, resume=config.resume, config=self._dumped)
             self._plan(config.trainer, monitor)
             logger = CSVLogger(self.out, name="", version="")
             chosen = config.trainer.logger
@@ -228,7 +248,6 @@ class ForecasterCLI(LightningCLI):
                 default_root_dir=str(self.out),
             )
         else:
-            self.save_config_callback = None
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
 
     def _plan(self, config: Any, monitor: str) -> None:  # noqa: ANN401 (a parsed namespace)
@@ -242,23 +261,9 @@ class ForecasterCLI(LightningCLI):
         if self.keepers[0].monitor and config.max_epochs and self.model.stops_early and not asked:
             self.additions.append(early_stopping(monitor, config.max_epochs))
 
-    def _clear_out(self, *, resume: bool) -> None:
-        """Remove the run that this one replaces; a run that is resumed keeps the scores it has logged."""
-        metrics = self.out / "metrics.csv"
-        for half in self.out.glob(".*.tmp"):  # left by a kill in the middle of a write
-            if half.is_dir():
-                shutil.rmtree(half)
-            else:
-                half.unlink()
-        if resume and metrics.exists():
-            metrics.rename(self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv")
-        elif not resume and self.out.exists():
-            for path in self.out.iterdir():
-                path.unlink()
-
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         if self.command == "fit":
-            callbacks = [*callbacks, *self.keepers, *self.additions]
+            callbacks = [self.folder, *callbacks, *self.keepers, *self.additions]
             plugins = config.get("plugins") or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
             own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
@@ -266,22 +271,24 @@ class ForecasterCLI(LightningCLI):
         if not sys.stderr.isatty():
             callbacks = [*callbacks, EpochLines()]
             config["enable_progress_bar"] = False
-        return super()._instantiate_trainer(config, callbacks)
+        try:
+            return super()._instantiate_trainer(config, callbacks)
+        except (ValueError, TypeError, ImportError) as error:  # of options that do not go together, or go nowhere
+            raise RequestError(f"--trainer: {' '.join(str(error).split())[:200]}") from error
 
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
         """Run Lightning's fit; Ctrl-C prints how to continue."""
         try:
-            self.trainer.fit(**arguments)
-        except StgateError:
-            if _never_began(self.out):  # a wrong request leaves no partial run behind
+            with self.folder.held():
+                self.trainer.fit(**arguments)
+        except Exception:
+            if never_began(self.out):  # a wrong request leaves no partial run behind
                 shutil.rmtree(self.out)
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
-            kept = (self.out / "last.ckpt").exists()
+            kept = self.folder.begun and (self.out / "last.ckpt").exists()
             hint = f"continue with: stgate fit --out {self.out} --resume" if kept else "no epoch was complete"
             raise Interrupted(f"interrupted in epoch {self.trainer.current_epoch + 1}; {hint}") from error
-        finally:
-            join_metrics(self.out)
 
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
@@ -304,6 +311,14 @@ class ForecasterCLI(LightningCLI):
             raise Interrupted(f"interrupted after the last epoch, before the calibration; {hint}") from error
         report_written(best)
 
+    def _dumped(self) -> str:
+        """Return the text of the run's config, without what is of this one command."""
+        config = self.config["fit"].clone()
+        if config.resume:
+            config.ckpt_path = None
+        config.resume = config.overwrite = False
+        return str(self._parser("fit").dump(config, skip_none=False))
+
     def _anew(self) -> tuple[Forecaster, dict[str, Any]]:
         """Make the forecaster and the trainer's options once more."""
         made = self.parser.instantiate_classes(self.config)
@@ -315,28 +330,6 @@ class ForecasterCLI(LightningCLI):
         forecast = assemble(self.model.predictor, self.datamodule.panel, predictions, quantiles_of((0.5, 0.9)))
         forecast.attrs["history"] = store.history("predict")
         report_written(store.write(forecast, self.out, overwrite=self.config[self.command].overwrite))
-
-
-def _never_began(out: Path) -> bool:
-    """Return True for the folder of a fit that ended before its first checkpoint: nothing is lost with it."""
-    if not out.is_dir():
-        return False
-    held = list(out.iterdir())
-    return all(map(_of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)
-
-
-def _of_a_run(path: Path) -> bool:
-    """Return True for a file that a fit writes: nothing else is ever removed."""
-    names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
-    ours = path.name in names or path.match("metrics*.csv") or path.match(".*.tmp")
-    return is_temporary(path) or (path.is_file() and ours)
-
-
-def _keepers(out: Path, monitor: str | None) -> list[ModelCheckpoint]:
-    """Write `last.ckpt` at every epoch's end, and `best.ckpt` when the monitored score is the lowest so far."""
-    shared: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    last = ModelCheckpoint(out, "last", monitor=None, **shared)
-    return [last] if monitor is None else [BestEpoch(out, "best", monitor=monitor, **shared), last]
 
 
 def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
@@ -384,6 +377,7 @@ def _ignore_known() -> None:
         ".*Checkpoint directory.*",
         ".*Experiment logs directory.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*dirpath has changed.*",  # a fit that goes on in another folder has no best epoch there
         ".*in eval mode at the start of training.*",  # a language model, which stays as it is
     ):
         warnings.filterwarnings("ignore", message=text)

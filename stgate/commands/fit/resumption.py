@@ -1,0 +1,188 @@
+"""Resumed and replaced runs: options that may not change, and a folder that is left alone until the fit has begun."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from stgate.commands.fit.runs import join_metrics
+from stgate.errors import RequestError
+from stgate.io import store
+from stgate.io.temporaries import is_temporary
+from stgate.models.training.plan import BestEpoch
+
+GOES_ON = (
+    "out",
+    "resume",
+    "overwrite",
+    "ckpt_path",
+    "weights_only",
+    "calibration",
+    "trainer",
+    "data.panel",
+    "data.split",
+    "data.num_workers",
+    "data.max_memory",
+    "data.memory_map",
+)
+"""Options that may differ on a resume: they say how a fit goes on, not what is fitted. Split and panel are compared by
+the rows of their parts."""
+
+
+def check_resumed(
+    asked: Mapping[str, Any], begun: Mapping[str, Any], *, free: Collection[str] = GOES_ON, compared: str = ""
+) -> None:
+    """Refuse to resume a run with other options than those with which it was begun.
+
+    Args:
+        asked: The options of the resume.
+        begun: The options of the run, completed by defaults.
+        free: Options that may differ, with all that they hold.
+        compared: A comma-separated list of the forecaster's options that are compared with the checkpoint instead.
+
+    Raises:
+        RequestError: An option differs; the message names it with both values.
+    """
+    free = {*free, *(f"model.{name}" for name in compared.split(",") if name)}
+    for name, now, before in _differences(asked, begun, "", free):
+        raise RequestError(
+            f"--{name} {_shown(now)}: the run was begun with {_shown(before)}; leave --{name} out, or begin another "
+            "run with another --out"
+        )
+
+
+def _differences(now: Any, before: Any, name: str, free: Collection[str]) -> Iterator[tuple[str, Any, Any]]:  # noqa: ANN401
+    """Yield the options that differ, by the names that the command line has for them, with both values."""
+    if name in free:
+        return
+    if not (isinstance(now, Mapping) and isinstance(before, Mapping)):
+        if now != before and [now] != before and now != [before]:  # one name, or a list of it
+            yield name, now, before
+        return
+    for key in (*now, *(key for key in before if key not in now)):
+        deeper = name if key in ("class_path", "init_args") else f"{name}.{key}" if name else key
+        yield from _differences(now.get(key), before.get(key), deeper, free)
+
+
+def _shown(value: object) -> str:
+    kind = value.get("class_path", value) if isinstance(value, Mapping) else value
+    return "null" if kind is None else str(kind)
+
+
+class RunFolder(Callback):
+    """The folder of a run. What another fit has left in it stays as it is until this fit has begun.
+
+    A resumed fit has begun when its checkpoint is taken up. One that replaces a run has begun when its first epoch is
+    complete: the run that is replaced is lost no earlier.
+
+    Args:
+        out: The folder.
+        resume: Whether the run in the folder is continued.
+        config: Makes the text of `config.yaml`, the options of the run.
+    """
+
+    def __init__(self, out: Path, *, resume: bool, config: Callable[[], str]) -> None:
+        self.out, self.resume, self.config = out, resume, config
+        self.replaces = not resume and any(out.glob("*.ckpt"))
+        self.begun = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep scores and options of the run that is there; a fit that has not begun leaves them as they were."""
+        scores, options = self.out / "metrics.csv", self.out / "hparams.yaml"
+        aside = self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv"
+        before = options.read_bytes() if options.is_file() else None
+        if scores.is_file():
+            scores.rename(aside)  # a logger would write over them
+        try:
+            yield
+        finally:
+            if self.begun:
+                join_metrics(self.out)
+            else:
+                scores.unlink(missing_ok=True)
+                options.unlink(missing_ok=True)
+                if aside.is_file():
+                    aside.rename(scores)
+                if before is not None:
+                    options.write_bytes(before)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the run, unless it replaces another one: data are loaded, and a checkpoint is taken up."""
+        if trainer.is_global_zero and not self.replaces:
+            self.begin()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the run, just before its first checkpoint is written."""
+        if trainer.is_global_zero:
+            self.begin()
+
+    def begin(self) -> None:
+        """Remove the run that this one replaces, and write the options; nothing is done the second time."""
+        if self.begun:
+            return
+        self.begun = True
+        self.out.mkdir(parents=True, exist_ok=True)
+        old = () if self.resume else ("best.ckpt", "last.ckpt", "metrics-*.csv")
+        for pattern in (".*.tmp", *old):  # the first are left by a kill in the middle of a write
+            for path in self.out.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with store.atomic(self.out / "config.yaml") as temporary:
+            temporary.write_text(self.config(), encoding="utf-8")
+
+
+def never_began(out: Path) -> bool:
+    """Return True for the folder of a fit that ended before its first checkpoint: nothing is lost with it."""
+    if not out.is_dir():
+        return False
+    held = list(out.iterdir())
+    return all(map(of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)
+
+
+def of_a_run(path: Path) -> bool:
+    """Return True for a file that a fit writes: nothing else is ever removed."""
+    names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
+    ours = path.name in names or path.match("metrics*.csv") or path.match(".*.tmp")
+    return is_temporary(path) or (path.is_file() and ours)
+
+
+class Keeper(BestEpoch):
+    """Lightning's writer of checkpoints, which knows its best score again in a folder that was moved or copied.
+
+    Args:
+        out: The folder.
+        name: Name of the checkpoint.
+        monitor: The score by which it is kept; None to keep each.
+        resume: Whether the run in the folder is continued.
+    """
+
+    def __init__(self, out: Path, name: str, monitor: str | None, *, resume: bool) -> None:
+        super().__init__(out, name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False)
+        self.resume = resume
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint: its files are in this folder, unless it is of another run.
+
+        Args:
+            state_dict: The state.
+        """
+        folder = Path(self.dirpath or ".")
+        if self.resume:
+
+            def here(path: str) -> str:
+                return str(folder / Path(path).name) if path else path
+
+            paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+            state_dict = {
+                **state_dict,
+                "dirpath": self.dirpath,
+                **{name: here(state_dict[name]) for name in paths if name in state_dict},
+                "best_k_models": {here(path): score for path, score in state_dict.get("best_k_models", {}).items()},
+            }
+        super().load_state_dict(state_dict)
