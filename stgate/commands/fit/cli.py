@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -32,7 +33,7 @@ from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, nev
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import FitWarning, Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -184,8 +185,14 @@ class ForecasterCLI(LightningCLI):
             self.out = Path(config.out)
             if config.monitor not in (None, *MONITORS):
                 raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
-            if config.trainer.max_epochs == 0:
-                raise RequestError("--trainer.max_epochs 0: nothing would be fitted; give at least 1")
+            for name in ("max_epochs", "max_steps", "limit_train_batches"):
+                if config.trainer.get(name) == 0:
+                    raise RequestError(f"--trainer.{name} 0: nothing would be fitted; leave it out")
+            if config.trainer.enable_checkpointing is False:
+                raise RequestError(
+                    "--trainer.enable_checkpointing false: a fit keeps its best and last epochs in --out, from which "
+                    "it is calibrated and resumed; leave it out"
+                )
             if config.resume and config.overwrite:
                 raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
             self._check_out(config)
@@ -245,7 +252,7 @@ class ForecasterCLI(LightningCLI):
             chosen = config.trainer.logger
             self.trainer = self.instantiate_trainer(
                 logger=logger if chosen is None or chosen is True else self._get(self.config_init, "trainer").logger,
-                default_root_dir=str(self.out),
+                default_root_dir=config.trainer.default_root_dir or str(self.out),
             )
         else:
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
@@ -281,9 +288,11 @@ class ForecasterCLI(LightningCLI):
         try:
             with self.folder.held():
                 self.trainer.fit(**arguments)
-        except Exception:
+        except Exception as error:
             if never_began(self.out):  # a wrong request leaves no partial run behind
                 shutil.rmtree(self.out)
+            if str(error).startswith("Early stopping conditioned on"):  # a callback of the user's own
+                raise RequestError(f"--trainer.callbacks: {str(error).split('.')[0]}") from error
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = self.folder.begun and (self.out / "last.ckpt").exists()
@@ -293,15 +302,10 @@ class ForecasterCLI(LightningCLI):
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         best = self.out / "best.ckpt"
-        if not best.exists() and self.keepers[0].monitor is not None:
-            warnings.warn(
-                f"{self.keepers[0].monitor} was never finite: best.ckpt is the last epoch; lower the learning rate, or "
-                "look for values far out",
-                FitWarning,
-                stacklevel=2,
-            )
-        if not best.exists() or self.keepers[0].monitor is None:  # nothing to choose by
-            self.trainer.save_checkpoint(best)
+        if (monitor := self.keepers[0].monitor) is None or not best.is_file():
+            self._keep_last(best, monitor)
+        elif monitor not in self.trainer.callback_metrics:
+            print("no further epoch was validated: the best epoch is the same as before", file=sys.stderr)
         if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
             self.choice = "split", "several processes"
         try:
@@ -310,6 +314,15 @@ class ForecasterCLI(LightningCLI):
             hint = f"continue with: stgate fit --out {self.out} --resume"
             raise Interrupted(f"interrupted after the last epoch, before the calibration; {hint}") from error
         report_written(best)
+
+    def _keep_last(self, best: Path, monitor: str | None) -> None:
+        """Take the last epoch as the best one, where there is nothing to choose by or no epoch was validated."""
+        if monitor is not None:
+            print(f"best.ckpt holds the last epoch: none could be chosen by its {monitor}", file=sys.stderr)
+        self.trainer.save_checkpoint(best)
+        checkpoint = ckpt.read_checkpoint(best)
+        checkpoint["epoch"] = max(self.trainer.current_epoch - 1, 0)  # Lightning counts on when a fit is done
+        ckpt.write_checkpoint(checkpoint, best)
 
     def _dumped(self) -> str:
         """Return the text of the run's config, without what is of this one command."""
@@ -362,12 +375,14 @@ def _data_class(model: str | None) -> type[L.LightningDataModule]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the stgate error that caused another error, or that error itself."""
+    """Return the stgate error that caused another error, the refusal of a class that was asked for, or the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, StgateError):
             return cause
         cause = cause.__cause__ or cause.__context__
+    if found := re.search(r"Problem with given class_path '([\w.]+)':\s*(.+)", str(error)):
+        return RequestError(f"{found[1]}: {found[2]}")  # what its own __init__ says, such as a package that is missing
     return error
 
 
@@ -377,6 +392,9 @@ def _ignore_known() -> None:
         ".*Checkpoint directory.*",
         ".*Experiment logs directory.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*could not find the monitored key.*",  # no epoch is validated: said at the end
+        ".*Total length of .* across ranks is zero.*",  # of the validation, in the fit on all rows
+        ".*You requested to overfit.*",  # the order of the batches is then fixed, as it has to be
         ".*dirpath has changed.*",  # a fit that goes on in another folder has no best epoch there
         ".*in eval mode at the start of training.*",  # a language model, which stays as it is
     ):

@@ -34,7 +34,8 @@ def early_stopping(monitor: str, epochs: int) -> EarlyStopping:
         monitor: Name of the score.
         epochs: Number of epochs of the fit.
     """
-    return EarlyStopping(monitor, patience=max(PATIENCE, epochs // 4), check_finite=False)
+    patience = max(PATIENCE, epochs // 4)
+    return EarlyStopping(monitor, patience=patience, check_finite=False, strict=False)  # not each epoch is validated
 
 
 class BestEpoch(ModelCheckpoint):
