@@ -41,13 +41,13 @@ class Length:
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:  # noqa: ANN401 (those of a trainer)
-    """Make a trainer that neither prints nor writes files.
+    """Make a trainer that neither prints nor writes files, and takes one device unless asked for more.
 
     Args:
         **options: Options of the trainer.
     """
     silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    return L.Trainer(**{**silent, "num_sanity_val_steps": 0, **options})
+    return L.Trainer(**{**silent, "num_sanity_val_steps": 0, "devices": 1, **options})
 
 
 def train(

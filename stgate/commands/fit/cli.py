@@ -119,7 +119,7 @@ class ForecasterCLI(LightningCLI):
             subclass_mode_model=True,
             seed_everything_default=0,
             save_config_callback=None,
-            trainer_defaults={"max_epochs": None, "enable_model_summary": False},
+            trainer_defaults={"max_epochs": None, "enable_model_summary": False, "devices": 1},
             parser_class=OneLineParser,
             parser_kwargs={"allow_abbrev": False, command: {"allow_abbrev": False}},
             auto_configure_optimizers=False,
@@ -256,6 +256,8 @@ class ForecasterCLI(LightningCLI):
             )
         else:
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
+        if (count := self.trainer.world_size) > 1:  # each would write the run's folder
+            raise RequestError(f"--trainer.devices: {count} processes, but {self.command} takes one; give 1, of 1 node")
 
     def _plan(self, config: Any, monitor: str) -> None:  # noqa: ANN401 (a parsed namespace)
         """Set the number of epochs where none is given, and stop early on the monitored score."""
@@ -306,8 +308,6 @@ class ForecasterCLI(LightningCLI):
             self._keep_last(best, monitor)
         elif monitor not in self.trainer.callback_metrics:
             print("no further epoch was validated: the best epoch is the same as before", file=sys.stderr)
-        if self.trainer.world_size > 1 and self.config["fit"].calibration == "auto":
-            self.choice = "split", "several processes"
         try:
             finish(best, self.datamodule, self.choice, self.trainer.max_epochs, self._anew)
         except (KeyboardInterrupt, SystemExit) as error:
