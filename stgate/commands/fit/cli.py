@@ -27,7 +27,7 @@ from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, is_automatic, model_name, prepare, value_of  # noqa: E402
-from stgate.commands.fit.completion import finish  # noqa: E402
+from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
@@ -305,7 +305,7 @@ class ForecasterCLI(LightningCLI):
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         best = self.out / "best.ckpt"
         if (monitor := self.keepers[0].monitor) is None or not best.is_file():
-            self._keep_last(best, monitor)
+            keep_last(self.trainer, best, monitor)
         elif monitor not in self.trainer.callback_metrics:
             print("no further epoch was validated: the best epoch is the same as before", file=sys.stderr)
         try:
@@ -314,15 +314,6 @@ class ForecasterCLI(LightningCLI):
             hint = f"continue with: stgate fit --out {self.out} --resume"
             raise Interrupted(f"interrupted after the last epoch, before the calibration; {hint}") from error
         report_written(best)
-
-    def _keep_last(self, best: Path, monitor: str | None) -> None:
-        """Take the last epoch as the best one, where there is nothing to choose by or no epoch was validated."""
-        if monitor is not None:
-            print(f"best.ckpt holds the last epoch: none could be chosen by its {monitor}", file=sys.stderr)
-        self.trainer.save_checkpoint(best)
-        checkpoint = ckpt.read_checkpoint(best)
-        checkpoint["epoch"] = max(self.trainer.current_epoch - 1, 0)  # Lightning counts on when a fit is done
-        ckpt.write_checkpoint(checkpoint, best)
 
     def _dumped(self) -> str:
         """Return the text of the run's config, without what is of this one command."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 
 from stgate.commands.fit.runs import EpochLines
 from stgate.data.window_data import WindowData
+from stgate.errors import FitWarning
 from stgate.fitting.choice import FOLDS, How
 from stgate.fitting.completion import complete
 from stgate.fitting.share import Share, choose_share
@@ -29,6 +31,29 @@ WORDS = {
 }
 Anew = Callable[[], tuple[Forecaster, dict[str, Any]]]
 """A function that makes the forecaster and the trainer's options of a run anew."""
+
+
+def keep_last(trainer: L.Trainer, best: Path, monitor: str | None) -> None:
+    """Take the last epoch as the best one, where there is nothing to choose by, no validation or no finite score.
+
+    Args:
+        trainer: The trainer.
+        best: Checkpoint that is written.
+        monitor: The score by which the best epoch would have been chosen; None where there is none.
+    """
+    if monitor in trainer.callback_metrics:
+        warnings.warn(
+            f"{monitor} was never finite: best.ckpt is the last epoch; lower the learning rate, or look for values far "
+            "out",
+            FitWarning,
+            stacklevel=2,
+        )
+    elif monitor is not None:
+        print(f"best.ckpt holds the last epoch: none could be chosen by its {monitor}", file=sys.stderr)
+    trainer.save_checkpoint(best)
+    checkpoint = read_checkpoint(best)
+    checkpoint["epoch"] = max(trainer.current_epoch - 1, 0)  # Lightning counts on when a fit is done
+    write_checkpoint(checkpoint, best)
 
 
 def finish(best: Path, data: WindowData, choice: tuple[How, str], planned: int | None, anew: Anew) -> None:
