@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, StoreError
 from stgate.io import store
-from stgate.io.documents import parse_yaml, read_yaml
+from stgate.io.safe.documents import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from stgate.models.stack import Stack

@@ -29,7 +29,7 @@ from stgate.fitting.shortlist import Candidate, short_list
 from stgate.fitting.workers import FAILURES, Refit, one_thread, refit, workers_for
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
-from stgate.io.lock import claimed
+from stgate.io.safe.lock import claimed
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stgate.errors import FetchError, RequestError, StoreError, did_you_mean
-from stgate.io.documents import read_yaml
-from stgate.io.download import Report, checksum, download
+from stgate.io.safe.documents import read_yaml
+from stgate.io.safe.download import Report, checksum, download
 from stgate.io.store import atomic, cards_folder
 
 Card = Mapping[str, Any]

@@ -16,7 +16,7 @@ from xarray.coders import CFTimedeltaCoder
 
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
-from stgate.io.temporaries import sweep, temporary_for
+from stgate.io.safe.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")

@@ -21,11 +21,11 @@ from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
-from stgate.models.training.adoption import check_data, check_later_parts, take_scales
+from stgate.models.training.adoption import check_again, check_data, take_scales
 from stgate.models.training.precision import keep_precision
 from stgate.models.training.schedule import one_cycle
 from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
-from stgate.models.training.taken_up import ROWS, check_optimizer, later, rows_of
+from stgate.models.training.taken_up import check_optimizer, keep_rows, later
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry
@@ -205,8 +205,7 @@ class Forecaster(L.LightningModule, ABC):
             data: A data module.
 
         Raises:
-            RequestError: The data module is of another kind, differs from the data of the fit, or has values to which
-                the likelihood gives no density.
+            RequestError: The data module is of another kind, or its data do not suit the fit or the likelihood.
         """
         checked = check_data(self, data)
         if self.spec is None:
@@ -217,10 +216,8 @@ class Forecaster(L.LightningModule, ABC):
             except BaseException:  # half adopted, the next fit would train on what was not prepared
                 self.predictor.forget()
                 raise
-        elif self.spec != checked.spec:
-            raise RequestError(ckpt.difference(self.spec, checked.spec))
         else:
-            check_later_parts(self.predictor, checked)
+            check_again(self.predictor, checked)
 
     def _note_likelihood(self) -> None:
         """Write the likelihood that the data have chosen among the options."""
@@ -316,9 +313,7 @@ class Forecaster(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the predictor's state to Lightning's checkpoint, as plain containers and tensors."""
         checkpoint[ckpt.KEY] = ckpt.section_of(self.predictor)
-        data = getattr(self._trainer, "datamodule", None)
-        if "loops" in checkpoint and isinstance(data, WindowData):  # of a fit, which can be taken up
-            checkpoint[ROWS] = rows_of(data)
+        keep_rows(checkpoint, getattr(self._trainer, "datamodule", None))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take spec and calibration from a checkpoint of any format, and build the network that its weights fit.

@@ -18,7 +18,7 @@ import zarr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StgateError, StoreError
-from stgate.io.lock import FolderLock, locked
+from stgate.io.safe.lock import FolderLock, locked
 from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
 from stgate.simulate.plan import Plan

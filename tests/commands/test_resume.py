@@ -15,7 +15,7 @@ from helpers import environment, make_panel, one_line
 
 import stgate
 from stgate.errors import StoreError
-from stgate.io.lock import claimed
+from stgate.io.safe.lock import claimed
 from stgate.prediction import registry
 from stgate.prediction.checkpoint import write_checkpoint as _write
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stgate.errors import StoreError
-from stgate.io.documents import parse_yaml, read_yaml
+from stgate.io.safe.documents import parse_yaml, read_yaml
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from stgate.errors import StoreError
-from stgate.io.lock import FolderLock, claimed, locked
+from stgate.io.safe.lock import FolderLock, claimed, locked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from stgate.io.lock import locked
+from stgate.io.safe.lock import locked
 held = locked(Path(sys.argv[1]))
 worker = os.fork()  # as a loader's: it outlives a killed parent for a while
 if worker:

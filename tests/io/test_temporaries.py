@@ -9,15 +9,15 @@ import pytest
 from helpers import environment, make_panel
 
 from stgate.errors import StoreError
-from stgate.io.lock import locked
+from stgate.io.safe.lock import locked
+from stgate.io.safe.temporaries import is_temporary, sweep
 from stgate.io.store import atomic, check_out, open_dataset, write
-from stgate.io.temporaries import is_temporary, sweep
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from stgate.io.temporaries import temporary_for
+from stgate.io.safe.temporaries import temporary_for
 path, kind = Path(sys.argv[1]), sys.argv[2]
 if kind == "moved":
     os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
@@ -110,7 +110,9 @@ def test_what_others_made_stays(tmp_path):
 
 def test_where_nobody_can_tell_nothing_is_removed(tmp_path, monkeypatch):
     killed(tmp_path / "p.nc", "file")
-    monkeypatch.setattr("stgate.io.temporaries.FolderLock.holds", lambda *names: False)  # a file system without locks
+    monkeypatch.setattr(
+        "stgate.io.safe.temporaries.FolderLock.holds", lambda *names: False
+    )  # a file system without locks
     sweep(tmp_path)
     assert len(hidden(tmp_path)) == 1
     monkeypatch.undo()

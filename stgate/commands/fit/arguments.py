@@ -15,7 +15,7 @@ import yaml
 from stgate.commands.fit.messages import forecasters
 from stgate.errors import RequestError, StoreError, did_you_mean
 from stgate.io import store
-from stgate.io.documents import read_yaml
+from stgate.io.safe.documents import read_yaml
 from stgate.prediction.migrations import migrate_config
 
 FLAGS = ("--resume", "--overwrite")

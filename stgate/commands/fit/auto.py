@@ -22,7 +22,7 @@ from stgate.errors import Interrupted, StoreError
 from stgate.fitting.auto import check_options, fit, window_data
 from stgate.fitting.field_fit import field_data, follow_no_step
 from stgate.io import store
-from stgate.io.lock import claimed
+from stgate.io.safe.lock import claimed
 
 FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
 """Files of a run, beside the folder `members`."""

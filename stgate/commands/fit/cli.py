@@ -38,7 +38,7 @@ from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
-from stgate.io.lock import claimed  # noqa: E402
+from stgate.io.safe.lock import claimed  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
 from stgate.models.training.taken_up import check_optimizer, check_rows  # noqa: E402

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from stgate.commands.fit.runs import join_metrics
 from stgate.errors import RequestError
 from stgate.io import store
-from stgate.io.temporaries import is_temporary
+from stgate.io.safe.temporaries import is_temporary
 from stgate.models.training.plan import BestEpoch
 
 GOES_ON = (

@@ -30,6 +30,7 @@ from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
 from stgate.nn.linear import LinearTable
 from stgate.panels.graph import Graph
+from stgate.prediction.checkpoint import difference
 from stgate.prediction.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -126,6 +127,21 @@ def warn_of_constants(bounds: CovariateBounds, data: WindowData) -> None:
                 FitWarning,
                 stacklevel=2,
             )
+
+
+def check_again(predictor: Predictor, data: WindowData) -> None:
+    """Refuse data that are not those of a predictor's fit, or that its likelihood does not suit.
+
+    Args:
+        predictor: A fitted predictor.
+        data: The data of a validation, a test or a fit that goes on.
+
+    Raises:
+        RequestError: The spec differs, or a value has no density.
+    """
+    if predictor.fitted_spec != data.spec:
+        raise RequestError(difference(predictor.fitted_spec, data.spec))
+    check_later_parts(predictor, data)
 
 
 def check_later_parts(predictor: Predictor, data: WindowData) -> None:

@@ -28,6 +28,17 @@ def rows_of(data: WindowData) -> list[str]:
     return [str(times[row]) for row in (parts.train[0], parts.train[1] - 1, parts.validation[1] - 1)]
 
 
+def keep_rows(checkpoint: dict[str, Any], data: object) -> None:
+    """Write the rows of its data into the checkpoint of a fit, which can be taken up.
+
+    Args:
+        checkpoint: The checkpoint.
+        data: The trainer's data module, if it has one.
+    """
+    if "loops" in checkpoint and isinstance(data, WindowData):
+        checkpoint[ROWS] = rows_of(data)
+
+
 def check_rows(checkpoint: Mapping[str, Any], data: WindowData) -> None:
     """Refuse data whose training and validation parts are not those of the fit that wrote a checkpoint.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stgate.errors import StoreError
-from stgate.io.lock import FolderLock
+from stgate.io.safe.lock import FolderLock
 
 NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 

@@ -1,0 +1,1 @@
+"""What keeps reading and writing safe: locks, temporaries of atomic writes, bounded documents, checked downloads."""
