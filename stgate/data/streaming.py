@@ -21,6 +21,7 @@ from stgate._memory import size_text
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
+from stgate.io.conventions import beyond, valid_bounds
 from stgate.schema.batch import Batch
 from stgate.schema.panel import at
 from stgate.schema.precision import check_precision
@@ -107,6 +108,8 @@ class StoredSeries:
                 rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
                     piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
+                    if (bounds := valid_bounds(self.panel[name])) is not None:
+                        piece = np.where(beyond(piece, bounds), np.nan, piece)
                     check_precision(name, piece)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
         return torch.from_numpy(values)

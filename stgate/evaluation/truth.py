@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import RequestError
+from stgate.schema.units import check_unit
 
 
 def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Dataset:
@@ -22,11 +23,13 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
         The forecast with `<target>_truth`: the observed values at its valid times and nodes.
 
     Raises:
-        RequestError: `truth` has other dims or another kind of time, or no time or node in common with the forecast.
+        RequestError: `truth` has other dims, other units or another kind of time, or no time or node in common with the
+            forecast.
     """
     if not isinstance(truth, xr.DataArray) or not {"time", "node"} <= set(truth.dims) <= {"time", "node", "member"}:
         got = tuple(truth.dims) if isinstance(truth, xr.DataArray) else type(truth).__name__
         raise RequestError(f"truth: must be a variable of a panel, over time and node; got {got}")
+    check_unit(truth, str(forecast[name].attrs.get("units", "")) if name in forecast else "", f"truth `{name}`")
     valid = forecast["valid_time"]
     if truth["time"].dtype.kind != valid.dtype.kind:
         kinds = ["calendar" if dtype.kind == "M" else "model" for dtype in (valid.dtype, truth["time"].dtype)]

@@ -24,6 +24,7 @@ from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.units import check_unit
 
 Panel = xr.Dataset | str | os.PathLike[str]
 """A panel, or the path of one."""
@@ -221,6 +222,7 @@ class _CalibrationSet:
         for name in self.field.fitted_spec.targets:
             if name not in panel:
                 raise RequestError(f"truth: has no variable `{name}`; give a panel with it")
+            check_unit(panel[name], self.field.fitted_spec.units.get(name, ""), f"truth `{name}`")
             array = panel[name].reindex(labels)
             if "member" not in array.dims:
                 array = array.expand_dims(member=self.history.frame.sizes.get("member", 1))

@@ -10,6 +10,7 @@ import xarray as xr
 
 from stgate.errors import PanelError
 from stgate.io.calendars import convert_calendar
+from stgate.io.conventions import with_time, without_single
 from stgate.schema.panel import check_panel, number_label, some
 
 AXES = (("lat", "lon"), ("latitude", "longitude"), ("y", "x"))
@@ -46,7 +47,7 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
     for name in pair:
         if name not in dataset.coords:
             raise PanelError(f"`{name}`: the dimension has no coordinate; assign one with assign_coords({name}=…)")
-    dataset = convert_calendar(dataset)
+    dataset = convert_calendar(without_single(with_time(dataset), (*pair, "time", "member")))
     rows, columns = (dataset[name].values for name in pair)
     outer = [str(d) for d in ("member", "time") if d in dataset.dims]
     variables: dict[Hashable, Any] = {}
@@ -55,7 +56,10 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
             continue
         odd = [str(d) for d in variable.dims if d not in (*outer, *pair)]
         if odd:
-            raise PanelError(f"`{key}`: has the dimension {odd[0]!r}; select one of it with isel({odd[0]}=0)")
+            raise PanelError(
+                f"`{key}`: has the dimension {odd[0]!r} of size {variable.sizes[odd[0]]}; make a variable of each of "
+                "its values before, or rename it if it is the time"
+            )
         dims = [d for d in outer if d in variable.dims]
         values = variable.transpose(*dims, *pair).values
         variables[key] = ((*dims, "node"), values.reshape(*values.shape[: len(dims)], -1), variable.attrs)

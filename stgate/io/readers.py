@@ -13,6 +13,7 @@ import xarray as xr
 from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
+from stgate.io.conventions import honoured, with_time
 from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
 from stgate.io.numbers import as_numbers, numbers_of
@@ -40,7 +41,7 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):
         raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
-    opened = convert_calendar(store.open_dataset(path))
+    opened = convert_calendar(honoured(with_time(store.open_dataset(path))))
     if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
         return from_lattice(opened)
     check_panel(opened, regular=False)

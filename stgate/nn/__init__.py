@@ -26,6 +26,8 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "NegativeBinomial": "stgate.distributions",  # by their old names, from before they had a room of their own
+        "ZeroInflatedNegativeBinomial": "stgate.distributions",
         "RollOut": "stgate.nn.gated.rollout",
         "attention": "stgate.nn.attention",
         "cells": "stgate.nn.gated.cells",

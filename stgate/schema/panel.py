@@ -151,14 +151,23 @@ def _uneven_number(values: np.ndarray) -> int:
     return int(np.argmax(odd)) + 1 if odd.any() else 0
 
 
+def _of_other_dims(panel: xr.Dataset, name: str, wanted: tuple[str, ...]) -> str:
+    """Say what to do with a variable whose dims are not those of a panel."""
+    dims = tuple(map(str, panel[name].dims))
+    like = next((n for n, v in panel.data_vars.items() if v.dims == wanted), None)
+    if set(dims) == set(wanted):
+        return f"its dims are {dims}; use panel.assign({name}=panel[{name!r}].transpose{wanted})"
+    if set(dims) < set(wanted) and like is not None:
+        fix = f"panel.assign({name}=panel[{name!r}].broadcast_like(panel[{like!r}]))"
+        return f"is over {' and '.join(dims) or 'nothing'} alone; give it to all of {', '.join(wanted)} with {fix}"
+    return f"its dims are {dims}, those of a panel are {wanted}; drop it with panel.drop_vars({name!r})"
+
+
 def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
     variable = panel[name]
     wanted = ("member", "time", "node") if "member" in variable.dims else ("time", "node")
     if variable.dims != wanted:
-        raise PanelError(
-            f"`{name}`: its dims are {tuple(map(str, variable.dims))}, those of a panel are {wanted}; "
-            "use panel.transpose(...) or drop the variable"
-        )
+        raise PanelError(f"`{name}`: {_of_other_dims(panel, name, wanted)}")
     if variable.dtype.kind != "f":
         if variable.dtype.kind in "OUST":
             flat = variable.values.reshape(-1)

@@ -12,6 +12,7 @@ import xarray as xr
 from stgate.errors import PanelError, did_you_mean
 from stgate.schema.panel import check_panel, some, step_text, time_kind
 from stgate.schema.steps import Step, has_step, step_label
+from stgate.schema.units import same_unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class PanelSpec:
                 raise PanelError(f"`{name}`: has no time dimension; give it in static_covariates")
         for name in self.targets:
             unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
-            if unit and fitted and unit != fitted:
+            if unit and fitted and not same_unit(unit, fitted):
                 raise PanelError(
                     f"`{name}`: is in {unit}, the forecaster was fitted on {fitted}; convert it and set its units with "
                     f"panel[{name!r}].attrs['units'] = {fitted!r}"

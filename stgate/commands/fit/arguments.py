@@ -95,10 +95,11 @@ def begun_with(out: Path) -> dict[str, Any] | None:
 
 def model_name(arguments: Sequence[str]) -> str | None:
     """Return the name of the forecaster that the arguments or their config give; None if there is none."""
-    given, config = value_of(arguments, "--model"), value_of(arguments, "--config") or value_of(arguments, "-c")
-    if given is None and config is not None and Path(config).is_file():
-        return _class_path(_read_config(config))
-    return given
+    if given := value_of(arguments, "--model"):
+        return given
+    configs = [path for path in _values_of(arguments, "--config", "-c") if Path(path).is_file()]
+    named = [_class_path(_read_config(path)) for path in configs]
+    return next((name for name in reversed(named) if name is not None), None)
 
 
 def is_automatic(arguments: Sequence[str]) -> bool:
@@ -167,10 +168,16 @@ def _of_today(path: Path) -> str:
 
 
 def value_of(arguments: Sequence[str], option: str) -> str | None:
-    """Return the value of an option in raw arguments; None if it is not given."""
+    """Return the value of an option in raw arguments, the last one; None if it is not given."""
+    return next(reversed(_values_of(arguments, option)), None)
+
+
+def _values_of(arguments: Sequence[str], *options: str) -> list[str]:
+    """Return all values of options in raw arguments, in their order."""
+    found = []
     for index, argument in enumerate(arguments):
-        if argument == option and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(f"{option}="):
-            return argument.split("=", 1)[1]
-    return None
+        if argument in options and index + 1 < len(arguments):
+            found.append(arguments[index + 1])
+        elif argument.startswith(tuple(f"{option}=" for option in options)):
+            found.append(argument.split("=", 1)[1])
+    return found

@@ -1,1 +1,1 @@
-"""What keeps reading and writing safe: locks, temporaries of atomic writes, bounded documents, checked downloads."""
+"""Safety of reading and writing: locks, temporaries of atomic writes, bounded documents, checked downloads."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from stgate.data.window_data import WindowData
 from stgate.errors import RequestError
 
 if TYPE_CHECKING:
-    from stgate.data.window_data import WindowData
     from stgate.models.forecaster import Forecaster
 
 ROWS = "rows"

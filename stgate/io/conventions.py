@@ -1,0 +1,148 @@
+"""Conventions of files: the name of the time, sizes of one, valid ranges and flags of CF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stgate.errors import PanelError, PanelWarning
+from stgate.schema.panel import some
+
+RANGE = ("valid_range", "valid_min", "valid_max")
+"""Attributes that say which values are valid."""
+
+
+def with_time(dataset: xr.Dataset) -> xr.Dataset:
+    """Call the dimension of the time `time`, where exactly one dimension is one, such as `valid_time`.
+
+    A dimension that carries one coordinate of dates, such as the steps of a GRIB file, gives way to it. A single time
+    beside it, that of a model's run, becomes `init_time`.
+
+    Args:
+        dataset: A panel or a lattice as a file holds it.
+    """
+    if "time" in dataset.dims:
+        return dataset
+    found = [dim for dim in dataset.dims if dim in dataset.coords and _is_time(dataset[dim])]
+    if not found:
+        dated = [(dim, name) for dim in dataset.dims for name in _dates_along(dataset, dim)]
+        if len(dated) == 1:
+            (dim, name), *_ = dated
+            dataset = dataset.swap_dims({dim: name}).drop_vars(str(dim), errors="ignore")
+            found = [name]
+    if len(found) != 1:
+        return dataset
+    if "time" in dataset.variables:
+        dataset = dataset.rename(time="init_time")
+    return dataset.rename({found[0]: "time"})
+
+
+def _is_time(coord: xr.DataArray) -> bool:
+    """Tell if a coordinate is the time, by its dates or its attributes."""
+    dates = coord.dtype.kind == "M" or (coord.dtype.kind == "O" and hasattr(coord.values.flat[0], "calendar"))
+    return dates or coord.attrs.get("standard_name") == "time" or coord.attrs.get("axis") == "T"
+
+
+def _dates_along(dataset: xr.Dataset, dim: Hashable) -> list[Hashable]:
+    """Return the names of the coordinates of dates along a dimension."""
+    return [name for name, c in dataset.coords.items() if c.dims == (dim,) and c.dtype.kind == "M"]
+
+
+def without_single(dataset: xr.Dataset, kept: tuple[Hashable, ...]) -> xr.Dataset:
+    """Drop dimensions of size 1, such as the one level of a surface field.
+
+    Args:
+        dataset: A lattice.
+        kept: Dimensions that stay.
+    """
+    return dataset.squeeze([dim for dim, size in dataset.sizes.items() if size == 1 and dim not in kept])
+
+
+def honoured(dataset: xr.Dataset) -> xr.Dataset:
+    """Apply the CF attributes of variables: values outside of the valid range are missing, and flags are no numbers.
+
+    Args:
+        dataset: A panel or a lattice as a file holds it.
+
+    Returns:
+        The dataset; a valid range is in the units of the values.
+
+    Raises:
+        PanelError: A valid range is no pair of numbers, or no value lies within it.
+    """
+    for name, variable in dataset.data_vars.items():
+        if {"flag_values", "flag_masks"} & set(variable.attrs):
+            _warn(f"`{name}`: holds flags, which are no numbers; left out")
+            dataset = dataset.drop_vars(str(name))
+            continue
+        bounds = valid_bounds(variable)
+        if bounds is None or variable.dtype.kind != "f":
+            continue
+        values = variable.values
+        outside = beyond(values, bounds)
+        if outside.any() and (outside | np.isnan(values)).all():
+            raise PanelError(f"`{name}`: no value lies within its valid range, {_words(bounds)}; correct it")
+        attrs = {k: v for k, v in variable.attrs.items() if k not in RANGE} | {"valid_range": list(bounds)}
+        if outside.any():
+            count = int(outside.sum())
+            _warn(f"`{name}`: {count:,} of its values, outside its valid range {_words(bounds)}, are missing")
+        dataset = dataset.assign({str(name): variable.copy(data=np.where(outside, np.nan, values)).assign_attrs(attrs)})
+        dataset[name].attrs = attrs
+    return dataset
+
+
+def valid_bounds(variable: xr.DataArray) -> tuple[float, float] | None:
+    """Return the smallest and the largest valid value of a variable, in the units of its values; None without any.
+
+    Args:
+        variable: A decoded variable; a range that is written in the type of packed values is in their units.
+
+    Raises:
+        PanelError: The attributes are no numbers, or the first lies above the second.
+    """
+    given = {name: variable.attrs[name] for name in RANGE if name in variable.attrs}
+    if not given:
+        return None
+    try:
+        pair = [np.asarray(given[name]) for name in ("valid_min", "valid_max") if name in given]
+        low, high = given.get("valid_range", (given.get("valid_min", -np.inf), given.get("valid_max", np.inf)))
+        bounds = float(low), float(high)
+    except (TypeError, ValueError) as error:
+        raise PanelError(f"`{variable.name}`: its {some(given)} is no pair of numbers; correct or remove it") from error
+    if np.isnan(bounds).any() or bounds[0] > bounds[1]:
+        raise PanelError(f"`{variable.name}`: its {some(given)} is no range, {_words(bounds)}; correct or remove it")
+    kinds = {array.dtype.kind for array in [*pair, np.asarray(given.get("valid_range", 0))]}
+    return _unpacked(bounds, variable.encoding) if kinds <= {"i", "u"} else bounds
+
+
+def _unpacked(bounds: tuple[float, float], encoding: Mapping[Any, Any]) -> tuple[float, float]:
+    """Return bounds of packed integers in the units of the values, wider by half a step for rounding."""
+    scale, offset = float(encoding.get("scale_factor", 1.0)), float(encoding.get("add_offset", 0.0))
+    if (scale, offset) == (1.0, 0.0):
+        return bounds
+    low, high = sorted(bound * scale + offset for bound in bounds)
+    return low - abs(scale) / 2, high + abs(scale) / 2
+
+
+def beyond(values: NDArray[np.floating], bounds: tuple[float, float]) -> NDArray[np.bool_]:
+    """Tell which values lie outside of bounds; missing ones do not.
+
+    Args:
+        values: Values, any shape.
+        bounds: The smallest and the largest valid value.
+    """
+    made: NDArray[np.bool_] = (values < bounds[0]) | (values > bounds[1])
+    return made
+
+
+def _words(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PanelWarning, stacklevel=4)

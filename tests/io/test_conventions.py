@@ -1,0 +1,140 @@
+"""Conventions of files: names of the time, single levels, valid ranges and flags."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from helpers import make_panel
+
+from stgate.data import WindowData
+from stgate.errors import PanelError, PanelWarning
+from stgate.io import open_panel
+from stgate.io.store import write
+from stgate.schema.panel import check_panel
+
+TIMES = pd.date_range("2024", periods=6, freq="h")
+
+
+def lattice(time="time", **coords):
+    values = np.arange(24, dtype="float32").reshape(6, 2, 2)
+    return xr.Dataset(
+        {"q": ((time, "lat", "lon"), values)}, {time: TIMES, "lat": [51.0, 50.0], "lon": [7.0, 8.0], **coords}
+    )
+
+
+@pytest.mark.parametrize("name", ["valid_time", "Time", "TIME", "t", "date", "datetime"])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_time_may_have_another_name(name, suffix, tmp_path):
+    write(lattice(name), tmp_path / f"l{suffix}")
+    panel = open_panel(tmp_path / f"l{suffix}")
+    assert (panel["time"].values == TIMES).all() and panel["q"].dims == ("time", "node")
+    cells = make_panel(steps=6).rename(time=name)
+    write(cells, tmp_path / f"p{suffix}")
+    assert open_panel(tmp_path / f"p{suffix}").sizes["time"] == 6
+
+
+def test_files_of_the_climate_store_as_they_come(tmp_path):
+    data = lattice("valid_time", number=0, expver=("valid_time", ["0001"] * 6))
+    write(data, tmp_path / "era5.nc")
+    assert open_panel(tmp_path / "era5.nc")["q"].shape == (6, 4)
+
+
+def test_steps_of_a_run_become_their_valid_times(tmp_path):
+    data = lattice().rename(time="step").assign_coords(step=np.arange(6.0), time=TIMES[0])
+    write(data.assign_coords(valid_time=("step", TIMES)), tmp_path / "grib.nc")
+    panel = open_panel(tmp_path / "grib.nc")
+    assert (panel["time"].values == TIMES).all() and panel["init_time"].values == TIMES[0]
+
+
+def test_a_single_level_is_no_dimension_and_several_are_refused(tmp_path):
+    write(lattice().expand_dims(level=[850.0], axis=1), tmp_path / "one.nc")
+    assert open_panel(tmp_path / "one.nc")["q"].dims == ("time", "node")
+    write(xr.concat([lattice()] * 2, dim="level"), tmp_path / "two.nc")
+    with pytest.raises(PanelError, match=r"'level' of size 2; make a variable of each") as refused:
+        open_panel(tmp_path / "two.nc")
+    assert "isel" not in str(refused.value)
+
+
+RANGES = {
+    "range": ({"valid_range": [0.0, 20.0]}, {}),
+    "integers on floats": ({"valid_range": [0, 20]}, {}),
+    "smallest and largest": ({"valid_min": 0.0, "valid_max": 20.0}, {}),
+    "packed": ({"valid_range": np.array([0, 200], "int16")}, {"dtype": "int16", "scale_factor": 0.1}),
+    "packed, downwards": ({"valid_range": np.array([-200, 0], "int16")}, {"dtype": "int16", "scale_factor": -0.1}),
+    "unpacked on packed": ({"valid_range": np.array([0.0, 20.0])}, {"dtype": "int16", "scale_factor": 0.1}),
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_values_outside_of_a_valid_range_are_missing_with_a_warning(kind, tmp_path):
+    attrs, encoding = RANGES[kind]
+    data = lattice()
+    data["q"][1, 1, 1] = -100.0  # and 21, 22 and 23 are above the range, 20 is not
+    data["q"].attrs = attrs
+    data.to_netcdf(tmp_path / "v.nc", encoding={"q": encoding | ({"_FillValue": -32768} if encoding else {})})
+    with pytest.warns(
+        PanelWarning, match=r"`q`: 4 of its values, outside its valid range (0 to 20|-0.05 to 20.05), are"
+    ):
+        panel = open_panel(tmp_path / "v.nc")
+    assert int(panel["q"].isnull().sum()) == 4 and float(panel["q"].max()) == pytest.approx(20.0)
+    write(panel, tmp_path / "again.nc")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what is masked already is not told again
+        assert int(open_panel(tmp_path / "again.nc")["q"].isnull().sum()) == 4
+
+
+@pytest.mark.parametrize("attr", [["a", "b"], [1.0], [5.0, 1.0], [np.nan, 1.0]])
+def test_a_valid_range_that_is_none_is_refused(attr, tmp_path):
+    data = lattice()
+    data["q"].attrs["valid_range"] = attr
+    data.to_netcdf(tmp_path / "v.nc")
+    with pytest.raises(PanelError, match=r"`q`: its 'valid_range'.*correct or remove it"):
+        open_panel(tmp_path / "v.nc")
+
+
+def test_a_range_without_any_value_is_refused(tmp_path):
+    data = lattice()
+    data["q"].attrs["valid_range"] = [100.0, 200.0]
+    data.to_netcdf(tmp_path / "v.nc")
+    with pytest.raises(PanelError, match="no value lies within its valid range"):
+        open_panel(tmp_path / "v.nc")
+
+
+def test_flags_are_no_numbers(tmp_path):
+    data = lattice()
+    flags = xr.zeros_like(data["q"]).assign_attrs(flag_values=[0.0, 1.0], flag_meanings="good bad")
+    data.assign(quality=flags).to_netcdf(tmp_path / "v.nc")
+    with pytest.warns(PanelWarning, match="`quality`: holds flags"):
+        assert list(open_panel(tmp_path / "v.nc").data_vars) == ["q"]
+
+
+def test_panels_larger_than_memory_have_the_same_values(tmp_path):
+    panel = make_panel(steps=60, missing=0)
+    panel["y"].attrs["valid_range"] = np.quantile(panel["y"], [0.1, 0.9])
+    write(panel, tmp_path / "p.zarr")
+    options = {"targets": "y", "window": 4, "horizon": 2}
+    lazy = WindowData(tmp_path / "p.zarr", max_memory=1e-3, **options)
+    with pytest.warns(PanelWarning, match="valid range"):
+        whole = WindowData(tmp_path / "p.zarr", **options)
+        whole.setup()
+    got, wanted = lazy.series.read(0, 60), whole.series.read(0, 60)
+    np.testing.assert_array_equal(got.numpy(), wanted.numpy())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.assign(holiday=("time", np.zeros(p.sizes["time"], "float32"))),
+        lambda p: p.assign(y=p["y"].transpose("node", "time"), u=p["u"]),
+    ],
+)
+def test_the_printed_mend_of_other_dims_keeps_every_value(change):
+    panel = change(make_panel(missing=0))
+    with pytest.raises(PanelError) as refused:
+        check_panel(panel)
+    mended = eval(str(refused.value).rsplit("with ", 1)[-1].rsplit("use ", 1)[-1], {"panel": panel})
+    check_panel(mended)
+    for name in panel.data_vars:
+        assert float(mended[name].mean()) == pytest.approx(float(panel[name].mean()))
