@@ -23,6 +23,7 @@ from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values
 from stgate.errors import PanelError, RequestError
 from stgate.io.conventions import beyond, valid_bounds
 from stgate.schema.batch import Batch
+from stgate.schema.fills import check_marks
 from stgate.schema.panel import at
 from stgate.schema.precision import check_precision
 from stgate.schema.spec import PanelSpec
@@ -110,6 +111,7 @@ class StoredSeries:
                     piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
                     if (bounds := valid_bounds(self.panel[name])) is not None:
                         piece = np.where(beyond(piece, bounds), np.nan, piece)
+                    check_marks(name, piece)
                     check_precision(name, piece)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
         return torch.from_numpy(values)

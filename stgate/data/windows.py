@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from stgate.errors import PanelError
 from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
 from stgate.schema.batch import Batch
+from stgate.schema.fills import check_marks
 from stgate.schema.longitudes import around, is_longitude
 from stgate.schema.precision import check_precision
 from stgate.schema.spec import PanelSpec
@@ -95,6 +96,7 @@ class Series:
             if "member" not in array.dims:  # the same for every member
                 array = array.expand_dims(member=panel.sizes.get("member", 1))
             columns.append(array.transpose(*dims).values)
+            check_marks(name, columns[-1])
             check_precision(name, columns[-1])
         values = torch.from_numpy(np.stack(columns, axis=-1)).to(dtype)
         since = steps_since_observed(values[..., : len(spec.targets)])
@@ -120,6 +122,7 @@ def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch
 
 def _static_column(array: xr.DataArray, spec: PanelSpec) -> NDArray[np.float64]:
     """Return a static covariate; longitudes as the training stations count them."""
+    check_marks(str(array.name), np.asarray(array.values, "float64"))
     if spec.meridian is None or not is_longitude(array.name, array.attrs):
         return np.asarray(array.values, "float64")
     return around(array.values, spec.meridian)

@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.panels.graph import EDGES
+from stgate.schema.fills import marks_of
 from stgate.schema.panel import at, some, step_text
 
 Values = NDArray[np.floating]
@@ -72,14 +73,18 @@ def remarks(values: Values, times: NDArray[np.generic], nodes: list[object]) -> 
     if missing.all():
         return found
     seen = values[~missing]
-    mark = _mark(seen)
-    if mark is not None:
+    marks = list(marks_of(seen))
+    others = seen[~np.isin(seen, np.array(marks, seen.dtype))]
+    if others.size and (frequent := _mark(others)) is not None:
+        marks.append(frequent)
+    for mark in marks:
+        share = 100 * (seen == np.array(mark, seen.dtype)).mean()
         found.append(
-            f"{mark:g} is the value of {100 * (seen == mark).mean():.2g} % of the entries, far from all others: "
-            f"if it marks missing values, give --missing {mark:g}"
+            f"{mark:g} is the value of {share:.2g} % of the entries, far from all others: if it marks missing values, "
+            f"give --missing {mark:g}"
         )
     zeros = float((seen == 0).mean())
-    if seen.min() == 0 and 0.01 <= zeros <= 0.5 and mark is None:
+    if seen.min() == 0 and 0.01 <= zeros <= 0.5 and not marks:
         found.append(
             f"0 is the value of {100 * zeros:.2g} % of the entries: if it marks missing values, give --missing 0"
         )
