@@ -18,9 +18,8 @@ import os, sys, time
 from pathlib import Path
 from stgate.io.safe.lock import locked
 held = locked(Path(sys.argv[1]))
-worker = os.fork()  # as a loader's: it outlives a killed parent for a while
-if worker:
-    print(worker, flush=True)
+if os.fork() == 0:  # as a loader's: it outlives a killed parent for a while
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 

@@ -76,10 +76,12 @@ def locked(folder: Path) -> FolderLock:
         StoreError: Another process holds it.
     """
     while True:  # another process may remove the folder between two steps
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
+            if folder.is_file():
+                raise
             continue
         if lock.handle is None or lock.holds(folder):
             return lock
