@@ -58,7 +58,8 @@ def run(options: Options, *, sets: str = "all", forecaster: str = "Ridge", part:
     for name in names:
         results[name] = measured(task_of(RECORDS[name], options, part), forecaster, options, part)
         write(options.working("defaults") / f"coverage-{part}-{forecaster}.json", json.dumps(results, indent=1) + "\n")
-    return findings(results, forecaster, part, keep=part == "test" and not options.quick)
+    whole = sets == "all" and not options.quick
+    return findings(results, forecaster, part, keep=part == "test" and whole)
 
 
 def measured(task: Task, forecaster: str, options: Options, part: str) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def _plain(unit: str) -> list[tuple[str, str]]:
         sign = "-" if mark == "/" else ""
         value = power or "1"
         found.append((factor, value.removeprefix("-") if sign and value.startswith("-") else sign + value))
-    return sorted(found) or [(text.strip(), "")]
+    factors = sorted(one for one in found if one[0] != "1")  # 1/m is m-1
+    return factors or [(text.strip(), "")]
 
 
 def check_unit(array: xr.DataArray, wanted: str, what: str) -> None:
