@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from stgate._version import __version__
@@ -46,6 +46,7 @@ Gated spatiotemporal forecasting: a panel goes in, a forecast with intervals com
   stgate COMMAND --help   the options of a command
   stgate --version        the version
   --debug                 with any command: show the traceback of an error
+  --untrusted             with any command: read netCDF and HDF5 files in another process first, all of their values
 """
 
 PATIENCE = 20.0
@@ -98,8 +99,8 @@ def _leave(codes: list[int]) -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    debug, untrusted = "--debug" in arguments, "--untrusted" in arguments
+    arguments = [a for a in arguments if a not in ("--debug", "--untrusted")]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
         print(USAGE.format(commands=commands), end="")
@@ -111,7 +112,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if name not in COMMANDS:
         return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
     try:
-        with _warnings_as_lines():
+        with _warnings_as_lines(), _distrust() if untrusted else nullcontext():
             return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
     except StgateError as error:
         if debug:
@@ -131,6 +132,19 @@ def _main(argv: Sequence[str] | None) -> int:
         if received:  # such as that of a worker which was stopped, too
             return _stopped()
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
+
+
+@contextmanager
+def _distrust() -> Iterator[None]:
+    """Tell the readers of files, in this process and its workers, that the files are those of strangers."""
+    before = os.environ.get("STGATE_UNTRUSTED")
+    os.environ["STGATE_UNTRUSTED"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("STGATE_UNTRUSTED")
+        if before is not None:
+            os.environ["STGATE_UNTRUSTED"] = before
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from xarray.coders import CFTimedeltaCoder
 
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
+from stgate.io.safe import probe
 from stgate.io.safe.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
@@ -59,6 +60,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
                 order = str(opened.attrs.pop(ORDER, "")).split("\n")
                 opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
                 return exact_dates(opened)
+            probe.examine(path, "netcdf")
             with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as raw:
                 return exact_dates(_decoded(raw).load())
     except (OSError, ValueError, KeyError, RuntimeError) as error:  # HDF5 and zstd raise RuntimeError
@@ -202,6 +204,7 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
             with quiet_zarr():
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
                 ordered.to_zarr(temporary, consolidated=True, zarr_format=3)
+    probe.trust(path)
     return path
 
 

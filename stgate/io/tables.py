@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from stgate.errors import PanelWarning, RequestError, StoreError
+from stgate.io.safe.probe import examine
 from stgate.schema.panel import some
 
 CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
@@ -187,6 +188,7 @@ def _plain(text: str) -> bool:
 def _hdf(path: Path) -> pd.DataFrame:
     """Read a frame that pandas wrote to HDF5 in its `fixed` format, without pandas, which would unpickle it."""
     h5py = _needed("h5py", path)
+    examine(path, "hdf5")
     with h5py.File(path, "r") as file:
         frames = [group for group in (file, *file.values()) if isinstance(group, h5py.Group) and "axis0" in group]
         if len(frames) != 1:
