@@ -17,6 +17,10 @@ class StgateError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """Return the message as one line, also where it names what a file holds."""
+        return one_line(super().__str__())
+
 
 class RequestError(StgateError, ValueError):
     """Raised when an option, a name or a combination of options is wrong; also a `ValueError`."""
@@ -88,6 +92,18 @@ class CalibrationWarning(StgateWarning):
 
 class InferenceWarning(StgateWarning):
     """Issued when weights are inferred in another way than requested."""
+
+
+def one_line(text: str) -> str:
+    r"""Return text with blanks in the place of characters that are not printable, such as line breaks.
+
+    Args:
+        text: The text.
+
+    >>> one_line("a\nb")
+    'a b'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def check_counts(**counts: tuple[object, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -266,9 +267,11 @@ class OnlineConformal:
         """
         if not Path(path).is_file():
             raise StoreError(f"{path}: no such file")
+        from stgate.io.safe.archive import load_arrays
+
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls._restored({name: file[name] for name in file.files})
+            with warnings.catch_warnings(action="ignore"):  # of values that no state has
+                return cls._restored(load_arrays(path))
         except Exception as error:  # whatever libraries raise for a broken file
             raise StoreError(f"{path}: not the state of an OnlineConformal; write one with its method save") from error
 

@@ -18,6 +18,7 @@ from stgate.errors import CheckpointError
 from stgate.fitting.shortlist import Candidate
 from stgate.fitting.training import Length, quiet_trainer, train
 from stgate.io import store
+from stgate.io.safe.reading import reading
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.plan import epochs_for
 from stgate.prediction.loading import load
@@ -80,7 +81,7 @@ def kept(path: Path, key: str, fit: Callable[[], Fit]) -> Attempt:
     """
     held = _notes(path, key)
     if held is not None:
-        with contextlib.suppress(CheckpointError):  # a broken file is written again
+        with contextlib.suppress(CheckpointError), reading(path, "fit", CheckpointError):  # else it is made again
             length = Length(held["planned"], held["done"], tuple(map(tuple, held["share"])))
             return Attempt(load(path), length, held["seconds"], held["options"])
     started = time.monotonic()

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
+from stgate.errors import PanelError, RequestError, StoreError
 from stgate.io.frames import Marks, mark_missing
-from stgate.io.tables import BROKEN
+from stgate.io.safe.archive import load_array
+from stgate.io.safe.reading import reading
 from stgate.io.times import count_times
 from stgate.schema.panel import check_panel
 from stgate.schema.precision import narrowed
@@ -51,35 +52,30 @@ def read_npz(
         raise StoreError(f"{path}: no such file")
     if (start is None) != (freq is None):
         raise RequestError("start and freq: only one is given; give both, or neither for model time")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if array not in arrays:
-                raise PanelError(f"{path.name}: no array {array!r}; {did_you_mean(array, arrays.files)}")
-            values = arrays[array]
-    except (ValueError, *BROKEN) as error:
-        raise StoreError(f"{path}: not a readable .npz ({str(error).splitlines()[0][:100]})") from error
-    values = values[..., None] if values.ndim == 2 else values
-    if values.ndim != 3 or values.shape[2] != len(variables) or values.dtype.kind not in "fiu":
-        shape = "x".join(map(str, values.shape))
-        raise PanelError(f"{path.name}: {array} is {values.dtype} {shape}; expected (time, node, {len(variables)})")
-    if start is not None and freq is not None:
-        times = np.asarray(count_times(len(values), start, freq))
-    else:
-        times = np.arange(len(values), dtype=np.float64)
-    attrs = {n: {"long_name": n, **({"units": units[n]} if units and n in units else {})} for n in variables}
-    panel = xr.Dataset(
-        {
-            n: (
-                ("time", "node"),
-                narrowed(values[..., i].astype("float64"), integers=values.dtype.kind in "iu"),
-                attrs[n],
-            )
-            for i, n in enumerate(variables)
-        },
-        {"time": times, "node": np.arange(values.shape[1])},
-        {"Conventions": "CF-1.11"},
-    )
-    if start is None:
-        panel["time"].attrs = {"long_name": "step", "units": "1"}
-    check_panel(panel)
-    return mark_missing(panel, missing)
+    with reading(path, ".npz"):
+        values = load_array(path, array)
+        values = values[..., None] if values.ndim == 2 else values
+        if values.ndim != 3 or values.shape[2] != len(variables) or values.dtype.kind not in "fiu":
+            shape = "x".join(map(str, values.shape))
+            raise PanelError(f"{path.name}: {array} is {values.dtype} {shape}; expected (time, node, {len(variables)})")
+        if start is not None and freq is not None:
+            times = np.asarray(count_times(len(values), start, freq))
+        else:
+            times = np.arange(len(values), dtype=np.float64)
+        attrs = {n: {"long_name": n, **({"units": units[n]} if units and n in units else {})} for n in variables}
+        panel = xr.Dataset(
+            {
+                n: (
+                    ("time", "node"),
+                    narrowed(values[..., i].astype("float64"), integers=values.dtype.kind in "iu"),
+                    attrs[n],
+                )
+                for i, n in enumerate(variables)
+            },
+            {"time": times, "node": np.arange(values.shape[1])},
+            {"Conventions": "CF-1.11"},
+        )
+        if start is None:
+            panel["time"].attrs = {"long_name": "step", "units": "1"}
+        check_panel(panel)
+        return mark_missing(panel, missing)

@@ -17,6 +17,7 @@ from stgate.io.conventions import honoured, with_time
 from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
 from stgate.io.numbers import as_numbers, numbers_of
+from stgate.io.safe.reading import reading
 from stgate.io.tables import CSV, Dialect, expand, is_table, load_frame, plain_labels, stem
 from stgate.io.times import count_times, parse_times
 from stgate.schema.panel import check_panel
@@ -41,11 +42,12 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):
         raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
-    opened = convert_calendar(honoured(with_time(store.open_dataset(path))))
-    if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
-        return from_lattice(opened)
-    check_panel(opened, regular=False)
-    return opened
+    with reading(path, "panel"):
+        opened = convert_calendar(honoured(with_time(store.open_dataset(path))))
+        if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
+            return from_lattice(opened)
+        check_panel(opened, regular=False)
+        return opened
 
 
 def open_within(
@@ -67,10 +69,11 @@ def open_within(
         PanelError: The file does not hold a panel.
     """
     if os.fspath(path).endswith(".zarr"):
-        panel = store.open_lazily(path)
-        size = sum(panel[name].size for name in channels if name in panel)
-        if "node" in panel.dims and 4 * size * (1 + len(targets) / len(channels)) > memory:
-            return panel, True
+        with reading(path, "panel"):
+            panel = store.open_lazily(path)
+            size = sum(panel[name].size for name in channels if name in panel)
+            if "node" in panel.dims and 4 * size * (1 + len(targets) / len(channels)) > memory:
+                return panel, True
     return open_panel(path), False
 
 
@@ -142,67 +145,70 @@ def read_tables(
         raise RequestError(f"thousands {thousands!r}: is the decimal mark too; give --decimal, or leave thousands out")
     texts = () if isinstance(missing, Mapping) else tuple(m for m in missing if isinstance(m, str))
     dialect = Dialect(separator, decimal, header, encoding, texts, thousands)
-    frames = []
-    for path in chosen:
-        frame = load_frame(path, dialect, label=node, texts=time)
-        frame.columns = frame.columns.map(str)
-        if start is not None and freq is not None:
-            if set(time) <= set(frame.columns):
-                raise RequestError(f"start {start}: {path.name} has times, in {', '.join(time)}; leave it out")
-            frame = frame.assign(time=count_times(len(frame), start, freq))
-        _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
-        times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
-        kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
-        if not kept:
-            raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
-        frame = frame[([node] if node else []) + list(kept)].assign(time=times)
-        if path.name.endswith(CSV):
-            frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
-        if node is None and name is None:  # one file a station, named after it
-            if len(chosen) == 1:
-                raise RequestError(
-                    f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
-                )
-            frame = frame.assign(node=stem(path))
-        frames.append(frame)
-    for old, new in (rename or {}).items():
-        if not any(old in part.columns for part in frames):
-            raise PanelError(f"rename: no column {old!r}; {did_you_mean(old, map(str, frames[0].columns))}")
-        if any(new in part.columns for part in frames):
-            raise PanelError(f"rename: a column {new!r} exists already; choose another name for {old!r}")
-    label = node or (None if name is not None else "node")
-    if label is None and len(frames) > 1:
-        raise RequestError("several wide tables: read them one by one and merge the panels; long ones need --node")
-    if label is None:
-        frame = frames[0].set_index("time")
-    else:
-        frame = pd.concat(frames, ignore_index=True).rename(columns=dict(rename or {}))
-        frame[label] = plain_labels(frame[label])
-    table = _coords(Path(coords), dialect) if isinstance(coords, str | os.PathLike) else coords
-    panel = to_panel(
-        frame,
-        name=name,
-        time=None if label is None else "time",
-        node=label,
-        freq=None if start is not None else freq,
-        coords=table,
-        units=units,
-    )
-    numbers = missing if isinstance(missing, Mapping) else [m for m in missing if not isinstance(m, str)]
-    return mark_missing(panel, numbers)
+    more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
+    with reading(f"{chosen[0]}{more}", "table"):
+        frames = []
+        for path in chosen:
+            frame = load_frame(path, dialect, label=node, texts=time)
+            frame.columns = frame.columns.map(str)
+            if start is not None and freq is not None:
+                if set(time) <= set(frame.columns):
+                    raise RequestError(f"start {start}: {path.name} has times, in {', '.join(time)}; leave it out")
+                frame = frame.assign(time=count_times(len(frame), start, freq))
+            _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
+            times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
+            kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
+            if not kept:
+                raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
+            frame = frame[([node] if node else []) + list(kept)].assign(time=times)
+            if path.name.endswith(CSV):
+                frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
+            if node is None and name is None:  # one file a station, named after it
+                if len(chosen) == 1:
+                    raise RequestError(
+                        f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
+                    )
+                frame = frame.assign(node=stem(path))
+            frames.append(frame)
+        for old, new in (rename or {}).items():
+            if not any(old in part.columns for part in frames):
+                raise PanelError(f"rename: no column {old!r}; {did_you_mean(old, map(str, frames[0].columns))}")
+            if any(new in part.columns for part in frames):
+                raise PanelError(f"rename: a column {new!r} exists already; choose another name for {old!r}")
+        label = node or (None if name is not None else "node")
+        if label is None and len(frames) > 1:
+            raise RequestError("several wide tables: read them one by one and merge the panels; long ones need --node")
+        if label is None:
+            frame = frames[0].set_index("time")
+        else:
+            frame = pd.concat(frames, ignore_index=True).rename(columns=dict(rename or {}))
+            frame[label] = plain_labels(frame[label])
+        table = _coords(Path(coords), dialect) if isinstance(coords, str | os.PathLike) else coords
+        panel = to_panel(
+            frame,
+            name=name,
+            time=None if label is None else "time",
+            node=label,
+            freq=None if start is not None else freq,
+            coords=table,
+            units=units,
+        )
+        numbers = missing if isinstance(missing, Mapping) else [m for m in missing if not isinstance(m, str)]
+        return mark_missing(panel, numbers)
 
 
 def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
     """Read a table of node coordinates, indexed by its first column."""
-    table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
-    if path.name.endswith(CSV):
-        for name in table.columns[1:]:
-            if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
-                table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)
-            elif not pd.api.types.is_numeric_dtype(table[name]):
-                numbers = numbers_of(table[name], dialect.decimal, dialect.thousands)
-                table[name] = numbers if (numbers.notna() == table[name].notna()).all() else table[name]
-    return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
+    with reading(path, "table of coordinates"):
+        table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
+        if path.name.endswith(CSV):
+            for name in table.columns[1:]:
+                if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
+                    table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)
+                elif not pd.api.types.is_numeric_dtype(table[name]):
+                    numbers = numbers_of(table[name], dialect.decimal, dialect.thousands)
+                    table[name] = numbers if (numbers.notna() == table[name].notna()).all() else table[name]
+        return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
 
 
 def _check_columns(frame: pd.DataFrame, path: Path, wanted: Sequence[str]) -> None:

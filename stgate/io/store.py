@@ -17,6 +17,7 @@ from xarray.coders import CFTimedeltaCoder
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
+from stgate.io.safe.reading import reading
 from stgate.io.safe.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
@@ -53,19 +54,15 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: the suffix {path.suffix or '(none)'} is not one of {', '.join(SUFFIXES)}")
     if not path.exists():
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
-    try:
-        with _quiet_dates():
-            if path.suffix == ".zarr":
-                opened = _decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)).load()
-                order = str(opened.attrs.pop(ORDER, "")).split("\n")
-                opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
-                return exact_dates(opened)
-            probe.examine(path, "netcdf")
-            with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as raw:
-                return exact_dates(_decoded(raw).load())
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # HDF5 and zstd raise RuntimeError
-        kind = "zarr store" if path.suffix == ".zarr" else "netCDF file"
-        raise StoreError(f"{path}: not a readable {kind} ({_first_line(error)})") from error
+    with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file"):
+        if path.suffix == ".zarr":
+            opened = _decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)).load()
+            order = str(opened.attrs.pop(ORDER, "")).split("\n")
+            opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
+            return exact_dates(opened)
+        probe.examine(path, "netcdf")
+        with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as raw:
+            return exact_dates(_decoded(raw).load())
 
 
 def _decoded(raw: xr.Dataset) -> xr.Dataset:
@@ -119,13 +116,10 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if not path.exists():
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
-    try:
-        with _quiet_dates():
-            opened = exact_dates(_decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)))
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: not a readable zarr store ({_first_line(error)})") from error
-    opened.attrs.pop(ORDER, None)
-    return opened
+    with reading(path, "zarr store"):
+        opened = exact_dates(_decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)))
+        opened.attrs.pop(ORDER, None)
+        return opened
 
 
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -141,9 +135,10 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
         StoreError: The file cannot be read.
         ForecastError: The file does not hold a forecast.
     """
-    forecast = _with_durations(open_dataset(path))
-    check_forecast(as_forecast(forecast))
-    return forecast
+    with reading(path, "forecast"):
+        forecast = _with_durations(open_dataset(path))
+        check_forecast(as_forecast(forecast))
+        return forecast
 
 
 def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[str, ...] = SUFFIXES) -> Path:
@@ -206,14 +201,6 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
                 ordered.to_zarr(temporary, consolidated=True, zarr_format=3)
     probe.trust(path)
     return path
-
-
-@contextlib.contextmanager
-def _quiet_dates() -> Iterator[None]:
-    """Silence xarray's warning that dates do not fit into nanoseconds; `exact_dates` gives them microseconds."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unable to decode time axis", category=xr.SerializationWarning)
-        yield
 
 
 @contextlib.contextmanager
@@ -296,7 +283,3 @@ def _neighbour(path: Path) -> str:
     if not names:
         return f"{path.parent} holds no {' or '.join(SUFFIXES)}"
     return did_you_mean(path.name, names) if len(names) <= 8 else f"{path.parent} holds {len(names)} others"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

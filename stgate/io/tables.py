@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import glob
-import lzma
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +16,7 @@ import pandas as pd
 
 from stgate.errors import PanelWarning, RequestError, StoreError
 from stgate.io.safe.probe import examine
+from stgate.io.safe.reading import reading, reason
 from stgate.schema.panel import some
 
 CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
@@ -29,8 +28,6 @@ NA = (
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 """Texts that pandas takes for missing values."""
-BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""Errors that reading a truncated download raises."""
 
 
 def expand(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -115,7 +112,7 @@ def load_frame(
         raise StoreError(f"{path}: no such file")
     if not is_table(path):
         raise StoreError(f"{path}: not a table; its suffix is not one of {', '.join(TABLES)}")
-    try:
+    with reading(path, "table"):
         if path.name.endswith(HDF):
             frame = _hdf(path)
         elif path.name.endswith(PARQUET):
@@ -123,24 +120,33 @@ def load_frame(
             frame = pd.read_parquet(path, engine="pyarrow")
         else:
             return _csv(path, dialect or Dialect(), label, texts)
-    except LookupError as error:
-        raise RequestError(
-            f"encoding {(dialect or Dialect()).encoding!r}: unknown; give one such as latin-1"
-        ) from error
-    except RequestError:
-        raise
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, *BROKEN) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
-        hint = "; give its --encoding, such as latin-1" if isinstance(error, UnicodeDecodeError) else ""
-        raise StoreError(f"{path}: not a readable table ({reason}){hint}") from error
-    if isinstance(frame.index, pd.MultiIndex):
-        return frame.reset_index()
-    if isinstance(frame.index, pd.DatetimeIndex) or frame.index.name is not None:
-        return frame.reset_index(names="time" if isinstance(frame.index, pd.DatetimeIndex) else frame.index.name)
-    return frame
+        if isinstance(frame.index, pd.MultiIndex):
+            return frame.reset_index()
+        if isinstance(frame.index, pd.DatetimeIndex) or frame.index.name is not None:
+            return frame.reset_index(names="time" if isinstance(frame.index, pd.DatetimeIndex) else frame.index.name)
+        return frame
 
 
 def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a csv table.
+
+    Raises:
+        StoreError: A column appears twice, or the text has another encoding.
+        RequestError: There is no such encoding.
+    """
+    try:
+        codecs.lookup(dialect.encoding)
+    except LookupError as error:
+        raise RequestError(f"encoding {dialect.encoding!r}: unknown; give one such as latin-1") from error
+    try:
+        return _decoded(path, dialect, label, texts)
+    except UnicodeDecodeError as error:
+        raise StoreError(
+            f"{path}: not a readable table ({reason(error)}); give its --encoding, such as latin-1"
+        ) from error
+
+
+def _decoded(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[str]) -> pd.DataFrame:
     options: dict[str, Any] = {"sep": dialect.separator, "encoding": dialect.encoding}
     first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0]
     if dialect.header and first[first != ""].duplicated().any():

@@ -31,7 +31,7 @@ from stgate.prediction import checkpoint as ckpt
 from stgate.prediction import registry
 from stgate.prediction.intervals import Calibration
 from stgate.prediction.migrations import migrate
-from stgate.prediction.parts import FAMILIES, options_of, plain_options
+from stgate.prediction.parts import FAMILIES, plain_options
 from stgate.prediction.prediction import Prediction
 from stgate.prediction.predictor import Predictor, WindowPredictor
 from stgate.schema.batch import Batch
@@ -377,7 +377,7 @@ class Forecaster(L.LightningModule, ABC):
             held, wanted = (f"{c.__module__}.{c.__qualname__}" for c in (kind, cls))
             raise CheckpointError(f"{checkpoint_path}: holds a {held}, not a {wanted}; load it with its own class")
         registry.check_options(name, inspect.signature(kind).parameters, changed)
-        model: Self = registry.construct(name, kind, options_of(checkpoint["hyper_parameters"]) | changed)
+        model: Self = registry.construct(name, kind, ckpt.options_in(checkpoint, checkpoint_path) | changed)
         ckpt.restore(model.predictor, checkpoint, checkpoint_path, changed)
         return model.to(map_location).eval()
 

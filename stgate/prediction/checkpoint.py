@@ -12,7 +12,9 @@ import torch
 from stgate._version import __version__
 from stgate.errors import CheckpointError, StoreError
 from stgate.io import store
+from stgate.io.safe.reading import reading
 from stgate.prediction.migrations import FORMAT, migrate
+from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
 from stgate.schema.spec import PanelSpec
 
@@ -38,24 +40,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint")
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, it holds a pickled object or is not a checkpoint; fit the model again"
-        ) from error
-    except Exception as error:  # for a file of another kind torch raises any error of its unpickler
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: not a checkpoint ({reason[:80]})") from error
-    ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
-    if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
-        raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
-    try:
-        migrate(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return checkpoint
+    with reading(path, "checkpoint", CheckpointError):
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(
+                f"{path}: refused, it holds a pickled object or is not a checkpoint; fit the model again"
+            ) from error
+        ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+        whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
+        if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+            raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
+        try:
+            migrate(checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        return checkpoint
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -69,7 +69,23 @@ def section_of(predictor: Predictor) -> dict[str, Any]:
     return {"format": FORMAT, "class": predictor.name, "version": __version__, **predictor.to_plain()}
 
 
-def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, changed: dict[str, Any]) -> None:
+def options_in(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the options of the forecaster in a checkpoint, with their parts.
+
+    Args:
+        checkpoint: A checkpoint in today's format.
+        path: The file, for the message.
+
+    Raises:
+        CheckpointError: The options are not those of a forecaster.
+    """
+    with reading(path, "checkpoint", CheckpointError):
+        return options_of(checkpoint["hyper_parameters"])
+
+
+def restore(
+    predictor: Predictor, checkpoint: dict[str, Any], path: str | os.PathLike[str], changed: dict[str, Any]
+) -> None:
     """Give a new predictor the spec, calibration and weights of a checkpoint.
 
     Args:
@@ -81,16 +97,17 @@ def restore(predictor: Predictor, checkpoint: dict[str, Any], path: object, chan
     Raises:
         CheckpointError: The weights do not fit.
     """
-    predictor.name = checkpoint[KEY]["class"]
-    predictor.plain_options = dict(checkpoint["hyper_parameters"])
-    predictor.restore(checkpoint[KEY])
-    weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-    try:
-        predictor.load_state_dict(weights)
-    except RuntimeError as error:
-        given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
-        fix = "give the options of the fit" if given else "fit the model again"
-        raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}; {fix}") from error
+    with reading(path, "checkpoint", CheckpointError):
+        predictor.name = checkpoint[KEY]["class"]
+        predictor.plain_options = dict(checkpoint["hyper_parameters"])
+        predictor.restore(checkpoint[KEY])
+        weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+        try:
+            predictor.load_state_dict(weights)
+        except RuntimeError as error:
+            given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
+            fix = "give the options of the fit" if given else "fit the model again"
+            raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}; {fix}") from error
 
 
 def write_calibrated(

@@ -8,8 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from stgate.errors import RequestError
-from stgate.prediction.checkpoint import KEY, read_checkpoint, restore
-from stgate.prediction.parts import options_of
+from stgate.prediction.checkpoint import KEY, options_in, read_checkpoint, restore
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.registry import check_options, make_predictor, signature_of
 
@@ -44,7 +43,7 @@ def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **
         RequestError: There is no such option.
     """
     checkpoint = read_checkpoint(path)
-    name, options = checkpoint[KEY]["class"], options_of(checkpoint["hyper_parameters"])
+    name, options = checkpoint[KEY]["class"], options_in(checkpoint, path)
     check_options(name, signature_of(name).parameters, changed)
     predictor = make_predictor(name, options | changed)
     restore(predictor, checkpoint, path, changed)

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from stgate.errors import CheckpointError, RequestError, did_you_mean
+from stgate.errors import CheckpointError, RequestError, StgateError, did_you_mean
+from stgate.io.safe.reading import reason
 from stgate.prediction.predictor import Predictor
 
 PREDICTORS = {
@@ -89,9 +90,11 @@ def construct(name: str, maker: Callable[..., Made], options: Mapping[str, Any])
         )
     try:
         return maker(**options)
-    except TypeError as error:
+    except StgateError:
+        raise
+    except Exception as error:  # options of kinds that no check foresees
         raise CheckpointError(
-            f"{name}: does not take the checkpoint's options ({error}); give each new option of it a default"
+            f"{name}: does not take the checkpoint's options ({reason(error)}); give each new option of it a default"
         ) from error
 
 

@@ -18,7 +18,9 @@ import zarr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StgateError, StoreError
+from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.lock import FolderLock, locked
+from stgate.io.safe.reading import reading
 from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
 from stgate.simulate.plan import Plan
@@ -101,7 +103,8 @@ class Store:
         self.whole = resume and (self.out / "zarr.json").is_file()
         check_out(self.out, overwrite=overwrite or self.whole, suffixes=(".zarr",))
         if self.whole:
-            self._same(self.out, dict(zarr.open_group(self.out, mode="r").attrs))
+            with reading(self.out, "zarr store", hint="; replace it with --overwrite"):
+                self._same(self.out, dict(zarr.open_group(self.out, mode="r").attrs))
             return
         stopped = self.partial.exists()
         if stopped and not (overwrite or resume):
@@ -121,7 +124,8 @@ class Store:
     def _claim(self, *, afresh: bool) -> None:
         described = self.partial / RUN
         if not afresh and described.is_file():
-            self._same(self.partial, json.loads(described.read_text(encoding="utf-8")))
+            with reading(described, "description of a run", hint="; replace the run with --overwrite"):
+                self._same(self.partial, json.loads(described.read_text(encoding="utf-8")))
         self.lock = locked(self.partial)
         if afresh:
             self._empty()
@@ -151,8 +155,14 @@ class Store:
         if not (self.partial / RESTART).is_file():
             self._empty(but=RUN)  # stopped before anything was saved
             return None
-        with np.load(self.partial / RESTART, allow_pickle=False) as saved:
-            return int(saved["done"]), saved["held"], saved["states"]
+        path, plan = self.partial / RESTART, self.plan
+        with reading(path, "state of a stopped run", hint="; replace the run with --overwrite"):
+            saved = load_arrays(path)
+            done, held, states = int(saved["done"]), saved["held"], saved["states"]
+            fits = held.shape[1:] == (plan.members, len(plan.system.variables), plan.system.sites)
+            if not (fits and 0 <= done <= plan.outputs and len(held) <= plan.chunk and len(states) == plan.members):
+                raise StoreError(f"{path}: its arrays do not fit the run; replace the run with --overwrite")
+            return done, held, states
 
     def _empty(self, but: str = "") -> None:
         for path in self.partial.iterdir():

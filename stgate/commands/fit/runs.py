@@ -17,8 +17,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from stgate.data.window_data import WindowData
-from stgate.errors import FitWarning
+from stgate.errors import FitWarning, StoreError
 from stgate.io import store
+from stgate.io.safe.reading import reading
 from stgate.models.training.reference import ReferenceErrors, reference_errors
 from stgate.prediction.checkpoint import write_checkpoint
 
@@ -144,12 +145,20 @@ def join_metrics(out: Path) -> None:
     parts = sorted(out.glob("metrics-*.csv"), key=lambda path: int(path.stem.split("-")[1]))
     if not parts:
         return
-    tables = [pd.read_csv(path) for path in (*parts, last) if path.exists() and path.stat().st_size]
-    joined = pd.concat(tables, ignore_index=True)
-    with store.atomic(last) as temporary:
-        joined.to_csv(temporary, index=False)
-    for path in parts:
-        path.unlink()
+    tables = {}
+    for path in (path for path in (*parts, last) if path.exists()):
+        try:
+            with reading(path, "table of scores"):
+                tables[path] = pd.read_csv(path) if path.stat().st_size else pd.DataFrame()
+        except StoreError as error:
+            warnings.warn(
+                f"{error}; it is left as it is, beside the scores of the other epochs", FitWarning, stacklevel=2
+            )
+    if last in tables or not last.exists():
+        with store.atomic(last) as temporary:
+            pd.concat(list(tables.values()) or [pd.DataFrame()], ignore_index=True).to_csv(temporary, index=False)
+        for path in tables.keys() - {last}:
+            path.unlink()
 
 
 def quiet() -> None:

@@ -1,0 +1,58 @@
+"""The guard of readers: whatever a library raises while a file is read becomes one line that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+
+from stgate.errors import StgateError, StgateWarning, StoreError, one_line
+
+LONGEST = 120
+"""Most characters of a reason."""
+
+
+@contextlib.contextmanager
+def reading(
+    path: str | os.PathLike[str], kind: str, error: type[StgateError] = StoreError, hint: str = ""
+) -> Iterator[None]:
+    """Turn whatever a library raises while a file is read into an error of ours, and silence what it warns of.
+
+    Errors and warnings of ours pass. Others are no concern of the user of a reader: they tell of the library's own
+    doubts about an odd file, which is read or refused.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the message: `netCDF file`.
+        error: The class of the error.
+        hint: The end of the message.
+
+    Raises:
+        StgateError: Of the class `error`: the file cannot be read, or it needs more memory than there is.
+    """
+    ours: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as ours:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", StgateWarning)
+            yield
+    except StgateError:
+        raise
+    except MemoryError as raised:
+        raise error(f"{path}: takes more memory than there is; it is broken, or give a part of it") from raised
+    except Exception as raised:
+        raise error(f"{path}: not a readable {kind} ({reason(raised)}){hint}") from raised
+    finally:
+        for one in ours:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def reason(error: BaseException) -> str:
+    """Return what an exception says as part of a line: its first line without control characters, not too long.
+
+    Args:
+        error: The exception.
+    """
+    lines = (" ".join(one_line(line).split()) for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:LONGEST].rstrip()
