@@ -8,13 +8,14 @@ LEVELS := --levels 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help install demo test lint notebooks validate clean
+.PHONY: help install demo test lint notebooks validate fuzz clean
 help:
 	@echo "make demo       install, simulate, fit, forecast, score, draw (about 5 minutes)"
 	@echo "make test       install and run the tests"
 	@echo "make notebooks  execute the notebooks"
 	@echo "make lint       ruff, mypy and the order of floors"
 	@echo "make validate   the slow tests"
+	@echo "make fuzz       give ten thousand edited files to each reader (about an hour)"
 	@echo "make clean      remove what these made"
 
 install: $(VENV)/installed
@@ -62,6 +63,9 @@ notebooks: $(VENV)/tested
 
 validate: $(VENV)/tested
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/tested
+	@$(BIN)/python -m benchmarks run fuzz
 
 clean:
 	rm -rf $(VENV) $(OUT) runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

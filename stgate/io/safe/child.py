@@ -1,14 +1,17 @@
 """A process that opens files of strangers with C libraries, so that a crash or a hang ends it and not its parent.
 
 It is run as a script, by `stgate.io.safe.probe`: the first line that it reads is the search path of modules, and each
-further line a request as JSON, `{"path", "kind", "all", "seconds"}`. It answers each with a line: empty if the file was
-read, and else what is wrong with it.
+further line a request as JSON, `{"path", "kind", "all", "seconds"}`. It answers each with a text as JSON: empty if the
+file was read, and else what is wrong with it. Where the system can, each file is read in a fork of this process.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -32,14 +35,6 @@ def _limit() -> None:
             resource.setrlimit(kind, (most, most))
         except (ValueError, OSError):  # such as on macOS
             continue
-
-
-def _watch(seconds: float) -> None:
-    """Let the system end this process after so many seconds, even while a C library does not return; 0 is never."""
-    import signal
-
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def pieces(shape: tuple[int, ...], itemsize: int, *, everything: bool) -> Iterator[tuple[Any, ...]]:
@@ -103,27 +98,51 @@ def _hdf5(path: str, *, everything: bool) -> None:
                     item[piece]
 
 
-READERS = {"netcdf": _netcdf, "hdf5": _hdf5}
+READERS = {"netcdf": ("netCDF4", _netcdf), "hdf5": ("h5py", _hdf5)}
+"""The package and the function that read each kind of file."""
+
+
+def _read(request: dict[str, Any]) -> str:
+    """Read a file; return what is wrong with it."""
+    try:
+        READERS[request["kind"]][1](request["path"], everything=request["all"])
+    except MemoryError:
+        return "needs more memory than a file of its size can hold"
+    except Exception as error:
+        return " ".join(f"{error}".split())[:120] or type(error).__name__
+    return ""
+
+
+def _read_apart(request: dict[str, Any]) -> str:
+    """Read a file in a fork of this process, which ends with whatever it did to the library; return what is wrong."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _limit()
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # its default ends a C library that does not return
+        os.write(writing, _read(request).encode("utf-8", "backslashreplace"))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as answers:
+        answer = answers.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code == -signal.SIGALRM:
+        return "its reader does not come to an end; the file is broken"
+    return answer if code == 0 else f"its reader crashes with signal {-code}; the file is broken"
 
 
 def main() -> None:
     """Answer requests until there are no more."""
     sys.path[:] = json.loads(sys.stdin.readline() or "[]")
-    _limit()
     for line in sys.stdin:
         request = json.loads(line)
-        _watch(request["seconds"])
         try:
-            READERS[request["kind"]](request["path"], everything=request["all"])
+            importlib.import_module(READERS[request["kind"]][0])
+        except ImportError:  # the parent says so
             answer = ""
-        except ImportError:  # what is not installed is named by the parent
-            answer = ""
-        except MemoryError:
-            answer = "needs more memory than a file of its size can hold"
-        except Exception as error:
-            answer = " ".join(f"{error}".split())[:120] or type(error).__name__
-        _watch(0)
-        print(answer.encode("ascii", "backslashreplace").decode(), flush=True)
+        else:
+            answer = _read_apart(request) if hasattr(os, "fork") else _read(request)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

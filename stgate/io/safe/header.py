@@ -55,6 +55,10 @@ def _behind_a_block(file: IO[bytes], size: int) -> bool:
     return False
 
 
+class _BrokenError(Exception):
+    """Raised where a header cannot be right."""
+
+
 class _Classic:
     """Walk through the header of a classic netCDF file.
 
@@ -82,7 +86,7 @@ class _Classic:
             dimensions = self._list(DIMENSIONS, self._dimension)
             self._list(ATTRIBUTES, self._attribute)
             variables = self._list(VARIABLES, lambda: self._variable(dimensions))
-        except (ValueError, IndexError) as error:
+        except (_BrokenError, IndexError) as error:
             raise StoreError(f"{path}: its header is broken ({error}); get the file again") from error
         if records == 2 ** (8 * self.count) - 1:  # not counted while it was written
             records = 0
@@ -98,20 +102,20 @@ class _Classic:
     def _number(self, width: int = 4) -> int:
         content = self.file.read(width)
         if len(content) < width:
-            raise ValueError("it ends early")
+            raise _BrokenError("it ends early")
         return int.from_bytes(content, "big")
 
     def _counted(self, least: int) -> int:
         """Return a count of things that take at least so many bytes each."""
         count = self._number(self.count)
         if count * least > self.size - self.file.tell():
-            raise ValueError(f"a count of {count:,} where {self.size - self.file.tell():,} bytes are left")
+            raise _BrokenError(f"a count of {count:,} where {self.size - self.file.tell():,} bytes are left")
         return count
 
     def _list(self, tag: int, entry: Callable[[], Entry]) -> list[Entry]:
         found, count = self._number(), self._counted(1)
         if found not in (0, tag) or (found == 0 and count) or count > MOST_ENTRIES:
-            raise ValueError(f"a list of kind {found} with {count:,} entries")
+            raise _BrokenError(f"a list of kind {found} with {count:,} entries")
         return [entry() for _ in range(count)]
 
     def _skip(self, size: int) -> None:
@@ -124,7 +128,7 @@ class _Classic:
     def _type(self) -> int:
         kind = self._number()
         if kind not in SIZES:
-            raise ValueError(f"values of kind {kind}")
+            raise _BrokenError(f"values of kind {kind}")
         return SIZES[kind]
 
     def _attribute(self) -> None:

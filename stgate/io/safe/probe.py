@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -71,7 +70,7 @@ def _identity(path: Path) -> tuple[str, int, int, int]:
 
 
 class Reader:
-    """A process that reads files one after the other. It is started at the first, and again after a crash."""
+    """A process that reads files one after the other. It is started at the first."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
@@ -92,7 +91,7 @@ class Reader:
             if process is None:
                 return None
             assert process.stdin is not None and process.stdout is not None
-            late = threading.Timer(float(request["seconds"]) + SECONDS, process.kill)  # where the system has no timer
+            late = threading.Timer(float(request["seconds"]) + SECONDS, process.kill)
             late.start()
             try:
                 process.stdin.write(json.dumps(request) + "\n")
@@ -102,29 +101,21 @@ class Reader:
                 answer = ""
             finally:
                 late.cancel()
-            if answer == "\n":
-                return ""
-            code = self.close()  # also after an error, since the library may hold the file open
             if answer:
-                return answer.strip()
-            if code in (-signal.SIGALRM, -signal.SIGKILL) if sys.platform != "win32" else code == 1:
-                return "its reader does not come to an end; the file is broken"
-            return f"its reader crashes{f' with signal {-code}' if code < 0 else ''}; the file is broken"
+                return str(json.loads(answer))
+            self.close()
+            return "its reader crashes or does not come to an end; the file is broken"
 
-    def close(self) -> int:
-        """End the process.
-
-        Returns:
-            Its exit status.
-        """
+    def close(self) -> None:
+        """End the process."""
         if self.process is None or self.owner != os.getpid():
-            return 0
+            return
         process, self.process = self.process, None
         for stream in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
-        return process.wait()
+        process.wait()
 
 
 _readers: dict[int, Reader] = {}
