@@ -62,11 +62,15 @@ def _netcdf(path: str, *, everything: bool) -> None:
     """Open a netCDF file as xarray does, and read all that it says of its variables, and values."""
     import netCDF4
 
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        for name in file.ncattrs():
-            file.getncattr(name)
-        for variable in file.variables.values():
+    with open(path, "rb") as file:
+        classic = file.read(3) == b"CDF"
+    if not classic:
+        _check_dimensions(path)
+    with netCDF4.Dataset(path) as dataset:
+        dataset.set_auto_maskandscale(False)
+        for name in dataset.ncattrs():
+            dataset.getncattr(name)
+        for variable in dataset.variables.values():
             for name in variable.ncattrs():
                 variable.getncattr(name)
             variable.filters(), variable.chunking(), variable.endian(), variable.dimensions
@@ -75,23 +79,83 @@ def _netcdf(path: str, *, everything: bool) -> None:
                 variable[piece]
 
 
+def _check_dimensions(path: str) -> None:
+    """Refuse attributes in which netCDF-4 keeps the dimensions, where they have another form than it writes.
+
+    The C library does not ask: it reads memory that is not its own, and crashes some time later or does not.
+
+    Raises:
+        _OddError: An attribute has another form.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        sets = [item for item in _items(file, 0) if isinstance(item, h5py.Dataset)]
+        scales = [item for item in sets if "CLASS" in item.attrs and _is_text(item.attrs.get_id("CLASS"))]
+        for item in sets:
+            for name in item.attrs:
+                if not _is_as_written(item, name, len(scales)):
+                    raise _OddError(f"attribute {name} of {item.name} is not as netCDF writes it")
+            if "DIMENSION_LIST" in item.attrs:
+                for axis in item.attrs["DIMENSION_LIST"]:
+                    if any(item.file[place] not in scales for place in axis):
+                        raise _OddError(f"a dimension of {item.name} is none")
+
+
+class _OddError(Exception):
+    """Raised where a file is not as netCDF writes it."""
+
+
+def _is_text(attribute: Any) -> bool:  # noqa: ANN401
+    return attribute.dtype.kind in "SO" and attribute.shape in ((), (1,))
+
+
+def _is_as_written(item: Any, name: str, scales: int) -> bool:  # noqa: ANN401
+    """Tell if an attribute has the form of those in which netCDF-4 keeps the dimensions; others have any form.
+
+    Args:
+        item: The data set.
+        name: Name of the attribute.
+        scales: Number of dimensions of the file.
+    """
+    import h5py
+
+    found = item.attrs.get_id(name)
+    if name in ("CLASS", "NAME"):
+        return _is_text(found)
+    if name == "REFERENCE_LIST":
+        return len(found.dtype.names or ()) == 2
+    if name == "DIMENSION_LIST":
+        kind = h5py.check_vlen_dtype(found.dtype)
+        return kind is not None and h5py.check_ref_dtype(kind) is h5py.Reference and found.shape == (item.ndim,)
+    if name in ("_Netcdf4Dimid", "_Netcdf4Coordinates"):
+        shapes = ((), (1,)) if name == "_Netcdf4Dimid" else ((item.ndim,),)
+        if found.dtype.kind != "i" or found.shape not in shapes:
+            return False
+        return all(0 <= int(value) < max(scales, 1) for value in item.attrs[name].reshape(-1))
+    return True
+
+
+def _items(group: Any, depth: int) -> Iterator[Any]:  # noqa: ANN401
+    """Yield a group of an HDF5 file and all that is in it, but for what is elsewhere."""
+    import h5py
+
+    yield group
+    for name in group if depth < DEEPEST else ():
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            inside = group[name]
+            if isinstance(inside, h5py.Group):
+                yield from _items(inside, depth + 1)
+            else:
+                yield inside
+
+
 def _hdf5(path: str, *, everything: bool) -> None:
     """Open an HDF5 file, and read the attributes and values of all its groups."""
     import h5py
 
-    def sets(group: Any, depth: int) -> Iterator[Any]:  # noqa: ANN401
-        yield group
-        for name in group if depth < DEEPEST else ():
-            kind = group.get(name, getlink=True)
-            if isinstance(kind, h5py.HardLink):
-                inside = group[name]
-                if isinstance(inside, h5py.Group):
-                    yield from sets(inside, depth + 1)
-                else:
-                    yield inside
-
     with h5py.File(path, "r") as file:
-        for item in sets(file, 0):
+        for item in _items(file, 0):
             dict(item.attrs)
             if isinstance(item, h5py.Dataset) and item.shape is not None:
                 for piece in pieces(item.shape, item.dtype.itemsize, everything=everything or item.dtype.kind == "O"):
