@@ -150,6 +150,13 @@ def make_forecast(
     return forecast.expand_dims(member=members).copy(deep=True) if members else forecast
 
 
+def truth_of(forecast, name="y") -> xr.Dataset:
+    """The truth of a forecast as a panel: its valid times do not repeat."""
+    valid = forecast["valid_time"].values.ravel()
+    values = forecast[f"{name}_truth"].transpose("init_time", "lead_time", "node").values.reshape(len(valid), -1)
+    return xr.Dataset({name: (("time", "node"), values)}, {"time": valid, "node": forecast["node"].values})
+
+
 # Data modules
 
 

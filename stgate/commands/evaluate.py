@@ -17,6 +17,7 @@ from stgate.evaluation._evaluate import GROUPS, evaluate
 from stgate.io import store
 from stgate.io.readers import open_panel
 from stgate.schema.forecast import in_months, lead_unit, targets_of
+from stgate.schema.units import agree
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -63,6 +64,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise RequestError("--truth-variable: needs a panel; add --truth PANEL")
     out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
     panel = None if given.truth is None else open_panel(given.truth)
+    forecasts = [store.open_forecast(path) for path in given.forecast]
+    _check_units(given.forecast, forecasts, given.target)
     scored = [
         evaluate(
             forecast,
@@ -73,7 +76,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             bootstrap=given.bootstrap,
             block=given.block,
         )
-        for forecast in map(store.open_forecast, given.forecast)
+        for forecast in forecasts
     ]
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
     if len(set(labels)) < len(labels):
@@ -111,6 +114,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     notes = [_note(scores) for scores in scored]
     for label, note in zip(labels, notes, strict=True) if len(set(notes)) > 1 else [("", notes[0])]:
         print(f"  {label}{': ' * bool(label)}{note}")
+
+
+def _check_units(paths: Sequence[str], forecasts: Sequence[xr.Dataset], target: str | None) -> None:
+    """Refuse forecasts of one target in several units, or over several units of model time: they share a table."""
+    held: dict[str, tuple[str, str]] = {}
+    for path, forecast in zip(paths, forecasts, strict=True):
+        for name in {target or targets_of(forecast)[0], "lead_time"} & set(map(str, forecast.variables)):
+            unit = str(forecast[name].attrs.get("units", "")) if forecast[name].dtype.kind == "f" else ""
+            first, wanted = held.setdefault(name, (path, unit)) if unit else (path, "")
+            if not agree(unit, wanted):
+                raise RequestError(f"{path}: has `{name}` in {unit!r}, {first} in {wanted!r}; evaluate them one by one")
 
 
 def _truth(panel: xr.Dataset, name: str | None, forecast: xr.Dataset) -> xr.DataArray:

@@ -172,7 +172,10 @@ class FieldData(WindowData):
         check_places(panel, places)
         static = (*places, *(name for name in self.static_covariates if name not in places or not self.find_relief))
         turned = self.meridian(panel, static)
-        return dataclasses.replace(spec, places=places, static_covariates=static, ahead=self.ahead, meridian=turned)
+        units = {**spec.units, **self.units(panel, static)}
+        return dataclasses.replace(
+            spec, places=places, static_covariates=static, units=units, ahead=self.ahead, meridian=turned
+        )
 
     def _places(self, panel: xr.Dataset) -> tuple[str, ...]:
         on_node = [str(n) for n, c in panel.coords.items() if c.dims == ("node",) and c.dtype.kind in "fiu"]

@@ -29,6 +29,7 @@ from stgate.schema.longitudes import is_longitude, meridian_of
 from stgate.schema.panel import check_panel, check_seen, check_targets, time_kind, time_step
 from stgate.schema.spec import PanelSpec
 from stgate.schema.steps import months_of, step_length
+from stgate.schema.units import other_units, units_of
 
 Part = Literal["train", "validation", "calibration", "test"]
 """Parts of the split."""
@@ -141,14 +142,16 @@ class WindowData(L.LightningDataModule):
         self._follows: PanelSpec | None = None
 
     def follow(self, spec: PanelSpec) -> None:
-        """Count longitudes as the data of a fit did, so that the same places have the same values.
+        """Take the units of the data of a fit and count longitudes as they did: the same places have the same values.
 
         Args:
             spec: Spec of a fitted forecaster.
         """
         self._follows = spec
-        if self._loaded is not None and self._loaded[1].meridian != spec.meridian:
-            self._loaded = None
+        if self._loaded is not None:
+            own = self._loaded[1]
+            if own.meridian != spec.meridian or other_units(own.units, spec.units):
+                self._loaded = None
 
     def setup(self, stage: str | None = None) -> None:
         """Load the panel and check that each part of the split holds a window."""
@@ -296,6 +299,8 @@ class WindowData(L.LightningDataModule):
                 panel, lazy = open_within(self._given, channels, self.targets, self._memory())
             self._check(panel, values=not lazy)
             check_targets(panel, self.targets, values=not lazy)
+            if self._follows is not None:
+                panel = self._follows.in_units(panel, values=not lazy)
             split = split_panel(panel, self.split)
             spec = self._make_spec(panel, split)
             panel = spec.check(panel, values=not lazy, regular=self.regular)
@@ -324,6 +329,7 @@ class WindowData(L.LightningDataModule):
                 f"`time`: the panel has {panel.sizes['time']} steps, a window of {self.window} and a horizon of "
                 f"{self.train_horizon} need {self.window + self.train_horizon}; give more data or a shorter window"
             )
+        covariates = (*self.past_covariates, *self.future_covariates)
         return PanelSpec(
             targets=self.targets,
             nodes=tuple(panel["node"].values.tolist()),
@@ -335,13 +341,22 @@ class WindowData(L.LightningDataModule):
             future_covariates=self.future_covariates,
             static_covariates=self.static_covariates,
             calendar=default_keys(panel, split.train[1]) if self.calendar is None else tuple(self.calendar),
-            units={name: str(panel[name].attrs.get("units", "")) for name in self.targets},
+            units=self.units(panel, (*self.targets, *covariates, *self.static_covariates)),
             boundary="periodic" if panel.attrs.get("boundary") == "periodic" else "open",
             time_units=str(panel["time"].attrs.get("units", "")) if time_kind(panel) == "model" else "",
             lattice=lattice_shape(panel),
             months=months_of(time_step(panel)),
             meridian=self.meridian(panel, self.static_covariates),
         )
+
+    def units(self, panel: xr.Dataset, names: Sequence[str]) -> dict[str, str]:
+        """Return the units of variables by name, as far as the panel, or the fit that is followed, has them.
+
+        Args:
+            panel: The panel.
+            names: Names of the variables.
+        """
+        return units_of(panel, names) if self._follows is None else dict(self._follows.units)
 
     def meridian(self, panel: xr.Dataset, names: Sequence[str]) -> float | None:
         """Return the meridian around which longitudes among some static covariates are counted; None without any.

@@ -14,6 +14,7 @@ from stgate.errors import ForecastError, RequestError, did_you_mean
 from stgate.evaluation.truth import with_truth
 from stgate.schema.forecast import as_forecast, check_forecast, in_months, interval, levels_of, median, targets_of
 from stgate.schema.steps import month_numbers
+from stgate.schema.units import in_units
 
 GROUPS = ("lead_time", "node", "init_time", "member", "observed")
 """Groups that scores can be split by, in addition to node coordinates."""
@@ -40,7 +41,7 @@ def evaluate(
         target: The variable to score; None takes the only one.
         truth: Observed values over `time` and `node`, used in the place of the forecast's own truth. They may be
             observed after the forecast was made, or masked before the fit (`panel["pm25_hidden"]` of a panel from
-            `stgate mask`).
+            `stgate mask`). Values in another unit (attribute `units`) are converted to that of the forecast.
         levels: Levels of the intervals to score; None takes all that the forecast holds.
         bootstrap: Number of resamples of the origins, in blocks, from which each score gets an interval; 0 for none.
         block: Number of origins in a block; None takes as many as have overlapping leads, and at least the cube root of
@@ -64,7 +65,8 @@ def evaluate(
 
     Raises:
         ForecastError: The forecast has no truth, or nothing is observed.
-        RequestError: A target, group or level is unknown, or the bootstrap's options are wrong.
+        RequestError: A target, group or level is unknown, the bootstrap's options are wrong, or the truth is in a unit
+            that cannot be converted to that of the forecast.
     """
     forecast = as_forecast(forecast)
     check_forecast(forecast)
@@ -72,6 +74,10 @@ def evaluate(
     if truth is not None:
         forecast = with_truth(forecast, name, truth)
     _check_scorable(forecast, name)
+    unit = str(forecast[name].attrs.get("units", ""))
+    forecast = forecast.assign(
+        {held: in_units(forecast[held], unit, f"`{held}`") for held in (f"{name}_mean", f"{name}_truth")}
+    )
     groups = [by] if isinstance(by, str) else list(by)
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
     if bootstrap < 0 or bootstrap == 1:

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import RequestError
-from stgate.schema.units import check_unit
+from stgate.schema.units import check_unit, in_units
 
 
 def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Dataset:
@@ -20,20 +20,23 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
             trajectories; NaN where unknown.
 
     Returns:
-        The forecast with `<target>_truth`: the observed values at its valid times and nodes.
+        The forecast with `<target>_truth`: the observed values at its valid times and nodes, in the unit of the
+        forecast.
 
     Raises:
-        RequestError: `truth` has other dims, other units or another kind of time, or no time or node in common with the
-            forecast.
+        RequestError: `truth` has other dims, another kind of time, or units that cannot be converted, or no time or
+            node in common with the forecast.
     """
     if not isinstance(truth, xr.DataArray) or not {"time", "node"} <= set(truth.dims) <= {"time", "node", "member"}:
         got = tuple(truth.dims) if isinstance(truth, xr.DataArray) else type(truth).__name__
         raise RequestError(f"truth: must be a variable of a panel, over time and node; got {got}")
-    check_unit(truth, str(forecast[name].attrs.get("units", "")) if name in forecast else "", f"truth `{name}`")
+    truth = in_units(truth, str(forecast[name].attrs.get("units", "")) if name in forecast else "", f"truth `{name}`")
     valid = forecast["valid_time"]
     if truth["time"].dtype.kind != valid.dtype.kind:
         kinds = ["calendar" if dtype.kind == "M" else "model" for dtype in (valid.dtype, truth["time"].dtype)]
         raise RequestError(f"truth: the forecast has {kinds[0]} time, the truth has {kinds[1]} time")
+    if valid.dtype.kind != "M":
+        check_unit(truth["time"], _time_unit(forecast), "truth `time`")
     truth = truth.drop_vars([key for key in truth.coords if key not in truth.dims]).sortby("time")
     times, asked = truth.get_index("time"), pd.Index(valid.values.ravel())
     if valid.dtype.kind == "f":  # model times are sums of steps, which round differently
@@ -49,3 +52,9 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
     at = xr.DataArray(rows.reshape(valid.shape), dims=valid.dims)
     found = truth.isel(time=at).drop_vars("time").where(at >= 0)
     return forecast.assign({f"{name}_truth": found.assign_attrs(truth.attrs)})
+
+
+def _time_unit(forecast: xr.Dataset) -> str:
+    """Return the unit of model time of a forecast; empty if it is not known."""
+    held = (str(forecast[name].attrs.get("units", "")) for name in ("init_time", "lead_time"))
+    return next((unit for unit in held if unit and unit != "1"), "")

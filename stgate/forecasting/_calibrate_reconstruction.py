@@ -24,7 +24,7 @@ from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
-from stgate.schema.units import check_unit
+from stgate.schema.units import check_unit, in_units
 
 Panel = xr.Dataset | str | os.PathLike[str]
 """A panel, or the path of one."""
@@ -217,13 +217,13 @@ class _CalibrationSet:
     def _values(self, truth: xr.Dataset | str | os.PathLike[str]) -> torch.Tensor:
         """Return the truth of the panel's entries, (member, row, node, target)."""
         panel = truth if isinstance(truth, xr.Dataset) else open_panel(truth)
+        check_unit(panel["time"], self.field.fitted_spec.time_units, "truth `time`")
         labels = {"time": self.history.times[self.rows], "node": list(self.history.spec.nodes)}
         columns = []
         for name in self.field.fitted_spec.targets:
             if name not in panel:
                 raise RequestError(f"truth: has no variable `{name}`; give a panel with it")
-            check_unit(panel[name], self.field.fitted_spec.units.get(name, ""), f"truth `{name}`")
-            array = panel[name].reindex(labels)
+            array = in_units(panel[name], self.field.fitted_spec.units.get(name, ""), f"truth `{name}`").reindex(labels)
             if "member" not in array.dims:
                 array = array.expand_dims(member=self.history.frame.sizes.get("member", 1))
             columns.append(array.transpose("member", "time", "node").values)

@@ -13,12 +13,14 @@ from stgate.panels.graph import EDGES
 from stgate.schema.longitudes import inside, is_longitude
 from stgate.schema.panel import at, check_panel, some, time_kind, time_step
 from stgate.schema.steps import month_numbers, months_of
+from stgate.schema.units import check_unit, conversion, in_units, other_units, units_of
 
 
 def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     """Merge panels into one, on the union of their times and nodes; entries that no panel has are missing.
 
-    Panels may add variables, nodes, or times. Entries that two panels both have must be equal.
+    Panels may add variables, nodes, or times. Entries that two panels both have must be equal. Variables and
+    coordinates in several units (attribute `units`) are converted to that of the first panel that has one.
 
     Args:
         panels: At least one panel.
@@ -27,7 +29,8 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
         A checked panel; its attributes are those on which the panels agree.
 
     Raises:
-        PanelError: Panels have different kinds of time, units or values, or their times have no common regular step.
+        PanelError: Panels have different kinds of time or values, units that cannot be converted, or no common regular
+            step.
         RequestError: No panel is given.
     """
     if not panels:
@@ -37,10 +40,7 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     kinds = [time_kind(panel) for panel in panels]
     if len(set(kinds)) > 1:
         raise PanelError("`time`: some panels have calendar time and some model time; they cannot be merged")
-    for name in sorted({str(n) for panel in panels for n in panel.data_vars}):
-        units = {str(p[name].attrs["units"]) for p in panels if name in p and "units" in p[name].attrs}
-        if len(units) > 1:
-            raise PanelError(f"`{name}`: has the units {some(sorted(units))}; convert all panels to one unit")
+    panels = _in_one_unit(panels)
     try:
         merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     except xr.MergeError as error:
@@ -49,6 +49,43 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
         _check_dates(panels, merged)
     check_panel(merged)
     return merged
+
+
+def _in_one_unit(panels: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Return the panels in the units of the first that has them."""
+    units: dict[str, str] = {}
+    made: list[xr.Dataset] = []
+    for panel in panels:
+        own = units_of(panel, map(str, panel.variables))
+        changed: dict[str, xr.DataArray] = {}
+        try:
+            for name in other_units(units, own):
+                if name in panel.dims:
+                    check_unit(panel[name], units[name], f"`{name}`")
+                slope, _ = conversion(panel[name], units[name], f"`{name}`")
+                changed[name] = in_units(panel[name], units[name], f"`{name}`")
+                for before in made:
+                    if name in before and before[name].dims == panel[name].dims:
+                        changed[name] = _rounded(changed[name], before[name], slope * panel[name])
+        except RequestError as error:
+            raise PanelError(str(error)) from error
+        units = own | units
+        made.append(panel.assign(changed) if changed else panel)
+    return made
+
+
+def _rounded(converted: xr.DataArray, known: xr.DataArray, scaled: xr.DataArray) -> xr.DataArray:
+    """Return converted values, and known ones where they differ by no more than the digits that were stored.
+
+    Args:
+        converted: Values of one panel in the unit of the other, over the same dims as those of the other.
+        known: Values of the other panel.
+        scaled: Values of the one panel before an offset was added.
+    """
+    there = known.reindex_like(converted)
+    precisions = [np.finfo(a.dtype).eps for a in (known, scaled) if a.dtype.kind == "f"]
+    size = np.maximum(np.maximum(abs(converted), abs(there)), abs(scaled))
+    return converted.where(~(abs(converted - there) <= 8 * max(precisions, default=0.0) * size), there)
 
 
 def _check_dates(panels: Sequence[xr.Dataset], merged: xr.Dataset) -> None:

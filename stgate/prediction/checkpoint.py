@@ -17,6 +17,7 @@ from stgate.prediction.migrations import FORMAT, migrate
 from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
 from stgate.schema.spec import PanelSpec
+from stgate.schema.units import other_units
 
 KEY = "stgate"
 """Our entry in a Lightning checkpoint: format, class, version, and the entries of `Predictor.to_plain`."""
@@ -130,8 +131,10 @@ def write_calibrated(
 
 def difference(fitted: PanelSpec, data: PanelSpec) -> str:
     """Describe the first entry in which a fitted spec and the data's differ, as an error message."""
-    old, new = fitted.to_dict(), data.to_dict()
-    key = next(k for k in old if old[k] != new[k])
+    old, new, key = fitted.to_dict(), data.to_dict(), fitted.differences(data)[0]
+    if key == "units":
+        odd = other_units(fitted.units, data.units)
+        old[key], new[key] = ({name: spec.units[name] for name in odd} for spec in (fitted, data))
     return (
         f"{key}: the checkpoint was fitted with {_short(old[key])}, the data have {_short(new[key])}; make them agree"
     )

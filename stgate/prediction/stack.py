@@ -176,9 +176,11 @@ def joint_spec(specs: Sequence[PanelSpec], names: Sequence[str]) -> PanelSpec:
         raise RequestError("members: give at least one fitted forecaster, or its checkpoint's path")
     first = specs[0]
     for spec, name in zip(specs[1:], names[1:], strict=True):
-        for key in SHARED:
-            if getattr(spec, key) != getattr(first, key):
+        for key in first.differences(spec):
+            if key in SHARED:
                 raise RequestError(_differs(key, first, spec, names[0], name))
+        units = ((key, unit) for one in (spec, first) for key, unit in one.units.items() if unit)
+        first = dataclasses.replace(first, units=dict(units))  # a unit that one member knows holds for all
     joined: dict[str, Any] = {key: _union(getattr(spec, key) for spec in specs) for key in JOINED}
     joined["past_covariates"] = tuple(n for n in joined["past_covariates"] if n not in joined["future_covariates"])
     return dataclasses.replace(first, window=max(spec.window for spec in specs), places=(), **joined)
@@ -192,7 +194,7 @@ def _differs(key: str, first: PanelSpec, other: PanelSpec, first_name: str, name
         which = f"they differ in {', '.join(odd)}" if odd else "their order differs"
         return f"{name}: has other nodes than {first_name} ({which}); fit both on the same panel"
     agree = {"targets": "the same --data.targets", "horizon": "the same --data.horizon"}.get(key, "the same panel")
-    values = " ".join(difference(first, dataclasses.replace(first, **{key: getattr(other, key)})).split()[5:])
+    values = " ".join(difference(first, dataclasses.replace(first, **{key: getattr(other, key)})).split()[6:])
     held, _, data = values.partition(", the data have ")
     return f"{name}: has {key} {data.split(';')[0]}, {first_name} has {held}; fit both with {agree}"
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from stgate.errors import PanelError, did_you_mean
+from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.schema.panel import check_panel, some, step_text, time_kind
 from stgate.schema.steps import Step, has_step, step_label
-from stgate.schema.units import same_unit
+from stgate.schema.units import agree, check_unit, conversion, in_units, other_units, units_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,8 @@ class PanelSpec:
         future_covariates: Covariates known ahead, over the horizon too.
         static_covariates: Node coordinates or node variables, one number a node.
         calendar: Names of the calendar features, such as `hour`, `weekday` or `hour/2`.
-        units: Units of the targets, by name.
+        units: Units by name, of the targets, and where the panel has them of the covariates and static covariates;
+            forecasters of earlier versions hold those of the targets only.
         boundary: `periodic` when the nodes form a ring, or the lattice a torus, else `open`.
         time_units: Units of model time; empty for calendar time.
         lattice: Numbers of rows and columns where the nodes are all cells of a lattice, row by row; else None.
@@ -84,6 +85,47 @@ class PanelSpec:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
 
+    def __eq__(self, other: object) -> bool:
+        """Tell if two specs are the same; units are compared where both are known."""
+        return isinstance(other, PanelSpec) and not self.differences(other)
+
+    def differences(self, other: PanelSpec) -> list[str]:
+        """Return the names of the entries in which two specs differ; units are compared where both are known.
+
+        Args:
+            other: The other spec.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        odd = [name for name in names if getattr(self, name) != getattr(other, name)]
+        if not other_units(self.units, other.units):
+            odd = [name for name in odd if name != "units"]
+        return odd if not agree(self.time_units, other.time_units) else [name for name in odd if name != "time_units"]
+
+    def in_units(self, panel: xr.Dataset, *, values: bool = True) -> xr.Dataset:
+        """Return a panel whose variables are in the units of this spec.
+
+        Args:
+            panel: A panel.
+            values: Convert values over time too; else a panel that needs it is refused: it would be loaded.
+
+        Raises:
+            PanelError: A variable is in another unit, and the conversion is not certain or would load the panel.
+        """
+        made: dict[str, xr.DataArray] = {}
+        try:
+            check_unit(panel["time"], self.time_units, "`time`")
+            for name in other_units(self.units, units_of(panel, self.units)):
+                array, unit = panel[name], self.units[name]
+                if not values and "time" in array.dims and conversion(array, unit, f"`{name}`") != (1.0, 0.0):
+                    raise RequestError(
+                        f"`{name}`: is in {array.attrs['units']!r}, wanted is {unit!r}; a panel that is read in blocks "
+                        "is not converted: raise max_memory, or convert it, and set its attribute units"
+                    )
+                made[name] = in_units(array, unit, f"`{name}`")
+        except RequestError as error:
+            raise PanelError(str(error)) from error
+        return panel.assign(made) if made else panel
+
     def check(self, panel: xr.Dataset, *, values: bool = True, regular: bool = True) -> xr.Dataset:
         """Check that a panel fits the forecaster, and put its nodes in the forecaster's order.
 
@@ -93,11 +135,12 @@ class PanelSpec:
             regular: Require evenly spaced times, at the step that the forecaster was fitted on.
 
         Returns:
-            The panel with this spec's nodes in this spec's order. Where a field locates nodes by coordinates, the
-            panel's own nodes stay as they are.
+            The panel in this spec's units, with its nodes in this spec's order. Where a field locates nodes by
+            coordinates, the panel's own nodes stay as they are.
 
         Raises:
-            PanelError: The panel lacks a variable, or has other nodes, units or another time step.
+            PanelError: The panel lacks a variable, has other nodes or another time step, or units that cannot be
+                converted.
         """
         check_panel(panel, values=values, regular=regular)
         check_places(panel, self.places)
@@ -107,13 +150,6 @@ class PanelSpec:
                 raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
             if name in self.channels and "time" not in panel[name].dims:
                 raise PanelError(f"`{name}`: has no time dimension; give it in static_covariates")
-        for name in self.targets:
-            unit, fitted = str(panel[name].attrs.get("units", "")), self.units.get(name, "")
-            if unit and fitted and not same_unit(unit, fitted):
-                raise PanelError(
-                    f"`{name}`: is in {unit}, the forecaster was fitted on {fitted}; convert it and set its units with "
-                    f"panel[{name!r}].attrs['units'] = {fitted!r}"
-                )
         for name in self.static_covariates:
             if panel[name].dims != ("node",) or panel[name].dtype.kind not in "fiub":
                 raise PanelError(
@@ -123,6 +159,7 @@ class PanelSpec:
         kind = time_kind(panel)
         if kind != self.time:
             raise PanelError(f"`time`: the panel has {kind} time, the forecaster was fitted on {self.time} time")
+        panel = self.in_units(panel, values=values)
         given = step_text(panel) if regular else ""
         if regular and not has_step(panel["time"].values, self.time_step):
             raise PanelError(

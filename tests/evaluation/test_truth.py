@@ -5,17 +5,10 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from helpers import make_forecast
+from helpers import make_forecast, truth_of
 
 import stgate
 from stgate.errors import RequestError
-
-
-def truth_of(forecast, name="y"):
-    """The truth of a forecast as a panel: its valid times do not repeat."""
-    valid = forecast["valid_time"].values.ravel()
-    values = forecast[f"{name}_truth"].transpose("init_time", "lead_time", "node").values.reshape(len(valid), -1)
-    return xr.Dataset({name: (("time", "node"), values)}, {"time": valid, "node": forecast["node"].values})
 
 
 def test_a_panel_scores_a_forecast_as_its_own_truth_would():

@@ -148,13 +148,13 @@ def test_a_panel_that_does_not_fit_is_refused_by_its_difference(change, message)
 def test_other_units_than_those_fitted_on_are_refused_and_none_at_all_pass():
     panel = make_panel()
     model, _ = make_model(panel)
-    for unit, passes in (("ug/m3", True), ("", True), ("mg/m3", False)):
+    for unit, passes in (("ug/m3", True), ("", True), ("K", False)):
         given = panel.copy()
         given["y"] = given["y"].assign_attrs(units=unit)
         if passes:
             stgate.forecast(model, given, start=str(panel["time"].values[100]))
         else:
-            with pytest.raises(PanelError, match="`y`: is in mg/m3, the forecaster was fitted on ug/m3; convert it"):
+            with pytest.raises(PanelError, match="`y`: is in 'K', wanted is 'ug/m3'"):
                 stgate.forecast(model, given)
 
 

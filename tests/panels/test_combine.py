@@ -34,14 +34,63 @@ def test_panels_that_contradict_are_refused_by_name():
     other["y"][5:8, 1] += 1
     with pytest.raises(PanelError, match="`y`: two panels differ in 3 entries"):
         merge([panel, other])
-    with pytest.raises(PanelError, match=r"`y`: has the units 'g/m3' and|`y`: has the units 'g/m3', 'ug/m3'"):
-        merge([panel, panel.assign(y=panel["y"].assign_attrs(units="g/m3"))])
+    with pytest.raises(PanelError, match=r"`y`: is in 'K', wanted is 'ug/m3'"):
+        merge([panel, panel.assign(y=panel["y"].assign_attrs(units="K"))])
     with pytest.raises(PanelError, match="calendar time and some model time"):
         merge([panel, panel.assign_coords(time=np.arange(400.0))])
     with pytest.raises(PanelError, match="time jumps"):
         merge([panel.isel(time=slice(0, 10)), panel.isel(time=slice(20, 30))])
     with pytest.raises(RequestError, match="no panels"):
         merge([])
+
+
+def in_milligrams(panel):
+    return panel.assign(y=(panel["y"].astype("float64") / 1000).assign_attrs(units="mg/m3"))
+
+
+def km_and_m(panel):
+    """A panel with elevation in kilometres, and the same in metres."""
+    km = panel.assign_coords(elevation=("node", [0.1, 0.2, 0.3], {"units": "km"}))
+    return km, panel.assign_coords(elevation=("node", [100.0, 200.0, 300.0], {"units": "m"}))
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda a, b: [a.isel(time=slice(0, 200)), b.isel(time=slice(200, None))],  # by time
+        lambda a, b: [a.isel(node=[0]), b.isel(node=[1, 2])],  # by node
+        lambda a, b: [a[["y"]], b],  # by variable, all entries twice
+        lambda a, b: [a.isel(time=slice(0, 250)), b.isel(time=slice(150, None)), a.isel(node=[1])],
+        lambda a, b: [a.drop_vars("y"), a.isel(node=[2]), b.isel(time=slice(5, None)), a.isel(time=slice(0, 5))],
+    ],
+)
+def test_panels_in_other_units_are_merged_in_that_of_the_first(cut):
+    pytest.importorskip("pint", reason="pint converts the units")
+    panel = make_panel()
+    merged = merge(cut(panel, in_milligrams(panel)))
+    assert merged["y"].attrs["units"] == "ug/m3"
+    xr.testing.assert_allclose(merged[["y", "u"]], panel[["y", "u"]], rtol=1e-6)
+
+
+def test_coordinates_and_offsets_are_converted_too_and_real_differences_are_found():
+    pytest.importorskip("pint", reason="pint converts the units")
+    km, m = km_and_m(make_panel(missing=0))
+    np.testing.assert_allclose(merge([km, m])["elevation"], km["elevation"])
+    kelvin = km.assign(y=(km["y"] + np.float32(273.15)).assign_attrs(units="K"))
+    celsius = km.assign(y=km["y"].assign_attrs(units="degC"))
+    for pair in ([celsius, kelvin], [kelvin, celsius]):
+        np.testing.assert_allclose(merge(pair)["y"], pair[0]["y"], rtol=1e-6)
+    kelvin["y"][3, 1] += 1
+    with pytest.raises(PanelError, match="`y`: two panels differ in 1 entries"):
+        merge([celsius, kelvin])
+
+
+def test_model_times_in_other_units_are_not_merged():
+    panel = make_panel(missing=0).assign_coords(time=("time", np.arange(400.0), {"units": "days"}))
+    assert merge([panel.isel(node=[0]), panel.isel(node=[1, 2])]).sizes["node"] == 3
+    hours = panel.assign_coords(time=panel["time"].assign_attrs(units="hours"))
+    with pytest.raises(PanelError, match=r"`time`: is in 'hours', wanted is 'days'"):
+        merge([panel, hours.isel(time=slice(10, None))])
 
 
 def test_nodes_are_selected_by_label_and_box_with_the_edges_between_them():

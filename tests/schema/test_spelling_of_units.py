@@ -15,12 +15,30 @@ SAME = [
     ("m s**-1", "m.s-1"),
     ("kg m-2 s-1", "kg/m2/s"),
     ("W m-2", "W/m^2"),
-    ("degC", "degC"),
+    ("degC", "°C"),
+    ("Celsius", "degree_C"),
+    ("kelvin", "K"),
+    ("degrees_north", "degree_N"),
+    ("days", "d"),
+    ("kg m−2 s⁻¹", "kg/m²/s"),
+    ("W m-2 sr-1", "W sr-1 m-2"),
+    ("5 min", "5 min"),
+    ("mg/100mL", "mg/100mL"),
     ("1/m", "m-1"),
     ("1", "1"),
     ("%", "%"),
 ]
-OTHER = [("ug/m3", "mg/m3"), ("degC", "K"), ("m/s", "m/s2"), ("m", "km"), ("kg m-2", "kg m2"), ("%", "1"), ("h", "d")]
+OTHER = [
+    ("ug/m3", "mg/m3"),
+    ("degC", "K"),
+    ("m/s", "m/s2"),
+    ("m", "km"),
+    ("kg m-2", "kg m2"),
+    ("%", "1"),
+    ("h", "d"),
+    ("W/m2 K", "W m-2 K"),
+    ("C", "degC"),
+]
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
@@ -38,8 +56,8 @@ def test_truth_in_another_unit_is_refused_and_without_one_is_taken():
     name = "y"
     forecast[name].attrs["units"] = "ug/m3"
     truth = make_panel()["y"]
-    with pytest.raises(RequestError, match=r"truth `y`: is in 'mg/m3', wanted is 'ug/m3'"):
-        stgate.evaluate(forecast, truth=truth.assign_attrs(units="mg/m3"))
+    with pytest.raises(RequestError, match=r"truth `y`: is in 'K', wanted is 'ug/m3'"):
+        stgate.evaluate(forecast, truth=truth.assign_attrs(units="K"))
     check_unit(truth, "ug/m3", "truth")  # its unit is not known
     check_unit(truth.assign_attrs(units="mg/m3"), "", "truth")
 
