@@ -24,7 +24,10 @@ SPELLINGS = {
     "K": "kelvin kelvins degK",
     "degree": "deg degrees ° "
     + " ".join(f"degree{s}{end}" for s in ("", "s") for end in ("_north", "_east", "_N", "_E", "N", "E")),
+    "1": "dimensionless unitless",
     "percent": "%",
+    "m": "meter meters metre metres",
+    "km": "kilometer kilometers kilometre kilometres",
     "s": "sec second seconds",
     "min": "minute minutes",
     "h": "hr hour hours",

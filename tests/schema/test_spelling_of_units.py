@@ -22,6 +22,8 @@ SAME = [
     ("days", "d"),
     ("kg m−2 s⁻¹", "kg/m²/s"),
     ("W m-2 sr-1", "W sr-1 m-2"),
+    ("metres/second", "m s-1"),
+    ("unitless", "1"),
     ("5 min", "5 min"),
     ("mg/100mL", "mg/100mL"),
     ("1/m", "m-1"),
