@@ -41,8 +41,7 @@ def convert_calendar(dataset: xr.Dataset) -> xr.Dataset:
     Steps of months, quarters and years keep their months, so that nothing is lost: first days stay first days, ends of
     months stay ends, middles stay middles. Steps of a day or less keep their dates, and days that the model's calendar
     lacks become missing values: each 29 February of `noleap`, and five days of each year of `360_day`, whose days are
-    spread over the year. Days that do not exist (29 February of `all_leap`) are left out. A warning and the attribute
-    `comment` of `time` tell the calendar and what became of the days.
+    spread over the year. A warning and the attribute `comment` of `time` tell the calendar and what became of the days.
 
     Args:
         dataset: A dataset with the coordinate `time`, in order.
@@ -52,7 +51,8 @@ def convert_calendar(dataset: xr.Dataset) -> xr.Dataset:
 
     Raises:
         PanelError: The dates have no counterpart at a regular step: in the Julian calendar (also that of `standard`
-            before 1583), at steps of several days, or below a day in years of 360 days.
+            before 1583), at steps of several days, below a day in years of 360 days, or on 29 February of common years
+            (`all_leap`). The message says how to count days instead, which keeps all values.
     """
     dataset = exact_dates(dataset)
     if "time" not in dataset.coords or dataset["time"].dtype.kind != "O" or dataset.sizes.get("time", 0) == 0:
@@ -75,13 +75,14 @@ def _by_day(dataset: xr.Dataset, calendar: str) -> xr.Dataset:
     step = np.sort(gaps)[(len(gaps) - 1) // 2] if len(gaps) else DAY
     if step > DAY or DAY % step or (calendar == "360_day" and step != DAY):
         raise _refused(calendar, "its days are others, and the step is not a day or a month")
+    if calendar != "360_day" and not all(_exists(date) for date in dates):
+        raise _refused(calendar, "common years have no 29 February")
     if calendar == "360_day":
         made = dataset.convert_calendar("standard", align_on="year", use_cftime=False)
         what = "its days are spread over the year, and five or six of each are missing"
     else:
-        there = np.array([_exists(date) for date in dates])
-        made = _on_dates(dataset.isel(time=np.flatnonzero(there)), _labels(dates[there]))
-        what = "29 February is missing" if LENGTHS[calendar] == 365 else "29 February is left out of common years"
+        made = _on_dates(dataset, _labels(dates))
+        what = "29 February is missing" if LENGTHS[calendar] == 365 else "the dates are the same"
     times = made["time"].values
     made = made.assign_coords(time=("time", times, made["time"].attrs))
     if len(gaps) and (gaps == step).all():  # other gaps are the record's own, and are refused later
@@ -145,7 +146,8 @@ def _commented(dataset: xr.Dataset, calendar: str, what: str) -> xr.Dataset:
 
 
 def _refused(calendar: str, why: str) -> PanelError:
+    since = "[(t - dataset.indexes['time'][0]).total_seconds() / 86400 for t in dataset.indexes['time']]"
     return PanelError(
-        f"`time`: holds dates of the {calendar} calendar, and {why}; convert them with "
-        "dataset.convert_calendar('standard', align_on='date', use_cftime=False, missing=numpy.nan)"
+        f"`time`: holds dates of the {calendar} calendar, and {why}; count days, as model time, with "
+        f"dataset.assign_coords(time=('time', {since}, {{'units': 'days'}}))"
     )

@@ -78,16 +78,17 @@ def to_panel(
     else:
         if frame[node].isna().any():
             when = frame.index[int(np.argmax(frame[node].isna()))]
-            raise PanelError(
-                f"column {node!r}: no label at {at(when)}; drop the row with frame.dropna(subset=[{node!r}])"
-            )
+            named = f"frame.astype({{{node!r}: 'object'}}).fillna({{{node!r}: 'unnamed'}})"
+            if pd.api.types.is_numeric_dtype(frame[node]):
+                named = f"frame.fillna({{{node!r}: -1}})"
+            raise PanelError(f"column {node!r}: no label at {at(when)}; name it with {named}")
         if frame.shape[1] < 2:
             raise PanelError(f"the frame has only columns of times and of {node!r}; add a column for each variable")
         keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
         twice = keyed.index.duplicated()
         if twice.any():
             when, where = keyed.index[int(np.argmax(twice))]
-            raise PanelError(f"time {at(when)} appears twice at node {some([where])}; keep one of the two rows")
+            raise PanelError(f"time {at(when)} appears twice at node {some([where])}; {_of_twice(keyed)}")
         variables = {str(column): _numbers(keyed[[column]])[column].unstack("node") for column in keyed.columns}
     panel = xr.Dataset(
         {key: (("time", "node"), narrowed(table.to_numpy("float64"))) for key, table in variables.items()}
@@ -115,6 +116,16 @@ def to_panel(
     panel.attrs["Conventions"] = "CF-1.11"
     check_panel(panel, regular=regular)
     return panel
+
+
+def _of_twice(keyed: pd.DataFrame) -> str:
+    """Say what to do with rows of one time and node, by whether their values agree."""
+    rows = keyed[keyed.index.duplicated(keep=False)].groupby(level=[0, 1], sort=False, dropna=False)
+    if bool((rows.nunique(dropna=False) <= 1).all(axis=None)):
+        return "the rows are equal: keep one of them"
+    if bool((rows.nunique() <= 1).all(axis=None)):
+        return "the rows complete each other: join them, as frame.groupby([time, node]).first() does"
+    return "the values differ: a local clock that was set back needs its time zone; else decide which row to lose"
 
 
 def on_grid(panel: xr.Dataset, freq: str) -> xr.Dataset:
@@ -173,7 +184,7 @@ def _dated(panel: xr.Dataset, offset: pd.offsets.BaseOffset) -> xr.Dataset:
         row = int(np.argmax(twice))
         raise PanelError(
             f"`time`: {at(times[row - 1])} and {at(times[row])} at row {row} lie in one step of {one.freqstr!r}; "
-            "choose a finer freq, or take means with panel.resample"
+            "choose a finer freq (means over each, as panel.resample makes them, lose the single values)"
         )
     return panel.assign_coords(time=("time", np.asarray(dates), panel["time"].attrs))
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from stgate.errors import PanelError
+from stgate.errors import PanelError, PanelWarning
 from stgate.io.calendars import convert_calendar
 from stgate.io.conventions import with_time, without_single
 from stgate.schema.panel import check_panel, number_label, some
+from stgate.schema.variables import apart
 
 AXES = (("lat", "lon"), ("latitude", "longitude"), ("y", "x"))
 """The pairs of dimensions that make a lattice, rows first."""
@@ -24,6 +26,7 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
     Args:
         dataset: Variables over (member, time, lat, lon), in any order; `member` is optional, and `latitude`,
             `longitude` or `y`, `x` may take the place of `lat`, `lon`. Variables without time become node variables.
+            Numbers over time alone, or over one axis of the lattice, are given to all cells.
         keep_empty: Keep cells in which nothing is ever observed, such as land in sea temperatures.
 
     Returns:
@@ -51,19 +54,13 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
     rows, columns = (dataset[name].values for name in pair)
     outer = [str(d) for d in ("member", "time") if d in dataset.dims]
     variables: dict[Hashable, Any] = {}
-    for key, variable in dataset.data_vars.items():
-        if not set(pair) <= set(variable.dims):
-            continue
-        odd = [str(d) for d in variable.dims if d not in (*outer, *pair)]
-        if odd:
-            raise PanelError(
-                f"`{key}`: has the dimension {odd[0]!r} of size {variable.sizes[odd[0]]}; make a variable of each of "
-                "its values before, or rename it if it is the time"
-            )
+    of_cells = _over_cells(dataset, pair, outer)
+    for key, variable in of_cells.items():
         dims = [d for d in outer if d in variable.dims]
         values = variable.transpose(*dims, *pair).values
         variables[key] = ((*dims, "node"), values.reshape(*values.shape[: len(dims)], -1), variable.attrs)
-    if not variables:
+    fields = [key for key in variables if set(pair) <= set(dataset[key].dims)]
+    if not fields:
         raise PanelError(f"the dataset has no variable over ({', '.join(pair)})")
     row, column = (grid.ravel() for grid in np.indices((len(rows), len(columns))))
     names = ("lat", "lon") if pair[0].startswith("lat") else ("y", "x")
@@ -76,11 +73,46 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
         variables, {**kept, "node": labels, **coords, "row": ("node", row), "column": ("node", column)}, attrs
     )
     if not keep_empty:
-        dynamic = [v for v in panel.data_vars.values() if "time" in v.dims] or list(panel.data_vars.values())
+        dynamic = [panel[n] for n in fields if "time" in panel[n].dims] or [panel[n] for n in fields]
         seen = np.any([v.notnull().any([d for d in v.dims if d != "node"]).values for v in dynamic], axis=0)
         panel = panel.isel(node=np.flatnonzero(seen))
     check_panel(panel, regular=False)
     return panel
+
+
+def _over_cells(dataset: xr.Dataset, pair: tuple[str, ...], outer: list[str]) -> dict[Hashable, xr.DataArray]:
+    """Return the variables of a lattice, each over all of its cells.
+
+    Numbers over time alone, or over one axis, are the same in all cells along the others. What else is over time, but
+    not over the lattice, is left out with a warning.
+
+    Raises:
+        PanelError: A variable over the lattice has another dimension.
+    """
+    made: dict[Hashable, xr.DataArray] = {}
+    for key, variable in dataset.data_vars.items():
+        odd = [str(d) for d in variable.dims if d not in (*outer, *pair)]
+        absent = {d: dataset.sizes[d] for d in pair if d not in variable.dims}
+        if not absent:
+            if odd:
+                either = "" if "time" in dataset.dims else "rename it if it is the time, or "
+                fix = f"{either}{apart(dataset, odd[0], 'dataset')}"
+                raise PanelError(f"`{key}`: has the dimension {odd[0]!r} of size {variable.sizes[odd[0]]}; {fix}")
+            made[key] = variable
+        elif variable.dims and not odd and variable.dtype.kind in "fiub":
+            floats = variable if variable.dtype.kind == "f" else variable.astype("float64")
+            made[key] = floats.expand_dims(absent).assign_attrs(variable.attrs)
+        elif "time" in variable.dims and variable.dtype.kind in "fiub" and key not in _bounds(dataset):
+            wide = f"has the dimension {odd[0]!r}, and is not over the lattice"
+            warnings.warn(f"`{key}`: {wide}; left out", PanelWarning, stacklevel=3)
+    return made
+
+
+def _bounds(dataset: xr.Dataset) -> set[str]:
+    """Return the names of the variables that hold bounds of coordinates, such as those of the time."""
+    return {
+        str(held["bounds"]) for v in dataset.variables.values() for held in (v.attrs, v.encoding) if "bounds" in held
+    }
 
 
 def to_lattice(panel: xr.Dataset) -> xr.Dataset:

@@ -59,10 +59,10 @@ def check_marks(name: str, values: NDArray[np.floating[Any]]) -> None:
         PanelError: There is one of at least 1e15; the message says how to make it missing.
     """
     for mark, count in marks_of(values).items():
+        code = f"panel.assign({{{name!r}: panel[{name!r}].where(panel[{name!r}] != {mark!r})}})"
         message = (
             f"`{name}`: {mark:.10g} at {count:,} entries, far from all others, seems to mark missing values; make them "
-            f"missing (a table: --missing {mark:.10g}) with panel.assign({name}=panel[{name!r}].where(panel[{name!r}] "
-            f"!= {mark!r}))"
+            f"missing (a table: --missing {mark:.10g}) with {code}"
         )
         if abs(mark) >= SURE:
             raise PanelError(message)

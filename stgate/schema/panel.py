@@ -16,8 +16,10 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.schema.fixes import of_repeated, of_time, uneven_number, uneven_row
 from stgate.schema.longitudes import check_longitudes
-from stgate.schema.steps import Step, step_label, step_length, step_of, time_text, uneven_row
+from stgate.schema.steps import Step, step_label, step_length, step_of, time_text
+from stgate.schema.variables import of_dims, of_infinite, of_kind
 
 
 def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
@@ -82,7 +84,7 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
     labels = panel.indexes["node"]
     if not labels.is_unique:
         twice = labels[labels.duplicated()][0]
-        raise PanelError(f"`node`: the label {twice!r} appears twice; drop one with panel.drop_duplicates('node')")
+        raise PanelError(f"`node`: the label {twice!r} appears twice; {of_repeated(panel, 'node')}")
     check_time(panel, regular=regular)
     check_longitudes(panel)
     dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
@@ -105,88 +107,47 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     times = panel["time"]
     named = next((f"`{n}`" for n, v in panel.data_vars.items() if "time" in v.dims), "`time`")
     if times.dtype.kind not in "Mfiu":
-        if calendar := getattr(times.values.flat[0], "calendar", ""):
-            raise PanelError(
-                f"`time`: holds dates of the {calendar} calendar; convert them with stgate.io.convert_calendar(panel)"
-            )
-        raise PanelError(
-            f"`time`: holds {times.dtype}, which is neither datetime64 nor a number; convert it with pandas.to_datetime"
-        )
+        raise PanelError(f"`time`: {of_time(times)}")
     values = times.values
     if pd.isnull(values).any():
-        raise PanelError(f"`time`: row {int(np.argmax(pd.isnull(values)))} is not a time; drop it")
+        rows = np.flatnonzero(pd.isnull(values)).tolist()
+        raise PanelError(
+            f"`time`: row {rows[0]} is not a time; give it one, or lose its values: panel.drop_isel(time={rows[:20]})"
+        )
     if values.size < 2:
         return
-    gaps = np.diff(values)
+    gaps = np.diff(values.astype("int64") if values.dtype.kind == "u" else values)
     zero = np.zeros(1, gaps.dtype)[0]
+    if (gaps < zero).any():
+        row = int(np.argmax(gaps < zero)) + 1
+        raise PanelError(f"{named}: time goes back to {at(values[row])} at row {row}; sort with panel.sortby('time')")
     if (gaps == zero).any():
         row = int(np.argmax(gaps == zero))
         raise PanelError(
             f"{named}: the time {at(values[row])} appears twice, at rows {row} and {row + 1}; "
-            "keep one with panel.drop_duplicates('time')"
+            f"{of_repeated(panel, 'time')}"
         )
-    if (gaps < zero).any():
-        row = int(np.argmax(gaps < zero)) + 1
-        raise PanelError(f"{named}: time goes back to {at(values[row])} at row {row}; sort with panel.sortby('time')")
     if not regular:
         return
-    if time_kind(panel) == "calendar":
-        odd = uneven_row(values)
-    else:
-        odd = _uneven_number(values), "interpolate to an even grid with panel.interp(time=…)"
-    if odd is not None and odd[0]:
+    odd = uneven_row(values) if time_kind(panel) == "calendar" else uneven_number(values)
+    if odd is not None:
         row, fix = odd
         raise PanelError(f"{named}: time jumps from {at(values[row - 1])} to {at(values[row])} at row {row}; {fix}")
 
 
-def _uneven_number(values: np.ndarray) -> int:
-    """Return the first row of model time that lies off an even grid; 0 if there is none."""
-    gaps = np.diff(values)
-    step = np.median(gaps)
-    # Float times carry round-off: compare with the even grid, to a thousandth of a step.
-    even = (values[-1] - values[0]) / gaps.size
-    odd = np.abs(gaps - step) > 1e-3 * step
-    if not odd.any():
-        odd = np.abs(values[1:] - (values[0] + even * np.arange(1, values.size))) > 1e-3 * step
-    return int(np.argmax(odd)) + 1 if odd.any() else 0
-
-
-def _of_other_dims(panel: xr.Dataset, name: str, wanted: tuple[str, ...]) -> str:
-    """Say what to do with a variable whose dims are not those of a panel."""
-    dims = tuple(map(str, panel[name].dims))
-    like = next((n for n, v in panel.data_vars.items() if v.dims == wanted), None)
-    if set(dims) == set(wanted):
-        return f"its dims are {dims}; use panel.assign({name}=panel[{name!r}].transpose{wanted})"
-    if set(dims) < set(wanted) and like is not None:
-        fix = f"panel.assign({name}=panel[{name!r}].broadcast_like(panel[{like!r}]))"
-        return f"is over {' and '.join(dims) or 'nothing'} alone; give it to all of {', '.join(wanted)} with {fix}"
-    return f"its dims are {dims}, those of a panel are {wanted}; drop it with panel.drop_vars({name!r})"
-
-
 def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
     variable = panel[name]
-    wanted = ("member", "time", "node") if "member" in variable.dims else ("time", "node")
-    if variable.dims != wanted:
-        raise PanelError(f"`{name}`: {_of_other_dims(panel, name, wanted)}")
-    if variable.dtype.kind != "f":
-        if variable.dtype.kind in "OUST":
-            flat = variable.values.reshape(-1)
-            shown = next((x for x in flat.tolist() if isinstance(x, str)), flat[0])
-            raise PanelError(f"`{name}`: holds text ({shown!r}), not numbers; drop it with panel.drop_vars({name!r})")
-        width = "float32" if variable.dtype.itemsize <= 2 else "float64"  # which holds every digit
-        raise PanelError(
-            f"`{name}`: holds {variable.dtype}, not floats; cast it with panel[{name!r}].astype('{width}')"
-        )
+    kind = variable.dtype.kind
+    wrong = of_kind(panel, name, values=values) if kind not in "biuf" else ""
+    if wrong := wrong or of_dims(panel, name) or of_kind(panel, name, values=values):
+        raise PanelError(f"`{name}`: {wrong}")
     infinite = np.isinf(variable.values) if values else np.zeros(1, bool)
     if infinite.any():
         where = np.unravel_index(int(np.argmax(infinite)), infinite.shape)
         place = ", ".join(
-            f"{d} {at(panel[d].values[i])}" for d, i in zip(wanted, where, strict=True) if d in panel.coords
+            f"{d} {at(panel[d].values[i])}" for d, i in zip(variable.dims, where, strict=True) if d in panel.coords
         )
-        raise PanelError(
-            f"`{name}`: infinite at {place}; mark missing values with NaN: "
-            f"panel[{name!r}].where(abs(panel[{name!r}]) < float('inf'))"
-        )
+        raise PanelError(f"`{name}`: infinite at {place}; {of_infinite(name)}")
 
 
 def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = True) -> None:
@@ -223,9 +184,12 @@ def check_seen(name: str, nodes: np.ndarray, seen: np.ndarray) -> None:
     """
     if not seen.all():
         silent = nodes[~seen].tolist()
+        all_of_them = f"panel, without={silent!r}"
+        if len(silent) > 20:
+            all_of_them = f"panel.dropna('node', how='all', subset=[{name!r}])"
         raise PanelError(
             f"`{name}`: never observed at node {some(silent)}; leave the node out with `stgate data select`, or "
-            f"stgate.panels.select(panel, without={silent[:3]!r})"
+            f"stgate.panels.select({all_of_them})"
         )
 
 

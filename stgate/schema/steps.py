@@ -133,65 +133,6 @@ def month_step(times: NDArray[Any]) -> int:
     return months if _dates(times, months) is not None else 0
 
 
-def uneven_row(times: NDArray[Any]) -> tuple[int, str] | None:
-    """Find the first date that breaks the step of the others.
-
-    Args:
-        times: Increasing dates as datetime64, at least two, shape (time,).
-
-    Returns:
-        The row of the date, and the fix, as the end of an error message; None if the dates are regular.
-    """
-    gaps, steps = np.diff(times), np.diff(month_numbers(times))
-    months = month_step(times)
-    if months and (steps == months).all():
-        return None
-    step = np.sort(gaps)[gaps.size // 2]
-    if not months and (gaps == step).all():
-        return None
-    span = f"'{time_text(times[0])}', '{time_text(times[-1])}'"
-    if months:
-        return int(np.argmax(steps != months)) + 1, _absent_months(times, span)
-    row = int(np.argmax(gaps != step)) + 1
-    if (steps >= 1).all() and step >= 28 * DAY:
-        return row, _by_first_day(_alias("MS", steps))
-    freq = str(pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr)
-    # Not panel.resample: it averages, moves the member dimension and gives node variables a time.
-    fix = f"panel.reindex(time=pandas.date_range({span}, freq='{freq}'))"
-    if step == DAY and (pd.DatetimeIndex(times).day_of_week < 5).all():
-        return row, f"business days are no regular step: make weekends missing values (a table: --freq D) with {fix}"
-    return row, f"make the gap missing values (a table: --freq {freq}) with {fix}"
-
-
-def _absent_months(times: NDArray[Any], span: str) -> str:
-    """Return the fix of dates that follow the calendar's months, but lack some of them."""
-    days, numbers = times.astype("datetime64[D]"), month_numbers(times)
-    begin, end = (n.astype("datetime64[M]").astype("datetime64[D]") for n in (numbers, numbers + 1))
-    steps = np.diff(numbers)
-    for alias, edge in (("MS", begin), ("ME", end - DAY)):
-        if (days == edge).all():
-            freq = _alias(alias, steps)
-            grid = f"pandas.date_range({span}, freq='{freq}')"
-            return f"make the gap missing values (a table: --freq {freq}) with panel.reindex(time={grid})"
-    since = days - begin
-    if (since == since[0]).all() and since[0] < 28 * DAY:
-        grid = f"pandas.date_range({span}, freq=pandas.DateOffset(months={np.gcd.reduce(steps)}))"
-        table = f"a table: --freq {_alias('MS', steps)}, which dates months by first days"
-        return f"make the gap missing values ({table}) with panel.reindex(time={grid})"
-    return _by_first_day(_alias("MS", steps))
-
-
-def _by_first_day(freq: str) -> str:
-    named = "panel['time'].values.astype('datetime64[M]').astype('datetime64[ns]')"
-    return f"date each month by its first day (a table: --freq {freq}) with panel.assign_coords(time={named})"
-
-
-def _alias(name: str, steps: NDArray[np.int64]) -> str:
-    """Return pandas' name of the longest step of which all steps, in months, are multiples."""
-    months = int(np.gcd.reduce(steps))
-    return name if months == 1 else f"{months}{name}"
-
-
 def time_text(value: Any) -> str:  # noqa: ANN401 (a datetime64 or a Timestamp)
     """Format a date and time as text, with seconds only where there are some."""
     stamp = pd.Timestamp(value)

@@ -54,7 +54,9 @@ def broken_panels():
     silent = whole.copy(deep=True)
     silent["y"][:, 2] = np.nan
     yield "a silent node", silent, ("`y`", "never observed at node 'c'", "stgate data select")
-    text = whole.assign(y=whole["y"].astype(str))
+    numbers = whole.assign(y=whole["y"].astype(str))
+    yield "numbers as text", numbers, ("`y`", "holds numbers as text", "panel.assign({'y': panel['y'].astype(float)})")
+    text = whole.assign(y=whole["y"].astype(str).where(False, "NW"))
     yield "text in a number column", text, ("`y`", "text", "drop_vars")
     yield "too few steps", whole.isel(time=slice(0, 15)), ("15 steps", "window of 12", "need 18")
 

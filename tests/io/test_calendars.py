@@ -1,5 +1,7 @@
 """Dates of climate models: months stay months, and days that a calendar lacks become missing values."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,11 +72,11 @@ def test_years_of_360_days_are_spread_over_the_year():
     np.testing.assert_array_equal(seen, np.arange(720))  # in order, each once
 
 
-def test_leap_days_of_common_years_are_left_out():
-    with pytest.warns(PanelWarning, match="left out of common years"):
-        panel = convert_calendar(model("2019-01-01", 366, "D", "all_leap"))
+def test_leap_days_of_leap_years_are_kept():
+    with pytest.warns(PanelWarning, match="the dates are the same"):
+        panel = convert_calendar(model("2020-01-01", 366, "D", "all_leap"))
     check_panel(panel)
-    assert panel.sizes["time"] == 365 and float(panel["y"].isel(time=59).squeeze()) == 60
+    assert panel.sizes["time"] == 366 and not panel["y"].isnull().any()
 
 
 def test_standard_dates_are_converted_as_they_are_and_silently():
@@ -99,12 +101,25 @@ def test_months_of_the_past_millennium_survive_a_file(tmp_path, calendar):
     np.testing.assert_array_equal(stgate.open_panel(tmp_path / "model.nc")["time"].values, panel["time"].values)
 
 
-def test_what_has_no_counterpart_is_refused_in_one_line():
-    for times in (model("2019-01-01", 40, "5D", "noleap"), model("2019-01-01", 40, "6h", "360_day"),
-                  model("2019-01-01", 40, "D", "julian"), model("1500-01-01", 40, "D", "standard")):  # fmt: skip
-        message = refusal(PanelError, convert_calendar, times)
-        says(message, "`time`", "dataset.convert_calendar(")
-        assert "\n" not in message
+@pytest.mark.parametrize(
+    ("freq", "calendar", "start"),
+    [
+        ("5D", "noleap", "2019-01-01"), ("8D", "noleap", "2019-01-01"), ("6h", "360_day", "2019-01-01"),
+        ("10D", "360_day", "2019-01-01"), ("D", "julian", "2019-01-01"), ("6h", "julian", "2019-01-01"),
+        ("D", "standard", "1500-01-01"), ("D", "all_leap", "2019-01-01"), ("6h", "all_leap", "2019-01-01"),
+        ("7D", "all_leap", "2019-01-01"),
+    ],
+)  # fmt: skip
+def test_what_has_no_counterpart_is_refused_and_keeps_every_value_as_model_time(freq, calendar, start):
+    dataset = model(start, 400, freq, calendar)
+    message = refusal(PanelError, convert_calendar, dataset)
+    says(message, "`time`", calendar, "count days, as model time")
+    assert "\n" not in message
+    code = re.search(r"with (dataset\.\w+\(.*\))$", message)[1]
+    panel = convert_calendar(eval(code, {"dataset": dataset}))
+    check_panel(panel)
+    np.testing.assert_array_equal(panel["y"].values.ravel(), np.arange(400))
+    assert panel["time"].attrs["units"] == "days"
 
 
 def test_a_panel_in_memory_is_refused_with_the_converter():

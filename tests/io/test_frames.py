@@ -1,5 +1,7 @@
 """Frames: wide and long ones become the same panel, and a wrong one is named with its place."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,3 +141,32 @@ def test_any_long_frame_keeps_its_values_and_its_absent_rows_are_gaps(values, da
     panel = to_panel(frame, time="time", node="node")
     np.testing.assert_array_equal(panel["y"].values, np.where(keep, values, np.nan))
     np.testing.assert_array_equal(panel["z"].notnull().values, keep)
+
+
+@pytest.mark.parametrize("kind", ["str", "object", "category", "float"])
+def test_rows_without_a_label_are_named_and_not_lost(kind):
+    frame = long_frame(wide_frame())
+    frame["site"] = frame["site"].map({"a": 1.0, "b": 2.0}) if kind == "float" else frame["site"].astype(kind)
+    frame.loc[[3, 9], "site"] = None
+    message = refusal(PanelError, to_panel, frame, time="when", node="site")
+    says(message, "column 'site': no label at 2020-01-01T03:00")
+    named = eval(re.search(r"with (frame\..*\))$", message)[1], {"frame": frame})
+    panel = to_panel(named, time="when", node="site")
+    seen = panel["y"].values[np.isfinite(panel["y"].values)]
+    assert sorted(seen.tolist()) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"y": 1.0, "z": 2.0}, "the rows are equal: keep one of them"),
+        ({"y": 1.0, "z": np.nan}, "complete each other: join them, as frame.groupby([time, node]).first() does"),
+        ({"y": np.nan, "z": 2.0}, "complete each other"),
+        ({"y": 1.0, "z": 3.0}, "the values differ: a local clock that was set back needs its time zone"),
+        ({"y": 4.0, "z": np.nan}, "decide which row to lose"),
+    ],
+)
+def test_rows_of_one_time_and_node_are_told_apart_by_their_values(second, words):
+    when = pd.Timestamp("2020-01-01")
+    rows = [{"when": when, "site": "a", "y": 1.0, "z": 2.0}, {"when": when, "site": "a", **second}]
+    says(refusal(PanelError, to_panel, pd.DataFrame(rows), time="when", node="site"), "appears twice", words)

@@ -1,5 +1,7 @@
 """Lattices become panels and come back the same, land and all."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stgate
-from stgate.errors import PanelError
+from stgate.errors import PanelError, PanelWarning
 from stgate.panels.graph import lattice_graph
 
 
@@ -105,6 +107,75 @@ def test_its_neighbours_make_a_graph():
 def test_what_is_no_lattice_is_refused(change, message):
     with pytest.raises(PanelError, match=message):
         stgate.from_lattice(change(field()))
+
+
+def mended(dataset: xr.Dataset) -> xr.Dataset:
+    """Run the code that refusals of a lattice print, at most three times."""
+    for _ in range(3):
+        try:
+            return stgate.from_lattice(dataset, keep_empty=True)
+        except PanelError as error:
+            code = re.search(r"with (dataset\.\w+\(.*\))$", str(error))[1]
+            dataset = eval(code, {"dataset": dataset})
+    return stgate.from_lattice(dataset, keep_empty=True)
+
+
+def layers(dims, **coords) -> xr.Dataset:
+    sizes = {"time": 5, "lat": 4, "lon": 3, "level": 3, "band": 2, "one": 1}
+    values = np.arange(np.prod([sizes[d] for d in dims]), dtype="float64").reshape([sizes[d] for d in dims])
+    return field()[["depth"]].assign(u=(dims, values)).assign_coords(time=field()["time"], **coords)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        layers(("time", "level", "lat", "lon"), level=[1000.0, 850.0, 500.0]),
+        layers(("time", "level", "lat", "lon")),
+        layers(("level", "lat", "lon", "time"), level=["low", "mid", "high"]),
+        layers(("time", "level", "lat", "lon")).assign(v=lambda d: d["u"] + 1000),
+        layers(("time", "level", "band", "lat", "lon")),
+        layers(("time", "level", "lat", "lon")).assign(top=(("level", "lat", "lon"), np.full((3, 4, 3), -7.0))),
+        layers(("time", "one", "lat", "lon"), one=[2.0]),
+        layers(("time", "level", "lat", "lon"), level=[1, 1, 2]),
+    ],
+)
+def test_levels_become_variables_and_keep_every_value(dataset):
+    panel = mended(dataset)
+    for name in ("u", *{"v", "top"} & set(dataset.data_vars)):
+        parts = [
+            v.values.ravel() for n, v in panel.data_vars.items() if str(n) == name or str(n).startswith(f"{name}_")
+        ]
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.sort(dataset[name].values.ravel()))
+
+
+@pytest.mark.parametrize("land", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("dims", "kind"),
+    [(("time",), "float32"), (("time",), "int64"), (("time",), "bool"), (("lat",), "float64"), (("lon",), "float64"),
+     (("time", "lat"), "float64"), (("lon", "time"), "float64"), (("member", "time"), "float64")],
+)  # fmt: skip
+def test_numbers_over_a_part_of_the_dims_are_given_to_all_cells(dims, kind, land):
+    lattice = field(land=land).assign_coords(member=[0, 1])
+    shape = [lattice.sizes[d] for d in dims]
+    part = xr.DataArray(np.arange(np.prod(shape)).reshape(shape).astype(kind), dims=dims, attrs={"units": "1"})
+    panel = stgate.from_lattice(lattice.assign(h=part))
+    assert panel.sizes["node"] == stgate.from_lattice(lattice).sizes["node"]  # land stays land
+    assert panel["h"].attrs == {"units": "1"} and panel["h"].dtype.kind == "f"
+    back = stgate.to_lattice(panel)
+    at = {"lat": back["h"]["lat"], "lon": back["h"]["lon"]}
+    expected = part.assign_coords({d: lattice[d] for d in dims}).sel({d: v for d, v in at.items() if d in dims})
+    first = back["h"].where(back["sst"].notnull().any("time"))
+    assert bool((first.isnull() | (first == expected)).all()) and bool(first.notnull().any())
+
+
+def test_what_is_over_time_but_not_over_the_lattice_is_left_out_with_a_warning():
+    lattice = field()
+    soil = lattice.assign(soil=(("time", "layer"), np.ones((5, 2))))
+    with pytest.warns(PanelWarning, match="`soil`: has the dimension 'layer', and is not over the lattice; left out"):
+        assert "soil" not in stgate.from_lattice(soil)
+    bounded = lattice.assign(time_bnds=(("time", "bnds"), np.ones((5, 2))), crs=7)
+    bounded["time"].attrs["bounds"] = "time_bnds"
+    assert set(stgate.from_lattice(bounded).data_vars) == {"sst", "depth"}  # silently: they describe the axes
 
 
 def test_other_nodes_come_from_no_lattice(panel):
