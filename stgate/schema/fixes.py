@@ -58,8 +58,8 @@ def _of_dates(times: NDArray[Any], step: np.timedelta64) -> str:
 
 def _only_absent(gaps: NDArray[Any]) -> bool:
     """Tell if all gaps are whole numbers of their median, and their grid is not too long."""
-    step = np.sort(gaps)[gaps.size // 2]
-    if not step > step - step or (gaps < step - step).any() or (gaps % step != step - step).any():
+    step, none = np.sort(gaps)[gaps.size // 2], np.zeros(1, gaps.dtype)[0]
+    if (gaps <= none).any() or (gaps % step != none).any():
         return False
     return int(gaps.sum() // step) <= max(LONG, MOST * gaps.size)
 
@@ -90,14 +90,14 @@ def _counted(times: NDArray[Any]) -> str:
         code = f"({TIMES}.year * 12 + {TIMES}.month) * {parts} + {at}"
     else:
         length = int(np.gcd.reduce(index.day_of_year - index.day_of_year.min()))
-        if length < 3:
+        if length < 3 or index.year.min() == index.year.max():
             return ""
         place = (index.day_of_year - 1) // length
         parts, what = max(-(-365 // length), int(place.max()) + 1), "year"
         numbers = index.year * parts + place
         code = f"{TIMES}.year * {parts} + ({TIMES}.day_of_year - 1) // {length}"
     gaps = np.diff(numbers.to_numpy("int64"))
-    if (gaps < 1).any() or not _only_absent(gaps) or 2 * np.sum(gaps == np.median(gaps)) < gaps.size:
+    if (gaps < 1).any() or gaps.sum() > MOST * gaps.size:
         return ""
     return (
         f"times are {parts} parts of each {what}, whose lengths differ: count them, as model time, with "
@@ -136,7 +136,7 @@ def _rounded(times: NDArray[Any], step: np.timedelta64) -> str:
                 by = _freq(length * tick)
                 code = f"{TIMES}.round('{by}')"
                 if place % length:
-                    beyond = f"pandas.Timedelta('{_freq(place * tick)}')"
+                    beyond = f"pandas.Timedelta('{pd.Timedelta(place * tick)}')"
                     code = f"({TIMES} - {beyond}).round('{by}') + {beyond}"
                 what = f"times wander around a step of {by} (a table: round its times)"
                 return f"{what}: make them even with panel.assign_coords(time={code})"
