@@ -44,7 +44,7 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     try:
         merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     except xr.MergeError as error:
-        raise PanelError(f"{_conflict(panels)}; drop one of the two") from error
+        raise PanelError(f"{_conflict(panels)}; decide which is right, and leave the other out") from error
     if all(panel.sizes["time"] > 1 and months_of(time_step(panel)) for panel in panels):
         _check_dates(panels, merged)
     check_panel(merged)
@@ -96,7 +96,7 @@ def _check_dates(panels: Sequence[xr.Dataset], merged: xr.Dataset) -> None:
         raise PanelError(
             f"`time`: one panel dates its months like {at(panels[0]['time'].values[0])}, another like {at(first[0])}; "
             "date both by first days with panel.assign_coords(time=panel['time'].values.astype('datetime64[M]')"
-            ".astype('datetime64[ns]'))"
+            ".astype('datetime64[s]'))"
         )
 
 

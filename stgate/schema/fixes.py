@@ -16,6 +16,8 @@ TIMES = "panel.indexes['time']"
 NO_STEP = "no regular step holds all times; a field takes uneven times (stgate fit --model CGLUBNF --data.context 0)"
 MOST = 12
 """A grid has at most so many rows for each that is there."""
+NEAR, FAR = 0.25, 0.45
+"""Shares of a step by which times may wander around it: before a finer step is tried, and after."""
 LONG = 1_000_000
 """A grid that leaves out rows of its own step may always have so many rows."""
 UNITS = [np.timedelta64(ms, "ms") for ms in (*(60_000 * m for m in (1440, 60, 30, 15, 5, 1)), 5000, 1000, 100, 10, 1)]
@@ -53,7 +55,9 @@ def _of_dates(times: NDArray[Any], step: np.timedelta64) -> str:
         return f"make the gap missing values (a table: --freq {_freq(step)}) with {kept}"
     if (steps >= 1).all() and step >= 28 * DAY:
         return _by_first_day(_alias("MS", steps))
-    return _counted(times) or _rounded(times, step) or _on_finer_grid(times) or NO_STEP
+    return (
+        _counted(times) or _rounded(times, step, NEAR) or _on_finer_grid(times) or _rounded(times, step, FAR) or NO_STEP
+    )
 
 
 def _only_absent(gaps: NDArray[Any]) -> bool:
@@ -117,8 +121,8 @@ def _parts_of_months(index: pd.DatetimeIndex) -> list[int]:
     return [int(group[0]) - 1 for group in groups[1:]]
 
 
-def _rounded(times: NDArray[Any], step: np.timedelta64) -> str:
-    """Return the fix of times that wander by less than a quarter around a step of a clock; empty for others."""
+def _rounded(times: NDArray[Any], step: np.timedelta64, most: float) -> str:
+    """Return the fix of times that wander around a step of a clock, by a share of it at most; empty for others."""
     tick = _tick(times)
     whole = times.astype("int64")
     units = [int(unit // tick) for unit in UNITS if unit >= tick]
@@ -131,7 +135,7 @@ def _rounded(times: NDArray[Any], step: np.timedelta64) -> str:
         phase = int(whole[0] + middle) % length
         for place in (_nearest(phase, unit) for unit in units):
             made = _nearest(whole - place, length) + place
-            near = abs(place - phase) <= 2 * wander and np.abs(made - whole).max() <= length // 4
+            near = abs(place - phase) <= 2 * wander and np.abs(made - whole).max() <= most * length
             if near and _only_absent(np.diff(made)):
                 by = _freq(length * tick)
                 code = f"{TIMES}.round('{by}')"
@@ -225,11 +229,25 @@ def _of_numbers(values: NDArray[np.float64], step: float) -> str:
             grid = f"pandas.RangeIndex({int(rows[-1]) + 1}) * {text} + {first!r}"
             what = f"all times lie on a step of {text}: make the others missing values"
             return f"{what} with panel.reindex(time={grid}, method='nearest', tolerance={fine / 4:.6g})"
-        fine, start = (float(x) for x in np.polyfit(rows, values - first, 1))
-        if parts == 1 and np.abs(values - first - start - rows * fine).max() <= fine / 4:
-            even = f"((panel['time'] - {first + start!r}) / {fine:.12g}).round() * {fine:.12g} + {first + start!r}"
-            return f"times wander around a step of {fine:.4g}: make them even with panel.assign_coords(time={even})"
-    return NO_STEP
+        if parts == 1 and (code := _evened(values, rows, NEAR)):
+            return code
+    return _evened(values, np.arange(float(values.size)), FAR) or NO_STEP
+
+
+def _evened(values: NDArray[np.float64], rows: NDArray[np.float64], most: float) -> str:
+    """Return the fix of numbers that wander around an even grid, by a share of its step at most; empty for others.
+
+    Args:
+        values: The numbers.
+        rows: Their rows on the grid.
+        most: The share.
+    """
+    first = float(values[0])
+    step, start = (float(x) for x in np.polyfit(rows, values - first, 1))
+    if np.abs(values - first - start - rows * step).max() > most * step:
+        return ""
+    even = f"((panel['time'] - {first + start!r}) / {step:.12g}).round() * {step:.12g} + {first + start!r}"
+    return f"times wander around a step of {step:.4g}: make them even with panel.assign_coords(time={even})"
 
 
 def of_time(times: xr.DataArray) -> str:

@@ -164,7 +164,8 @@ class PanelSpec:
         if regular and not has_step(panel["time"].values, self.time_step):
             raise PanelError(
                 f"`time`: the panel's step is {given}, the forecaster was fitted on steps of "
-                f"{step_label(self.time_step, self.time_units)}; resample the panel"
+                f"{step_label(self.time_step, self.time_units)}; fit on this panel, or "
+                "put it on that step (means over each, as panel.resample makes them, lose the single values)"
             )
         if self.places:
             return panel

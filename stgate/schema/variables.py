@@ -81,7 +81,7 @@ def _of_objects(panel: xr.Dataset, name: str) -> str:
         what = "text" if any(isinstance(item, str) for item in items) else "objects"
         return f"holds numbers as {what}; cast it with {_assigned([name], '.astype(float)')}"
     shown = items[numbers.index(None)]
-    what = f"text ({shown!r})" if isinstance(shown, str) else f"{type(shown).__name__} ({shown})"
+    what = f"text ({shown[:40]!r})" if isinstance(shown, str) else f"objects ({type(shown).__name__})"
     if all(number is None or np.isnan(number) for number in numbers):
         return f"holds {what}, not numbers; drop it with panel.drop_vars({name!r})"
     flat_code = f"pandas.to_numeric(panel[{name!r}].values.ravel(), errors='coerce').reshape(panel[{name!r}].shape)"

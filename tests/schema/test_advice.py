@@ -10,6 +10,7 @@ import xarray as xr
 from helpers import refusal, says
 
 from stgate.errors import PanelError
+from stgate.schema.fills import check_marks
 from stgate.schema.panel import check_panel, check_seen, time_kind
 
 RNG = np.random.default_rng(0)
@@ -102,6 +103,7 @@ DATES = {
     "weeks of years": composites(7),
     "seconds around hours": jitter(HOURS, "20s"),
     "seconds around hours with gaps": jitter(HOURS, "20s").delete([7, 8, 100]),
+    "25 minutes around hours": jitter(HOURS, "25min"),
     "minutes around days": jitter(pd.date_range("2021-01-01", periods=90), "7min"),
     "minutes around one, seven, ...": jitter(pd.date_range("2021-01-01T01:00", periods=90, freq="6h"), "7min"),
     "minutes around half past": jitter(HOURS + pd.Timedelta("30min"), "5min"),
@@ -140,6 +142,7 @@ NUMBERS = {
     "integers with gaps": np.delete(np.arange(3, 203), [4, 5]),
     "unsigned with gaps": np.delete(np.arange(3, 203), [4, 5]).astype("uint16"),
     "wandering": STEPS + RNG.uniform(-0.01, 0.01, 200),
+    "wandering far": STEPS + RNG.uniform(-0.02, 0.02, 200),
     "wandering with gaps": np.delete(STEPS + RNG.uniform(-0.005, 0.005, 200), [7, 8]),
     "single precision with gaps": np.delete(STEPS, [5]).astype("float32"),
     "steps, then halves": np.r_[STEPS, STEPS[-1] + 0.025 * np.arange(1, 50)],
@@ -299,6 +302,17 @@ def test_variables_of_other_dims_and_kinds_keep_every_number(kind):
     assert before <= numbers(whole), before - numbers(whole)
     assert whole["node"].dtype == panel["node"].dtype
     assert whole["elevation"].dims == ("node",) and set(whole["lat"].dims) == {"node"}
+
+
+@pytest.mark.parametrize("name", ["y", "PM 2.5", "class", "it's"])
+@pytest.mark.parametrize("mark", [1e20, -9.969209968386869e36])
+def test_marks_of_missing_values_become_missing_whatever_the_name(name, mark):
+    panel = on(HOURS[:9]).astype("float32").rename(y=name)
+    panel[name][3, 1] = mark
+    code = re.search(r"with (panel\.\w+\(.*\))$", refusal(PanelError, check_marks, name, panel[name].values))[1]
+    made = eval(code, {"panel": panel})
+    assert numbers(panel) - numbers(made) == Counter({float(np.float32(mark)): 1})
+    check_marks(name, made[name].values)
 
 
 def test_durations_become_hours_and_complex_numbers_their_parts():
