@@ -1,4 +1,4 @@
-"""What to do with uneven or repeated times: code that ends an error message, and that keeps each value."""
+"""Fixes of uneven and repeated times: code that ends an error message, and that keeps each value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do with a variable whose dimensions or type are not those of a panel: code that keeps each number."""
+"""Fixes of variables whose dimensions or type are not those of a panel: code that keeps each number."""
 
 from __future__ import annotations
 
