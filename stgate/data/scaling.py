@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stgate.data.windows import Series
 from stgate.errors import PanelError
+from stgate.schema.precision import check_scale
 from stgate.schema.spec import PanelSpec
 
 
@@ -104,11 +105,13 @@ class Statistics:
             spec: The panel's spec.
 
         Raises:
-            PanelError: A variable is never observed.
+            PanelError: A variable is never observed, or float32 cannot compute with its standard deviation.
         """
         if (channels.count == 0).any():
             name = spec.channels[int((channels.count == 0).int().argmax())]
             raise PanelError(f"`{name}`: never observed in the training part; split later or leave it out")
+        for place in torch.nonzero(channels.least < channels.most).flatten().tolist():
+            check_scale(spec.channels[place], channels.deviation[place].item(), target=place < len(spec.targets))
         fixed = Moments()
         fixed.add(static)
         return cls(
@@ -175,7 +178,12 @@ class Moments:
         self.count = self.count + count
 
     @property
+    def deviation(self) -> Tensor:
+        """The standard deviation, float64."""
+        return (self.squares / self.count.clamp(min=1)).sqrt()
+
+    @property
     def stddev(self) -> Tensor:
         """The standard deviation, float32; 1 where it is zero or unknown."""
-        stddev = (self.squares / self.count.clamp(min=1)).sqrt().float()
+        stddev = self.deviation.float()
         return torch.where(stddev > 0, stddev, 1.0)

@@ -25,7 +25,7 @@ from stgate.io.conventions import beyond, valid_bounds
 from stgate.schema.batch import Batch
 from stgate.schema.fills import check_marks
 from stgate.schema.panel import at
-from stgate.schema.precision import check_precision
+from stgate.schema.precision import Digits
 from stgate.schema.spec import PanelSpec
 from stgate.schema.steps import extended
 
@@ -50,7 +50,7 @@ class StoredSeries:
         seen: (node, target), True if the target is ever observed at the node.
 
     Raises:
-        PanelError: A value is infinite.
+        PanelError: A value is infinite, marks a missing one, or has digits that float32 does not hold.
     """
 
     def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int] = (0, 0), ahead: int = 0) -> None:
@@ -99,8 +99,17 @@ class StoredSeries:
         """
         return Statistics.of_moments(*self._moments, self.static, self.spec)
 
-    def read(self, start: int, stop: int) -> Tensor:
-        """Read the rows `[start, stop)`: (member, time, node, channel), float32."""
+    def read(self, start: int, stop: int, digits: Sequence[Digits] | None = None) -> Tensor:
+        """Read the rows `[start, stop)`.
+
+        Args:
+            start: The first row.
+            stop: The row after the last.
+            digits: The digits of each channel, to which the values are added; None once the store has been checked.
+
+        Returns:
+            Values (member, time, node, channel), float32.
+        """
         values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
         held = self.panel.sizes["time"]
         values[:, max(held - start, 0) :] = np.nan
@@ -111,8 +120,9 @@ class StoredSeries:
                     piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
                     if (bounds := valid_bounds(self.panel[name])) is not None:
                         piece = np.where(beyond(piece, bounds), np.nan, piece)
-                    check_marks(name, piece)
-                    check_precision(name, piece)
+                    if digits is not None:
+                        check_marks(name, piece)
+                        digits[i].add(piece)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
         return torch.from_numpy(values)
 
@@ -142,9 +152,9 @@ class StoredSeries:
         spec, targets = self.spec, len(self.spec.targets)
         self._moments = channels, nodes = Moments(), Moments()
         self.seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
-        before = self._before[0]
+        before, digits = self._before[0], [Digits() for _ in spec.channels]
         for start, stop in self.blocks(0, self.times):
-            values = self.read(start, stop)
+            values = self.read(start, stop, digits)
             self._refuse_infinite(values, start)
             there = ~torch.isnan(values[..., :targets])
             self.observed[:, start:stop] = there.flatten(2).any(-1)
@@ -157,6 +167,8 @@ class StoredSeries:
             part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
             channels.add(part.flatten(0, 2))
             nodes.add(part[..., :targets].flatten(0, 1))
+        for name, held in zip(spec.channels, digits, strict=True):
+            held.check(name)
 
     def _refuse_infinite(self, values: Tensor, start: int) -> None:
         infinite = torch.isinf(values)

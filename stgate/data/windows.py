@@ -18,7 +18,7 @@ from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
 from stgate.schema.batch import Batch
 from stgate.schema.fills import check_marks
 from stgate.schema.longitudes import around, is_longitude
-from stgate.schema.precision import check_precision
+from stgate.schema.precision import check_precision, check_static
 from stgate.schema.spec import PanelSpec
 
 
@@ -122,9 +122,11 @@ def static_values(panel: xr.Dataset, spec: PanelSpec, dtype: torch.dtype = torch
 
 def _static_column(array: xr.DataArray, spec: PanelSpec) -> NDArray[np.float64]:
     """Return a static covariate; longitudes as the training stations count them."""
-    check_marks(str(array.name), np.asarray(array.values, "float64"))
+    values = np.asarray(array.values, "float64")
+    check_marks(str(array.name), values)
+    check_static(str(array.name), values)
     if spec.meridian is None or not is_longitude(array.name, array.attrs):
-        return np.asarray(array.values, "float64")
+        return values
     return around(array.values, spec.meridian)
 
 

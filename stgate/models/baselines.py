@@ -89,7 +89,7 @@ class Persistence(Baseline):
         for lead in range(1, data.spec.horizon + 1):
             change = values[:, lead:] - values[:, :-lead]
             stddevs.append(change.square().flatten(0, 2).nanmean(0).sqrt())
-        self.predictor.table("spread").copy_(torch.stack(stddevs).nan_to_num(1.0).clamp(min=1e-6))
+        self.predictor.table("spread").copy_(torch.stack(stddevs).nan_to_num(1.0).maximum(_least(self.predictor)))
 
 
 class Climatology(Baseline):
@@ -123,7 +123,12 @@ class Climatology(Baseline):
                 middle = torch.where(torch.isnan(middle), overall, middle)
                 width = (chosen - middle).square().nanmean(0).sqrt()
             median[cell] = middle
-            stddev[cell] = torch.where(width > 0, width, overall_stddev).clamp(min=1e-6)
+            stddev[cell] = torch.where(width > 0, width, overall_stddev).maximum(_least(self.predictor))
+
+
+def _least(predictor: Predictor) -> Tensor:
+    """Return the least standard deviation of a forecast of each target, a millionth of the target's own, (target,)."""
+    return 1e-6 * predictor.scaler.target_scale.clamp(max=1.0)
 
 
 def _nanmedian(values: Tensor) -> Tensor:

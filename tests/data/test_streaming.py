@@ -208,3 +208,23 @@ def test_a_memory_map_has_the_batches_of_memory(both, tmp_path):
         for key in KEYS:
             torch.testing.assert_close(theirs[key], ours[key], rtol=0, atol=0, equal_nan=True)
     assert sorted(p.name for p in (tmp_path / "map").iterdir()) == ["since.npy", "values.npy"]
+
+
+@pytest.mark.parametrize("name", ["y", "v"])
+def test_digits_are_those_of_the_whole_store(tmp_path, name):
+    path, chunk = make(tmp_path / "p.zarr"), 97
+    panel = xr.open_zarr(path, consolidated=False).load().drop_encoding()
+    moved = panel.assign({name: panel[name].astype("float64") + 1e8})
+    stuck = panel.assign(
+        {name: panel[name].astype("float64").where(np.arange(STEPS)[:, None] < 650, 271.35 + 1e-9 * panel.v)}
+    )
+    for held, refused in ((moved, True), (stuck, False)):
+        with quiet_zarr():
+            held.to_zarr(tmp_path / "q.zarr", mode="w", encoding={name: {"chunks": (chunk, NODES)}}, consolidated=False)
+        for memory in (None, 0.02):
+            data = WindowData(tmp_path / "q.zarr", **OPTIONS, max_memory=memory)
+            if refused:
+                with pytest.raises(PanelError, match=f"`{name}`: values near .* float32"):
+                    data.setup()
+            else:
+                data.setup()

@@ -162,3 +162,17 @@ def test_ridge_recovers_a_panel_that_is_exactly_linear():
 def test_a_penalty_of_zero_or_less_is_refused(penalty):
     with pytest.raises(RequestError, match="above zero"):
         Ridge(penalty=penalty)
+
+
+@ALL
+@pytest.mark.parametrize("unit", [2.0**-50, 2.0**-30, 2.0**40])
+def test_a_baseline_in_another_unit_is_the_same_baseline(make, unit):
+    panel, options = make_panel(steps=200), {"calendar": []}
+    scores = []
+    for factor in (1.0, unit):
+        scaled = panel.assign(y=panel["y"].astype("float64") * factor)
+        model, _, _ = fit(make(), scaled, **options)
+        scores.append(stgate.evaluate(stgate.backtest(model, scaled, every=10)).map(float))
+    for name in ("mae", "crps", "width_90"):
+        assert float(scores[1][name]) == pytest.approx(unit * float(scores[0][name]), rel=2e-3)
+    assert float(scores[1]["coverage_90"]) == float(scores[0]["coverage_90"])
