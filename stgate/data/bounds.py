@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,28 @@ ROUNDING = 1e-6
 """Relative difference from the end of a range that is rounding."""
 
 
-class CovariateBounds(nn.Module):
+class Watched(nn.Module):
+    """Module that notes, while it is watched, values that it cannot take as they are.
+
+    Attributes:
+        category: The kind of its warnings.
+        watched: Whether it is watched.
+        beyond: What it has noted since it is watched.
+    """
+
+    category: ClassVar[type[Warning]] = ForecastWarning
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched = False
+        self.beyond: dict[Any, Any] = {}
+
+    def report(self) -> list[str]:
+        """Return what was noted, a line for each variable."""
+        raise NotImplementedError
+
+
+class CovariateBounds(Watched):
     """Bounds of the covariates: the range in the training part, on each side one width wider; it counts what is beyond.
 
     A covariate that never changed in the training part keeps that value for ever: its effect is not known.
@@ -34,7 +55,7 @@ class CovariateBounds(nn.Module):
 
     def __init__(self, spec: PanelSpec, ranges: Mapping[str, tuple[float, float]]) -> None:
         super().__init__()
-        self.ranges, self.watched = dict(ranges), False
+        self.ranges = dict(ranges)
         self.names = (*spec.channels[len(spec.targets) :], *spec.static_covariates)
         self.static, self.targets = len(spec.static_covariates), len(spec.targets)
         ends = [self.ranges.get(name, (-torch.inf, torch.inf)) for name in self.names]
@@ -42,7 +63,6 @@ class CovariateBounds(nn.Module):
         both = torch.tensor(wide, dtype=torch.float64).view(-1, 2)
         self.register_buffer("low", both[:, 0].float(), persistent=False)
         self.register_buffer("high", both[:, 1].float(), persistent=False)
-        self.beyond: dict[str, list[int]] = {}
 
     @classmethod
     def of(cls, spec: PanelSpec, statistics: Statistics, static: Tensor) -> CovariateBounds:
@@ -119,18 +139,18 @@ class CovariateBounds(nn.Module):
 
 @contextlib.contextmanager
 def watched(module: nn.Module) -> Iterator[None]:
-    """Warn at the end of covariates that were beyond their bounds in any forecaster inside a module.
+    """Warn at the end of values that no forecaster inside a module could take as they were.
 
     Args:
         module: A predictor, or a module that holds some.
     """
-    bounds = [one for one in module.modules() if isinstance(one, CovariateBounds) and not one.watched]
-    for one in bounds:
+    inside = [one for one in module.modules() if isinstance(one, Watched) and not one.watched]
+    for one in inside:
         one.watched, one.beyond = True, {}
     try:
         yield
     finally:
-        for one in bounds:
+        for one in inside:
             one.watched = False
-    for line in dict.fromkeys(line for one in bounds for line in one.report()):
-        warnings.warn(line, ForecastWarning, stacklevel=4)
+    for line, category in {line: one.category for one in inside for line in one.report()}.items():
+        warnings.warn(line, category, stacklevel=4)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
@@ -40,13 +41,32 @@ def check_support(
     if likelihood.support == "real":
         return
     for first, last in series.blocks(*rows):
-        values = series.read(first, last)[..., : len(spec.targets)]  # (member, row, node, target)
-        wrong = torch.nonzero(~torch.isnan(values) & ~likelihood.allowed(values))
-        if len(wrong):
-            _, row, node, target = place = tuple(wrong[wrong[:, 1].argmin()].tolist())
-            encoded = " (transformed)" if isinstance(series, EncodedSeries) else ""
-            what = f"`{spec.targets[target]}` is {values[place].item():g}{encoded} at {at(times[first + row])}"
-            raise RequestError(
-                f"likelihood {type(likelihood).__name__}: {what}, node {at(spec.nodes[node])}, in the {part}; it takes "
-                f"{likelihood.takes}"
-            )
+        values = series.read(first, last)[..., : len(spec.targets)]
+        check_values(likelihood, values, spec, times[first:last], part, encoded=isinstance(series, EncodedSeries))
+
+
+def check_values(
+    likelihood: Likelihood, values: Tensor, spec: PanelSpec, times: NDArray[Any], part: str, *, encoded: bool
+) -> None:
+    """Refuse values to which a likelihood gives no density.
+
+    Args:
+        likelihood: The likelihood.
+        values: (member, row, node, target), NaN where missing.
+        spec: The panel's spec.
+        times: The time of each row.
+        part: Name of the rows, for the message.
+        encoded: Whether the values are transformed.
+
+    Raises:
+        RequestError: There is such a value; the message names its target, time, node and part.
+    """
+    wrong = torch.nonzero(~torch.isnan(values) & ~likelihood.allowed(values))
+    if len(wrong):
+        _, row, node, target = place = tuple(wrong[wrong[:, 1].argmin()].tolist())
+        kind = " (transformed)" if encoded else ""
+        what = f"`{spec.targets[target]}` is {values[place].item():g}{kind} at {at(times[row])}"
+        raise RequestError(
+            f"likelihood {type(likelihood).__name__}: {what}, node {at(spec.nodes[node])}, in the {part}; it takes "
+            f"{likelihood.takes}"
+        )

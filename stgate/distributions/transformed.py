@@ -43,6 +43,14 @@ class BoundTransforms:
             values = transform.encode(values, given)
         return values
 
+    def outside(self, values: Tensor) -> Tensor:
+        """Number the first transform that does not take a value, (…, batch, step, node, target); -1 if all take it."""
+        found = torch.full_like(values, -1, dtype=torch.int64)
+        for number, (transform, given) in enumerate(zip(self.transforms, self.parameters, strict=True)):
+            found = torch.where((found < 0) & transform.outside(values, given), number, found)
+            values = transform.encode(values, given)
+        return found
+
     def decode(self, values: Tensor) -> Tensor:
         """Decode values, (…, batch, step, node, target)."""
         for transform, given in zip(reversed(self.transforms), reversed(self.parameters), strict=True):

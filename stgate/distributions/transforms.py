@@ -39,9 +39,11 @@ class Transform(Configured, ABC):
 
     Attributes:
         affine: True if the map is affine at each node and time, so that means transform like values.
+        takes: Values that it maps, in words; empty if it maps all. The others are mapped like the nearest of them.
     """
 
     affine: ClassVar[bool] = False
+    takes: str = ""
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the learned numbers by name; none by default."""
@@ -62,6 +64,10 @@ class Transform(Configured, ABC):
         Returns:
             Parameters, (batch or 1, step or 1, node or 1, target or 1, parameter).
         """
+
+    def outside(self, values: Tensor, given: Tensor) -> Tensor:
+        """Flag the values, (…, node, target), that the map with given parameters does not take; none by default."""
+        return torch.zeros_like(values, dtype=torch.bool)
 
     @abstractmethod
     def encode(self, values: Tensor, given: Tensor) -> Tensor:
@@ -108,6 +114,11 @@ class Log(Transform):
             if offset < 0:
                 raise RequestError(f"offset {offset:g}: must not be negative")
         self.offset = offset
+        self.takes = "values above zero" if offset == 0 else "values of zero or above, and above zero without an offset"
+
+    def outside(self, values: Tensor, given: Tensor) -> Tensor:
+        """Flag values that have no logarithm, or are below zero."""
+        return (values + given[..., 0] <= 0) | (values < 0)
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the offset and of the least value of which a logarithm is taken, one for each target."""
@@ -163,6 +174,11 @@ class Power(Transform):
         if not 0 < power <= 1:
             raise RequestError(f"power {power:g}: must be above 0 and at most 1")
         self.power = power
+        self.takes = "values of zero or above"
+
+    def outside(self, values: Tensor, given: Tensor) -> Tensor:
+        """Flag values below zero."""
+        return values < 0
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
         """Return the shape of the smallest value above zero, one for each target."""
@@ -266,6 +282,11 @@ class Logit(Transform):
         if not 0 < margin < 0.5:
             raise RequestError(f"margin {margin:g}: must be above 0 and below 0.5")
         self.low, self.high, self.margin = low, high, margin
+        self.takes = f"values from {low:g} to {high:g}"
+
+    def outside(self, values: Tensor, given: Tensor) -> Tensor:
+        """Flag values beyond the bounds."""
+        return (values < self.low) | (values > self.high)
 
     def learn(self, part: TrainingPart) -> State:
         """Refuse values beyond the bounds.

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch.distributions import Distribution
 
 from stgate.calibration.groups import EDGES, check_edges
 from stgate.data.history import History
+from stgate.data.support import check_values
 from stgate.data.windows import to_device
+from stgate.distributions.transformed import Transformed
 from stgate.errors import CalibrationWarning, RequestError
 from stgate.forecasting._calibrate import stored
 from stgate.forecasting._reconstruct import field_of, rows_of, steps_before
@@ -24,6 +27,9 @@ from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.batch import Batch
+from stgate.schema.fills import check_marks
+from stgate.schema.precision import check_precision
 from stgate.schema.units import check_unit, in_units
 
 Panel = xr.Dataset | str | os.PathLike[str]
@@ -73,8 +79,8 @@ def calibrate_reconstruction(
         Coverage by level on the scored entries themselves: a check, not a result.
 
     Raises:
-        RequestError: The forecaster is not a field, there is nothing to score, there are too few values for a level, or
-            an option is unknown.
+        RequestError: The forecaster is not a field, there is nothing to score, a value has no density under the
+            likelihood, there are too few values for a level, or an option is unknown.
         PanelError: The panel does not fit the field.
     """
     with stored(model) as predictor:
@@ -227,13 +233,24 @@ class _CalibrationSet:
             if "member" not in array.dims:
                 array = array.expand_dims(member=self.history.frame.sizes.get("member", 1))
             columns.append(array.transpose("member", "time", "node").values)
+            check_marks(name, columns[-1])
+            check_precision(name, columns[-1])
         return torch.from_numpy(np.stack(columns, -1)).float()
+
+    def _check(self, made: Distribution, truth: torch.Tensor, batch: Batch) -> None:
+        """Refuse a truth, (row, 1, node, target), without a density; note where a transform does not take it."""
+        spec, values, encoded = self.history.spec, truth, isinstance(made, Transformed)
+        if isinstance(made, Transformed):
+            time = batch["time"][:, spec.window - 1 : spec.window]
+            values = self.field.transform.encoded(made.bound, truth, time, batch["origin"][:, 0])
+        times = self.history.times[batch["origin"][:, 1].cpu().numpy()]
+        check_values(self.field.likelihood, values.transpose(0, 1), spec, times, "calibration", encoded=encoded)
 
     def scored(self) -> Iterator[Scored]:
         """Yield the reconstruction, the truth and the steps since each node was observed, batch by batch.
 
         Raises:
-            RequestError: There is nothing to score.
+            RequestError: There is nothing to score, or a truth to which the likelihood gives no density.
         """
         field, scored = self.field, 0
         with evaluation_mode(field):
@@ -245,7 +262,9 @@ class _CalibrationSet:
                     there = self.truth[member, row - int(self.rows[0])].unsqueeze(1).to(truth)
                     truth = torch.where(torch.isnan(truth), there, torch.nan)
                 scored += int((~torch.isnan(truth)).sum())
-                yield field.reconstruction(batch), truth, steps_before(batch)
+                made = field.reconstruction(batch)
+                self._check(made, truth, batch)
+                yield made, truth, steps_before(batch)
         if not scored:
             raise RequestError(
                 "truth: nothing to score, it has no value that the panel lacks; keep the stations of the truth in the "

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from stgate.data.bounds import Watched
 from stgate.distributions.difference import Difference
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import State, TrainingPart, Transform
+from stgate.errors import PanelWarning
 from stgate.schema.batch import Batch
+from stgate.schema.panel import at
 from stgate.schema.spec import PanelSpec
 
+MOST = 100_000
+"""Number of values that a transform does not take from which on they are not counted."""
 
-class TargetTransforms(nn.Module):
+
+class TargetTransforms(Watched):
     """Transforms in the order in which they encode, with their learned numbers as buffers.
+
+    While it is watched, it notes the values of windows that a transform does not take, by place.
 
     Args:
         transforms: The transforms.
         spec: The spec of the panel.
     """
 
+    category: ClassVar[type[Warning]] = PanelWarning
+
     def __init__(self, transforms: Sequence[Transform], spec: PanelSpec) -> None:
         super().__init__()
-        self.transforms, self.targets = tuple(transforms), len(spec.targets)
+        self.transforms, self.targets, self.spec = tuple(transforms), len(spec.targets), spec
         self._names: list[list[str]] = []
         for number, transform in enumerate(self.transforms):
             shapes = transform.shapes(spec)
@@ -63,6 +74,11 @@ class TargetTransforms(nn.Module):
         return BoundTransforms(kept, tuple(given))
 
     @property
+    def limited(self) -> bool:
+        """True if a transform does not take all values."""
+        return any(transform.takes for transform in self.transforms)
+
+    @property
     def of_window(self) -> bool:
         """True if the last transform is a difference, which needs the window."""
         return bool(self.transforms) and isinstance(self.transforms[-1], Difference)
@@ -92,7 +108,8 @@ class TargetTransforms(nn.Module):
             time: (time,).
             count: Number of transforms, the first ones; all of them when None.
         """
-        return self.bind(time.unsqueeze(0), count).encode(values)
+        rows = time.expand(len(values), -1)
+        return self.encoded(self.bind(time.unsqueeze(0), count), values, rows, torch.arange(len(values)))
 
     def encode(self, batch: Batch) -> Batch:
         """Return a batch whose targets, past and to be forecast, are encoded."""
@@ -100,10 +117,44 @@ class TargetTransforms(nn.Module):
             return batch
         window = batch["past"].shape[1]
         past, target = batch["past"].clone(), batch["target"]
-        before = self.bind(batch["time"][:, :window], batch=batch)
-        past[..., : self.targets] = before.encode(past[..., : self.targets])
-        ahead = self.bind(batch["time"][:, window:], batch=batch).first(target.shape[1]).encode(target)
-        return cast(Batch, {**batch, "past": past, "target": ahead})
+        time, later, members = batch["time"][:, :window], batch["time"][:, window:], batch["origin"][:, 0]
+        before = self.bind(time, batch=batch)
+        past[..., : self.targets] = self.encoded(before, past[..., : self.targets], time, members)
+        after = self.bind(later, batch=batch).first(target.shape[1])
+        return cast(Batch, {**batch, "past": past, "target": self.encoded(after, target, later, members)})
+
+    def encoded(self, bound: BoundTransforms, values: Tensor, time: Tensor, members: Tensor) -> Tensor:
+        """Encode values; while watched, note those that a transform does not take by their places: windows overlap.
+
+        Args:
+            bound: The transforms at these times.
+            values: (batch, step, node, target).
+            time: (batch, step).
+            members: (batch,).
+        """
+        if self.watched and self.limited and len(self.beyond) < MOST:
+            number = bound.outside(values)
+            for row, step, node, target in torch.nonzero(number >= 0)[:MOST].tolist():
+                key = int(members[row]), float(time[row, step]), node, target
+                self.beyond[key] = float(values[row, step, node, target]), int(number[row, step, node, target])
+        return bound.encode(values)
+
+    def report(self) -> list[str]:
+        """Return a line for each target with values that a transform does not take."""
+        lines, more = [], "over " * (len(self.beyond) >= MOST)
+        for place, name in enumerate(self.spec.targets):
+            found = [(key[1:3], value) for key, value in self.beyond.items() if key[3] == place]
+            if found:
+                (seconds, node), (value, number) = min(found)
+                time = np.datetime64(round(seconds * 1e6), "us") if self.spec.time == "calendar" else seconds
+                where = "" if self.spec.places else f", node {at(self.spec.nodes[node])}"
+                transform = self.transforms[number]
+                lines.append(
+                    f"`{name}`: entries outside of what transform {type(transform).__name__} takes "
+                    f"({transform.takes}): {more}{len(found):,}, which count as the nearest of these; the first is "
+                    f"{value:g} at {at(time)}{where}; mark them as missing if they are wrong, or fit without it"
+                )
+        return lines
 
     def decoded(self, forecast: Any, batch: Batch) -> Any:  # noqa: ANN401 (a distribution)
         """Return the distribution of the targets in their own units, from that of the encoded ones."""

@@ -21,6 +21,7 @@ from helpers import (
 
 import stgate
 from stgate.data.bounds import CovariateBounds
+from stgate.data.streaming import StoredSeries
 from stgate.errors import FitWarning, ForecastWarning
 from stgate.models import GatedRNN, GatedTransformer, GradientBoosting, Ridge, STHSepNet
 
@@ -139,3 +140,24 @@ def test_ranges_are_plain_and_places_have_none():
     assert list(bounds.to_plain()) == ["u"]
     says(str(bounds.to_plain()), "[")
     assert not bounds.state_dict()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("row, told", [(CUT, True), (159, True), (None, False)])
+@pytest.mark.parametrize("how", ["memory", "blocks", "mapped"])
+def test_a_constant_that_changes_later_is_told_of_wherever_the_panel_is(tmp_path, how, role, row, told):
+    panel = panel_with()
+    if row is not None:
+        panel["w"][row, 1] = 5.0
+    stgate.io.write(panel, tmp_path / "p.zarr")
+    options = {
+        "memory": {},
+        "blocks": {"max_memory": 0.003},
+        "mapped": {"max_memory": 0.003, "memory_map": tmp_path / "m"},
+    }
+    data = data_of(tmp_path / "p.zarr", role, **options[how])
+    assert how != "blocks" or isinstance(data.series, StoredSeries)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        built(GatedRNN(hidden=4, linear=False, transforms=None), data)
+    assert ["`w`: is 4 throughout" in str(w.message) for w in caught if w.category is FitWarning] == [True] * told

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import FIELD_NODES, field_data, field_panel, fitted, small_field
+from helpers import FIELD_NODES, field_data, field_panel, fitted, refusal, says, small_field
 
 import stgate
 from stgate.distributions import LogNormal
-from stgate.errors import CalibrationWarning, RequestError
+from stgate.errors import CalibrationWarning, PanelError, RequestError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN
 
@@ -151,3 +151,39 @@ def test_the_command_calibrates_reconstructions(stgate_command, field, full, tmp
     for wrong in (["--truth", tmp_path / "full.nc"], ["--reconstruction", "--by", "node"]):
         code, _, err = stgate_command(*told, *wrong)
         assert (code, wrong[-2] in err) == (2, True)
+
+
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("where", ["truth", "panel"])
+@pytest.mark.parametrize("value", [0.0, -2.0, None])
+def test_values_without_density_are_refused_with_their_place(context, where, value):
+    plain = field_panel(steps=120)
+    plain["y"] = plain["y"].clip(min=0.5)
+    model = fitted(small_field(likelihood=LogNormal()), field_data(plain, context=context), limit_train_batches=1)
+    strange = plain.copy(deep=True)
+    if value is not None:
+        strange["y"][100, 2] = value
+    seen = strange if where == "panel" else plain.where(plain["node"] != "c")
+    given = (seen, None if where == "panel" else strange)
+
+    def act():
+        return stgate.calibrate_reconstruction(model, *given, start=str(plain["time"].values[90]), levels=[0.5])
+
+    if value is None:
+        assert 0 <= act()[0.5] <= 1
+        return
+    before = model.predictor.reconstruction_calibration
+    when = str(plain["time"].values[100])[:13]
+    says(refusal(RequestError, act), "LogNormal", f"`y` is {value:g} at {when}", "node c", "values above zero")
+    assert model.predictor.reconstruction_calibration is before
+
+
+@pytest.mark.parametrize(("value", "words"), [(1e20, "seems to mark missing"), (1e8, "float32")])
+def test_a_truth_with_marks_or_digits_that_float32_does_not_hold_is_refused(value, words):
+    plain = field_panel(steps=120)
+    model = fitted(small_field(), field_data(plain, context=0), limit_train_batches=1)
+    truth = plain.assign(y=plain["y"].astype("float64") + 1e8 * (value == 1e8))
+    if value != 1e8:
+        truth["y"][100, 2] = value
+    with pytest.raises(PanelError, match=words):
+        stgate.calibrate_reconstruction(model, plain.where(plain["node"] != "c"), truth)

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stgate.data.bounds import CovariateBounds
+from stgate.data.bounds import CovariateBounds, watched
 from stgate.data.climatology import cell_means
 from stgate.data.encoded import EncodedSeries
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.support import check_support
 from stgate.data.window_data import WindowData
-from stgate.data.windows import Series
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.difference import Difference
 from stgate.distributions.likelihoods import Quantiles
@@ -108,25 +107,32 @@ def take_scales(predictor: Predictor, data: WindowData) -> None:
 
 
 def warn_of_constants(bounds: CovariateBounds, data: WindowData) -> None:
-    """Warn of covariates that never change in the training part but do later; not of those read in blocks.
+    """Warn of covariates that never change in the training part but do later.
 
     Args:
         bounds: The ranges of the covariates in the training part.
         data: The data of the fit.
     """
-    if not isinstance(data.series, Series):
-        return
-    later = data.series.values[:, data.parts.train[1] :]
-    for place, name in enumerate(data.spec.channels[len(data.spec.targets) :], len(data.spec.targets)):
-        low, high = bounds.ranges[name]
-        values = later[..., place]
-        if low == high and bool(((values < low) | (values > high)).any()):
-            warnings.warn(
-                f"`{name}`: is {low:g} throughout the training part and changes later: its effect is not learned; give "
-                "a training part in which it varies, or leave it out",
-                FitWarning,
-                stacklevel=2,
-            )
+    series, channels = data.series, data.spec.channels
+    constant = {place for place, name in enumerate(channels) if _is_constant(bounds.ranges.get(name))}
+    for first, last in series.blocks(data.parts.train[1], len(series.clock.time)):
+        if not constant:
+            return
+        values = series.read(first, last)
+        for place in sorted(constant):
+            low, _ = bounds.ranges[channels[place]]
+            if bool(((values[..., place] < low) | (values[..., place] > low)).any()):
+                constant.remove(place)
+                warnings.warn(
+                    f"`{channels[place]}`: is {low:g} throughout the training part and changes later: its effect is "
+                    "not learned; give a training part in which it varies, or leave it out",
+                    FitWarning,
+                    stacklevel=2,
+                )
+
+
+def _is_constant(ends: tuple[float, float] | None) -> bool:
+    return ends is not None and ends[0] == ends[1]
 
 
 def check_again(predictor: Predictor, data: WindowData) -> None:
@@ -145,7 +151,7 @@ def check_again(predictor: Predictor, data: WindowData) -> None:
 
 
 def check_later_parts(predictor: Predictor, data: WindowData) -> None:
-    """Refuse values after the training part to which the likelihood gives no density.
+    """Refuse values after the training part to which the likelihood gives no density; warn where a transform has none.
 
     Args:
         predictor: A predictor that has learned its transforms.
@@ -158,6 +164,10 @@ def check_later_parts(predictor: Predictor, data: WindowData) -> None:
     for part, rows in data.parts._asdict().items():
         if part != "train":
             check_support(predictor.likelihood, series, data.spec, times, rows, f"{part} part")
+    if predictor.transform.limited:
+        with watched(predictor.transform):
+            for first, last in series.blocks(data.parts.train[1], len(times)):
+                series.read(first, last)
 
 
 @torch.no_grad()

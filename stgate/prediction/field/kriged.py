@@ -227,7 +227,8 @@ class KrigedFieldPredictor(FieldPredictor):
         time = batch["time"][:, : spec.window]
         later = torch.arange(1, spec.ahead + 1, dtype=time.dtype, device=time.device) * spec.step
         later = later + 0.25 * spec.step * (spec.months > 0)  # months differ in length: well within the month
-        seen = self.bound(batch, torch.cat([time, time[:, -1:] + later], 1)).encode(hidden.values)
+        around = torch.cat([time, time[:, -1:] + later], 1)
+        seen = self.transform.encoded(self.bound(batch, around), hidden.values, around, batch["origin"][:, 0])
         entry = self.bound(batch, time[:, -1:], hidden.new).encode(batch["past"][:, now:, :, :targets])
         past = torch.cat([seen[:, : spec.window], batch["past"][..., targets:]], -1)
         target = batch["target"]
