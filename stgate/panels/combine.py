@@ -10,7 +10,7 @@ import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
 from stgate.panels.graph import EDGES
-from stgate.schema.longitudes import inside, is_longitude
+from stgate.schema.longitudes import alike, inside, is_longitude
 from stgate.schema.panel import at, check_panel, some, time_kind, time_step
 from stgate.schema.steps import month_numbers, months_of
 from stgate.schema.units import check_unit, conversion, in_units, other_units, units_of
@@ -20,7 +20,8 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     """Merge panels into one, on the union of their times and nodes; entries that no panel has are missing.
 
     Panels may add variables, nodes, or times. Entries that two panels both have must be equal. Variables and
-    coordinates in several units (attribute `units`) are converted to that of the first panel that has one.
+    coordinates in several units (attribute `units`) are converted to that of the first panel that has one. Longitudes
+    are counted as in the first panel.
 
     Args:
         panels: At least one panel.
@@ -40,7 +41,7 @@ def merge(panels: Sequence[xr.Dataset]) -> xr.Dataset:
     kinds = [time_kind(panel) for panel in panels]
     if len(set(kinds)) > 1:
         raise PanelError("`time`: some panels have calendar time and some model time; they cannot be merged")
-    panels = _in_one_unit(panels)
+    panels = alike(_in_one_unit(panels))
     try:
         merged = xr.merge(panels, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     except xr.MergeError as error:

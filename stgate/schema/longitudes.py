@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,30 @@ def check_longitudes(panel: xr.Dataset) -> None:
                 f"`{name}`: some nodes lie at {np.nanmin(values):g}, others at {np.nanmax(values):g}, so that two ways "
                 f"to count longitudes are mixed; take one: panel.assign_coords({name}=(panel.{name} + 180) % 360 - 180)"
             )
+
+
+def alike(panels: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Count the longitudes of all panels as the first one does in which some are negative or above 180.
+
+    Args:
+        panels: Panels, each with one way to count longitudes.
+    """
+    names = {str(n): c for p in panels for n, c in p.coords.items() if c.dims == ("node",) and c.dtype.kind in "fiu"}
+    made = list(panels)
+    for name in (n for n, coord in names.items() if is_longitude(n, coord.attrs)):
+        ends = [(float(p[name].min()), float(p[name].max())) for p in panels if name in p.coords]
+        middle = next((180.0 * (high > 180) for low, high in ends if low < 0 or high > 180), None)
+        if middle is not None:
+            made = [p if name not in p.coords else _counted(p, name, middle) for p in made]
+    return made
+
+
+def _counted(panel: xr.Dataset, name: str, meridian: float) -> xr.Dataset:
+    given = panel[name]
+    turned = np.round(around(given.values, meridian), 9)  # 350.1 - 360 is not -9.9 to the last digit
+    changed = np.abs(given.values - turned) > 180
+    return (
+        panel.assign_coords({name: given.copy(data=np.where(changed, turned, given.values))})
+        if changed.any()
+        else panel
+    )

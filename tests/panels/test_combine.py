@@ -116,3 +116,40 @@ def test_nodes_are_selected_by_label_and_box_with_the_edges_between_them():
 def test_a_selection_of_nothing_is_named(options, message):
     with pytest.raises(PanelError, match=message):
         select(make_panel(), **options)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merged"),
+    [
+        ([350.1, 355.0], [-9.9, -5.0], [350.1, 355.0]),
+        ([-9.9, -5.0], [350.1, 355.0], [-9.9, -5.0]),
+        ([170.0, 190.0], [170.0, -170.0], [170.0, 190.0]),
+        ([10.0, 20.0], [10.0, 20.0], [10.0, 20.0]),
+    ],
+)
+@pytest.mark.parametrize("name", ["lon", "longitude"])
+def test_the_same_places_in_two_ways_to_count_longitudes_are_one(name, first, second, merged):
+    panel = make_panel(missing=0, nodes=("a", "b")).drop_vars("lon")
+    parts = [panel[[v]].assign_coords({name: ("node", lon)}) for v, lon in (("y", first), ("u", second))]
+    assert merge(parts)[name].values.tolist() == merged
+
+
+@pytest.mark.parametrize(
+    ("longitudes", "merged"),
+    [
+        ([[10.0], [350.0], [-5.0]], [10.0, 350.0, 355.0]),
+        ([[10.0], [-5.0], [200.0]], [10.0, -5.0, -160.0]),
+        ([[-170.0], [170.0], [190.0]], [-170.0, 170.0, -170.0]),
+        ([[0.0], [359.0], [1.0]], [0.0, 359.0, 1.0]),
+    ],
+)
+def test_nodes_of_several_panels_are_counted_as_the_first_that_tells_how(longitudes, merged):
+    whole = make_panel(missing=0)
+    parts = [whole[["y"]].isel(node=[i]).assign_coords(lon=("node", lon)) for i, lon in enumerate(longitudes)]
+    assert merge(parts)["lon"].values.tolist() == merged
+
+
+def test_other_coordinates_may_have_any_values():
+    whole = make_panel(missing=0)
+    parts = [whole[["y"]].isel(node=[i]).assign_coords(x=("node", [x])) for i, x in enumerate((350.0, -10.0, 5.0))]
+    assert merge(parts)["x"].values.tolist() == [350.0, -10.0, 5.0]
