@@ -20,15 +20,10 @@ ROUNDING = 1e-6
 
 
 class Watched(nn.Module):
-    """Module that notes, while it is watched, values that it cannot take as they are.
-
-    Attributes:
-        category: The kind of its warnings.
-        watched: Whether it is watched.
-        beyond: What it has noted since it is watched.
-    """
+    """Module that notes, while it is `watched`, values that it cannot take as they are: in `beyond`."""
 
     category: ClassVar[type[Warning]] = ForecastWarning
+    """Kind of its warnings."""
 
     def __init__(self) -> None:
         super().__init__()

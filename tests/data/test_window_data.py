@@ -48,7 +48,7 @@ def test_the_spec_says_what_was_asked_for(panel):
     data = make_data(panel, future_covariates=["u"], static_covariates=["lat", "lon"])
     spec = data.spec
     assert (spec.targets, spec.past_covariates, spec.future_covariates) == (("y",), (), ("u",))
-    assert spec.static_covariates == ("lat", "lon") and spec.units == {"y": "ug/m3"}
+    assert spec.static_covariates == ("lat", "lon") and spec.units == {"y": "ug/m3", "u": "1"}
     assert (spec.step, spec.time, spec.window, spec.horizon, spec.boundary) == (3600.0, "calendar", 12, 6, "open")
     assert spec.calendar == ("hour", "weekday")
     ring = make_data(on_model_time().assign_attrs(boundary="periodic")).spec
