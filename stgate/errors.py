@@ -94,16 +94,21 @@ class InferenceWarning(StgateWarning):
     """Issued when weights are inferred in another way than requested."""
 
 
+LONGEST = 1000
+"""Most characters of a message; what a file holds, such as a name, may be longer."""
+
+
 def one_line(text: str) -> str:
     r"""Return text with blanks in the place of characters that are not printable, such as line breaks.
 
     Args:
-        text: The text.
+        text: The text; the middle of a very long one is left out.
 
     >>> one_line("a\nb")
     'a b'
     """
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    shown = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else " " for c in shown)
 
 
 def check_counts(**counts: tuple[object, int]) -> None:

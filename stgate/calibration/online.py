@@ -234,7 +234,7 @@ class OnlineConformal:
     def _weights(self) -> NDArray[np.float64]:
         """Weights of the windows, (window, level, lead, side)."""
         issued, each = self.losses[0], self.losses[1:]
-        relative = each / np.where(issued > 0, issued, 1.0)
+        relative = each / np.where(issued > 1e-200, issued, 1.0)  # those of a state may be tiny
         odds = np.exp((relative.min(0) - relative) / (1 - MEMORY))
         weights: NDArray[np.float64] = odds / odds.sum(0)
         return weights

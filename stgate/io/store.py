@@ -18,6 +18,7 @@ from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
 from stgate.io.safe.reading import reading
+from stgate.io.safe.sizes import check_arrays
 from stgate.io.safe.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
@@ -56,13 +57,21 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file"):
         if path.suffix == ".zarr":
-            opened = _decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)).load()
+            opened = _decoded(_opened(path)).load()
             order = str(opened.attrs.pop(ORDER, "")).split("\n")
             opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
             return exact_dates(opened)
         probe.examine(path, "netcdf")
-        with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as raw:
+        with xr.open_dataset(path, engine="netcdf4", decode_cf=False, create_default_indexes=False) as raw:
+            check_arrays(path, raw)
             return exact_dates(_decoded(raw).load())
+
+
+def _opened(path: Path, *, loaded: bool = True) -> xr.Dataset:
+    """Open a zarr store, whose sizes are checked; nothing of its values is read."""
+    raw: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False, create_default_indexes=False)
+    check_arrays(path, raw, loaded=loaded)
+    return raw
 
 
 def _decoded(raw: xr.Dataset) -> xr.Dataset:
@@ -117,7 +126,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.exists():
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store"):
-        opened = exact_dates(_decoded(xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False)))
+        opened = exact_dates(_decoded(_opened(path, loaded=False)))
         opened.attrs.pop(ORDER, None)
         return opened
 

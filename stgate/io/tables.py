@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import glob
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import pandas as pd
 from stgate.errors import PanelWarning, RequestError, StoreError
 from stgate.io.safe.probe import examine
 from stgate.io.safe.reading import reading, reason
+from stgate.io.safe.sizes import check_size, check_unpacked
 from stgate.schema.panel import some
 
 CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
@@ -117,6 +119,8 @@ def load_frame(
             frame = _hdf(path)
         elif path.name.endswith(PARQUET):
             _needed("pyarrow", path)
+            held = import_module("pyarrow.parquet").read_metadata(path)
+            check_size(path, held.num_rows * held.num_columns * 8)
             frame = pd.read_parquet(path, engine="pyarrow")
         else:
             return _csv(path, dialect or Dialect(), label, texts)
@@ -139,6 +143,7 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[
     except LookupError as error:
         raise RequestError(f"encoding {dialect.encoding!r}: unknown; give one such as latin-1") from error
     try:
+        check_unpacked(path)
         return _decoded(path, dialect, label, texts)
     except UnicodeDecodeError as error:
         raise StoreError(
@@ -202,6 +207,8 @@ def _hdf(path: Path) -> pd.DataFrame:
             what = "several pandas frames" if frames else "no pandas frame in the fixed format"
             raise StoreError(f"{path}: holds {what} (it has {held}); write one with frame.to_hdf(..., format='fixed')")
         group = frames[0]
+        stored = [one for one in group.values() if isinstance(one, h5py.Dataset)]
+        check_size(path, sum(max(one.size, math.prod(one.chunks or ())) * one.dtype.itemsize for one in stored))
         columns, index = _axis(group["axis0"], path), _axis(group["axis1"], path)
         empty, parts = pd.DataFrame(index=index), []
         for name in [n for n in group if n.startswith("block") and n.endswith("_values")]:

@@ -20,6 +20,8 @@ from stgate.prediction.migrations import migrate_config
 
 FLAGS = ("--resume", "--overwrite")
 """Flags of one command, which are no options of the run."""
+WRITTEN = (".yaml", ".yml", ".json")
+"""Suffixes of files of options, which an option takes in the place of its value."""
 
 
 def prepare(command: str, arguments: list[str]) -> list[str]:
@@ -64,6 +66,21 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         if "--resume" in arguments:
             arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Read each file of options once: the parser reads it with a loader that bounds neither its depth nor its size.
+
+    Args:
+        arguments: Arguments as typed.
+
+    Raises:
+        RequestError: A file is not YAML of options, or is too large.
+    """
+    values = [value for argument in arguments for value in (argument, argument.split("=", 1)[-1])]
+    for path in {*_values_of(arguments, "--config", "-c"), *(v for v in values if v.endswith(WRITTEN))}:
+        if Path(path).is_file():
+            _read_config(path)
 
 
 def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:

@@ -26,7 +26,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
-from stgate.commands.fit.arguments import begun_with, is_automatic, model_name, prepare, value_of  # noqa: E402
+from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
@@ -58,6 +58,7 @@ COMMANDS = ("fit", "validate", "test", "predict")
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of Lightning's commands."""
     quiet()
+    check_files(arguments)
     automatic = command == "fit" and is_automatic(arguments)
     prepared = [*arguments] if automatic else prepare(command, list(arguments))
     argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import lzma
+import math
 import os
+import zipfile
 from pathlib import Path
+
+import xarray as xr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import StoreError
 
 MOST = 1100
 """Most bytes that one compressed byte stands for; zlib packs 1,032 into one at best."""
-SLACK = 2**28
+SLACK = 10**8
 """Bytes that any file may declare, such as those of a variable that is missing throughout and takes no place."""
+
+PIECES = 20_000
+"""Chunks that any store may declare, besides ten for each of its files; those of missing values take no place."""
 
 
 def check_size(path: str | os.PathLike[str], declared: float, *, loaded: bool = True) -> None:
@@ -35,6 +43,49 @@ def check_size(path: str | os.PathLike[str], declared: float, *, loaded: bool = 
         raise StoreError(
             f"{path}: takes {size_text(declared)} and {size_text(room)} of memory are free; give a part of it"
         )
+
+
+def check_arrays(path: str | os.PathLike[str], dataset: xr.Dataset, *, loaded: bool = True) -> None:
+    """Refuse a store of arrays whose shapes, pieces or types cannot be true; nothing of its values is read.
+
+    Args:
+        path: The file, or the folder of a zarr store.
+        dataset: The store as it was opened: lazily, not decoded, without indexes.
+        loaded: Whether all values are read into memory.
+
+    Raises:
+        StoreError: The declared size is not plausible, does not fit into memory, or is cut into far too many pieces.
+    """
+    declared, pieces = 0, 0
+    for variable in dataset.variables.values():
+        chunks = variable.encoding.get("chunks") or variable.encoding.get("chunksizes") or variable.shape
+        declared += max(math.prod(variable.shape), math.prod(chunks)) * variable.dtype.itemsize
+        if "chunks" in variable.encoding:  # of zarr: each takes Python's time, also one that is not there
+            pieces += math.prod(-(-size // chunk) for size, chunk in zip(variable.shape, chunks, strict=True))
+    check_size(path, declared, loaded=loaded)
+    if pieces > PIECES and pieces > PIECES + 10 * sum(len(names) for *_, names in os.walk(path)):
+        raise StoreError(f"{path}: is broken: it declares {pieces:,} chunks and holds few of them; write it again")
+
+
+def check_unpacked(path: Path) -> None:
+    """Refuse a compressed table that unpacks to more than is plausible, without keeping what is unpacked.
+
+    Args:
+        path: The table.
+
+    Raises:
+        StoreError: It is not plausible or does not fit into memory.
+    """
+    unpacked = 0
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())  # no more of a member is read
+    if path.suffix == ".xz":
+        most = SLACK + MOST * path.stat().st_size
+        with lzma.open(path) as file:
+            while unpacked <= most and (piece := file.read(2**20)):
+                unpacked += len(piece)
+    check_size(path, unpacked)
 
 
 def stored_bytes(path: str | os.PathLike[str]) -> int:
