@@ -328,7 +328,7 @@ class Forecaster(L.LightningModule, ABC):
         spec = PanelSpec.from_dict(checkpoint[ckpt.KEY]["spec"])
         if self.spec is not None and self.spec != spec:
             raise RequestError(ckpt.difference(spec, self.spec))
-        self.predictor.restore(checkpoint[ckpt.KEY])
+        ckpt.take(self.predictor, checkpoint, "the checkpoint")
         self._note_likelihood()
         if self._trainer is not None and self._trainer.training and self.automatic_optimization:
             check_optimizer(checkpoint, self)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from stgate._version import __version__
 from stgate.errors import CheckpointError, StoreError
@@ -16,11 +21,14 @@ from stgate.io.safe.reading import reading
 from stgate.prediction.migrations import FORMAT, migrate
 from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
+from stgate.prediction.registry import PREDICTORS
 from stgate.schema.spec import PanelSpec
 from stgate.schema.units import other_units
 
 KEY = "stgate"
 """Our entry in a Lightning checkpoint: format, class, version, and the entries of `Predictor.to_plain`."""
+LARGEST = 10**8
+"""Largest whole number among the options of a checkpoint: sizes of networks, numbers of rows and epochs."""
 PREFIX = "predictor."
 """Beginning of the weights' names: the LightningModule holds the predictor under it."""
 
@@ -81,7 +89,11 @@ def options_in(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict
         CheckpointError: The options are not those of a forecaster.
     """
     with reading(path, "checkpoint", CheckpointError):
-        return options_of(checkpoint["hyper_parameters"])
+        options = options_of(checkpoint["hyper_parameters"])
+        for name, value in options.items():
+            if isinstance(value, int) and value > LARGEST:
+                raise CheckpointError(f"{path}: its option {name} is {value:,}, far above any use; fit the model again")
+        return options
 
 
 def restore(
@@ -101,7 +113,7 @@ def restore(
     with reading(path, "checkpoint", CheckpointError):
         predictor.name = checkpoint[KEY]["class"]
         predictor.plain_options = dict(checkpoint["hyper_parameters"])
-        predictor.restore(checkpoint[KEY])
+        take(predictor, checkpoint, path)
         weights = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
         try:
             predictor.load_state_dict(weights)
@@ -109,6 +121,55 @@ def restore(
             given = ", ".join(f"{name} {value!r}" for name, value in changed.items())
             fix = "give the options of the fit" if given else "fit the model again"
             raise CheckpointError(f"{path}: its weights do not fit {given or 'this version'}; {fix}") from error
+
+
+def take(predictor: Predictor, checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Give a predictor the spec and calibration of a checkpoint, and build the network that its weights fit.
+
+    Args:
+        predictor: A predictor made with the checkpoint's options.
+        checkpoint: A checkpoint in today's format.
+        path: The file, for the message.
+
+    Raises:
+        CheckpointError: An entry is not one of a forecaster, or the network would be far larger than the weights.
+    """
+    with reading(path, "checkpoint", CheckpointError), _no_larger(checkpoint, path):
+        predictor.restore(checkpoint[KEY])
+
+
+@contextlib.contextmanager
+def _no_larger(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> Iterator[None]:
+    """Refuse to build a network that is far larger than a checkpoint's weights, before its memory is used.
+
+    Args:
+        checkpoint: A checkpoint in today's format. A language model, and what classes of users hold, is not in it.
+        path: The file, for the message.
+
+    Raises:
+        CheckpointError: The options of the checkpoint are not those of its weights.
+    """
+    ours, made = checkpoint[KEY], 0
+    most = 2**20 + 10 * sum(w.numel() for w in checkpoint["state_dict"].values() if isinstance(w, torch.Tensor))
+    if max(ours["spec"]["window"], ours["spec"]["horizon"]) > most:
+        raise CheckpointError(f"{path}: its window or horizon is far longer than its weights tell; fit the model again")
+    thread = threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal made
+        made += 0 if parameter is None or threading.get_ident() != thread else parameter.numel()
+        if made > most:
+            raise CheckpointError(
+                f"{path}: its options make a network far larger than its weights; fit the model again"
+            )
+
+    whole = ours["class"] in PREDICTORS and not ours.get("language")
+    handle = register_module_parameter_registration_hook(count) if whole else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def write_calibrated(

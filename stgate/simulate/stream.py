@@ -157,7 +157,10 @@ class Store:
             return None
         path, plan = self.partial / RESTART, self.plan
         with reading(path, "state of a stopped run", hint="; replace the run with --overwrite"):
-            saved = load_arrays(path)
+            try:
+                saved = load_arrays(path)
+            except StoreError as error:
+                raise StoreError(f"{error}; replace the run with --overwrite") from error
             done, held, states = int(saved["done"]), saved["held"], saved["states"]
             fits = held.shape[1:] == (plan.members, len(plan.system.variables), plan.system.sites)
             if not (fits and 0 <= done <= plan.outputs and len(held) <= plan.chunk and len(states) == plan.members):
