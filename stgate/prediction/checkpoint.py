@@ -49,7 +49,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: no such checkpoint")
-    with reading(path, "checkpoint", CheckpointError):
+    with reading(path, "checkpoint", CheckpointError, named=True):
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
@@ -60,10 +60,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
         if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
             raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
-        try:
-            migrate(checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+        migrate(checkpoint)
         return checkpoint
 
 
@@ -88,7 +85,7 @@ def options_in(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict
     Raises:
         CheckpointError: The options are not those of a forecaster.
     """
-    with reading(path, "checkpoint", CheckpointError):
+    with reading(path, "checkpoint", CheckpointError, named=True):
         options = options_of(checkpoint["hyper_parameters"])
         for name, value in options.items():
             if isinstance(value, int) and value > LARGEST:
@@ -134,7 +131,7 @@ def take(predictor: Predictor, checkpoint: dict[str, Any], path: str | os.PathLi
     Raises:
         CheckpointError: An entry is not one of a forecaster, or the network would be far larger than the weights.
     """
-    with reading(path, "checkpoint", CheckpointError), _no_larger(checkpoint, path):
+    with reading(path, "checkpoint", CheckpointError, named=True), _no_larger(checkpoint, path):
         predictor.restore(checkpoint[KEY])
 
 

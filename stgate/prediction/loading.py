@@ -7,7 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from stgate.errors import RequestError
+from stgate.errors import CheckpointError, RequestError
+from stgate.io.safe.reading import reading
 from stgate.prediction.checkpoint import KEY, options_in, read_checkpoint, restore
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.registry import check_options, make_predictor, signature_of
@@ -45,7 +46,8 @@ def load(path: str | os.PathLike[str], *, device: str | torch.device = "cpu", **
     checkpoint = read_checkpoint(path)
     name, options = checkpoint[KEY]["class"], options_in(checkpoint, path)
     check_options(name, signature_of(name).parameters, changed)
-    predictor = make_predictor(name, options | changed)
+    with reading(path, "checkpoint", CheckpointError, named=not changed):
+        predictor = make_predictor(name, options | changed)
     restore(predictor, checkpoint, path, changed)
     return predictor.to(device).eval()
 

@@ -70,6 +70,13 @@ def test_errors_of_ours_pass_as_they_are(error):
     assert caught.value is error
 
 
+@pytest.mark.parametrize("said", ["odd", "runs/a.ckpt: odd"])
+def test_errors_of_ours_can_be_given_the_name_of_the_file(said):
+    with pytest.raises(CheckpointError) as caught, reading("runs/a.ckpt", "checkpoint", CheckpointError, named=True):
+        raise CheckpointError(said)
+    assert str(caught.value) == "runs/a.ckpt: odd"
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_stops_a_program_passes(stop):
     with pytest.raises(stop), reading("air.nc", "panel"):

@@ -61,6 +61,7 @@ def test_content_of_other_kinds_is_one_line_that_names_the_file(spoil, tmp_path)
         with pytest.raises(StgateError) as caught:
             read(path)
         assert str(caught.value).isprintable()
+        assert read is not stgate.load or "odd.ckpt" in str(caught.value) or "NoSuch" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,12 @@ LONGEST = 120
 
 @contextlib.contextmanager
 def reading(
-    path: str | os.PathLike[str], kind: str, error: type[StgateError] = StoreError, hint: str = ""
+    path: str | os.PathLike[str],
+    kind: str,
+    error: type[StgateError] = StoreError,
+    hint: str = "",
+    *,
+    named: bool = False,
 ) -> Iterator[None]:
     """Turn whatever a library raises while a file is read into an error of ours, and silence what it warns of.
 
@@ -27,6 +32,7 @@ def reading(
         kind: What it should be, for the message: `netCDF file`.
         error: The class of the error.
         hint: The end of the message.
+        named: Put the file before errors of ours that do not name it; they become such of the class `error`.
 
     Raises:
         StgateError: Of the class `error`: the file cannot be read, or it needs more memory than there is.
@@ -37,8 +43,10 @@ def reading(
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", StgateWarning)
             yield
-    except StgateError:
-        raise
+    except StgateError as raised:
+        if not named or os.fspath(path) in str(raised):
+            raise
+        raise error(f"{path}: {raised}") from raised
     except MemoryError as raised:
         raise error(f"{path}: takes more memory than there is; it is broken, or give a part of it") from raised
     except Exception as raised:
