@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import uuid
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ DIMS = ("member", "time", "node")
 RESTART = "restart.npz"
 TEMPORARY = ".unfinished"
 RUN = "run.json"
+OLD = "replaced"
 
 
 class Memory:
@@ -100,13 +100,14 @@ class Store:
             raise StoreError(f"out {self.out}: must be a .zarr store; for another format write the panel afterwards")
         if overwrite and resume:
             raise RequestError("--overwrite and --resume: one replaces the run, the other continues it; give one")
-        self.whole = resume and (self.out / "zarr.json").is_file()
-        check_out(self.out, overwrite=overwrite or self.whole, suffixes=(".zarr",))
-        if self.whole:
-            with reading(self.out, "zarr store", hint="; replace it with --overwrite"):
-                self._same(self.out, dict(zarr.open_group(self.out, mode="r").attrs))
-            return
         stopped = self.partial.exists()
+        if (self.partial / OLD).exists() and not self.out.exists():
+            self._give_back()
+        self.whole = resume and self._is_whole()
+        check_out(self.out, overwrite=overwrite or self.whole or (resume and stopped), suffixes=(".zarr",))
+        if self.whole:
+            self._same(self.out, self._stored())
+            return
         if stopped and not (overwrite or resume):
             raise StoreError(
                 f"--out {self.out}: holds a stopped run; continue it with --resume, or replace it with --overwrite"
@@ -120,6 +121,23 @@ class Store:
                 f"--out {self.out}: needs {size_text(plan.nbytes)}, {size_text(room)} are free; give another place"
             )
         self._claim(afresh=overwrite or not stopped)
+
+    def _is_whole(self) -> bool:
+        """Return whether the store is that of the run to resume, and not one that a stopped run was to replace."""
+        if not (self.out / "zarr.json").is_file() or self.data.exists():
+            return False
+        return not (self.partial / RUN).is_file() or self._stored().items() >= identity(self.plan).items()
+
+    def _stored(self) -> dict[str, Any]:
+        with reading(self.out, "zarr store", hint="; replace it with --overwrite"):
+            return dict(zarr.open_group(self.out, mode="r").attrs)
+
+    def _give_back(self) -> None:
+        """Put a store back that was about to be replaced when the run was killed."""
+        lock = locked(self.partial)
+        if self.data.exists() and not self.out.exists():
+            os.rename(self.partial / OLD, self.out)
+        lock.release()
 
     def _claim(self, *, afresh: bool) -> None:
         described = self.partial / RUN
@@ -246,14 +264,10 @@ class Store:
             zarr.open_group(self.data, mode="r+").attrs.update(attrs)
         with quiet_zarr():  # xarray looks for it, and complains where there is none
             zarr.consolidate_metadata(self.data)
-        old = None
-        if self.out.exists():
-            old = self.out.with_name(f".{self.out.name}.{uuid.uuid4().hex[:8]}.old")
-            os.rename(self.out, old)
+        if self.out.exists():  # a folder cannot be replaced in one step: move it first
+            os.rename(self.out, self.partial / OLD)
         os.rename(self.data, self.out)
         shutil.rmtree(self.partial)
-        if old:
-            shutil.rmtree(old)
         return self.opened()
 
     def opened(self) -> xr.Dataset:
