@@ -30,6 +30,7 @@ from stgate.fitting.workers import FAILURES, Refit, one_thread, refit, workers_f
 from stgate.forecasting._calibrate import calibrate, set_calibration
 from stgate.forecasting.conformal import CalibrationOptions
 from stgate.io.safe.lock import claimed
+from stgate.io.safe.temporaries import sweep
 from stgate.models.baselines import Persistence
 from stgate.models.forecaster import Forecaster
 from stgate.models.stack import Stack, joined_forecasts, stride_of
@@ -197,6 +198,7 @@ class _Run:
         self, data: WindowData, folder: Path, budget: float, calibration: str, *, seed: int, tell: Tell
     ) -> None:
         self.data, self.folder, self.seed, self.tell = data, folder, seed, tell
+        sweep(folder)  # fits that are all kept write nothing there
         self.end = time.monotonic() + budget * (1 - RESERVE)
         self.how, self.reason = choose(calibration, Persistence(), data, FOLDS)  # refits count in the budget
         self.blocks: list[Rows] = []

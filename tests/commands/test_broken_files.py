@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from stgate.commands.fit.arguments import check_files
-from stgate.commands.fit.runs import join_metrics
-from stgate.errors import FitWarning, RequestError, StgateError
+from stgate.commands.fit.runs import Scores
+from stgate.errors import RequestError, StgateError
 from stgate.fitting.attempts import kept
 from stgate.simulate import lorenz96
 
@@ -45,24 +45,15 @@ def test_a_broken_config_is_one_line_of_the_command_also_beside_a_named_model(st
         assert code == 2 and len(err.splitlines()) == 1 and "odd.yaml" in err
 
 
-def test_scores_are_joined(tmp_path):
-    for name, epoch in (("metrics-0", 0), ("metrics-1", 1), ("metrics", 2)):
-        (tmp_path / f"{name}.csv").write_text(f"epoch,val\n{epoch},1.0\n")
-    (tmp_path / "metrics-2.csv").write_text("")
-    join_metrics(tmp_path)
-    assert pd.read_csv(tmp_path / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'epoch,val\n"', b"a\n1,2\n1,2,3\n\n1,2,3,4,5\n"])
-def test_broken_scores_are_told_of_and_stay_and_the_others_are_joined(content, tmp_path):
-    (tmp_path / "metrics-0.csv").write_bytes(content)
-    (tmp_path / "metrics-1.csv").write_text("epoch,val\n1,1.0\n")
-    (tmp_path / "metrics.csv").write_text("epoch,val\n2,1.0\n")
-    with pytest.warns(FitWarning, match=r"metrics-0\.csv: not a readable table of scores .*; it is left as it is"):
-        join_metrics(tmp_path)
-    assert pd.read_csv(tmp_path / "metrics.csv")["epoch"].tolist() == [1, 2]
-    assert (tmp_path / "metrics-0.csv").read_bytes() == content and not (tmp_path / "metrics-1.csv").exists()
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b'epoch,val\n0,"', b"a\n1,2\n1,2,3\n\n1,2,3,4,5\n", b"epoch\n" + b"x" * 200_000]
+)
+def test_broken_scores_of_an_earlier_run_do_not_stop_its_resume(content, tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    scores = Scores(tmp_path)
+    scores.log_metrics({"val": 1.0, "epoch": 2.0})
+    scores.begin(2)
+    assert pd.read_csv(tmp_path / "metrics.csv")["epoch"].tolist()[-1] == 2
 
 
 @pytest.mark.parametrize(

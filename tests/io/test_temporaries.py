@@ -68,6 +68,21 @@ def test_a_store_whose_replacing_was_killed_comes_back(tmp_path):
     assert open_dataset(tmp_path / "p.zarr").identical(panel) and not hidden(tmp_path)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_store_that_was_replaced_does_not_come_back_in_part(tmp_path, there, monkeypatch):
+    """The old one is about to be removed when the command is killed; the user then removes the new one, too."""
+    old, new = make_panel(steps=3), make_panel(steps=4)
+    write(old, tmp_path / "p.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr("stgate.io.safe.temporaries.shutil.rmtree", lambda *names, **options: None)
+        write(new, tmp_path / "p.zarr", overwrite=True)
+    assert hidden(tmp_path)
+    if not there:
+        (tmp_path / "p.zarr").rename(tmp_path / "elsewhere")
+    sweep(tmp_path)
+    assert (tmp_path / "p.zarr").exists() == there and not hidden(tmp_path)
+
+
 def test_what_is_being_written_stays(tmp_path):
     with atomic(tmp_path / "p.nc") as temporary:
         temporary.write_bytes(b"new")

@@ -142,8 +142,8 @@ def _check(out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def _empty(out: Path) -> None:
-    """Remove the run that is replaced; the folder stays, since it is locked."""
-    for path in out.iterdir():
+    """Remove the run that is replaced, its result first; the folder stays, since it is locked."""
+    for path in sorted(out.iterdir(), key=lambda path: path.name != "best.ckpt"):
         if path.is_dir():
             shutil.rmtree(path)
         else:

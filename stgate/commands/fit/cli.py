@@ -23,7 +23,6 @@ from lightning.fabric.plugins import CheckpointIO  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
 from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
-from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
@@ -39,6 +38,7 @@ from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.io.safe.lock import claimed  # noqa: E402
+from stgate.io.safe.temporaries import sweep  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
 from stgate.models.training.taken_up import check_optimizer, check_rows  # noqa: E402
@@ -240,6 +240,7 @@ class ForecasterCLI(LightningCLI):
             self.choice = choose(config.calibration, self.model, self.datamodule)
             if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # others are processes of this fit
                 self.held.enter_context(claimed(self.out))
+                sweep(self.out)  # a fit that was complete writes nothing more
                 self._check_out(config)  # again: another fit may have ended in between
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
@@ -249,10 +250,11 @@ class ForecasterCLI(LightningCLI):
                 self.keepers.insert(0, Keeper(self.out, "best", kept, resume=config.resume))
             self.folder = RunFolder(self.out, resume=config.resume, config=self._dumped)
             self._plan(config.trainer, monitor)
-            logger = CSVLogger(self.out, name="", version="")
             chosen = config.trainer.logger
             self.trainer = self.instantiate_trainer(
-                logger=logger if chosen is None or chosen is True else self._get(self.config_init, "trainer").logger,
+                logger=self.folder.scores
+                if chosen is None or chosen is True
+                else self._get(self.config_init, "trainer").logger,
                 default_root_dir=config.trainer.default_root_dir or str(self.out),
             )
         else:
@@ -289,8 +291,7 @@ class ForecasterCLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
         """Run Lightning's fit; Ctrl-C prints how to continue."""
         try:
-            with self.folder.held():
-                self.trainer.fit(**arguments)
+            self.trainer.fit(**arguments)
         except Exception as error:
             if never_began(self.out):  # a wrong request leaves no partial run behind
                 shutil.rmtree(self.out)

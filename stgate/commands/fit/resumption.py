@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.callbacks import Callback
 
-from stgate.commands.fit.runs import join_metrics
+from stgate.commands.fit.runs import Scores
 from stgate.errors import RequestError
 from stgate.io import store
 from stgate.io.safe.temporaries import is_temporary
@@ -79,7 +79,8 @@ class RunFolder(Callback):
     """The folder of a run. What another fit has left in it stays as it is until this fit has begun.
 
     A resumed fit has begun when its checkpoint is taken up. One that replaces a run has begun when its first epoch is
-    complete: the run that is replaced is lost no earlier.
+    complete: the run that is replaced is lost no earlier. The scores of an epoch are written before its checkpoint, so
+    that a resume, which leaves those of later epochs out, has them all.
 
     Args:
         out: The folder.
@@ -91,50 +92,40 @@ class RunFolder(Callback):
         self.out, self.resume, self.config = out, resume, config
         self.replaces = not resume and any(out.glob("*.ckpt"))
         self.begun = False
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep scores and options of the run that is there; a fit that has not begun leaves them as they were."""
-        scores, options = self.out / "metrics.csv", self.out / "hparams.yaml"
-        aside = self.out / f"metrics-{len(list(self.out.glob('metrics*.csv')))}.csv"
-        before = options.read_bytes() if options.is_file() else None
-        if scores.is_file():
-            scores.rename(aside)  # a logger would write over them
-        try:
-            yield
-        finally:
-            if self.begun:
-                join_metrics(self.out)
-            else:
-                scores.unlink(missing_ok=True)
-                options.unlink(missing_ok=True)
-                if aside.is_file():
-                    aside.rename(scores)
-                if before is not None:
-                    options.write_bytes(before)
+        self.scores = Scores(out)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the run, unless it replaces another one: data are loaded, and a checkpoint is taken up."""
         if trainer.is_global_zero and not self.replaces:
-            self.begin()
+            self.begin(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the run, just before its first checkpoint is written."""
+        """Begin the run, if it has not, and write the scores, just before the first checkpoint of the epoch is."""
         if trainer.is_global_zero:
-            self.begin()
+            self.begin(0)
+            found = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+            if found and self.scores in trainer.loggers:
+                step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning does after the checkpoints
+                self.scores.log_metrics({"epoch": trainer.current_epoch, **found}, step)
+                self.scores.save()
 
-    def begin(self) -> None:
-        """Remove the run that this one replaces, and write the options; nothing is done the second time."""
+    def begin(self, epoch: int) -> None:
+        """Remove the run that this one replaces, and write the options; nothing is done the second time.
+
+        Args:
+            epoch: The epoch from which on the run goes on, 0 for a new one.
+        """
         if self.begun:
             return
         self.begun = True
         self.out.mkdir(parents=True, exist_ok=True)
-        old = () if self.resume else ("best.ckpt", "last.ckpt", "metrics-*.csv")
+        old = () if self.resume else ("last.ckpt", "best.ckpt", "metrics*.csv", "hparams.yaml")
         for pattern in (".*.tmp", *old):  # the first are left by a kill in the middle of a write
             for path in self.out.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with store.atomic(self.out / "config.yaml") as temporary:
             temporary.write_text(self.config(), encoding="utf-8")
+        self.scores.begin(epoch)
 
 
 def never_began(out: Path) -> bool:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 import os
 import sys
 import time
 import warnings
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch.loggers import Logger
 
 from stgate.data.window_data import WindowData
-from stgate.errors import FitWarning, StoreError
+from stgate.errors import FitWarning
 from stgate.io import store
-from stgate.io.safe.reading import reading
 from stgate.models.training.reference import ReferenceErrors, reference_errors
 from stgate.prediction.checkpoint import write_checkpoint
 
@@ -139,26 +143,86 @@ class AtomicCheckpoints(TorchCheckpointIO):
         write_checkpoint(checkpoint, path)
 
 
-def join_metrics(out: Path) -> None:
-    """Join the scores logged before a resume and after it into one `metrics.csv`."""
-    last = out / "metrics.csv"
-    parts = sorted(out.glob("metrics-*.csv"), key=lambda path: int(path.stem.split("-")[1]))
-    if not parts:
-        return
-    tables = {}
-    for path in (path for path in (*parts, last) if path.exists()):
-        try:
-            with reading(path, "table of scores"):
-                tables[path] = pd.read_csv(path) if path.stat().st_size else pd.DataFrame()
-        except StoreError as error:
-            warnings.warn(
-                f"{error}; it is left as it is, beside the scores of the other epochs", FitWarning, stacklevel=2
-            )
-    if last in tables or not last.exists():
-        with store.atomic(last) as temporary:
-            pd.concat(list(tables.values()) or [pd.DataFrame()], ignore_index=True).to_csv(temporary, index=False)
-        for path in tables.keys() - {last}:
-            path.unlink()
+class Scores(Logger):
+    """Scores and options of a run, `metrics.csv` and `hparams.yaml`, each written in one step.
+
+    Nothing is written before the run has begun: until then the files of an earlier run stay as they are.
+
+    Args:
+        out: The run's folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self.out, self.begun = out, False
+        self.rows: list[dict[str, Any]] = []
+        self.options: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the run: none, since its folder has one."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Version of the run: none."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the files."""
+        return str(self.out)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (Lightning's)
+        """Take options."""
+        self.options.update(vars(params) if isinstance(params, Namespace) else params or {})
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Take scores; those of the same moment that hold no less replace the ones before."""
+        row = {**metrics, "step": step}
+        last = self.rows[-1] if self.rows else {}
+        if last.keys() <= row.keys() and all(last.get(key) == row.get(key) for key in ("epoch", "step")):
+            self.rows.pop()
+        self.rows.append(row)
+
+    def begin(self, epoch: int) -> None:
+        """Begin to write; what an earlier run has scored up to an epoch is kept.
+
+        Args:
+            epoch: The epoch from which on the run goes on, 0 for a new one.
+        """
+        path, earlier = self.out / "metrics.csv", []
+        if epoch and path.is_file():
+            with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv.Error):
+                earlier = [row for row in csv.DictReader(file) if _epoch_of(row) < epoch]
+        self.rows = [{name: value for name, value in row.items() if name and value} for row in earlier] + self.rows
+        self.begun = True
+        self.save()
+
+    def save(self) -> None:
+        """Write what there is."""
+        if self.begun and self.rows:
+            names = sorted(set().union(*self.rows))
+            with store.atomic(self.out / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows(self.rows)
+        if self.begun and self.options:
+            with store.atomic(self.out / "hparams.yaml") as temporary:
+                save_hparams_to_yaml(temporary, self.options)
+            self.options = {}
+
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
+
+
+def _epoch_of(row: Mapping[str | None, Any]) -> float:
+    """Return the epoch of a row; infinity where it has none, as in a file that broke off."""
+    try:
+        return float(row["epoch"])
+    except (KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def quiet() -> None:

@@ -95,7 +95,6 @@ def _moved(temporary: Path) -> Path:
 
 
 def _give_back(room: Path, path: Path) -> None:
-    """Put a result back that was moved away and has not been replaced."""
+    """Put a result back that was moved away and has not been replaced; one that has been never comes back in part."""
     with contextlib.suppress(OSError):
-        if not os.path.lexists(path):
-            os.rename(_moved(room / path.name), path)
+        os.rename(_moved(room / path.name), room / path.name if os.path.lexists(path) else path)
