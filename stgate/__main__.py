@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
 from typing import Any
 
 from stgate._version import __version__
@@ -51,6 +52,8 @@ Gated spatiotemporal forecasting: a panel goes in, a forecast with intervals com
 
 PATIENCE = 20.0
 """Seconds after which a command that was told to stop, and does not, is ended."""
+TRIES = 100
+"""Largest number of times, 0.01 seconds apart, that an exception waits for a context to be entered or left."""
 received: list[int] = []
 """Signals that have told the command to stop."""
 
@@ -173,16 +176,26 @@ def _stoppable() -> Iterator[None]:
         return
     owner, before, late = os.getpid(), {}, threading.Timer(PATIENCE, lambda: _end(received[0]))
     late.daemon = True
+    again: list[threading.Timer] = []  # those that send the signal again, since it came at a bad moment
+    waiting = False
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal waiting
         if os.getpid() != owner:  # a worker: it ends as it would by default
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif received:
+        elif received and not waiting:
             _end(received[0])
         else:
-            received.append(number)
-            late.start()
+            if not received:
+                received.append(number)
+                late.start()
+            waiting = len(again) < TRIES and _within_a_lock(frame)
+            if waiting:
+                again.append(threading.Timer(0.01, os.kill, (owner, number)))
+                again[-1].daemon = True
+                again[-1].start()
+                return
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -191,10 +204,20 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        late.cancel()
+        for timer in (late, *again):
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
         received.clear()
+
+
+def _within_a_lock(frame: FrameType | None) -> bool:
+    """Return whether a context is being entered or left: a lock written in Python would be held for ever after."""
+    while frame is not None:
+        if frame.f_code.co_name in ("__enter__", "__exit__"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _end(number: int) -> None:

@@ -72,6 +72,62 @@ def test_a_signal_is_one_line_whatever_a_library_makes_of_it(stgate_command, wor
     assert stgate_command("data") == (0, "", "")  # the next command knows nothing of it
 
 
+class Lock:
+    """A lock written in Python, as xarray's is: the signal comes while it is taken, held, or given back."""
+
+    def __init__(self, number, moment):
+        self.number, self.moment, self.free = number, moment, threading.Lock()
+
+    def told(self, moment):
+        if moment == self.moment:
+            os.kill(os.getpid(), self.number)
+            time.sleep(0.05)
+
+    def __enter__(self):
+        self.free.acquire()
+        self.told("taken")
+
+    def __exit__(self, *error):
+        self.told("given back")
+        self.free.release()
+
+
+@pytest.mark.parametrize("number", WORD)
+@pytest.mark.parametrize("moment", ["taken", "held", "given back"])
+def test_a_lock_is_free_after_a_signal(stgate_command, work, moment, number):
+    lock = Lock(number, moment)
+
+    def run():
+        with lock:
+            lock.told("held")
+        time.sleep(5)
+
+    work(run)
+    started = time.monotonic()
+    assert stgate_command("data") == (128 + number, "", f"stgate: {WORD[number]}\n")
+    assert time.monotonic() - started < 4 and lock.free.acquire(blocking=False)
+
+
+def test_what_takes_long_to_leave_is_left_at_last(stgate_command, work, monkeypatch):
+    monkeypatch.setattr(command, "TRIES", 3)
+
+    class Slow:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            told(signal.SIGTERM)
+
+    def run():
+        with Slow():
+            pass
+
+    work(run)
+    started = time.monotonic()
+    assert stgate_command("data") == (143, "", "stgate: terminated\n")
+    assert time.monotonic() - started < 4
+
+
 @pytest.mark.parametrize("number", WORD)
 def test_an_error_that_says_how_to_go_on_is_kept(stgate_command, work, number):
     def run():
