@@ -263,6 +263,10 @@ class Bench:
             return ["fit", "--out", "run", "--resume"]
         return [*self.words, "--overwrite"]
 
+    def is_usual(self, line: str) -> bool:
+        """Return whether a line is one of an undisturbed run, or of progress, which shows after a second of work."""
+        return masked(line) in self.lines or re.match(r"\w+( \w+)*: \d+ % ", line) is not None
+
     def killed(self, number: int) -> dict[str, Any]:
         """Kill a run, look at what is there, and run it again."""
         older = number // 3 % 2 == 1
@@ -282,7 +286,7 @@ class Bench:
         draw = random.Random(f"{self.case.name} {self.target.name} {signal_number} {number}")
         way, moment, code = self.hit(signal_number, draw, number, older=False)
         when, lost = self.state(older=False)
-        lines = [line for line in self.stderr() if line.strip() and masked(line) not in self.lines]
+        lines = [line for line in self.stderr() if line.strip() and not self.is_usual(line)]
         ended = code in (SIGNALS[signal.Signals(signal_number)], -signal_number) or (code == 0 and when == "after")
         left = [name for name in hidden(self.scene) if name != "out.zarr.partial"]  # a run that can be resumed
         own = sum(line.startswith("stgate: ") for line in lines)
