@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch.utils.data import DataLoader
 
+from stgate._configured import check_options
 from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.window_data import WindowData
 from stgate.data.windows import Windows
@@ -84,6 +85,7 @@ class FieldData(WindowData):
     ) -> None:
         counts = {"context": context, "ahead": ahead}
         check_counts(horizon=(horizon, 1), **{name: (0 if n is None else n, 0) for name, n in counts.items()})
+        check_options(FieldData.__init__, locals())
         if context is not None and 0 < context <= horizon:
             raise RequestError(f"context {context}: must be 0 (no context) or above the horizon of {horizon}")
         if ahead and context == 0:

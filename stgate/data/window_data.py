@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from stgate._configured import check_options
 from stgate._memory import memory_limit
 from stgate.data.climatology import cell_means
 from stgate.data.scaling import Statistics
@@ -109,6 +110,7 @@ class WindowData(L.LightningDataModule):
             num_workers=(num_workers, 0),
             seed=(seed, -(2**63)),
         )
+        check_options(WindowData.__init__, locals())
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
         self.static_covariates = tuple(static_covariates)

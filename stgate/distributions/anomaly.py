@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from stgate._configured import check_options
 from stgate.distributions.month_time import even_months, even_time
 from stgate.distributions.transforms import State, TrainingPart, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
@@ -47,6 +48,7 @@ class Anomaly(Transform):
 
     def __init__(self, by: Sequence[str] | None = None, harmonics: int = 4) -> None:
         check_counts(harmonics=(harmonics, 1))
+        check_options(Anomaly.__init__, locals())
         for name in by or ():
             if name not in PERIODS:
                 raise RequestError(f"by {name!r}: {did_you_mean(name, PERIODS)}")

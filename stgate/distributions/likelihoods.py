@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
-from stgate._configured import Configured
+from stgate._configured import Configured, check_options
 from stgate.distributions import families as distributions
-from stgate.errors import RequestError, check_number, did_you_mean
+from stgate.errors import RequestError
 from stgate.schema.forecast import quantiles_of
 
 LEAST = 1e-6
@@ -128,11 +128,10 @@ class Normal(Likelihood):
     parameters = 2
 
     def __init__(self, min_scale: float = 1e-3, beta: float = 0.0, link: LinkName = "softplus") -> None:
+        check_options(Normal.__init__, locals())
         _check_min_scale(min_scale)
         if not 0 <= beta <= 1:
             raise RequestError(f"beta {beta:g}: must lie between 0 and 1")
-        if link not in LINKS:
-            raise RequestError(f"link {link!r}: {did_you_mean(link, LINKS)}")
         self.min_scale, self.beta, self.link = min_scale, beta, link
         self.spread_at_zero = float(LINKS[link](torch.zeros(())))
 
@@ -175,6 +174,7 @@ class StudentT(Likelihood):
     spread_at_zero = math.log(2)  # softplus of zero
 
     def __init__(self, min_scale: float = 1e-3) -> None:
+        check_options(StudentT.__init__, locals())
         _check_min_scale(min_scale)
         self.min_scale = min_scale
 
@@ -210,8 +210,8 @@ class LogNormal(Likelihood):
     support = "positive"
 
     def __init__(self, min_scale: float = 1e-3, shift: float = 0.0) -> None:
+        check_options(LogNormal.__init__, locals())
         _check_min_scale(min_scale)
-        check_number("shift", shift)
         if shift < 0:
             raise RequestError(f"shift {shift:g}: must not be negative")
         self.min_scale, self.shift = min_scale, shift
@@ -321,6 +321,7 @@ class Quantiles(Likelihood):
     """
 
     def __init__(self, levels: Sequence[float] = (0.2, 0.5, 0.8, 0.9, 0.95)) -> None:
+        check_options(Quantiles.__init__, locals())
         self.levels = list(levels)
         self.parameters = len(quantiles_of(self.levels))
         if self.parameters < 3:

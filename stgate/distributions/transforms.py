@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from stgate._configured import Configured
-from stgate.errors import PanelError, RequestError, check_number
+from stgate._configured import Configured, check_options
+from stgate.errors import PanelError, RequestError
 from stgate.schema.spec import PanelSpec
 
 Auto = Literal["auto"]
@@ -109,10 +109,9 @@ class Log(Transform):
     """
 
     def __init__(self, offset: float | None = None) -> None:
-        if offset is not None:
-            check_number("offset", offset)
-            if offset < 0:
-                raise RequestError(f"offset {offset:g}: must not be negative")
+        check_options(Log.__init__, locals())
+        if offset is not None and offset < 0:
+            raise RequestError(f"offset {offset:g}: must not be negative")
         self.offset = offset
         self.takes = "values above zero" if offset == 0 else "values of zero or above, and above zero without an offset"
 
@@ -170,7 +169,7 @@ class Power(Transform):
     """
 
     def __init__(self, power: float = 0.5) -> None:
-        check_number("power", power)
+        check_options(Power.__init__, locals())
         if not 0 < power <= 1:
             raise RequestError(f"power {power:g}: must be above 0 and at most 1")
         self.power = power
@@ -227,10 +226,9 @@ class Asinh(Transform):
     """
 
     def __init__(self, scale: float | None = None) -> None:
-        if scale is not None:
-            check_number("scale", scale)
-            if scale <= 0:
-                raise RequestError(f"scale {scale:g}: must be above zero")
+        check_options(Asinh.__init__, locals())
+        if scale is not None and scale <= 0:
+            raise RequestError(f"scale {scale:g}: must be above zero")
         self.scale = scale
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:
@@ -275,8 +273,7 @@ class Logit(Transform):
     """
 
     def __init__(self, low: float = 0.0, high: float = 1.0, margin: float = 1e-3) -> None:
-        check_number("low", low)
-        check_number("high", high)
+        check_options(Logit.__init__, locals())
         if not low < high:
             raise RequestError(f"low {low:g}: must be below high {high:g}")
         if not 0 < margin < 0.5:
@@ -334,6 +331,7 @@ class Rate(Transform):
     affine = True
 
     def __init__(self, per: str = "population") -> None:
+        check_options(Rate.__init__, locals())
         self.per = per
 
     def shapes(self, spec: PanelSpec) -> dict[str, tuple[int, ...]]:

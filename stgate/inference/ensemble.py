@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from stgate._configured import check_options
 from stgate.inference.base import Inference
 from stgate.inference.members import Members, check_members
 from stgate.inference.priors import Prior, check_prior, log_prior
@@ -38,6 +39,7 @@ class Ensemble(Inference):
     def __init__(
         self, members: int = 8, prior: Prior | None = None, prior_scale: float = 1.0, vectorized: bool = True
     ) -> None:
+        check_options(Ensemble.__init__, locals())
         check_members(members)
         check_prior(prior, prior_scale)
         self.members, self.prior, self.prior_scale, self.vectorized = members, prior, prior_scale, vectorized

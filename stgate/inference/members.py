@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from stgate.errors import InferenceWarning, RequestError
+from stgate.errors import InferenceWarning, check_counts
 
 Weights = dict[str, Tensor]
 
@@ -164,8 +164,7 @@ def check_members(members: int) -> None:
     Raises:
         RequestError: The number is below one or not a whole number.
     """
-    if not isinstance(members, int) or members < 1:
-        raise RequestError(f"members {members}: must be a whole number of at least 1")
+    check_counts(members=(members, 1))
 
 
 def _stacked(networks: list[nn.Module]) -> nn.Module:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from stgate.errors import RequestError
+from stgate._configured import check_options
+from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference
 from stgate.inference.members import Members, Weights, check_members
 from stgate.inference.priors import Prior, check_prior, expected_log_prior
@@ -59,11 +60,10 @@ class MeanField(Inference):
         local: bool = False,
         vectorized: bool = True,
     ) -> None:
+        check_options(MeanField.__init__, locals())
         check_members(members)
         check_prior(prior, prior_scale)
-        for name, value in (("samples", samples), ("draws", draws)):
-            if value < 1:
-                raise RequestError(f"{name} {value}: must be at least 1")
+        check_counts(samples=(samples, 1), draws=(draws, 1))
         if not kl_weight >= 0:
             raise RequestError(f"kl_weight {kl_weight:g}: must not be negative")
         if not initial_stddev > MIN_STDDEV:

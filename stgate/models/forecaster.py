@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.data.window_data import WindowData
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
@@ -79,6 +80,7 @@ class Forecaster(L.LightningModule, ABC):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
+        check_options(Forecaster.__init__, {"optimizer": optimizer, "lr_scheduler": lr_scheduler})
         if predictor is None:
             predictor = WindowPredictor(self.build, likelihood=likelihood, inference=inference, imputation=imputation)
         self.predictor = predictor
@@ -107,7 +109,6 @@ class Forecaster(L.LightningModule, ABC):
         given = {name: getattr(self.predictor, name) for name in FAMILIES if name in options}
         if "transforms" in options:
             given["transforms"] = self.predictor.transforms_option
-        ours = inspect.signature(Forecaster).parameters
         left_out = [
             *self.unsaved,
             *FAMILIES,
@@ -115,7 +116,7 @@ class Forecaster(L.LightningModule, ABC):
             "predictor",
             "optimizer",
             "lr_scheduler",
-            *(ours.keys() - options.keys()),
+            *(inspect.signature(Forecaster).parameters.keys() - options.keys()),
         ]
         self.save_hyperparameters(ignore=left_out)
         self.save_hyperparameters({name: value or None for name, value in plain_options(given).items()})

@@ -44,7 +44,7 @@ def split_panel(panel: xr.Dataset, split: Sequence[float | str]) -> Split:
     size = panel.sizes["time"]
     if len(split) == 4 and all(isinstance(s, int | float) for s in split):
         shares = [float(s) for s in split]
-        if min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
+        if min(shares) < 0 or shares[0] == 0 or not abs(sum(shares) - 1) <= 1e-6:
             raise RequestError(
                 f"split {_shown(split)}: four fractions must add up to 1, and the first must be above zero"
             )

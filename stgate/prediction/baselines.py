@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from stgate._configured import check_options
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
@@ -39,6 +40,7 @@ class PersistencePredictor(BaselinePredictor):
 
     def __init__(self, *, carry: bool = False) -> None:
         super().__init__()
+        check_options(PersistencePredictor.__init__, locals())
         self.carry = carry
 
     def build(self, spec: PanelSpec) -> nn.Module:
@@ -73,6 +75,7 @@ class ClimatologyPredictor(BaselinePredictor):
 
     def __init__(self, *, keys: Sequence[CellKey] | None = None) -> None:
         super().__init__()
+        check_options(ClimatologyPredictor.__init__, locals())
         self.keys = None if keys is None else tuple(keys)
         calendar_groups(np.zeros(0, "datetime64[s]"), self.keys or ())  # an unknown key is refused now
 
@@ -135,6 +138,7 @@ class RidgePredictor(BaselinePredictor):
             node_statistics=node_statistics,
             neighbour_means=neighbour_means,
         )
+        check_options(RidgePredictor.__init__, locals())
         if penalty is not None and penalty <= 0:
             raise RequestError(f"penalty {penalty:g}: must be above zero")
         self.penalty = penalty

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.mixture import Mixture
 from stgate.distributions.transforms import Auto, Transform
-from stgate.errors import RequestError, check_counts, check_number
+from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference, PointEstimate
 from stgate.nn.edges import EdgeList, GivenEdges
 from stgate.nn.gated.network import HybridNetwork
@@ -71,6 +72,7 @@ class RecurrentCore:
 
     def __post_init__(self) -> None:
         check_counts(layers=(self.layers, 1), attention=(self.attention, 0), span=(self.span, 1), depth=(self.depth, 1))
+        check_options(RecurrentCore, vars(self))
 
     @property
     def remembers(self) -> bool:
@@ -117,7 +119,8 @@ class TransformerCore:
     remembers = True
 
     def __post_init__(self) -> None:
-        check_counts(layers=(self.layers, 1))
+        check_counts(layers=(self.layers, 1), heads=(self.heads, 1), span=(self.span, 1))
+        check_options(TransformerCore, vars(self))
 
     def make(self, channels: int) -> nn.Module:
         """Build the blocks for a number of channels."""
@@ -200,7 +203,7 @@ class GatedPredictor(Predictor):
         check_counts(hidden=(1 if hidden is None else hidden, 1), patch=(patch, 1), halo=(halo, 0))
         if node_embedding != "auto":
             check_counts(node_embedding=(node_embedding, 0))
-        check_number("dropout", dropout)
+        check_options(GatedPredictor.__init__, locals())
         if not 0 <= dropout < 1:
             raise RequestError(f"dropout {dropout:g}: must lie between 0 and 1")
         if rollout and rollout.stateful and not isinstance(self.inference, PointEstimate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stgate._configured import Configured
@@ -48,6 +48,8 @@ def check_transforms(transforms: Sequence[Transform] | None) -> tuple[Transform,
     """
     if isinstance(transforms, str):
         raise RequestError(f"transforms {transforms!r}: {did_you_mean(transforms, ['auto'])}, or a list of transforms")
+    if not isinstance(transforms, Iterable | Transform | None):
+        raise RequestError(f"transforms {transforms!r}: not a list of transforms; give objects such as [Log()]")
     kept = tuple(transforms or ()) if not isinstance(transforms, Transform) else (transforms,)
     for transform in kept:
         if not isinstance(transform, Transform):

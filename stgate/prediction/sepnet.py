@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.distributions.likelihoods import Likelihood
 from stgate.distributions.transforms import Auto, Transform
-from stgate.errors import CheckpointError, RequestError, check_counts, did_you_mean
+from stgate.errors import CheckpointError, RequestError, check_counts
 from stgate.inference.base import Inference
 from stgate.nn.edges import GivenEdges
 from stgate.nn.imputation import ImputationName
@@ -165,10 +166,9 @@ class SepNetPredictor(Predictor):
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
         check_counts(layers=(1 if layers is None else layers, 1), depth=(1 if depth is None else depth, 1))
+        check_options(SepNetPredictor.__init__, locals())
         if order == 1:
             raise RequestError("order 1: a hyperedge needs 2 nodes or more; give 2 or more, or 0 for no hypergraph")
-        if graph not in get_args(GraphKind):
-            raise RequestError(f"graph {graph!r}: {did_you_mean(graph, get_args(GraphKind))}")
         if width % heads:
             raise RequestError(f"width {width}: must be a multiple of the {heads} heads")
         if not 0 <= dropout < 1:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.distributions.pools import POOLS, PoolName
 from stgate.distributions.reshaped import SCORES, Floored, Reshaped
 from stgate.distributions.tabulated import Tabulated
-from stgate.errors import CheckpointError, RequestError, did_you_mean
+from stgate.errors import CheckpointError, RequestError
 from stgate.prediction import registry
 from stgate.prediction.baselines import Table
 from stgate.prediction.checkpoint import difference, section_of
@@ -57,8 +58,7 @@ class StackPredictor(Predictor):
 
     def __init__(self, *, members: Sequence[Model] | None = None, pool: PoolChoice = "auto") -> None:
         super().__init__()
-        if pool not in get_args(PoolChoice):
-            raise RequestError(f"pool {pool!r}: {did_you_mean(pool, get_args(PoolChoice))}")
+        check_options(StackPredictor.__init__, locals())
         self.pool_option = pool
         self.pool: PoolName = "quantile" if pool == "auto" else pool
         self.pooled = nn.ModuleList(_member(member) for member in members or ())

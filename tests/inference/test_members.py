@@ -202,5 +202,5 @@ def test_gradients_are_clipped_for_each_member_as_if_it_were_alone():
 
 
 def test_an_ensemble_of_none_is_refused():
-    with pytest.raises(RequestError, match="members 0: must be a whole number"):
+    with pytest.raises(RequestError, match="members 0: must be at least 1"):
         Members(perceptron, 0)

@@ -27,6 +27,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
+from stgate.commands.fit.limits import check_trainer  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
@@ -186,14 +187,7 @@ class ForecasterCLI(LightningCLI):
             self.out = Path(config.out)
             if config.monitor not in (None, *MONITORS):
                 raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
-            for name in ("max_epochs", "max_steps", "limit_train_batches"):
-                if config.trainer.get(name) == 0:
-                    raise RequestError(f"--trainer.{name} 0: nothing would be fitted; leave it out")
-            if config.trainer.enable_checkpointing is False:
-                raise RequestError(
-                    "--trainer.enable_checkpointing false: a fit keeps its best and last epochs in --out, from which "
-                    "it is calibrated and resumed; leave it out"
-                )
+            check_trainer(config.trainer)
             if config.resume and config.overwrite:
                 raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
             self._check_out(config)
@@ -297,6 +291,8 @@ class ForecasterCLI(LightningCLI):
                 shutil.rmtree(self.out)
             if str(error).startswith("Early stopping conditioned on"):  # a callback of the user's own
                 raise RequestError(f"--trainer.callbacks: {str(error).split('.')[0]}") from error
+            if "`val_check_interval`" in str(error):  # Lightning's, of the number of batches
+                raise RequestError(f"--trainer.val_check_interval: {str(error).strip().split('. ')[0]}") from error
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = self.folder.begun and (self.out / "last.ckpt").exists()

@@ -18,6 +18,9 @@ from stgate.prediction.registry import holders
 KEY = r'Parser key "([\w.]+)": '
 WRAPPED = KEY + r"Does not validate .*?Errors: - (.+?) - Expected a <class 'NoneType'>.*?Given value: (.*)"
 """Pattern of a nested parser's message within that of the option whose value it reads."""
+UNION = KEY + r"Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*Given value: (.*)"
+PLAIN = r"<class '(\w+)'>|typing\.Literal\[(.*?)\]"
+"""Pattern of a type that is no class of ours and no list: a number, a text, or one of a few words."""
 ONE_OF = r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)"
 """Pattern of the message on a value that is not one of a few words."""
 FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
@@ -29,9 +32,12 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     text = " ".join(message.split())
     if found := re.search(r"- (\w+ \S+: must [^-]*?) - Expected", text):
         return f"--model.{found[1]}"
+    if (found := re.fullmatch(UNION, text)) and not re.search(r"\w", re.sub(PLAIN, "", found[2])):
+        return _of_no_kind(*found.groups())
     if found := re.match(WRAPPED, text):
         nested = re.match(r"NestedArg\(key='([\w.]+)'", found[3])
-        parts = ["model", found[1] if found[1] != "model" else "", nested[1] if nested else ""]
+        first = "" if found[1].startswith(("trainer.", "data.")) else "model"
+        parts = [first, found[1] if found[1] != "model" else "", nested[1] if nested else ""]
         if expected := re.findall(r"Expected an? <class '([\w.]+)'>", found[2]):
             kinds = " or ".join(name.rsplit(".", 1)[-1].lower() for name in expected)
             return f"--{'.'.join(filter(None, parts))} {found[3]}: expected {kinds}"
@@ -47,7 +53,7 @@ def tidy(message: str, parser: ArgumentParser) -> str:
     keys = re.findall(KEY, text)
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
-        return f"--{option} {found[2]}: expected {found[1]}"
+        return f"--{option} {found[2]}: expected {found[1].removeprefix('collections.abc.').lower()}"
     if found := re.search(ONE_OF, text):
         return _not_one_of(option, found)
     if found := re.search(r"Subtypes: \[<class '(\w+)'>.*Expected a dot import path string: (\S+)", text):
@@ -83,6 +89,14 @@ def _within(option: str, inner: str) -> str:
         what = "this model" if owner == "model" else "this class"
         return f"--{option}: not an option of {what}, but of {', '.join(owners[name])}; leave it out"
     return _unknown(option, [f"--{owner}.{o}" for o in owners])
+
+
+def _of_no_kind(option: str, kinds: str, value: str) -> str:
+    """Return the message on a value that is of none of several plain kinds."""
+    found = re.findall(PLAIN, kinds)
+    names = [name for name, _ in found if name and name not in ("NoneType", "str")]
+    words = list(dict.fromkeys(re.findall(r"[\w.-]+", " ".join(known for _, known in found))))
+    return f"--{option} {value}: {'expected ' + ' or '.join([*names, *words]) if names else did_you_mean(value, words)}"
 
 
 def _not_one_of(option: str, found: re.Match[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgate._configured import Configured
-from stgate.errors import RequestError, check_counts, check_number
+from stgate._configured import Configured, check_options
+from stgate.errors import RequestError, check_counts
 from stgate.nn.feedforward import UnitName
 from stgate.nn.gated.transition import SchemeName
 from stgate.nn.gates import GateName
@@ -68,11 +68,11 @@ class RollOut(Configured):
             **{"rollout.warm_up": (warm_up, 0), "rollout.samples": (samples, 0)},
             **{"rollout.width": (width, 1), "rollout.blocks": (blocks, 0), "rollout.substeps": (substeps, 1)},
         )
+        check_options(RollOut.__init__, locals(), "rollout.")
         self.unroll = list(unroll) if isinstance(unroll, list | tuple) else unroll
         leads = self.unroll if isinstance(self.unroll, list) else [1 if unroll is None else unroll]
         if not leads or any(type(lead) is not int or lead < 1 for lead in leads):
             raise RequestError(f"rollout.unroll {unroll!r}: must be positive numbers of leads, such as 4 or [1, 2, 4]")
-        check_number("rollout.noise", noise)
         if noise < 0:
             raise RequestError(f"rollout.noise {noise:g}: must not be negative")
         self.warm_up, self.stateful, self.noise, self.samples = warm_up, stateful, noise, samples

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from stgate._configured import check_options
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.inference.base import Inference
@@ -36,6 +37,7 @@ def cglubnf(
     Raises:
         RequestError: There are transforms without kriging.
     """
+    check_options(cglubnf, locals())
     inference = inference or Ensemble(members=4 if kriging else 8, prior="logistic")
     if not kriging and transforms not in (None, "auto", ()):
         raise RequestError("transforms: need kriging, which knows the climatology of new places; leave one of both out")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.distributions.likelihoods import Likelihood, Normal
 from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import Transformed
@@ -112,6 +113,7 @@ class FieldPredictor(Predictor):
         )
         check_counts(width=(width, 4), depth=(depth, 1), graph=(graph, 0))
         check_counts(neighbours=(neighbours, 1), heads=(heads, 1), knots=(knots, 0), path=(path, 1))
+        check_options(FieldPredictor.__init__, locals())
         if graph % heads:
             raise RequestError(f"graph {graph}: must be a multiple of the {heads} heads")
         if width % (4 * heads):

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate._configured import check_options
 from stgate.distributions.families import QuantileFunction
 from stgate.distributions.transforms import Auto, Transform
-from stgate.errors import RequestError
+from stgate.errors import RequestError, check_counts
 from stgate.nn.trees import Trees
 from stgate.prediction.baselines import BaselinePredictor
 from stgate.prediction.intervals import ConformityScore
@@ -215,12 +216,10 @@ class GradientBoostingPredictor(BaselinePredictor):
         neighbour_means: NeighbourMeans = "auto",
     ) -> None:
         super().__init__(transforms=transforms, node_statistics=node_statistics, neighbour_means=neighbour_means)
-        if trees < 0:
-            raise RequestError(f"trees {trees}: must not be negative")
+        check_counts(trees=(trees, 0), max_rows=(max_rows, 100))
+        check_options(GradientBoostingPredictor.__init__, locals())
         if not 0 < learning_rate <= 1:
             raise RequestError(f"learning_rate {learning_rate:g}: must be above 0 and at most 1")
-        if max_rows < 100:
-            raise RequestError(f"max_rows {max_rows}: must be at least 100")
         self.trees, self.learning_rate, self.max_rows = trees, learning_rate, max_rows
         self.sizes: list[list[int]] = [[0, 1], []]
         self.patterns: int | None = None

@@ -1,0 +1,69 @@
+"""Options of the trainer and the data that mean nothing: one line that names the option, and no run."""
+
+from pathlib import Path
+
+import pytest
+from helpers import make_panel, one_line
+
+import stgate
+
+MODEL = ("--model", "GatedRNN", "--model.hidden", "4", "--model.transforms", "null", "--model.linear", "false")
+DATA = ("--data.panel", "panel.nc", "--data.targets", "y", "--data.window", "6", "--data.horizon", "3")
+FIT = ("fit", *MODEL, *DATA, "--calibration", "split", "--trainer.max_epochs", "1")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stgate.write(make_panel(steps=160), "panel.nc")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("trainer.max_epochs", "-5", "at least -1"),
+        ("trainer.max_epochs", "0", "nothing would be fitted"),
+        ("trainer.max_epochs", "1.5", "expected int"),
+        ("trainer.max_epochs", "a", "expected int"),
+        ("trainer.max_epochs", "inf", "expected int"),
+        ("trainer.max_epochs", "true", "expected int"),
+        ("trainer.max_steps", "-2", "at least -1"),
+        ("trainer.min_epochs", "-1", "at least 0"),
+        ("trainer.min_steps", "-1", "at least 0"),
+        ("trainer.precision", "7", "known: 64, 32"),
+        ("trainer.precision", "bf16-truu", "did you mean bf16-true"),
+        ("trainer.devices", "0", "devices"),
+        ("trainer.devices", "-1", "devices"),
+        ("trainer.num_nodes", "0", "num_nodes"),
+        ("trainer.accelerator", "abacus", "accelerator"),
+        ("trainer.accumulate_grad_batches", "0", "at least 1"),
+        ("trainer.accumulate_grad_batches", "-1", "at least 1"),
+        ("trainer.gradient_clip_val", "-0.1", "at least 0"),
+        ("trainer.gradient_clip_val", "nan", "expected int or float"),
+        ("trainer.check_val_every_n_epoch", "0", "at least 1"),
+        ("trainer.check_val_every_n_epoch", "-1", "at least 1"),
+        ("trainer.val_check_interval", "0", "above zero"),
+        ("trainer.val_check_interval", "-1", "val_check_interval"),
+        ("trainer.val_check_interval", "99", "number of the training batches"),
+        ("trainer.log_every_n_steps", "-1", "at least 0"),
+        ("trainer.num_sanity_val_steps", "-2", "at least -1"),
+        ("trainer.limit_val_batches", "-1", "limit_val_batches"),
+        ("trainer.limit_train_batches", "1.5", "limit_train_batches"),
+        ("trainer.overfit_batches", "nan", "expected int or float"),
+        ("trainer.deterministic", "a", "expected bool or warn"),
+        ("trainer.max_time", "7", "days:hours:minutes:seconds"),
+        ("trainer.logger", "5", "expected iterable or bool"),
+        ("trainer.callbacks", "5", "expected list"),
+        ("data.num_workers", "-1", "at least 0"),
+        ("data.num_workers", "1.5", "expected int"),
+        ("data.batch_size", "0", "at least 1"),
+        ("data.max_memory", "nan", "expected float"),
+        ("data.split", "5", "expected sequence"),
+        ("data.split", "[nan,0.3,0.3,0.4]", "split"),
+        ("model.dropout", "nan", "expected float"),
+        ("model.hidden", "true", "expected int"),
+    ],
+)
+def test_it_is_refused_in_one_line(folder, stgate_command, option, value, words):
+    one_line(stgate_command(*FIT, "--out", "run", f"--{option}", value), option.split(".")[1], words)
+    assert not Path("run").exists()
