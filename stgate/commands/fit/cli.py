@@ -213,7 +213,9 @@ class ForecasterCLI(LightningCLI):
             parser = self._parser("fit")
             completed = parser.parse_object(begun)
             asked, before = (yaml.safe_load(parser.dump(c, skip_none=False)) for c in (self.config["fit"], completed))
-            check_resumed(asked, before, compared=",".join(self.checkpoint["hyper_parameters"]))
+            given = (asked.get("model") or {}).get("init_args") or {}
+            unsaid = {name for name in FAMILIES if given.get(name) is None}  # the default, not the checkpoint's
+            check_resumed(asked, before, compared=",".join(self.checkpoint["hyper_parameters"].keys() - unsaid))
 
     def instantiate_classes(self) -> None:
         """Make data, model and trainer; refuse an unsuitable panel or optimizer before the run's folder is made."""

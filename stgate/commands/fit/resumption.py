@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from stgate.commands.fit.runs import Scores
 from stgate.errors import RequestError
@@ -93,9 +93,16 @@ class RunFolder(Callback):
         self.replaces = not resume and any(out.glob("*.ckpt"))
         self.begun = False
         self.scores = Scores(out)
+        self.patience: list[tuple[EarlyStopping, int]] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Note the patience that was asked for, since a checkpoint that is taken up brings its own."""
+        self.patience = [(one, one.patience) for one in trainer.callbacks if isinstance(one, EarlyStopping)]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the run, unless it replaces another one: data are loaded, and a checkpoint is taken up."""
+        for stopping, patience in self.patience:
+            stopping.patience = patience
         if trainer.is_global_zero and not self.replaces:
             self.begin(trainer.current_epoch)
 
