@@ -1,8 +1,10 @@
 """Options of the trainer and the data that mean nothing: one line that names the option, and no run."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers import make_panel, one_line
 
 import stgate
@@ -66,4 +68,48 @@ def folder(tmp_path, monkeypatch):
 )
 def test_it_is_refused_in_one_line(folder, stgate_command, option, value, words):
     one_line(stgate_command(*FIT, "--out", "run", f"--{option}", value), option.split(".")[1], words)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "package"),
+    [
+        ("model", "some_package.models.Thing", "some-package"),
+        ("model", "sklearnn.linear_model.Ridge", "sklearnn"),
+        ("model.likelihood", "some_package.Thing", "some-package"),
+        ("model.inference", "some_package.Thing", "some-package"),
+        ("model.transforms", "[Log,some_package.Thing]", "some-package"),
+        ("model.optimizer", "bitsandbytes.optim.Adam8bit", "bitsandbytes"),
+        ("model.lr_scheduler", "some_package.Thing", "some-package"),
+        ("data", "some_package.Thing", "some-package"),
+        ("trainer.logger", "some_package.Thing", "some-package"),
+        ("trainer.callbacks", "some_package.Thing", "some-package"),
+        ("trainer.plugins", "some_package.Thing", "some-package"),
+        ("trainer.strategy", "some_package.Thing", "some-package"),
+    ],
+)
+def test_a_class_whose_package_is_missing_says_which_to_install(folder, stgate_command, option, value, package):
+    said = (f"--{option} ", f"pip install {package}")
+    one_line(stgate_command(*FIT, "--out", "run", f"--{option}", value), *said)
+    if option != "model":  # in a config alike
+        keys = [key for name in option.split(".") for key in ((name, "init_args") if name == "model" else (name,))]
+        config = yaml.safe_load(value) if value[0] == "[" else {"class_path": value}
+        for key in reversed(keys):
+            config = {key: config}
+        if option.startswith("model."):
+            config["model"]["class_path"] = "GatedRNN"
+        Path("own.yaml").write_text(yaml.safe_dump(config))
+        one_line(stgate_command("fit", "--config", "own.yaml", *FIT[3:], "--out", "run"), *said)
+    assert not Path("run").exists()
+
+
+def test_a_package_that_a_class_needs_itself_is_named(folder, stgate_command):
+    Path("mine.py").write_text("import some_package\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(".")
+        said = ("--model.optimizer mine.Thing", "pip install some-package")
+        one_line(stgate_command(*FIT, "--out", "run", "--model.optimizer", "mine.Thing"), *said)
+    logger = "lightning.pytorch.loggers.WandbLogger"
+    if importlib.util.find_spec("wandb") is None:
+        one_line(stgate_command(*FIT, "--out", "run", "--trainer.logger", logger), "pip install", "wandb")
     assert not Path("run").exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import pkgutil
+import re
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,16 @@ FLAGS = ("--resume", "--overwrite")
 """Flags of one command, which are no options of the run."""
 WRITTEN = (".yaml", ".yml", ".json")
 """Suffixes of files of options, which an option takes in the place of its value."""
+CLASSES = (
+    *("data", "model.likelihood", "model.inference", "model.rollout", "model.transforms", "model.optimizer"),
+    *("model.lr_scheduler", "model.spatial", "trainer.logger", "trainer.callbacks", "trainer.strategy"),
+    *("trainer.plugins", "trainer.profiler"),
+)
+"""Options that take a class, beside the forecaster."""
+PATH = r"(?<![\w./:-])[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+(?![\w./:])"
+"""Pattern of an import path."""
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "torch_geometric": "torch_geometric", "cv2": "opencv-python"}
+"""Names of packages, by those of their modules, where they differ by more than a dash."""
 
 
 def prepare(command: str, arguments: list[str]) -> list[str]:
@@ -47,7 +59,12 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
                 arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
     if model is not None and "." not in model and model not in forecasters():
         raise RequestError(f"--model {model}: {did_you_mean(model, [*forecasters(), 'auto'])}")
-    _import(model_name(arguments))
+    named = [("model", model_name(arguments)), *((name, value_of(arguments, f"--{name}")) for name in CLASSES)]
+    for path in _values_of(arguments, "--config", "-c"):
+        named += _held(_read_config(path)).items()
+    for option, given in named:
+        for path in re.findall(PATH, given or ""):
+            _import(path, option)
     checkpoint = value_of(arguments, "--ckpt_path")
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
         beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
@@ -134,25 +151,56 @@ def _class_path(config: dict[str, Any]) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _import(model: str | None) -> None:
-    """Import the class of a user's forecaster, so that its name, options and data module are known.
+def _held(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a config holds for the options that are classes, as text; those that it leaves out are absent."""
+    held = {}
+    for name in CLASSES:
+        owner, _, last = name.partition(".")
+        part = options.get(owner)
+        if last and isinstance(part, dict):
+            part = (part.get("init_args", part) or {}).get(last)
+        elif last:
+            continue
+        kinds = [one.get("class_path") if isinstance(one, dict) else one for one in _several(part)]
+        if kinds := [kind for kind in kinds if isinstance(kind, str)]:
+            held[name] = f"[{', '.join(kinds)}]"
+    return held
+
+
+def _several(given: Any) -> list[Any]:  # noqa: ANN401 (what a config holds)
+    return given if isinstance(given, list) else [given]
+
+
+def _import(path: str | None, option: str = "model") -> None:
+    """Import a class that is no part of the package, so that its name and its options are known.
 
     Args:
-        model: The class's import path; nothing is done for a bare name, a file, or None.
+        path: The class's import path; nothing is done for a bare name, a file, or None.
+        option: Name of the option, for the message.
 
     Raises:
-        RequestError: Its module cannot be imported, or has no such class.
+        RequestError: Its module cannot be imported, or a forecaster's has no such class.
     """
-    if model is None or "." not in model or Path(model).is_file():
+    if path is None or "." not in path or Path(path).is_file():
         return
     try:
         with contextlib.suppress(ValueError):  # not an import path: the parser says so
-            pkgutil.resolve_name(model)
+            pkgutil.resolve_name(path)
     except AttributeError as error:
-        hint = did_you_mean(model.rpartition(".")[2], forecasters())
-        raise RequestError(f"--model {model}: no such class; {hint}") from error
+        if option != "model":  # the parser says so
+            return
+        hint = did_you_mean(path.rpartition(".")[2], forecasters())
+        raise RequestError(f"--model {path}: no such class; {hint}") from error
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package in sys.modules:  # it is there, and has no such module
+            raise RequestError(f"--{option} {path}: {error}; check how it is spelled") from error
+        name = PACKAGES.get(package, package.replace("_", "-"))
+        raise RequestError(
+            f"--{option} {path}: {error}; install it (pip install {name}), or add its folder to PYTHONPATH"
+        ) from error
     except ImportError as error:
-        raise RequestError(f"--model {model}: {error}; install it, or add its folder to PYTHONPATH") from error
+        raise RequestError(f"--{option} {path}: {error}") from error
 
 
 def _read_config(path: str) -> dict[str, Any]:
