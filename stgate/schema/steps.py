@@ -135,8 +135,8 @@ def month_step(times: NDArray[Any]) -> int:
 
 def time_text(value: Any) -> str:  # noqa: ANN401 (a datetime64 or a Timestamp)
     """Format a date and time as text, with seconds only where there are some."""
-    stamp = pd.Timestamp(value)
-    return stamp.strftime("%Y-%m-%dT%H:%M" if not stamp.second else "%Y-%m-%dT%H:%M:%S")
+    stamp = pd.Timestamp(value).tz_localize(None).to_datetime64()  # whose text may be of any year
+    return str(stamp.astype("datetime64[s]")).removesuffix(":00")
 
 
 def _fixed(times: NDArray[Any]) -> np.timedelta64:

@@ -72,8 +72,8 @@ def test_errors_of_ours_pass_as_they_are(error):
 
 @pytest.mark.parametrize("said", ["odd", "runs/a.ckpt: odd"])
 def test_errors_of_ours_can_be_given_the_name_of_the_file(said):
-    with pytest.raises(CheckpointError) as caught, reading("runs/a.ckpt", "checkpoint", CheckpointError, named=True):
-        raise CheckpointError(said)
+    with pytest.raises(RequestError) as caught, reading("runs/a.ckpt", "checkpoint", CheckpointError, named=True):
+        raise RequestError(said)
     assert str(caught.value) == "runs/a.ckpt: odd"
 
 

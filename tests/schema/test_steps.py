@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from stgate.errors import PanelError
 from stgate.schema.panel import check_panel, step_number, step_text, time_step
-from stgate.schema.steps import MONTH, extended, has_step, month_numbers, month_step, months_of, step_label, step_of
+from stgate.schema.steps import (
+    MONTH,
+    extended,
+    has_step,
+    month_numbers,
+    month_step,
+    months_of,
+    step_label,
+    step_of,
+    time_text,
+)
 
 MONTHS = st.sampled_from([1, 2, 3, 4, 6, 12, 24])
 
@@ -153,3 +163,16 @@ def test_days_without_29_february_are_refused_with_the_gap_as_the_fix():
     says(refusal(PanelError, check_panel, on(times)), "2020-02-28T00:00 to 2020-03-01T00:00")
     whole = fixed(on(times))
     assert whole["time"].values[whole["y"].isel(node=0).isnull()].astype("datetime64[D]") == np.datetime64("2020-02-29")
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        ("2020-01-01", "2020-01-01T00:00"),
+        ("2020-01-01T10:05:07.9", "2020-01-01T10:05:07"),
+        ("12020-01-01", "12020-01-01T00:00"),
+        ("0000-06-01T03", "0000-06-01T03:00"),
+    ],
+)
+def test_dates_of_any_year_have_a_text(when, text):
+    assert time_text(np.datetime64(when)) == text

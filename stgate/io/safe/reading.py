@@ -32,7 +32,7 @@ def reading(
         kind: What it should be, for the message: `netCDF file`.
         error: The class of the error.
         hint: The end of the message.
-        named: Put the file before errors of ours that do not name it; they become such of the class `error`.
+        named: Put the file before errors of ours that do not name it.
 
     Raises:
         StgateError: Of the class `error`: the file cannot be read, or it needs more memory than there is.
@@ -46,7 +46,7 @@ def reading(
     except StgateError as raised:
         if not named or os.fspath(path) in str(raised):
             raise
-        raise error(f"{path}: {raised}") from raised
+        raise type(raised)(f"{path}: {raised}") from raised
     except MemoryError as raised:
         raise error(f"{path}: takes more memory than there is; it is broken, or give a part of it") from raised
     except Exception as raised:
