@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from xarray.coders import CFTimedeltaCoder
 
@@ -57,13 +58,16 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file"):
         if path.suffix == ".zarr":
-            opened = _decoded(_opened(path)).load()
+            raw = _opened(path)
+            _check_digits(path, raw)
+            opened = _decoded(raw).load()
             order = str(opened.attrs.pop(ORDER, "")).split("\n")
             opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
             return exact_dates(opened)
         probe.examine(path, "netcdf")
         with xr.open_dataset(path, engine="netcdf4", decode_cf=False, create_default_indexes=False) as raw:
             check_arrays(path, raw)
+            _check_digits(path, raw)
             return exact_dates(_decoded(raw).load())
 
 
@@ -84,6 +88,20 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
     for name in numbers:
         del opened[name].attrs[NUMBER]
     return opened
+
+
+def _check_digits(path: Path, raw: xr.Dataset) -> None:
+    """Refuse whole numbers that would be rounded where a mark of missing values, or a scale, makes them floats."""
+    for name, variable in raw.data_vars.items():
+        marks = [variable.attrs[key] for key in ("_FillValue", "missing_value") if key in variable.attrs]
+        dated = " since " in str(variable.attrs.get("units", "")) or "timedelta64" in str(variable.attrs.get("dtype"))
+        scaled = bool(marks) or "scale_factor" in variable.attrs
+        if scaled and not dated and variable.dtype in ("int64", "uint64"):
+            known = variable.values[~np.isin(variable.values, marks)]
+            if known.size and max(int(known.max()), -int(known.min())) > 2**53:
+                raise StoreError(
+                    f"{path}: `{name}` holds whole numbers beyond 2**53, which floats round; subtract an offset"
+                )
 
 
 def _with_marks(dataset: xr.Dataset) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Tables to pandas frames, by suffix: csv, parquet, and pandas frames in HDF5. Nothing is unpickled."""
+"""Tables to pandas frames, by suffix: csv, parquet, feather, and pandas frames in HDF5. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from stgate.schema.panel import some
 
 CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
 PARQUET = (".parquet", ".pq")
+FEATHER = (".feather", ".arrow")
 HDF = (".h5", ".hdf5", ".hdf")
-TABLES = (*CSV, *PARQUET, *HDF)
+TABLES = (*CSV, *PARQUET, *FEATHER, *HDF)
 NA = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
@@ -122,6 +123,9 @@ def load_frame(
             held = import_module("pyarrow.parquet").read_metadata(path)
             check_size(path, held.num_rows * held.num_columns * 8)
             frame = pd.read_parquet(path, engine="pyarrow")
+        elif path.name.endswith(FEATHER):
+            _needed("pyarrow", path)
+            frame = pd.read_feather(path)
         else:
             return _csv(path, dialect or Dialect(), label, texts)
         if isinstance(frame.index, pd.MultiIndex):
