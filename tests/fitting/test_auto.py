@@ -1,5 +1,6 @@
 """The automatic fit: a short list is compared and stacked; nothing that is finished is lost; failures are one line."""
 
+import shutil
 from functools import partial
 
 import pandas as pd
@@ -28,6 +29,13 @@ def quick(data):
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An automatic fit that several tests start from, and its folder, which they copy."""
+    folder = tmp_path_factory.mktemp("whole")
+    return fit(PANEL, **OPTIONS, shortlist=quick, out=folder), folder
+
+
 @pytest.mark.parametrize("how", ["split", "refit", "cross"])
 def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
     lines = []
@@ -49,8 +57,8 @@ def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
     assert (tmp_path / "scores.md").read_text().startswith("| candidate |")
 
 
-def test_the_record_decides_how():
-    assert fit(PANEL, **OPTIONS, shortlist=quick).calibration == "cross"
+def test_the_record_decides_how(whole):
+    assert whole[0].calibration == "cross"
 
 
 def test_a_candidate_that_fails_is_left_out_in_one_line():
@@ -85,8 +93,7 @@ def test_networks_are_members_too():
     assert made.table.loc["Network", "epochs"] >= 1
 
 
-def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch):
-    whole = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "whole")
+def test_what_a_killed_run_has_finished_is_taken_up_again(whole, tmp_path, monkeypatch):
     calls = []
     usual = workers.train
 
@@ -97,6 +104,7 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
         return usual(forecaster, *given, **options)
 
     monkeypatch.setattr(workers, "train", dying)
+    monkeypatch.setattr(workers, "workers_for", lambda data: 1)  # another process would not die
     with pytest.raises(KeyboardInterrupt):
         fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     assert not (tmp_path / "killed" / "best.ckpt").exists()
@@ -105,8 +113,8 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
     again = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "members").glob("*.ckpt")}
     assert all(after[name] == when for name, when in done.items())
-    torch.testing.assert_close(again.model.predictor.weights, whole.model.predictor.weights)
-    one, two = (stgate.forecast(made.model, PANEL, levels=[0.5]) for made in (whole, again))
+    torch.testing.assert_close(again.model.predictor.weights, whole[0].model.predictor.weights)
+    one, two = (stgate.forecast(made.model, PANEL, levels=[0.5]) for made in (whole[0], again))
     assert one.drop_attrs().equals(two.drop_attrs())
 
 
@@ -119,8 +127,8 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(tmp_path, monkeypatch)
     ],
     ids=["fewer rows", "nodes in another order", "other values"],
 )
-def test_fits_that_are_kept_are_not_those_of_other_data(change, tmp_path):
-    fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "both")
+def test_fits_that_are_kept_are_not_those_of_other_data(whole, change, tmp_path):
+    shutil.copytree(whole[1], tmp_path / "both")
     other = change(PANEL)
     again = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "both")
     fresh = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "fresh")
@@ -129,12 +137,12 @@ def test_fits_that_are_kept_are_not_those_of_other_data(change, tmp_path):
     assert one.drop_attrs().equals(two.drop_attrs())
 
 
-def test_a_kept_fit_that_is_broken_is_made_again(tmp_path):
-    whole = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path)
+def test_a_kept_fit_that_is_broken_is_made_again(whole, tmp_path):
+    shutil.copytree(whole[1], tmp_path, dirs_exist_ok=True)
     (tmp_path / "members" / "Ridge.ckpt").write_bytes(b"half")
     (tmp_path / "members" / "Climatology.json").write_text("{")
     again = fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path)
-    pd.testing.assert_series_equal(again.table["crps"], whole.table["crps"])
+    pd.testing.assert_series_equal(again.table["crps"], whole[0].table["crps"])
     assert (again.table["note"].drop("Stack") == "").all()
 
 

@@ -155,7 +155,7 @@ def test_interpolation_in_time_and_the_mean_of_others_are_what_a_field_has_to_be
 
 
 def test_transforms_are_chosen_by_the_kriging_of_hidden_entries():
-    panel = mountain_panel(200)
+    panel = mountain_panel(90, 8)
     model = built(small(transforms="auto"), mountain_data(panel))
     assert [type(t) for t in model.predictor.transforms] == [Anomaly]
     assert "Anomaly" in model.predictor.transforms_report
