@@ -49,11 +49,9 @@ def test_the_printed_mend_keeps_them():
     )
     with pytest.raises(PanelError) as caught:
         stgate.check_panel(panel)
-    says(str(caught.value), "beyond 2**53")
+    says(str(caught.value), "of which floats hold 15")
     mended = eval(str(caught.value).split(" with ")[-1], {"panel": panel})
-    with pytest.raises(PanelError) as caught:
-        stgate.check_panel(mended)
-    says(str(caught.value), "astype('float64')")
+    stgate.check_panel(mended)
     assert mended["y"].values[:, 0].tolist() == [0, 1, 3]
 
 

@@ -66,7 +66,8 @@ def test_a_long_table_comes_back_with_its_rows_in_any_order(panel, suffix, data)
         path = Path(folder) / f"p{suffix}"
         frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
         found = read_tables(path, node="node")
-        xr.testing.assert_equal(found.sel(node=panel["node"]), panel)
+        # text of whole numbers keeps the digits that it has, which float32 may not hold
+        xr.testing.assert_equal(found.sel(node=panel["node"]).astype("float32"), panel)
 
 
 @given(panel=panels(), suffix=st.sampled_from([".csv", ".parquet", ".h5"]))
@@ -84,7 +85,7 @@ def test_a_wide_table_comes_back(panel, suffix):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # names that are no Python names
                 frame.to_hdf(path, key="df", mode="w")
-        xr.testing.assert_equal(read_tables(path, name="y"), panel[["y"]])
+        xr.testing.assert_equal(read_tables(path, name="y").astype("float32"), panel[["y"]])
 
 
 @given(panel=panels())
