@@ -68,10 +68,10 @@ def check_options(owner: Callable[..., Any], given: Mapping[str, object], prefix
     for name, hint in _kinds(owner).items():
         if name in given and not _fits(given[name], hint):
             value = given[name]
-            words = [word for one in _alternatives(hint) for word in typing.get_args(one)[:9] if _is_literal(one)]
             what = f"{prefix}{name} {' '.join(repr(value).split())[:60]}"
-            if isinstance(value, str) and words:
-                raise RequestError(f"{what}: {did_you_mean(value, words)}")
+            parts = value if isinstance(value, list | tuple) else [value]
+            if (words := _words(hint)) and (odd := [p for p in parts if isinstance(p, str) and p not in words]):
+                raise RequestError(f"{what}: {did_you_mean(odd[0], words)}")
             raise RequestError(f"{what}: must be {' or '.join(_named(one) for one in _alternatives(hint))}")
 
 
@@ -84,6 +84,13 @@ def _alternatives(hint: Any) -> Iterator[Any]:  # noqa: ANN401 (any kind)
             yield from _alternatives(one)
     else:
         yield hint
+
+
+def _words(hint: Any) -> list[str]:  # noqa: ANN401
+    """Return the words that a kind allows, in lists too."""
+    if _is_literal(hint):
+        return list(typing.get_args(hint))
+    return [word for part in typing.get_args(hint) for word in _words(part)]
 
 
 def _is_literal(hint: Any) -> bool:  # noqa: ANN401

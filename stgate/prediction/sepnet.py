@@ -166,7 +166,7 @@ class SepNetPredictor(Predictor):
         check_counts(embedding=(embedding, 1), width=(width, 1), heads=(heads, 1), patch=(patch, 1), stride=(stride, 1))
         check_counts(prototypes=(prototypes, 1), kernel=(kernel, 2))
         check_counts(layers=(1 if layers is None else layers, 1), depth=(1 if depth is None else depth, 1))
-        check_options(SepNetPredictor.__init__, locals())
+        check_options(SepNetPredictor.__init__, {name: value for name, value in locals().items() if name != "spatial"})
         if order == 1:
             raise RequestError("order 1: a hyperedge needs 2 nodes or more; give 2 or more, or 0 for no hypergraph")
         if width % heads:

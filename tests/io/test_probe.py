@@ -78,7 +78,7 @@ def _stands_in(monkeypatch, tmp_path, what):
     """Let the library that reads a file do something else for one whose path is `special`."""
     script = tmp_path / "child.py"
     own = f"def _special(path, everything): {what} if path == 'special' else _hdf5(path, everything=everything)"
-    own += "\nREADERS['hdf5'] = ('h5py', _special)"
+    own += "\nREADERS['hdf5'] = _special"
     text = Path(child.__file__).read_text().replace("\nif __name__", f"\nimport time\n{own}\nif __name__")
     script.write_text(text)
     monkeypatch.setattr(probe, "CHILD", script)

@@ -386,13 +386,10 @@ def test_an_option_out_of_range_is_refused_before_the_fit(options):
 
 
 def test_a_refused_fit_is_refused_again_and_leaves_no_half_adopted_forecaster():
-    model = GatedRNN(hidden=8, cell="foo")
-    for _ in range(2):
-        with pytest.raises(RequestError, match="cell 'foo'"):
-            built(model)
     model, short = GatedRNN(hidden=8, rollout=RollOut(unroll=3)), make_data(train_horizon=2)
-    with pytest.raises(RequestError, match="unroll"):
-        built(model, short)
+    for _ in range(2):
+        with pytest.raises(RequestError, match="unroll"):
+            built(model, short)
     with pytest.raises(CheckpointError, match="not fitted"):
         _ = model.predictor.device
     data = make_data()

@@ -162,14 +162,16 @@ def _hdf5(path: str, *, everything: bool) -> None:
                     item[piece]
 
 
-READERS = {"netcdf": ("netCDF4", _netcdf), "hdf5": ("h5py", _hdf5)}
-"""The package and the function that read each kind of file."""
+READERS = {"netcdf": _netcdf, "hdf5": _hdf5}
+"""Functions that read each kind of file."""
+PACKAGES = {"netcdf": ("netCDF4", "h5py"), "hdf5": ("h5py",)}
+"""Packages that they need; imported once, before the forks."""
 
 
 def _read(request: dict[str, Any]) -> str:
     """Read a file; return what is wrong with it."""
     try:
-        READERS[request["kind"]][1](request["path"], everything=request["all"])
+        READERS[request["kind"]](request["path"], everything=request["all"])
     except MemoryError:
         return "needs more memory than a file of its size can hold"
     except Exception as error:
@@ -201,7 +203,8 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            importlib.import_module(READERS[request["kind"]][0])
+            for package in PACKAGES[request["kind"]]:
+                importlib.import_module(package)
         except ImportError:  # the parent says so
             answer = ""
         else:
