@@ -53,7 +53,7 @@ test: $(VENV)/tested
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest --durations=10
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=10
 
 lint: $(VENV)/tested
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -14,6 +14,7 @@ from stgate.__main__ import main
 from stgate.errors import RequestError, TrainingError
 from stgate.fitting import auto, workers
 from stgate.fitting.auto import fit
+from stgate.fitting.identity import digest_of
 from stgate.fitting.shortlist import Candidate, short_list
 from stgate.models import Climatology, GatedRNN, Persistence, Ridge
 
@@ -29,6 +30,14 @@ def quick(data):
     ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_this_process():
+    """Fit in this process: `test_workers` has fits in others, which take seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "workers_for", lambda data: 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An automatic fit that several tests start from, and its folder, which they copy."""
@@ -39,9 +48,10 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("how", ["split", "refit", "cross"])
 def test_a_short_list_is_scored_stacked_and_calibrated(how, tmp_path):
     lines = []
-    made = fit(PANEL, **OPTIONS, shortlist=quick, calibration=how, out=tmp_path, tell=lines.append)
+    listed = (lambda data: quick(data)[1:]) if how == "cross" else quick  # which makes the most fits
+    made = fit(PANEL, **OPTIONS, shortlist=listed, calibration=how, out=tmp_path, tell=lines.append)
     assert made.calibration == how
-    assert {"Persistence", "Climatology", "Ridge"} <= set(made.table.index)
+    assert {one.name for one in listed(None)} <= set(made.table.index)
     assert made.table.loc["Ridge", "crps"] < made.table.loc["Climatology", "crps"]
     members = made.table.drop("Stack")
     assert members["weight"].sum() == pytest.approx(1, abs=1e-5)
@@ -65,7 +75,7 @@ def test_a_candidate_that_fails_is_left_out_in_one_line():
     def broken(**_):
         raise RuntimeError("no such thing\nin two lines")
 
-    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [*quick(data), Candidate("Broken", broken)])
+    made = fit(PANEL, **OPTIONS, shortlist=lambda data: [Candidate("Ridge", Ridge), Candidate("Broken", broken)])
     assert made.table.loc["Broken", "note"] == "left out: no such thing in two lines"
     assert "Broken" not in made.model.predictor.names
     with pytest.raises(TrainingError, match=r"no candidate could be fitted.*no such thing"):
@@ -104,7 +114,6 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(whole, tmp_path, monke
         return usual(forecaster, *given, **options)
 
     monkeypatch.setattr(workers, "train", dying)
-    monkeypatch.setattr(workers, "workers_for", lambda data: 1)  # another process would not die
     with pytest.raises(KeyboardInterrupt):
         fit(PANEL, **OPTIONS, shortlist=quick, out=tmp_path / "killed")
     assert not (tmp_path / "killed" / "best.ckpt").exists()
@@ -118,23 +127,33 @@ def test_what_a_killed_run_has_finished_is_taken_up_again(whole, tmp_path, monke
     assert one.drop_attrs().equals(two.drop_attrs())
 
 
+def test_fits_that_are_kept_are_not_those_of_other_data(whole, tmp_path):
+    shutil.copytree(whole[1], tmp_path / "both")
+    other = PANEL.assign(y=PANEL["y"] + 1)
+    again = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "both")
+    fresh = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "fresh")
+    pd.testing.assert_series_equal(again.table["crps"], fresh.table["crps"])
+    one, two = (stgate.forecast(made.model, other, levels=[0.5]) for made in (again, fresh))
+    assert one.drop_attrs().equals(two.drop_attrs())
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda p: p.isel(time=slice(0, 280)),
         lambda p: p.isel(node=slice(None, None, -1)),
         lambda p: p.assign(y=p["y"] + 1),
+        lambda p: p.assign(y=p["y"].where(p["time"] > p["time"][0])),
+        lambda p: p.assign_coords(time=p["time"] + pd.Timedelta("1h")),
+        lambda p: p.assign_coords(lat=p["lat"] + 1),
     ],
-    ids=["fewer rows", "nodes in another order", "other values"],
+    ids=["fewer rows", "nodes in another order", "other values", "a gap", "an hour later", "other places"],
 )
-def test_fits_that_are_kept_are_not_those_of_other_data(whole, change, tmp_path):
-    shutil.copytree(whole[1], tmp_path / "both")
-    other = change(PANEL)
-    again = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "both")
-    fresh = fit(other, **OPTIONS, shortlist=quick, out=tmp_path / "fresh")
-    pd.testing.assert_series_equal(again.table["crps"], fresh.table["crps"])
-    one, two = (stgate.forecast(made.model, other, levels=[0.5]) for made in (again, fresh))
-    assert one.drop_attrs().equals(two.drop_attrs())
+def test_other_data_have_another_digest(change):
+    one, two, same = (stgate.WindowData(panel, **OPTIONS) for panel in (PANEL, change(PANEL), PANEL.copy(deep=True)))
+    for data in (one, two, same):
+        data.setup()
+    assert digest_of(one) == digest_of(same) != digest_of(two)
 
 
 def test_a_kept_fit_that_is_broken_is_made_again(whole, tmp_path):
