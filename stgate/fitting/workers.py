@@ -6,6 +6,9 @@ import contextlib
 import copy
 import dataclasses
 import os
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -28,6 +31,8 @@ FAILURES = (StgateError, RuntimeError, ValueError, ArithmeticError, ImportError,
 """Errors of one candidate that leave the others alone."""
 WORTH = 20.0
 """Seconds of fits from which it is worth starting processes."""
+LOOK = 1.0
+"""Seconds after which a process looks for its parent again."""
 COPIES = 8
 """Bytes that a fit needs for each byte of its panel, besides half a gigabyte."""
 
@@ -95,7 +100,8 @@ def refit(jobs: Sequence[Refit], data: WindowData, seed: int) -> Iterator[tuple[
     rest = sorted(missing, key=lambda number: -jobs[number].seconds)  # the longest first
     sent = copy.copy(data)
     sent.trainer = None  # the last fit's, which holds its network
-    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+    followed = {"initializer": _follow, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", inner_max_num_threads=1, **followed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)  # for its use of memory
         run = Parallel(n_jobs=workers, max_nbytes=None, return_as="generator_unordered")
         try:
@@ -108,6 +114,22 @@ def refit(jobs: Sequence[Refit], data: WindowData, seed: int) -> Iterator[tuple[
                     yield from run([delayed(_alone)(number, jobs[number], sent, seed)])
                 except BrokenExecutor:
                     yield number, "its process was killed, perhaps for want of memory"
+
+
+def _follow(parent: int) -> None:
+    """End this process soon after its parent, which may be killed: it would wait for work for ever.
+
+    Args:
+        parent: Number of the parent process.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK)
+        os._exit(1)
+
+    if sys.platform != "win32":  # where a parent's number stays
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(number: int, job: Refit, data: WindowData, seed: int) -> tuple[int, str]:

@@ -2,7 +2,11 @@
 
 import dataclasses
 import os
+import signal
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +77,44 @@ def test_a_process_that_is_killed_leaves_the_other_fits_alone(data, tmp_path, mo
     found = dict(refit(jobs, data, seed=0))
     assert found == {0: "its process was killed, perhaps for want of memory", 1: "", 2: "", 3: ""}
     assert [job.path.is_file() for job in jobs] == [False, True, True, True]
+
+
+def named(path, **options):
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_processes_end_with_a_parent_that_is_killed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "workers_for", lambda data: 2)
+    jobs = [
+        dataclasses.replace(job, candidate=Candidate("Named", partial(named, tmp_path / str(number))))
+        for number, job in enumerate(jobs_in(tmp_path, seconds=100.0)[:2])
+    ]
+    parent = os.fork()
+    if parent == 0:
+        list(refit(jobs, data, seed=0))
+        os._exit(0)
+    names = [tmp_path / str(number) for number in range(2)]
+    wait_for(lambda: all(name.is_file() and name.read_text() for name in names))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    wait_for(lambda: not any(is_there(int(name.read_text())) for name in names))
+
+
+def wait_for(what, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_there(number):
+    """Tell if a process runs; one that has ended stays in the list until its new parent asks for it."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_processes_need_memory_for_the_panel(data, monkeypatch):
