@@ -21,7 +21,7 @@ from fuzz.readers import READERS
 
 from stgate.errors import StgateError
 
-HANG = 20.0
+HANG = 60.0
 """Seconds after which a case hangs."""
 GOOD = ("read", "refused")
 """Outcomes of a case as they should be."""

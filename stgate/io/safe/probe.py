@@ -12,16 +12,17 @@ import threading
 from pathlib import Path
 
 from stgate.errors import StoreError
+from stgate.io.safe.child import WAIT
 from stgate.io.safe.header import check_header
 
 UNTRUSTED = "STGATE_UNTRUSTED"
 """Variable of the environment that is set where all values are to be read in the other process, too (`--untrusted`)."""
 SECONDS = 10.0
-"""Time for a file, beside that for its size."""
+"""Time of a processor for a file, beside that for its size."""
 MOST_SECONDS = 60.0
-"""Time for a file whose values are all read, whatever its size."""
-RATE = 20e6
-"""Bytes a second that the slowest disk reads."""
+"""Time of a processor for a file whose values are all read, whatever its size."""
+RATE = 5e6
+"""Bytes a second of a file of many small variables."""
 CHILD = Path(__file__).with_name("child.py")
 _trusted: set[tuple[str, int, int, int]] = set()
 """Files that this process wrote or has examined: path, inode, time and size."""
@@ -91,7 +92,7 @@ class Reader:
             if process is None:
                 return None
             assert process.stdin is not None and process.stdout is not None
-            late = threading.Timer(float(request["seconds"]) + SECONDS, process.kill)
+            late = threading.Timer(WAIT * float(request["seconds"]) + SECONDS, process.kill)
             late.start()
             try:
                 process.stdin.write(json.dumps(request) + "\n")
