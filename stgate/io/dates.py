@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from stgate.errors import RequestError
+from stgate.errors import PanelError, RequestError
 
 PARTS = {
     "year": ("year", "years", "yr", "yyyy"),
@@ -89,15 +89,30 @@ def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     return made
 
 
+UNNAMED = (
+    ("Y y G c x", "m d j H I M S b B U W V", "names no year: add %Y"),
+    ("m b B j U W V c x", "d a A H I M S", "names no month: %m is the month, %M the minute"),
+    ("d j U W V c x", "H I M S", "names no day: add %d"),
+    ("H I c X", "M S", "names minutes without an hour: %M is the minute, %m the month"),
+    ("I", "p", "has the hour %H, which takes no notice of %p: hours of AM and PM are %I"),
+    ("p", "I", "has hours to 12 without AM or PM: hours to 24 are %H"),
+)
+"""Of each row: directives of which a format has at least one if it has one of the second ones, and what to say else."""
+
+
 def check_format(time_format: str) -> None:
-    """Refuse a format that `strptime` does not know.
+    """Refuse a format that `strptime` does not know, or that leaves a part of the time open: it would be made up.
 
     Args:
         time_format: The format.
 
     Raises:
-        RequestError: A `%` is followed by no directive, or by one that is unknown.
+        RequestError: A `%` is followed by no directive, or by one that is unknown, or a part of the time has none.
     """
+    held = set(re.findall(r"%(.)", time_format.replace("%%", "").replace("%D", "%m%d%y")))
+    for needed, given, what in UNNAMED:
+        if held & set(given.split()) and not held & set(needed.split()):
+            raise RequestError(f"time format {time_format!r}: {what}; write it like '%d/%m/%Y %H:%M'")
     try:
         pd.to_datetime(pd.Series(["-"]), format=time_format, errors="coerce")
     except (ValueError, KeyError, re.error) as error:
@@ -161,3 +176,51 @@ def date_format(numbers: np.ndarray) -> str | None:
     if found is None or not texts.str[:4].astype(int).between(1500, 2600).all():
         return None
     return found if pd.to_datetime(texts, format=found, errors="coerce").notna().all() else None
+
+
+EPOCH = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Units in which times since 1970 are counted, with their number in a second."""
+SPAN = (1e8, 4.1e9)
+"""Seconds since 1970 between which numbers read as such times: from 1973 to 2099."""
+
+
+def epoch_unit(numbers: np.ndarray) -> str | None:
+    """Return the unit of numbers that read as times since 1970, such as 1577836800; None if they are plain numbers.
+
+    >>> epoch_unit(np.array([1577836800, 1577840400])), epoch_unit(np.array([0.0, 3600.0]))
+    ('s', None)
+    """
+    values = np.asarray(numbers, "float64")
+    if not values.size:
+        return None
+    spans = ((unit, SPAN[0] * size, SPAN[1] * size) for unit, size in EPOCH.items())
+    return next((unit for unit, low, high in spans if low <= values.min() and values.max() < high), None)
+
+
+def since_1970(numbers: pd.Series) -> pd.Series:
+    """Return the times of numbers since 1970, whose unit is told by their size; NaT where they are none.
+
+    Args:
+        numbers: Seconds, milli-, micro- or nanoseconds, or texts of such numbers.
+    """
+    values = pd.to_numeric(numbers, errors="coerce")
+    unit = epoch_unit(values.dropna().to_numpy())
+    if unit is None:
+        return pd.Series(pd.NaT, numbers.index, dtype="datetime64[ns]")
+    return pd.to_datetime(values, unit=unit)  # type: ignore[call-overload, no-any-return]
+
+
+def check_numbers(numbers: np.ndarray, what: str, fixes: tuple[str, str]) -> None:
+    """Refuse numbers that read as dates or as times since 1970: they would become model time.
+
+    Args:
+        numbers: Times.
+        what: What holds them, for the message.
+        fixes: Formats of the fix of dates, and of that of times since 1970, with a place for the format or the unit.
+
+    Raises:
+        PanelError: They do.
+    """
+    if (found := date_format(numbers)) or (unit := epoch_unit(numbers)):
+        kind, fix = ("dates", fixes[0].format(found)) if found else ("times since 1970", fixes[1].format(unit))
+        raise PanelError(f"{what} holds numbers such as {float(numbers[0]):.0f}, which read as {kind}; {fix}")

@@ -12,6 +12,7 @@ import xarray as xr
 
 from stgate.errors import PanelError, did_you_mean
 from stgate.io.calendars import convert_calendar
+from stgate.io.dates import check_numbers
 from stgate.schema.panel import at, check_panel, check_time, some, time_kind
 from stgate.schema.precision import narrowed
 
@@ -99,6 +100,10 @@ def to_panel(
         index = index.to_timestamp()
     if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
+    if index.dtype.kind in "iuf":
+        made = "make dates of them with pandas.to_datetime(times"
+        fixes = f"{made}.astype('int64').astype(str), format='{{}}')", f"{made}, unit='{{}}')"
+        check_numbers(index.to_numpy(), "`time`", fixes)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
     panel = convert_calendar(panel)
     if freq is not None:

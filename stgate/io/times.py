@@ -10,7 +10,7 @@ import pandas as pd
 
 from stgate.errors import PanelError, RequestError
 from stgate.io.clocks import to_utc
-from stgate.io.dates import check_format, date_format, from_parts, joined, part_of, without_24
+from stgate.io.dates import check_format, check_numbers, from_parts, joined, part_of, since_1970, without_24
 from stgate.schema.panel import parse_time
 from stgate.schema.steps import month_step
 
@@ -31,7 +31,8 @@ def parse_times(
         columns: The column of times, or the columns of its parts: year, month, day, hour, minute. Without a day it is
             the first of the month.
         label: The table's name, for messages.
-        time_format: Format of the times in `strptime` notation; None reads ISO 8601, and quarters such as 2016Q1.
+        time_format: Format of the times in `strptime` notation; `%s` reads numbers since 1970, None reads ISO 8601, and
+            quarters such as 2016Q1.
         time_zone: Time zone of times without an offset (`Europe/Berlin`). The order of the rows tells the two passes of
             the repeated hour in autumn apart.
         by: The column of node labels; the rows of each node are in order.
@@ -44,7 +45,8 @@ def parse_times(
         RequestError: The time zone is unknown, or the times are numbers, dates of months, or have an offset.
     """
     if time_format is not None:
-        check_format(time_format)
+        if time_format != SINCE_1970:
+            check_format(time_format)
     elif len(columns) == 1 and part_of(columns[0]) != "year":
         numbers = _numbers(frame[columns[0]])
         if numbers is not None:
@@ -54,8 +56,14 @@ def parse_times(
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna()))
         shown = ", ".join(repr(value) for value in frame[list(columns)].iloc[row])
-        hint = "write 2016-03-01T12:00" if time_format is None else f"its format is said to be {time_format!r}"
-        hint = f"give --time-format, such as '%d/%m/%Y %H:%M', or {hint}" if time_format is None else hint
+        if time_format is not None:
+            hint = f"its format is said to be {time_format!r}"
+        elif all(part_of(column) for column in columns):
+            hint = "its parts are whole numbers, hours of 0 to 24; join others, such as 2016-03-01 1230, to one column"
+        else:
+            hint = "give --time-format, such as '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
+        if frame[list(columns)].iloc[row].isna().any():
+            hint = "leave out the rows without a time"
         raise PanelError(f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}")
     aware = isinstance(parsed.dtype, pd.DatetimeTZDtype)
     if time_zone is None:
@@ -67,6 +75,8 @@ def parse_times(
     return to_utc(parsed, time_zone, label, None if by is None else frame[by])
 
 
+SINCE_1970 = "%s"
+"""Format of seconds since 1970, or of smaller units of them, which their size tells."""
 QUARTER = r"\d{4}-?Q[1-4]"
 """Pattern of a quarter, such as 2016Q1 or 2016-Q1; it becomes its first day."""
 OFFSET = r"\d(?:[+-]\d\d:?(?:\d\d)?|Z)$"
@@ -77,11 +87,8 @@ def _refuse_dates(numbers: pd.Series, column: str, label: str, time_zone: str | 
     """Refuse numbers that read as dates, and a time zone of numbers."""
     if time_zone is not None:
         raise RequestError(f"time zone {time_zone}: column {column!r} holds numbers; model time has no zone")
-    if found := date_format(numbers.to_numpy()):
-        raise PanelError(
-            f"{label}: column {column!r} holds numbers such as {numbers.iloc[0]:.0f}, which read as dates; give "
-            f"--time-format '{found}'"
-        )
+    fixes = "give --time-format '{}'", "give --time-format %s"
+    check_numbers(numbers.to_numpy(), f"{label}: column {column!r}", fixes)
 
 
 def _numbers(series: pd.Series) -> pd.Series | None:
@@ -110,6 +117,8 @@ def _parsed(given: pd.Series, time_format: str | None) -> pd.Series:
     """Parse times with pandas; they are in UTC if all of them have an offset, and NaT where they are none."""
     if given.dtype.kind == "M":
         return given
+    if time_format == SINCE_1970:
+        return since_1970(given)
     if time_format is None and given.str.fullmatch(QUARTER).all():
         quarters = pd.PeriodIndex(given.str.replace("-", ""), freq="Q").to_timestamp()
         return pd.Series(quarters, index=given.index)

@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stgate.errors import PanelError, RequestError
-from stgate.io import read_tables
+from stgate.io import read_tables, to_panel
+from stgate.io.dates import check_format
 
 FORMS = {
     "date and clock": ("Date,Time", ["2020-02-29,22:00", "2020-02-29,23:00", "2020-03-01,00:00"], "1h", {}),
@@ -75,8 +77,54 @@ def test_a_format_with_a_stray_percent_is_refused(time_format, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("time_format", "rows"),
+    [
+        ("%Y-%M-%d", ["2020-03-01", "2020-03-02"]),
+        ("%m-%d %H:%M", ["03-01 00:00", "03-01 01:00"]),
+        ("%Y %d %H:%M", ["2020 01 00:00", "2020 01 01:00"]),
+        ("%Y-%m %H:%M", ["2020-01 00:00", "2020-01 01:00"]),
+        ("%d/%m/%Y %I:%M", ["01/01/2020 01:00", "01/01/2020 02:00"]),
+        ("%d/%m/%Y %H:%M %p", ["01/01/2020 01:00 PM", "01/01/2020 02:00 PM"]),
+        ("%H:%M", ["01:00", "02:00"]),
+    ],
+)
+def test_a_format_that_leaves_a_part_of_the_time_open_is_refused(time_format, rows, tmp_path):
+    with pytest.raises(RequestError, match=r"time format .*write it like"):
+        read_tables(write(tmp_path, "time", rows), node="node", time_format=time_format)
+
+
+@pytest.mark.parametrize(
+    "time_format", ["%d/%m/%y %I:%M %p", "%Y%j", "%G-W%V-%u", "%b %Y", "%Y", "%c", "%Y-%m-%dT%H:%M:%S%z"]
+)
+def test_a_whole_format_is_none_of_these(time_format):
+    check_format(time_format)
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_numbers_since_1970_are_refused_and_the_advice_reads_them(unit, tmp_path):
+    numbers = [(1577836800 + 3600 * i) * unit for i in range(3)]
+    path = write(tmp_path, "time", numbers)
+    with pytest.raises(PanelError, match=r"read as times since 1970; give --time-format %s$"):
+        read_tables(path, node="node")
+    times = read_tables(path, node="node", time_format="%s")["time"].values
+    assert times[0] == np.datetime64("2020-01-01") and times[2] == np.datetime64("2020-01-01T02")
+
+
+@pytest.mark.parametrize("numbers", [[20200101, 20200102], [20200101.0, 20200102.0], [1577836800, 1577840400]])
+def test_frames_in_memory_too_and_the_advice_makes_times_of_them(numbers):
+    times = pd.Series(numbers)
+    frame = pd.DataFrame({"time": times, "node": "a", "y": [1.0, 2.0]})
+    with pytest.raises(PanelError, match=r"`time` holds numbers such as .* read as") as refused:
+        to_panel(frame, time="time", node="node")
+    made = eval(str(refused.value).rsplit("with ", 1)[1], {"pandas": pd, "times": times})
+    assert to_panel(frame.assign(time=made), time="time", node="node")["time"].values[0] == np.datetime64("2020-01-01")
+
+
+@pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
+        ("year,month,day,hour", ["2020,1,1,100", "2020,1,1,200"], "hours of 0 to 24; join others"),
+        ("time", ["2020-01-01", ""], "row 2, nan; leave out the rows without a time"),
         ("time", ["2020-01-01T23:00", "2020-01-01T24:30"], "row 2"),
         ("year,doy", ["2019,365", "2019,366"], "row 2"),
         ("year,month,day", ["2020,2,29", "2020,2,30"], "row 2"),
