@@ -162,7 +162,7 @@ FORMATS = {6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 
 
 
 def date_format(numbers: np.ndarray) -> str | None:
-    """Return the format of numbers that read as dates, such as 20200131; None if they are plain numbers.
+    """Return the format of numbers that read as dates, such as 20200131 or 31012020; None if they are plain numbers.
 
     >>> date_format(np.array([20200131, 20200201])), date_format(np.array([0.0, 0.5]))
     ('%Y%m%d', None)
@@ -171,11 +171,23 @@ def date_format(numbers: np.ndarray) -> str | None:
     if values.size == 0 or not np.isfinite(values).all() or (values % 1 != 0).any() or values.min() < 150_000:
         return None
     texts = pd.Series(values.astype("int64").astype(str))
-    widths = texts.str.len().unique()
-    found = FORMATS.get(int(widths[0])) if len(widths) == 1 else None
-    if found is None or not texts.str[:4].astype(int).between(1500, 2600).all():
-        return None
-    return found if pd.to_datetime(texts, format=found, errors="coerce").notna().all() else None
+    widths = set(texts.str.len())
+    tried = [FORMATS[width] for width in widths if width in FORMATS and len(widths) == 1]
+    if widths <= {7, 8}:
+        tried += YEAR_LAST
+    return next((found for found in tried if _all_dates(texts, found)), None)
+
+
+YEAR_LAST = ("%d%m%Y", "%m%d%Y")
+"""Formats of dates whose year comes last, with eight digits of which a first zero may be lost."""
+
+
+def _all_dates(texts: pd.Series, time_format: str) -> bool:
+    """Tell if all texts are dates in a format, of years that occur."""
+    padded = texts.str.zfill(8) if time_format in YEAR_LAST else texts
+    years = padded.str[-4:] if time_format in YEAR_LAST else padded.str[:4]
+    dates = pd.to_datetime(padded, format=time_format, errors="coerce")
+    return bool(years.astype(int).between(1500, 2600).all() and dates.notna().all())
 
 
 EPOCH = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -222,5 +234,7 @@ def check_numbers(numbers: np.ndarray, what: str, fixes: tuple[str, str]) -> Non
         PanelError: They do.
     """
     if (found := date_format(numbers)) or (unit := epoch_unit(numbers)):
-        kind, fix = ("dates", fixes[0].format(found)) if found else ("times since 1970", fixes[1].format(unit))
+        padding = ".str.zfill(8)" if found in YEAR_LAST else ""
+        kind, fix = ("dates", fixes[0].format(found, padding)) if found else ("times since 1970", fixes[1].format(unit))
+        fix += f", or {YEAR_LAST[1]}" * (found == YEAR_LAST[0])
         raise PanelError(f"{what} holds numbers such as {float(numbers[0]):.0f}, which read as {kind}; {fix}")

@@ -102,7 +102,7 @@ def to_panel(
         index = index.tz_convert("UTC").tz_localize(None)
     if index.dtype.kind in "iuf":
         made = "make dates of them with pandas.to_datetime(times"
-        fixes = f"{made}.astype('int64').astype(str), format='{{}}')", f"{made}, unit='{{}}')"
+        fixes = f"{made}.astype('int64').astype(str){{1}}, format='{{0}}')", f"{made}, unit='{{}}')"
         check_numbers(index.to_numpy(), "`time`", fixes)
     panel = panel.assign_coords(time=np.asarray(index), node=np.asarray(first.columns.tolist()))
     panel = convert_calendar(panel)
@@ -226,7 +226,7 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     made: dict[str, Any] = {}
     for name in coords.columns:
-        series = coords[name]
+        series = pd.to_numeric(coords[name]) if name in PLACES.values() else coords[name]
         numeric = pd.api.types.is_numeric_dtype(series)
         values = series.to_numpy("float64") if numeric else series.fillna("").astype(str).to_numpy("str")
         made[str(name)] = ("node", values, {"units": degrees[str(name)]} if name in degrees else {})
@@ -324,6 +324,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_numeric_dtype(series):
             continue
         numbers = pd.to_numeric(series, errors="coerce")
+        if numbers.dtype.kind == "c":
+            raise PanelError(f"column {column!r}: holds complex numbers; {WAYS_OUT['complex numbers']}")
         text = numbers.isna() & series.notna()
         if text.any():
             row = int(np.argmax(text.to_numpy()))

@@ -68,6 +68,21 @@ def test_a_wide_frame_of_dates_is_refused():
         to_panel(wide, name="y")
 
 
+def test_complex_numbers_among_others_are_refused():
+    frame = pd.DataFrame({"time": TIMES, "node": "a", "y": pd.Series([1.0, 2 + 1j, 2.0, 3.0], dtype=object)})
+    with pytest.raises(PanelError, match="column 'y': holds complex numbers"):
+        to_panel(frame, time="time", node="node")
+
+
+@pytest.mark.parametrize(
+    "given", [["50.5"], pd.Categorical([50.5]), pd.array([50.5], "Float64"), np.array([50.5], object)]
+)
+def test_coordinates_of_other_kinds_become_numbers(given):
+    coords = pd.DataFrame({"lat": given, "lon": 5}, index=["a"])
+    panel = to_panel(pd.DataFrame({"a": np.ones(N)}, index=TIMES), name="y", coords=coords)
+    assert panel["lat"].dtype == float and panel["lat"].item() == 50.5
+
+
 @pytest.mark.parametrize("unit", ["s", "us", "ns"])
 def test_dates_of_hdf5_are_dates_and_text_is_left_out_with_a_warning(unit, tmp_path):
     pytest.importorskip("h5py")
