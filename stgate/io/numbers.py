@@ -19,7 +19,7 @@ def as_numbers(series: pd.Series, name: str, label: str, decimal: str, thousands
     """Turn the texts of a column into numbers; other texts stay as they are, and are refused later.
 
     Args:
-        series: A column of a csv table.
+        series: A column of a table.
         name: The column's name.
         label: The table's name.
         decimal: Decimal mark.
@@ -28,7 +28,7 @@ def as_numbers(series: pd.Series, name: str, label: str, decimal: str, thousands
     Raises:
         PanelError: A text is a number in another way of writing than the one that is given.
     """
-    if pd.api.types.is_numeric_dtype(series) or series.dtype.kind in "Mm":
+    if not (pd.api.types.is_object_dtype(series) or pd.api.types.is_string_dtype(series)):
         return series
     texts = series.where(series.map(lambda x: isinstance(x, str))).astype("string").str.strip()
     numbers = numbers_of(texts, decimal, thousands)

@@ -156,13 +156,16 @@ def read_tables(
                     raise RequestError(f"start {start}: {path.name} has times, in {', '.join(time)}; leave it out")
                 frame = frame.assign(time=count_times(len(frame), start, freq))
             _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
+            if time_format is None and len(time) == 1 and (decimal, thousands) != (".", None):  # it may be model time
+                ways = pd.to_numeric(frame[time[0]], errors="coerce"), numbers_of(frame[time[0]], decimal, thousands)
+                if any(numbers.notna().all() for numbers in ways):
+                    frame[time[0]] = as_numbers(frame[time[0]], time[0], path.name, decimal, thousands)
             times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
             kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
             if not kept:
                 raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
             frame = frame[([node] if node else []) + list(kept)].assign(time=times)
-            if path.name.endswith(CSV):
-                frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
+            frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
             if node is None and name is None:  # one file a station, named after it
                 if len(chosen) == 1:
                     raise RequestError(
@@ -201,13 +204,12 @@ def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
     """Read a table of node coordinates, indexed by its first column."""
     with reading(path, "table of coordinates"):
         table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
-        if path.name.endswith(CSV):
-            for name in table.columns[1:]:
-                if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
-                    table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)
-                elif not pd.api.types.is_numeric_dtype(table[name]):
-                    numbers = numbers_of(table[name], dialect.decimal, dialect.thousands)
-                    table[name] = numbers if (numbers.notna() == table[name].notna()).all() else table[name]
+        for name in table.columns[1:]:
+            if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
+                table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)
+            elif path.name.endswith(CSV) and not pd.api.types.is_numeric_dtype(table[name]):
+                numbers = numbers_of(table[name], dialect.decimal, dialect.thousands)
+                table[name] = numbers if (numbers.notna() == table[name].notna()).all() else table[name]
         return table.set_index(pd.Index(plain_labels(table.iloc[:, 0]), name=table.columns[0])).iloc[:, 1:]
 
 

@@ -60,6 +60,36 @@ def test_another_way_of_writing_is_refused_with_its_row(text, decimal, tmp_path)
         read_tables(path, node="node", separator=";", decimal=decimal)
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_texts_of_other_tables_are_read_with_the_marks_too(suffix, tmp_path):
+    frame = pd.DataFrame({"time": pd.date_range("2020", periods=2), "node": "a", "y": ["1.234,5", "0,5"]})
+    save = {".parquet": frame.to_parquet, ".feather": frame.to_feather}[suffix]
+    save(tmp_path / f"t{suffix}")
+    options = {"node": "node", "decimal": ","}
+    panel = read_tables(tmp_path / f"t{suffix}", thousands=".", **options)
+    assert panel["y"].values.ravel().tolist() == [1234.5, 0.5]
+    with pytest.raises(PanelError, match="row 1, not a number"):
+        read_tables(tmp_path / f"t{suffix}", **options)
+
+
+@pytest.mark.parametrize(("texts", "times"), [(["0,0", "0,5", "1,0"], [0, 0.5, 1]), (["1.000", "2.000"], [1000, 2000])])
+def test_model_time_is_written_with_the_marks_too(texts, times, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("time;node;y\n" + "".join(f"{text};a;1\n" for text in texts))
+    options = {"node": "node", "separator": ";", "decimal": ","}
+    assert read_tables(path, thousands=".", **options)["time"].values.tolist() == times
+    if times[0]:
+        with pytest.raises(PanelError, match=r"column 'time' holds '1.000' in row 1, not a number"):
+            read_tables(path, **options)
+
+
+def test_dates_with_points_are_no_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("time;node;y\n01.02.2020;a;1,5\n02.02.2020;a;2,5\n")
+    with pytest.raises(PanelError, match="give --time-format"):
+        read_tables(path, node="node", separator=";", decimal=",", thousands=".")
+
+
 def test_coordinates_are_numbers_too(tmp_path):
     path = table(tmp_path, ["1,5", "2,5"])
     places = tmp_path / "places.csv"
