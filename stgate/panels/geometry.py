@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stgate.errors import PanelError, RequestError
+from stgate.schema.longitudes import check_longitudes
 from stgate.schema.panel import some
 
 EARTH = 6371.0088
@@ -54,9 +55,8 @@ class Places:
         """
         on_node = {str(n) for n, c in panel.coords.items() if c.dims == ("node",)}
         if {"lat", "lon"} <= on_node:
+            check_longitudes(panel)
             lat, lon = (np.radians(_values(panel, name)) for name in ("lat", "lon"))
-            if (np.abs(lat) > np.pi / 2 + 1e-9).any():
-                raise PanelError("`lat`: beyond 90 degrees; it may be swapped with `lon`")
             return cls(_on_sphere(lat, lon), None, True)
         axes = [name for name in ("x", "y", "z") if name in on_node]
         if axes:

@@ -73,19 +73,26 @@ def around(values: NDArray[Any], meridian: float) -> Floats:
 
 
 def check_longitudes(panel: xr.Dataset) -> None:
-    """Refuse nodes of which some count longitudes from -180 to 180 and others from 0 to 360.
+    """Refuse degrees that are no place, and nodes of which some count from -180 to 180 and others from 0 to 360.
 
     Args:
         panel: A panel.
 
     Raises:
-        PanelError: They do; the message names the coordinate and the fix.
+        PanelError: There are some; the message names the coordinate and the fix.
     """
     for name, coord in panel.coords.items():
-        if coord.dims != ("node",) or coord.dtype.kind not in "fiu" or not is_longitude(name, coord.attrs):
+        turning = is_longitude(name, coord.attrs)
+        if coord.dims != ("node",) or coord.dtype.kind not in "fiu" or not (turning or name in ("lat", "latitude")):
             continue
-        values = np.asarray(coord.values, "float64")
-        if np.nanmin(values, initial=0.0) < 0 and np.nanmax(values, initial=0.0) > 180:
+        values, limit = np.asarray(coord.values, "float64"), 540 if turning else 90  # models of oceans reach 434
+        if (np.abs(values) > limit + ROUNDING).any():
+            raise PanelError(
+                f"`{name}`: {values[np.nanargmax(np.abs(values))]:g} at a node, beyond {limit} degrees; it may be "
+                f"swapped with `{'lat' if turning else 'lon'}`; correct it, or mark it as missing with "
+                f"panel.assign_coords({name}=panel.{name}.where(abs(panel.{name}) <= {limit}))"
+            )
+        if turning and np.nanmin(values, initial=0.0) < 0 and np.nanmax(values, initial=0.0) > 180:
             raise PanelError(
                 f"`{name}`: some nodes lie at {np.nanmin(values):g}, others at {np.nanmax(values):g}, so that two ways "
                 f"to count longitudes are mixed; take one: panel.assign_coords({name}=(panel.{name} + 180) % 360 - 180)"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stgate.errors import PanelError
 from stgate.panels import select
+from stgate.panels.graph import knn_graph
 from stgate.schema.longitudes import around, inside, is_longitude, meridian_of
 from stgate.schema.panel import check_panel
 
@@ -74,3 +75,20 @@ def test_two_conventions_in_one_panel_are_refused_and_the_mend_passes():
         check_panel(panel)
     fix = str(refused.value).split("take one: ")[1]
     check_panel(eval(fix, {"panel": panel}))  # the message's own words
+
+
+@pytest.mark.parametrize(("name", "value"), [("lon", -9999.0), ("lon", 9.97e36), ("lat", -999.0), ("lat", 116.0)])
+@pytest.mark.parametrize("use", [check_panel, lambda panel: knn_graph(panel, k=1)])
+def test_degrees_that_are_no_place_are_refused_and_the_mend_marks_them(name, value, use):
+    panel = make_panel(steps=4)
+    panel[name][1] = value
+    with pytest.raises(PanelError, match=f"`{name}`: .* beyond") as refused:
+        use(panel)
+    mended = eval(str(refused.value).rsplit("with ", 1)[1], {"panel": panel})
+    check_panel(mended)
+    assert np.isnan(mended[name].values).tolist() == [False, True, False]
+
+
+def test_longitudes_of_ocean_models_are_taken():
+    for lon in ([74.0, 200.0, 434.0], [-280.0, -100.0, 80.0]):
+        check_panel(make_panel(steps=4).assign_coords(lon=("node", lon)))
