@@ -39,6 +39,12 @@ def summarize(panel: xr.Dataset) -> str:
         units = str(variable.attrs.get("units", ""))
         lines.append(f"{name!s:<16}{units:<10}{100 * missing.mean():>6.1f} %{_longest(missing):>13}{''.join(shown)}")
         lines += [f"  {remark}" for remark in remarks(values, times, nodes)]
+    for name, held in panel.variables.items():
+        if held.dims == ("node",) and held.dtype.kind == "f":
+            found = marks_of(held.values).items()
+            lines += [
+                f"`{name}`: {mark:g} at {count} of the nodes seems to mark missing values" for mark, count in found
+            ]
     return "\n".join(lines)
 
 

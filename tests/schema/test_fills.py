@@ -43,6 +43,58 @@ def test_ordinary_records_have_none(seed, kind):
     assert marks_of(np.append(values, np.nan)) == {}
 
 
+@pytest.mark.parametrize(
+    ("mark", "near", "spread"),
+    [
+        (9.96921e36, 10, 3),  # as texts write it
+        (3.40282e38, 10, 3),
+        (1e31, 10, 3),
+        (-1e33, 10, 3),
+        (9e15, 10, 3),
+        (1e10, 10, 3),
+        (-9999.99, 10, 3),
+        (-999.99, 10, 3),
+        (-99.99, 0.5, 0.1),
+        (-99, 0.5, 0.1),
+        (-6999, 10, 3),
+        (-7777, 10, 3),
+        (-9999, 101325, 900),
+        (-32768, 101325, 900),
+        (9999, 1013, 9),
+        (-999, 285, 5),
+        (9999.9, 285, 5),
+        (-9999, 1e5, 2e3),
+    ],
+)
+def test_marks_of_other_services_are_found_once(mark, near, spread):
+    values = np.random.default_rng(0).normal(near, spread, 60)
+    values[5] = mark
+    assert marks_of(values) == {mark: 1}
+
+
+def test_two_marks_of_one_side_do_not_hide_each_other():
+    values = np.random.default_rng(0).normal(10, 3, 60)
+    values[3:7] = -9999, -8888, -9999, -999
+    assert marks_of(values) == {-9999: 2, -8888: 1, -999: 1}
+
+
+ORDINARY = {
+    "shares of a hundred": np.r_[np.random.default_rng(0).uniform(20, 90, 50), 99, 99.9],
+    "few heights": np.array([650.0, 700.0, 999.0]),
+    "a cap": np.r_[np.random.default_rng(0).poisson(600, 50), 999.0, 999.0],
+    "prices": np.r_[np.random.default_rng(0).lognormal(9, 1, 200), 9999, 99999],
+    "losses": np.array([-999.0, -20.0, 5.0, 800.0]),
+    "numbers of particles": np.random.default_rng(0).lognormal(38, 3, 200),
+    "numbers of particles, mostly none": np.r_[np.zeros(50), 2e15, 5e17],
+    "all large": np.array([1e20, 2e20]),
+}
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_values_that_look_like_marks_among_their_like_are_none(kind):
+    assert marks_of(ORDINARY[kind]) == {}
+
+
 @pytest.mark.parametrize("name", ["y", "u"])
 @pytest.mark.parametrize("mark", [1e20, -1e30, 9.96921e36])
 @pytest.mark.parametrize("stored", [False, True])
@@ -72,5 +124,5 @@ def test_static_covariates_too():
 def test_a_check_of_the_panel_names_each_of_two_marks():
     panel = make_panel(missing=0)
     panel["y"].values[3, 0], panel["y"].values[::7, 1] = 1e20, -9999
-    said = summarize(panel)
-    assert "1e+20" in said and "-9999" in said
+    said = summarize(panel.assign_coords(elevation=("node", [12.0, -9999.0, 40.0])))
+    assert "1e+20" in said and "-9999" in said and "`elevation`: -9999 at 1 of the nodes" in said
