@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -64,7 +65,7 @@ def without_single(dataset: xr.Dataset, kept: tuple[Hashable, ...]) -> xr.Datase
 
 
 def honoured(dataset: xr.Dataset) -> xr.Dataset:
-    """Apply the CF attributes of variables: values outside of the valid range are missing, and flags are no numbers.
+    """Apply the CF attributes of variables: marks and values outside the valid range are missing, flags are no numbers.
 
     Args:
         dataset: A panel or a lattice as a file holds it.
@@ -80,6 +81,9 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
             _warn(f"`{name}`: holds flags, which are no numbers; left out")
             dataset = dataset.drop_vars(str(name))
             continue
+        if variable.dtype.kind == "f" and (marked := declared_missing(variable)).any():
+            variable = variable.where(~marked)
+            dataset = dataset.assign({str(name): variable})
         bounds = valid_bounds(variable)
         if bounds is None or variable.dtype.kind != "f":
             continue
@@ -96,6 +100,21 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
+def declared_missing(variable: xr.DataArray) -> xr.DataArray:
+    """Tell which values a variable's attributes say are missing, where another type of the mark hid it from xarray.
+
+    Args:
+        variable: A decoded variable of floats that were not packed; others have no such marks.
+    """
+    held = {**variable.attrs, **variable.encoding}
+    marks = [np.ravel(held[key]) for key in ("missing_value", "_FillValue") if key in held]
+    if not marks or {"scale_factor", "add_offset"} & set(held):
+        return xr.zeros_like(variable, bool)
+    numbers = pd.to_numeric(np.concatenate([array.astype("str") for array in marks]), errors="coerce")
+    with np.errstate(over="ignore"):
+        return variable.isin(numbers[np.isfinite(numbers)].astype(variable.dtype))
+
+
 def valid_bounds(variable: xr.DataArray) -> tuple[float, float] | None:
     """Return the smallest and the largest valid value of a variable, in the units of its values; None without any.
 
@@ -108,6 +127,8 @@ def valid_bounds(variable: xr.DataArray) -> tuple[float, float] | None:
     given = {name: variable.attrs[name] for name in RANGE if name in variable.attrs}
     if not given:
         return None
+    if variable.encoding.get("_Unsigned") == "true":  # the range is written in the signed type of the file
+        given = {name: _unsigned(np.asarray(held)) for name, held in given.items()}
     try:
         pair = [np.asarray(given[name]) for name in ("valid_min", "valid_max") if name in given]
         low, high = given.get("valid_range", (given.get("valid_min", -np.inf), given.get("valid_max", np.inf)))
@@ -118,6 +139,11 @@ def valid_bounds(variable: xr.DataArray) -> tuple[float, float] | None:
         raise PanelError(f"`{variable.name}`: its {some(given)} is no range, {_words(bounds)}; correct or remove it")
     kinds = {array.dtype.kind for array in [*pair, np.asarray(given.get("valid_range", 0))]}
     return _unpacked(bounds, variable.encoding) if kinds <= {"i", "u"} else bounds
+
+
+def _unsigned(values: NDArray[Any]) -> NDArray[Any]:
+    """Return signed integers as the unsigned ones of the same bits; others as they are."""
+    return values.view(f"u{values.dtype.itemsize}") if values.dtype.kind == "i" else values
 
 
 def _unpacked(bounds: tuple[float, float], encoding: Mapping[Any, Any]) -> tuple[float, float]:

@@ -85,6 +85,35 @@ def test_values_outside_of_a_valid_range_are_missing_with_a_warning(kind, tmp_pa
         assert int(open_panel(tmp_path / "again.nc")["q"].isnull().sum()) == 4
 
 
+@pytest.mark.parametrize(
+    ("mark", "declared"),
+    [
+        (1e20, 1e20),  # float64, which differs from its float32
+        (-9999.9, -9999.9),
+        (-9999, "-9999"),
+        (-9999, np.int16(-9999)),
+        (-999.99, [-888.0, -999.99]),
+    ],
+)
+def test_marks_that_are_declared_in_another_type_are_missing(mark, declared, tmp_path):
+    data = lattice()
+    data["q"][1, 1, 1] = mark
+    data["q"].attrs["missing_value"] = declared
+    data.to_netcdf(tmp_path / "v.nc")
+    panel = open_panel(tmp_path / "v.nc")
+    assert int(panel["q"].isnull().sum()) == 1 and float(panel["q"].max()) == 23
+
+
+def test_a_valid_range_of_unsigned_bytes_is_written_in_signed_ones(tmp_path):
+    data = lattice()
+    data["q"] = (data["q"] * 10).astype("int64").astype("uint8").astype("int8")  # 230 is -26
+    data["q"].attrs = {"_Unsigned": "true", "_FillValue": np.int8(-1), "valid_range": np.array([0, -56], "int8")}
+    data.to_netcdf(tmp_path / "v.nc")
+    with pytest.warns(PanelWarning, match="3 of its values, outside its valid range 0 to 200"):
+        panel = open_panel(tmp_path / "v.nc")
+    assert float(panel["q"].max()) == 200
+
+
 @pytest.mark.parametrize("attr", [["a", "b"], [1.0], [5.0, 1.0], [np.nan, 1.0]])
 def test_a_valid_range_that_is_none_is_refused(attr, tmp_path):
     data = lattice()
