@@ -208,9 +208,16 @@ def _checked(closed: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArra
         check_spread(scale, y, *others)
         if len(others) > 1:
             check_spread(others[0], y, *others[1:], name="df")
-        return closed(y, *parameters)
+        with np.errstate(invalid="ignore"):
+            return _beyond_floats(closed(y, *parameters), y, *parameters)
 
     return score
+
+
+def _beyond_floats(score: NDArray[np.float64], *given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return infinity where a score is a difference of infinities, as of a spread that is or becomes infinite."""
+    known = ~np.isnan(sum(np.nan_to_num(x, posinf=0.0, neginf=0.0, nan=np.nan) for x in given))
+    return np.where(np.isnan(score) & known, np.inf, score)
 
 
 def _checked_mixture(
@@ -220,4 +227,5 @@ def _checked_mixture(
     for weight in more:
         if (weight < 0).any() or (np.abs(weight.sum(-1) - 1) > 1e-6).any():
             raise RequestError("probability: must not be negative and add up to 1 over the components")
-    return _mixture(y, loc, scale, *more)
+    with np.errstate(invalid="ignore"):
+        return _beyond_floats(_mixture(y, loc, scale, *more), y, loc.sum(-1), scale.sum(-1))

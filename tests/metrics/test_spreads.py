@@ -106,3 +106,11 @@ def test_the_score_of_a_normal_refuses_spreads_that_are_none(scale):
     forecast = torch.distributions.Normal(torch.zeros(2), torch.tensor([1.0, scale]), validate_args=False)
     with pytest.raises(RequestError, match="scale"):
         crps_of(forecast, torch.zeros(2))
+
+
+@pytest.mark.parametrize("name", {**CRPS, **LOGNORMAL})
+@pytest.mark.parametrize("scale", [np.inf, 1e300])
+def test_spreads_without_bound_are_infinitely_bad_and_never_left_out(name, scale):
+    given = [np.array([1.0, np.nan]), np.array([0.5, 0.5]), np.array([scale, scale])]
+    made = {**CRPS, **LOGNORMAL}[name](*given)
+    assert made[0] > 1e299 and np.isnan(made[1])
