@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import PanelError, PanelWarning
+from stgate.schema.fills import FAR
 from stgate.schema.panel import some
 
 RANGE = ("valid_range", "valid_min", "valid_max")
@@ -108,11 +109,31 @@ def declared_missing(variable: xr.DataArray) -> xr.DataArray:
     """
     held = {**variable.attrs, **variable.encoding}
     marks = [np.ravel(held[key]) for key in ("missing_value", "_FillValue") if key in held]
-    if not marks or {"scale_factor", "add_offset"} & set(held):
+    if {"scale_factor", "add_offset"} & set(held):
+        return xr.zeros_like(variable, bool) if marks else _packed_marks(variable)
+    if not marks:
         return xr.zeros_like(variable, bool)
     numbers = pd.to_numeric(np.concatenate([array.astype("str") for array in marks]), errors="coerce")
     with np.errstate(over="ignore"):
         return variable.isin(numbers[np.isfinite(numbers)].astype(variable.dtype))
+
+
+def _packed_marks(variable: xr.DataArray) -> xr.DataArray:
+    """Find the smallest and the largest packed integers where they lie far from all others, and no mark is declared."""
+    scale, offset = (float(variable.encoding.get(key, no)) for key, no in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    kind = np.dtype(variable.encoding.get("dtype", "f4"))
+    if kind.kind not in "iu" or kind.itemsize > 4 or not scale:
+        return xr.zeros_like(variable, bool)
+    limits = np.iinfo(kind)
+    packed: xr.DataArray = ((variable.astype("float64") - offset) / scale).round()
+    limit = packed.isin([limits.min, limits.min + 1, limits.max])
+    others = variable.where(~limit)
+    low, high = float(others.min()), float(others.max())
+    far = (low - variable).clip(0) + (variable - high).clip(0) > FAR * max(high - low, abs(scale))
+    marked: xr.DataArray = limit & far
+    if marked.any():
+        _warn(f"`{variable.name}`: {int(marked.sum()):,} of its values, the limits of packed {kind}, are missing")
+    return marked
 
 
 def valid_bounds(variable: xr.DataArray) -> tuple[float, float] | None:

@@ -104,6 +104,25 @@ def test_marks_that_are_declared_in_another_type_are_missing(mark, declared, tmp
     assert int(panel["q"].isnull().sum()) == 1 and float(panel["q"].max()) == 23
 
 
+@pytest.mark.parametrize("raw", [-32768, -32767, 32767])
+def test_limits_of_packed_integers_far_from_all_others_are_missing_with_a_warning(raw, tmp_path):
+    data = lattice()
+    data["q"] = data["q"].astype("int16").where(data["q"] != 23, raw).astype("int16")
+    data["q"].attrs = {"scale_factor": 0.01, "add_offset": 280.0}
+    data.to_netcdf(tmp_path / "v.nc")
+    with pytest.warns(PanelWarning, match="1 of its values, the limits of packed int16, are missing"):
+        panel = open_panel(tmp_path / "v.nc")
+    assert int(panel["q"].isnull().sum()) == 1 and float(panel["q"].max()) == pytest.approx(280.22)
+
+
+def test_packed_values_that_use_all_integers_are_values(tmp_path):
+    data = lattice()
+    data["q"] = (data["q"] / 23 * 65535 - 32768).astype("int16")
+    data["q"].attrs = {"scale_factor": 0.01, "add_offset": 280.0}
+    data.to_netcdf(tmp_path / "v.nc")
+    assert int(open_panel(tmp_path / "v.nc")["q"].isnull().sum()) == 0
+
+
 def test_a_valid_range_of_unsigned_bytes_is_written_in_signed_ones(tmp_path):
     data = lattice()
     data["q"] = (data["q"] * 10).astype("int64").astype("uint8").astype("int8")  # 230 is -26
