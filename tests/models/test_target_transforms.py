@@ -223,6 +223,15 @@ def test_auto_takes_a_root_or_a_logarithm_for_counts_and_nothing_for_noise_of_co
     assert set(below.scores) == {"none", "[Anomaly]"}  # negative values have no roots
 
 
+@pytest.mark.parametrize("part", ["validation", "calibration", "test"])
+def test_auto_takes_none_that_a_last_fit_on_later_parts_would_refuse(part):
+    panel = counts()
+    start, stop = getattr(make_data(panel).parts, part)
+    panel["y"][(start + stop) // 2, 0] = -1.0
+    choice = choose_transforms(make_data(panel))
+    assert (set(choice.scores) == {"none", "[Anomaly]"}) == (part != "test")
+
+
 def test_auto_is_kept_as_the_option_and_the_choice_in_the_checkpoint(tmp_path):
     data = make_data(counts())
     model = fitted(Ridge(transforms="auto"), data)

@@ -63,7 +63,8 @@ def choose_transforms(data: WindowData) -> TransformChoice:
     and for the first and the last lead a linear regression on the last values, their recent mean, the mean over nodes
     and the calendar. Normal quantiles of the transformed target are decoded and scored on the quarter that follows.
     The candidates are no transform, a logarithm, a square root and a fourth root, each with and without anomalies; the
-    logarithm and the roots need values that are not negative. A static covariate called `population` adds each of them
+    logarithm and the roots need values that are not negative, also in the later parts, which a last fit learns from,
+    all but the test part. A static covariate called `population` adds each of them
     after a rate.
 
     Args:
@@ -71,7 +72,7 @@ def choose_transforms(data: WindowData) -> TransformChoice:
     """
     part = TrainingTargets(data)
     before: list[Transform] = [Rate("population")] if "population" in data.static_covariates else []
-    elementwise: list[list[Transform]] = [[], [Power(0.5)], [Power(0.25)], [Log()]]
+    elementwise: list[list[Transform]] = [[]] if _negative_later(data) else [[], [Power(0.5)], [Power(0.25)], [Log()]]
     scores: dict[str, float] = {}
     best: tuple[Transform, ...] = ()
     lowest = reference = math.inf
@@ -89,6 +90,13 @@ def choose_transforms(data: WindowData) -> TransformChoice:
                 if found < lowest * (1 - (GAIN if not best else 0.0)):
                     best, lowest = chain, found
     return TransformChoice(best, scores)
+
+
+def _negative_later(data: WindowData) -> bool:
+    """Tell if a target is negative between the training part and the test part."""
+    series, targets = data.series, len(data.spec.targets)
+    rows = series.blocks(data.parts.train[1], data.parts.test[0])
+    return any(bool((series.read(first, last)[..., :targets] < 0).any()) for first, last in rows)
 
 
 def name_of(transforms: Sequence[Transform]) -> str:
