@@ -39,8 +39,13 @@ SPELLINGS = {
 }
 """Names of units here, and other names of them."""
 NAMES = {other: name for name, others in SPELLINGS.items() for other in others.split()}
-UNCERTAIN = {"ton", "tons", "gal", "gallon", "gallons", "cal", "ppt"}
-"""Names that stand for several units."""
+UNCERTAIN = {
+    *("ton", "tons", "mt", "ppt", "cal", "nm", "hp", "horsepower", "gal", "gallon", "gallons", "pint", "pints", "pt"),
+    *("quart", "quarts", "qt", "cup", "cups", "bushel", "bushels", "barrel", "barrels", "bbl", "ounce", "ounces", "oz"),
+}
+"""Names that stand for several units: `bbl` is one of oil or of beer, `nm` a nanometre or a nautical mile."""
+MILLIONS = ("Mm", 3)
+"""A cubic megametre, by which a million cubic metres is meant."""
 DIFFERENCES = ("difference", "anomaly", "standard_deviation", "range", "change")
 """Words of CF's attributes for values that are distances on the scale of their unit: 1 K of them is 1 degC."""
 OWN = (
@@ -222,8 +227,8 @@ def _known(unit: str) -> Any:  # noqa: ANN401 (a quantity of pint)
     registry, terms = _registry(), _terms(unit)
     if terms is None:
         raise RequestError(f"{unit!r} is not written as a product of units with powers")
-    for name, _ in terms:
-        if name in UNCERTAIN:
+    for name, power in terms:
+        if name in UNCERTAIN or (name, abs(power)) == MILLIONS:
             raise RequestError(f"{name!r} stands for several units")
         try:
             registry.parse_units(name)

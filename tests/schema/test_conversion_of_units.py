@@ -58,6 +58,12 @@ NOT_CERTAIN = [
     ("ppt", "g kg-1"),
     ("mm/month", "mm/day"),
     ("ton", "kg"),
+    ("Mm3", "m3"),  # millions of them
+    ("mt", "kg"),
+    ("nm", "km"),
+    ("bbl", "L"),
+    ("hp", "kW"),
+    ("oz", "g"),
     ("1e-6 m", "mm"),
     ("W/m2 K", "kW/m2 K"),
     ("kg/(m2 s)", "g/m2/s"),
