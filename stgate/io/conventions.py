@@ -126,7 +126,10 @@ def _packed_marks(variable: xr.DataArray) -> xr.DataArray:
         return xr.zeros_like(variable, bool)
     limits = np.iinfo(kind)
     packed: xr.DataArray = ((variable.astype("float64") - offset) / scale).round()
-    limit = packed.isin([limits.min, limits.min + 1, limits.max])
+    below, above = packed.isin([limits.min, limits.min + 1]), packed == limits.max
+    if below.any() and above.any():  # the packing was made for these values: they take all integers
+        return xr.zeros_like(variable, bool)
+    limit = below | above
     others = variable.where(~limit)
     low, high = float(others.min()), float(others.max())
     far = (low - variable).clip(0) + (variable - high).clip(0) > FAR * max(high - low, abs(scale))

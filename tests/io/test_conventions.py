@@ -115,9 +115,10 @@ def test_limits_of_packed_integers_far_from_all_others_are_missing_with_a_warnin
     assert int(panel["q"].isnull().sum()) == 1 and float(panel["q"].max()) == pytest.approx(280.22)
 
 
-def test_packed_values_that_use_all_integers_are_values(tmp_path):
+@pytest.mark.parametrize("shape", [1, 40])
+def test_packed_values_that_use_all_integers_are_values(shape, tmp_path):
     data = lattice()
-    data["q"] = (data["q"] / 23 * 65535 - 32768).astype("int16")
+    data["q"] = ((data["q"] / 23) ** shape * 65535 - 32768).astype("int16")
     data["q"].attrs = {"scale_factor": 0.01, "add_offset": 280.0}
     data.to_netcdf(tmp_path / "v.nc")
     assert int(open_panel(tmp_path / "v.nc")["q"].isnull().sum()) == 0
