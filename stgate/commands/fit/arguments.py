@@ -158,7 +158,8 @@ def _held(options: Mapping[str, Any]) -> dict[str, str]:
         owner, _, last = name.partition(".")
         part = options.get(owner)
         if last and isinstance(part, dict):
-            part = (part.get("init_args", part) or {}).get(last)
+            inner = part.get("init_args", part)
+            part = inner.get(last) if isinstance(inner, dict) else None
         elif last:
             continue
         kinds = [one.get("class_path") if isinstance(one, dict) else one for one in _several(part)]
