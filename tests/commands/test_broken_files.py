@@ -22,6 +22,8 @@ BROKEN = {
     "tag": ("a: !!python/name:os.system", "could not determine"),
     "tab": ("a:\n\tb: 1", "line 2"),
     "list": ("- a", "holds no options"),
+    "empty": ("", "holds no options"),
+    "comments": ("# panel: a.nc\n---\n", "holds no options"),
     "bytes": ("\x00", "not text"),
 }  # fmt: skip
 

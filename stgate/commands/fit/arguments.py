@@ -18,6 +18,7 @@ from stgate.commands.fit.messages import forecasters
 from stgate.errors import RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.safe.documents import read_yaml
+from stgate.io.safe.reading import exists
 from stgate.prediction.migrations import migrate_config
 
 FLAGS = ("--resume", "--overwrite")
@@ -96,7 +97,7 @@ def check_files(arguments: Sequence[str]) -> None:
     """
     values = [value for argument in arguments for value in (argument, argument.split("=", 1)[-1])]
     for path in {*_values_of(arguments, "--config", "-c"), *(v for v in values if v.endswith(WRITTEN))}:
-        if Path(path).is_file():
+        if exists(path):
             _read_config(path)
 
 
@@ -211,7 +212,7 @@ def _read_config(path: str) -> dict[str, Any]:
         RequestError: The file is not YAML, or it does not hold options by name.
     """
     try:
-        options = read_yaml(Path(path)) or {}
+        options = read_yaml(Path(path))
     except StoreError as error:
         raise RequestError(f"--config {error}") from error
     if not isinstance(options, dict):
