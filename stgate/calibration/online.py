@@ -265,10 +265,11 @@ class OnlineConformal:
         Raises:
             StoreError: The file does not exist or holds no state.
         """
-        if not Path(path).is_file():
-            raise StoreError(f"{path}: no such file")
         from stgate.io.safe.archive import load_arrays
+        from stgate.io.safe.reading import exists
 
+        if not exists(path):
+            raise StoreError(f"{path}: no such file")
         try:
             with warnings.catch_warnings(action="ignore"):  # of values that no state has
                 return cls._restored(load_arrays(path))

@@ -12,7 +12,7 @@ import xarray as xr
 from stgate.errors import PanelError, RequestError, StoreError
 from stgate.io.frames import Marks, mark_missing
 from stgate.io.safe.archive import load_array
-from stgate.io.safe.reading import reading
+from stgate.io.safe.reading import exists, reading
 from stgate.io.times import count_times
 from stgate.schema.panel import check_panel
 from stgate.schema.precision import narrowed
@@ -48,7 +48,7 @@ def read_npz(
         RequestError: Only one of `start` and `freq` is given.
     """
     path = Path(path)
-    if not path.exists():
+    if not exists(path):
         raise StoreError(f"{path}: no such file")
     if (start is None) != (freq is None):
         raise RequestError("start and freq: only one is given; give both, or neither for model time")

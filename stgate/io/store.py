@@ -18,7 +18,7 @@ from xarray.coders import CFTimedeltaCoder
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
-from stgate.io.safe.reading import reading
+from stgate.io.safe.reading import exists, reading
 from stgate.io.safe.sizes import check_arrays
 from stgate.io.safe.temporaries import sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
@@ -54,7 +54,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise StoreError(f"{path}: the suffix {path.suffix or '(none)'} is not one of {', '.join(SUFFIXES)}")
-    if not path.exists():
+    if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file"):
         if path.suffix == ".zarr":
@@ -141,7 +141,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
         StoreError: The store does not exist or cannot be read.
     """
     path = Path(path)
-    if not path.exists():
+    if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store"):
         opened = exact_dates(_decoded(_opened(path, loaded=False)))

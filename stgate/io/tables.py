@@ -17,7 +17,7 @@ import pandas as pd
 
 from stgate.errors import PanelWarning, RequestError, StoreError
 from stgate.io.safe.probe import examine
-from stgate.io.safe.reading import reading, reason
+from stgate.io.safe.reading import exists, reading, reason
 from stgate.io.safe.sizes import check_size, check_unpacked
 from stgate.schema.panel import some
 
@@ -111,7 +111,7 @@ def load_frame(
         StoreError: The file does not exist, is not a table or cannot be read, or a csv column appears twice.
         RequestError: The package that reads the file is not installed.
     """
-    if not path.exists():
+    if not exists(path):
         raise StoreError(f"{path}: no such file")
     if not is_table(path):
         raise StoreError(f"{path}: not a table; its suffix is not one of {', '.join(TABLES)}")

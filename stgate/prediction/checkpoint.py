@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from stgate._version import __version__
 from stgate.errors import CheckpointError, StoreError
 from stgate.io import store
-from stgate.io.safe.reading import reading
+from stgate.io.safe.reading import exists, reading
 from stgate.prediction.migrations import FORMAT, migrate
 from stgate.prediction.parts import options_of
 from stgate.prediction.predictor import Predictor
@@ -47,7 +47,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: The file is not a checkpoint of stgate, holds a pickled object, or has a later format.
     """
     path = Path(path)
-    if not path.is_file():
+    if not exists(path):
         raise StoreError(f"{path}: no such checkpoint")
     with reading(path, "checkpoint", CheckpointError, named=True):
         try:

@@ -1,7 +1,9 @@
 """The guard of readers: one line that names the file, whatever a library raises, and nothing of what it warns of."""
 
 import json
+import os
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import xarray as xr
 from helpers import make_panel
 
+import stgate
+from stgate.calibration import OnlineConformal
 from stgate.errors import (
     CheckpointError,
     PanelError,
@@ -19,8 +23,9 @@ from stgate.errors import (
     StoreError,
     one_line,
 )
-from stgate.io import open_panel, read_tables, store
+from stgate.io import open_panel, read_npz, read_tables, store
 from stgate.io.readers import open_within
+from stgate.io.safe.documents import read_yaml
 from stgate.io.safe.reading import LONGEST, reading
 
 
@@ -205,3 +210,36 @@ def test_a_forecast_of_anything_is_one_line(tmp_path):
     with pytest.raises(StgateError) as caught:
         store.open_forecast(tmp_path / "odd.nc")
     assert str(caught.value).isprintable()
+
+
+READERS = {
+    "panel.nc": stgate.open_panel,
+    "panel.zarr": stgate.open_panel,
+    "panel.csv": stgate.open_panel,
+    "table.parquet": read_tables,
+    "arrays.npz": lambda path: read_npz(path, ["y"]),
+    "state.npz": OnlineConformal.load,
+    "best.ckpt": stgate.load,
+    "config.yaml": read_yaml,
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes there")
+@pytest.mark.parametrize("name", READERS)
+def test_what_may_never_end_is_not_read(name, tmp_path):
+    path = tmp_path / name
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="a pipe, a socket or a device"):
+        READERS[name](path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(StoreError, match="a pipe, a socket or a device"):
+        READERS[name](path)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_name_that_no_file_can_have_is_no_file(name, tmp_path):
+    (tmp_path / name).symlink_to(name)  # to itself
+    for path in (tmp_path / name, tmp_path / f"{'q' * 300}{name}", tmp_path / f"\0{name}", tmp_path / "none" / name):
+        with pytest.raises(StoreError, match="no such"):
+            READERS[name](path)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from stgate.errors import StoreError
+from stgate.io.safe.reading import exists
 
 LARGEST = 2**18
 """Most bytes of a file; ours have a few thousand."""
@@ -75,6 +76,8 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 (whatever YAML holds)
     Raises:
         StoreError: The file cannot be read, is too large, or is not YAML of plain values; the message names the line.
     """
+    if not exists(path):
+        raise StoreError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)

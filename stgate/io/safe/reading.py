@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 
@@ -11,6 +12,24 @@ from stgate.errors import StgateError, StgateWarning, StoreError, one_line
 
 LONGEST = 120
 """Most characters of a reason."""
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return True if there is a file or a folder of this name, which may be opened without waiting for anybody.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        StoreError: The path is that of a pipe, a socket or a device: to read one may never end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # also of a name that is too long, or that no file can have
+        return False
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise StoreError(f"{path}: a pipe, a socket or a device, not a file; write its content to a file first")
+    return True
 
 
 @contextlib.contextmanager
