@@ -244,6 +244,9 @@ class OnlineConformal:
 
         Args:
             path: File to write; an existing one is replaced.
+
+        Raises:
+            StoreError: Its folder does not exist, or a folder has its name.
         """
         from stgate.io.store import atomic
 

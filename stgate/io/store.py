@@ -20,7 +20,7 @@ from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
 from stgate.io.safe.reading import exists, reading
 from stgate.io.safe.sizes import check_arrays
-from stgate.io.safe.temporaries import sweep, temporary_for
+from stgate.io.safe.temporaries import check_name, sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
@@ -185,14 +185,16 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
     path = Path(path)
     if path.suffix not in suffixes:
         raise StoreError(f"--out {path}: the suffix must name the format, one of {', '.join(suffixes)}")
+    try:
+        check_name(path)
+    except StoreError as error:
+        raise StoreError(f"--out {error}") from error
     if path.exists() and not overwrite:
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
     if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
         raise StoreError(
             f"--out {path}: a folder that is not a zarr store, so it is not overwritten; give another name"
         )
-    if not path.parent.is_dir():
-        raise StoreError(f"--out {path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     check_folder(path.parent)
     sweep(path.parent)
     return path

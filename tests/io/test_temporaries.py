@@ -137,3 +137,24 @@ def test_where_nobody_can_tell_nothing_is_removed(tmp_path, monkeypatch):
     lock.release()
     sweep(tmp_path)
     assert not hidden(tmp_path)
+
+
+def test_a_file_never_replaces_a_folder(tmp_path):
+    (tmp_path / "state.npz").mkdir()
+    (tmp_path / "state.npz" / "precious").write_text("1")
+    with pytest.raises(StoreError, match="a folder has this name"), atomic(tmp_path / "state.npz") as temporary:
+        temporary.write_text("2")
+    assert (tmp_path / "state.npz" / "precious").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none/p.nc", "does not exist; make it"), ("q" * 250 + ".nc", "longer than 241"), ("é" * 120 + ".nc", "longer")],
+)
+def test_a_name_that_cannot_be_written_is_refused(name, said, tmp_path):
+    for refuse in (lambda path: atomic(path).__enter__(), lambda path: check_out(path, overwrite=False)):
+        with pytest.raises(StoreError, match=said):
+            refuse(tmp_path / name)
+    longest = write(make_panel(steps=3), tmp_path / ("q" * 238 + ".nc"))
+    assert [path for path in tmp_path.iterdir()] == [longest]

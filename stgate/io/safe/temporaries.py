@@ -14,6 +14,8 @@ from stgate.errors import StoreError
 from stgate.io.safe.lock import FolderLock
 
 NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+LONGEST = 255 - len("..01234567.tmp")
+"""Most bytes of a result's name: a temporary folder has that name with more around it, and file systems take 255."""
 
 
 @contextlib.contextmanager
@@ -24,12 +26,18 @@ def temporary_for(path: Path) -> Iterator[Path]:
 
     Args:
         path: The result.
+
+    Raises:
+        StoreError: Its folder does not exist, its name is too long, or it is a file where a folder has its name.
     """
+    check_name(path)
     sweep(path.parent)
     room, lock = _room(path)
     temporary = room / path.name
     try:
         yield temporary
+        if path.is_dir() and temporary.is_file():
+            raise StoreError(f"{path}: a folder has this name, and a file does not replace it; give another name")
         if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it first
             os.rename(path, _moved(temporary))
         os.replace(temporary, path)
@@ -37,6 +45,21 @@ def temporary_for(path: Path) -> Iterator[Path]:
         _give_back(room, path)
         shutil.rmtree(room, ignore_errors=True)
         lock.release()
+
+
+def check_name(path: Path) -> None:
+    """Refuse a result's path that cannot be written.
+
+    Args:
+        path: The result.
+
+    Raises:
+        StoreError: Its folder does not exist, or its name is so long that its temporary folder has no name.
+    """
+    if not path.parent.is_dir():
+        raise StoreError(f"{path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise StoreError(f"{path}: the name is longer than {LONGEST} bytes; give a shorter one")
 
 
 def sweep(folder: Path) -> None:
