@@ -320,15 +320,17 @@ class OnlineConformal:
 def _numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Return numbers as an array.
 
+    Masked numbers are NaN.
+
     Raises:
         RequestError: The value is no number and no array of numbers.
     """
     given: NDArray[Any] | None = None
     with contextlib.suppress(TypeError, ValueError):  # lists of unequal lengths
-        given = np.asarray(value)
+        given = np.asanyarray(value)  # a masked array stays one
     if given is None or (given.size and given.dtype.kind not in "iuf"):
         raise RequestError(f"{name}: must hold numbers, not {' '.join(repr(value).split())[:60]}")
-    return given.astype("float64")
+    return np.ma.filled(given.astype("float64"), np.nan)
 
 
 def _half_widths(value: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -329,3 +329,16 @@ def test_a_shift_is_not_taken_for_noise():
     scores[400:] += 3
     after = run(scores[:420], window=200, rate=0.07)[1].effective(0)
     assert after > 0.5 * before
+
+
+def test_a_masked_number_is_a_missing_one():
+    online, other = (OnlineConformal([0.5], 1, 3) for _ in range(2))
+    masked = np.ma.masked_array([1e9, 1.0, 2.0], [True, False, False])
+    for each, scores in ((online, masked), (other, [np.nan, 1.0, 2.0])):
+        each.predict(np.zeros(3))
+        each.update(0, 0, scores)
+    np.testing.assert_array_equal(online.scores, other.scores)
+    with pytest.raises(RequestError, match="since"):
+        online.predict(masked)
+    with pytest.raises(RequestError, match="initial"):
+        OnlineConformal([0.5], 3, 3, initial=masked)
