@@ -250,12 +250,35 @@ def _evened(values: NDArray[np.float64], rows: NDArray[np.float64], most: float)
     return f"times wander around a step of {step:.4g}: make them even with panel.assign_coords(time={even})"
 
 
+def of_absent(panel: xr.Dataset, dim: str) -> str:
+    """Say where the dimension `time` or `node` may come from.
+
+    Args:
+        panel: A dataset without the dimension.
+        dim: The dimension.
+    """
+    others = [str(name) for name in panel.dims if name not in ("time", "node")]
+    if dim in panel.coords and not panel[dim].dims:
+        axis = 0 if dim == "time" else -1
+        return f"it has one, {panel[dim].values!s}: make a dimension of it with panel.expand_dims({dim!r}, axis={axis})"
+    if not others and dim == "node":
+        return "give its one node a label with panel.expand_dims(node=['a'], axis=-1)"
+    if dim == "node" and len(others) > 1:
+        return f"it has {', '.join(map(repr, others[:4]))}; make nodes of a lattice with stgate.from_lattice(panel)"
+    if len(others) == 1:
+        return f"make one of {others[0]!r} with panel.rename({{{others[0]!r}: {dim!r}}})"
+    return f"it has {', '.join(repr(str(name)) for name in list(panel.dims)[:4])}; rename it"
+
+
 def of_time(times: xr.DataArray) -> str:
     """Say how to make times of what are neither dates nor numbers.
 
     Args:
         times: The coordinate `time`, as text, durations or objects.
     """
+    if isinstance(times.dtype, pd.DatetimeTZDtype):
+        zone = f"holds times of the zone {times.dtype.tz}"
+        return f"{zone}; take UTC with panel.assign_coords(time={TIMES}.tz_convert(None))"
     values = times.values
     first = values.flat[0]
     if calendar := getattr(first, "calendar", ""):

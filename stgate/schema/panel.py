@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import PanelError, RequestError, did_you_mean
-from stgate.schema.fixes import of_repeated, of_time, uneven_number, uneven_row
+from stgate.schema.fixes import of_absent, of_repeated, of_time, uneven_number, uneven_row
 from stgate.schema.longitudes import check_longitudes
 from stgate.schema.steps import Step, step_label, step_length, step_of, time_text
 from stgate.schema.variables import of_dims, of_infinite, of_kind
@@ -76,7 +76,7 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
         raise PanelError(f"a panel is an xarray.Dataset, got {type(panel).__name__}; make one with stgate.to_panel")
     for dim in ("time", "node"):
         if dim not in panel.dims:
-            raise PanelError(f"`{dim}`: the panel has no such dimension (it has {some(panel.dims)}); rename it")
+            raise PanelError(f"`{dim}`: the panel has no such dimension; {of_absent(panel, dim)}")
         if dim not in panel.coords:
             raise PanelError(f"`{dim}`: the dimension has no coordinate; assign one with panel.assign_coords({dim}=…)")
         if panel.sizes[dim] == 0:
@@ -106,7 +106,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     """
     times = panel["time"]
     named = next((f"`{n}`" for n, v in panel.data_vars.items() if "time" in v.dims), "`time`")
-    if times.dtype.kind not in "Mfiu":
+    if times.dtype.kind not in "Mfiu" or not isinstance(times.dtype, np.dtype):
         raise PanelError(f"`time`: {of_time(times)}")
     values = times.values
     if pd.isnull(values).any():
