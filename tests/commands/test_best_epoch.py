@@ -55,7 +55,26 @@ def test_runs_begun_with_the_callback_of_lightning_keep_their_best_score(tmp_pat
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     options = {"dirpath": tmp_path, "filename": "best", "monitor": "val_crps"}
-    assert BestEpoch(**options).state_key == ModelCheckpoint(**options).state_key
+    assert BestEpoch(**options)._legacy_state_key == ModelCheckpoint(**options).state_key
+
+
+@pytest.mark.parametrize("monitor", ["null", "val_crps"])
+def test_a_user_may_keep_checkpoints_of_their_own(monitor, stgate_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stgate.write(make_panel(steps=160), "panel.nc")
+    command = ["fit", "--model", "GatedRNN", "--model.hidden", "4", "--calibration", "split", "--out", "run"]
+    data = ["--data.panel", "panel.nc", "--data.targets", "y", "--data.window", "6", "--data.horizon", "3"]
+    own = f"--trainer.callbacks ModelCheckpoint --trainer.callbacks.dirpath own --trainer.callbacks.monitor {monitor}"
+    code, _, err = stgate_command(*command, *data, *own.split(), "--trainer.max_epochs", 1)
+    assert code == 0 and len(list((tmp_path / "own").iterdir())) == 1, err
+    run = torch.load("run/last.ckpt", weights_only=True)
+    best = next(state for key, state in run["callbacks"].items() if key.startswith("Keeper{'monitor': 'val_crps'"))
+    run["callbacks"] = {key.replace("Keeper", "ModelCheckpoint", 1): v for key, v in run["callbacks"].items()}
+    best["best_model_score"] = best["current_score"] = torch.tensor(-1.0)
+    best["best_k_models"] = dict.fromkeys(best["best_k_models"], torch.tensor(-1.0))
+    torch.save(run, "run/last.ckpt")  # as an older version wrote it, whose best score no later epoch reaches
+    code, _, err = stgate_command(*command[:1], "--out", "run", "--resume", "--trainer.max_epochs", 2)
+    assert code == 0 and torch.load("run/best.ckpt", weights_only=True)["epoch"] == 0, err
 
 
 def test_a_fit_without_a_finite_score_says_so_and_keeps_its_last_epoch(stgate_command, tmp_path, monkeypatch):

@@ -42,8 +42,8 @@ class BestEpoch(ModelCheckpoint):
     """Lightning's callback that keeps the epoch of the lowest score, but never one whose score is not finite."""
 
     @property
-    def state_key(self) -> str:
-        """Name of the state in a checkpoint: that of Lightning's class, with which older runs were begun."""
+    def _legacy_state_key(self) -> str:  # type: ignore[override]
+        """Name of the state in older checkpoints, that of Lightning's class, of which a user may have one."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
