@@ -110,6 +110,8 @@ class WindowData(L.LightningDataModule):
             num_workers=(num_workers, 0),
             seed=(seed, -(2**63)),
         )
+        if num_workers > (most := 8 * max(os.cpu_count() or 1, 8)):
+            raise RequestError(f"num_workers {num_workers}: each is a process; give at most {most}")
         check_options(WindowData.__init__, locals())
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)
@@ -121,6 +123,8 @@ class WindowData(L.LightningDataModule):
                     f"`{name}`: a forecast of `{base}` has a variable of this name, its {part}; "
                     "rename the target or leave it out"
                 )
+        if not self.targets:
+            raise RequestError("targets: none are given; name at least one variable")
         roles = self.targets + self.past_covariates + self.future_covariates
         if len(set(roles)) < len(roles):
             twice = next(r for r in roles if roles.count(r) > 1)

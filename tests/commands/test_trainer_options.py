@@ -58,6 +58,10 @@ def folder(tmp_path, monkeypatch):
         ("trainer.callbacks", "5", "expected list"),
         ("data.num_workers", "-1", "at least 0"),
         ("data.num_workers", "1.5", "expected int"),
+        ("data.num_workers", "100000", "each is a process"),
+        ("data.targets", "[]", "none are given"),
+        ("seed_everything", "-5", "between 0 and 4294967295"),
+        ("seed_everything", "4294967296", "between 0 and"),
         ("data.batch_size", "0", "at least 1"),
         ("data.max_memory", "nan", "expected float"),
         ("data.split", "5", "expected sequence"),
@@ -67,7 +71,7 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_it_is_refused_in_one_line(folder, stgate_command, option, value, words):
-    one_line(stgate_command(*FIT, "--out", "run", f"--{option}", value), option.split(".")[1], words)
+    one_line(stgate_command(*FIT, "--out", "run", f"--{option}", value), option.split(".")[-1], words)
     assert not Path("run").exists()
 
 

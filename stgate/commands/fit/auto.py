@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from stgate.commands.fit.arguments import value_of
 from stgate.commands.fit.cli import OneLineParser
+from stgate.commands.fit.limits import check_seed
 from stgate.commands.fit.resumption import GOES_ON, check_resumed
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
@@ -40,6 +41,7 @@ def run_auto(arguments: Sequence[str]) -> None:
     words, given = _without_resume(list(arguments))
     parser = _parser()
     config = _parsed(parser, words, resume="--resume" in given, overwrite="--overwrite" in given)
+    check_seed(config.seed_everything)
     out = Path(config.out)
     ways = {"resume": "--resume" in given, "overwrite": "--overwrite" in given}
     _check(out, **ways)

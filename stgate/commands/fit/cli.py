@@ -27,7 +27,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
-from stgate.commands.fit.limits import check_trainer  # noqa: E402
+from stgate.commands.fit.limits import check_seed, check_trainer  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
@@ -175,6 +175,10 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError(
                     f"--model.{name} {given}: the checkpoint was fitted with {stored}; leave --model.{name} out"
                 )
+
+    def _set_seed(self) -> None:
+        check_seed(self.config[self.command].seed_everything)
+        super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
         """Check the run's folder before anything is loaded."""

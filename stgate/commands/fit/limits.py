@@ -48,3 +48,16 @@ def check_trainer(options: Mapping[str, Any]) -> None:
             "--trainer.enable_checkpointing false: a fit keeps its best and last epochs in --out, from which it is "
             "calibrated and resumed; leave it out"
         )
+
+
+def check_seed(seed: int | bool) -> None:
+    """Refuse a seed that numpy does not take.
+
+    Args:
+        seed: The seed; True for any, False for none.
+
+    Raises:
+        RequestError: The seed is negative or has more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise RequestError(f"--seed_everything {seed}: must lie between 0 and {2**32 - 1}")
