@@ -117,3 +117,10 @@ def test_a_package_that_a_class_needs_itself_is_named(folder, stgate_command):
     if importlib.util.find_spec("wandb") is None:
         one_line(stgate_command(*FIT, "--out", "run", "--trainer.logger", logger), "pip install", "wandb")
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("name", ["my.own model.yaml", "a\nb.yaml", "é (1).yaml"])
+def test_a_file_of_options_may_have_any_name(folder, stgate_command, name):
+    Path(name).write_text("class_path: Ridge\ninit_args:\n  transforms: null\n", encoding="utf-8")
+    code, _, err = stgate_command("fit", "--model", name, *DATA, "--calibration", "split", "--out", "run")
+    assert code == 0, err

@@ -64,8 +64,9 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     for path in _values_of(arguments, "--config", "-c"):
         named += _held(_read_config(path)).items()
     for option, given in named:
-        for path in re.findall(PATH, given or ""):
-            _import(path, option)
+        if given and not Path(given).is_file():
+            for path in re.findall(PATH, given):
+                _import(path, option)
     checkpoint = value_of(arguments, "--ckpt_path")
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
         beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
