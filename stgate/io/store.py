@@ -249,8 +249,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         StoreError: The folder is not writable.
     """
-    while not folder.exists():
-        folder = folder.parent
+    try:
+        while not folder.exists():
+            folder = folder.parent
+    except OSError as error:  # such as a name that is too long
+        raise StoreError(f"--out: the folder {folder} cannot be made ({error.strerror}); choose another one") from error
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise StoreError(f"--out: the folder {folder} is not writable; choose another folder")
 

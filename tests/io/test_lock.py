@@ -11,6 +11,7 @@ import pytest
 
 from stgate.errors import StoreError
 from stgate.io.safe.lock import FolderLock, claimed, locked
+from stgate.io.store import check_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
 HOLDER = """
@@ -92,3 +93,25 @@ def test_threads_that_make_and_remove_a_folder_exclude_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert set(most) == {1} and len(most) + len(refused) == 160
+
+
+def nowhere(folder):
+    folder.symlink_to(folder.with_name("nowhere") / "deep")
+
+
+def to_itself(folder):
+    folder.symlink_to(folder.name)
+
+
+def a_file(folder):
+    folder.write_text("precious")
+
+
+@pytest.mark.parametrize("make", [nowhere, to_itself, a_file])
+def test_a_folder_that_cannot_be_made_is_refused_and_nobody_waits(make, tmp_path):
+    make(tmp_path / "run")
+    for take in (locked, lambda folder: claimed(folder).__enter__()):
+        with pytest.raises(StoreError, match="run: the folder cannot be made"):
+            take(tmp_path / "run")
+    with pytest.raises(StoreError, match="cannot be made"):
+        check_folder(tmp_path / ("q" * 300))

@@ -15,6 +15,8 @@ from stgate.errors import StoreError
 _HANDLES: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 _CLAIMED: ContextVar[tuple[Path, ...]] = ContextVar("_CLAIMED", default=())
 """Folders that this thread has claimed."""
+TRIES = 1000
+"""Most times that a folder is made: another process may remove it each time before it is locked."""
 
 
 class FolderLock:
@@ -73,19 +75,20 @@ def locked(folder: Path) -> FolderLock:
         The lock.
 
     Raises:
-        StoreError: Another process holds it.
+        StoreError: Another process holds it, or it cannot be made, as behind a link to nowhere.
     """
-    while True:  # another process may remove the folder between two steps
+    why = ""
+    for _ in range(TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(folder)
-        except (FileNotFoundError, FileExistsError):
-            if folder.is_file():
-                raise
+        except (FileNotFoundError, FileExistsError) as error:
+            why = f" ({error.strerror})"
             continue
         if lock.handle is None or lock.holds(folder):
             return lock
         lock.release()
+    raise StoreError(f"--out {folder}: the folder cannot be made{why}; choose another one")
 
 
 @contextlib.contextmanager
@@ -100,7 +103,7 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: Another process holds it.
     """
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))
     if place in _CLAIMED.get():
         yield
         return
