@@ -23,6 +23,11 @@ BROKEN = {
     "tab": ("a:\n\tb: 1", "line 2"),
     "list": ("- a", "holds no options"),
     "empty": ("", "holds no options"),
+    "twice": ("data:\n  window: 12\n  horizon: 3\n  window: 24\n", "line 4: 'window' is given twice"),
+    "twice outside": ("data: {}\nmodel: Ridge\ndata: {}\n", "line 3: 'data' is given twice"),
+    "number": ("1: 2", "1 is no name"),
+    "list of trainer": ("trainer: [1]", "trainer: holds a list"),
+    "list of data": ("data: [panel]", "data: holds a list"),
     "comments": ("# panel: a.nc\n---\n", "holds no options"),
     "bytes": ("\x00", "not text"),
 }  # fmt: skip

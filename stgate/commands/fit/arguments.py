@@ -218,6 +218,11 @@ def _read_config(path: str) -> dict[str, Any]:
         raise RequestError(f"--config {error}") from error
     if not isinstance(options, dict):
         raise RequestError(f"--config {path}: holds no options; write them as `name: value`")
+    for name, part in options.items():
+        if not isinstance(name, str):
+            raise RequestError(f"--config {path}: {name!r} is no name of an option; write it as text")
+        if name in ("data", "trainer") and isinstance(part, list):
+            raise RequestError(f"--config {path}: {name}: holds a list; write its options as `name: value`")
     return options
 
 

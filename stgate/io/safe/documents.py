@@ -56,12 +56,24 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         raise yaml.MarkedYAMLError(problem="an alias that holds itself", problem_mark=node.start_mark)
     if number not in known:
         known[number] = 0
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
         inside = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for item in inside for part in (item if isinstance(item, tuple) else [item])]
         known[number] = 1 + sum(_count(part, known) for part in parts)
     if known[number] > MOST:
         raise yaml.MarkedYAMLError(problem=f"aliases that expand to over {MOST} entries", problem_mark=node.start_mark)
     return known[number]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a key that is given twice, of which YAML would take the last without a word."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401 (whatever YAML holds)
