@@ -276,9 +276,8 @@ def of_time(times: xr.DataArray) -> str:
     Args:
         times: The coordinate `time`, as text, durations or objects.
     """
-    if isinstance(times.dtype, pd.DatetimeTZDtype):
-        zone = f"holds times of the zone {times.dtype.tz}"
-        return f"{zone}; take UTC with panel.assign_coords(time={TIMES}.tz_convert(None))"
+    if zone := getattr(times.dtype, "tz", None):
+        return f"holds times of the zone {zone}; take UTC with panel.assign_coords(time={TIMES}.tz_convert(None))"
     values = times.values
     first = values.flat[0]
     if calendar := getattr(first, "calendar", ""):
