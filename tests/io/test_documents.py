@@ -44,7 +44,7 @@ def test_what_is_no_yaml_of_plain_values_is_one_line(tmp_path, content, said):
 
 def test_a_file_that_is_away_or_a_folder_is_one_line(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(StoreError, match="cannot be read|no such file"):
+        with pytest.raises(StoreError, match=r"cannot be read|no such file"):
             read_yaml(path)
 
 
