@@ -149,5 +149,5 @@ def _refused(calendar: str, why: str) -> PanelError:
     since = "[(t - dataset.indexes['time'][0]).total_seconds() / 86400 for t in dataset.indexes['time']]"
     return PanelError(
         f"`time`: holds dates of the {calendar} calendar, and {why}; count days, as model time, with "
-        f"dataset.assign_coords(time=('time', {since}, {{'units': 'days'}}))"
+        f"dataset.pipe(lambda dataset: dataset.assign_coords(time=('time', {since}, {{'units': 'days'}})))"
     )

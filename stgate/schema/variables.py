@@ -47,7 +47,9 @@ def apart(dataset: xr.Dataset, dim: str, called: str = "panel") -> str:
     new = ("_", "__", " at ")
     between = next((b for b in new if not {f"{n}{b}{v}" for n in names for v in labels} & set(dataset.variables)), " ")
     made = f"f'{{n}}{between}{{v}}': {called}[n].{one}({{{dim!r}: v}}, drop=True) for n in {names} for v in {every}"
-    return f"make a variable for each {dim} with {called}.drop_dims({dim!r}).assign({{{made}}})"
+    code = f"{called}.drop_dims({dim!r}).assign({{{made}}})"
+    # a comprehension sees the argument of a function wherever the code is evaluated
+    return f"make a variable for each {dim} with {called}.pipe(lambda {called}: {code})"
 
 
 def of_kind(panel: xr.Dataset, name: str, *, values: bool = True) -> str:
@@ -137,4 +139,5 @@ def _assigned(names: list[str], does: str, before: str = "") -> str:
     """Return code that assigns variables anew; names need not be names of Python."""
     if len(names) == 1:
         return f"panel.assign({{{names[0]!r}: {before}panel[{names[0]!r}]{does}}})"
-    return f"panel.assign({{n: {before}panel[n]{does} for n in {names}}})"
+    # a comprehension sees the argument of a function wherever the code is evaluated
+    return f"panel.pipe(lambda panel: panel.assign({{n: {before}panel[n]{does} for n in {names}}}))"

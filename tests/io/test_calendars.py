@@ -116,7 +116,7 @@ def test_what_has_no_counterpart_is_refused_and_keeps_every_value_as_model_time(
     says(message, "`time`", calendar, "count days, as model time")
     assert "\n" not in message
     code = re.search(r"with (dataset\.\w+\(.*\))$", message)[1]
-    panel = convert_calendar(eval(code, {"dataset": dataset}))
+    panel = convert_calendar(eval(code, {}, {"dataset": dataset}))
     check_panel(panel)
     np.testing.assert_array_equal(panel["y"].values.ravel(), np.arange(400))
     assert panel["time"].attrs["units"] == "days"

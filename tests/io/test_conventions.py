@@ -183,7 +183,7 @@ def test_the_printed_mend_of_other_dims_keeps_every_value(change):
     panel = change(make_panel(missing=0))
     with pytest.raises(PanelError) as refused:
         check_panel(panel)
-    mended = eval(str(refused.value).rsplit("with ", 1)[-1].rsplit("use ", 1)[-1], {"panel": panel})
+    mended = eval(str(refused.value).rsplit("with ", 1)[-1].rsplit("use ", 1)[-1], {}, {"panel": panel})
     check_panel(mended)
     for name in panel.data_vars:
         assert float(mended[name].mean()) == pytest.approx(float(panel[name].mean()))

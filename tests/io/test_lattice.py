@@ -116,7 +116,7 @@ def mended(dataset: xr.Dataset) -> xr.Dataset:
             return stgate.from_lattice(dataset, keep_empty=True)
         except PanelError as error:
             code = re.search(r"with (dataset\.\w+\(.*\))$", str(error))[1]
-            dataset = eval(code, {"dataset": dataset})
+            dataset = eval(code, {}, {"dataset": dataset})
     return stgate.from_lattice(dataset, keep_empty=True)
 
 

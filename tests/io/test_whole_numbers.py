@@ -50,7 +50,7 @@ def test_the_printed_mend_keeps_them():
     with pytest.raises(PanelError) as caught:
         stgate.check_panel(panel)
     says(str(caught.value), "of which floats hold 15")
-    mended = eval(str(caught.value).split(" with ")[-1], {"panel": panel})
+    mended = eval(str(caught.value).split(" with ")[-1], {}, {"panel": panel})
     stgate.check_panel(mended)
     assert mended["y"].values[:, 0].tolist() == [0, 1, 3]
 

@@ -24,7 +24,7 @@ def test_times_with_a_zone_become_utc(zone):
     times = pd.date_range("2021-03-28", periods=9, freq="h", tz=zone)
     panel = on().assign_coords(time=times)
     message = str(refusal(PanelError, check_panel, panel))
-    whole = eval(message.rpartition(" with ")[2], {"panel": panel})
+    whole = eval(message.rpartition(" with ")[2], {}, {"panel": panel})
     check_panel(whole)
     assert (whole.indexes["time"] == times.tz_convert(None)).all() and (whole["y"].values == on()["y"].values).all()
 

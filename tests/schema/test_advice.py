@@ -36,7 +36,7 @@ def mended(panel: xr.Dataset) -> xr.Dataset:
             assert "\n" not in str(error)
             code = re.search(r"with (panel\.\w+\(.*\))$", str(error))
             assert code, f"no code in: {error}"
-            panel = eval(code[1], {"panel": panel, "pandas": pd})
+            panel = eval(code[1], {"pandas": pd}, {"panel": panel})  # as in a function
     check_panel(panel)
     return panel
 
@@ -310,7 +310,7 @@ def test_marks_of_missing_values_become_missing_whatever_the_name(name, mark):
     panel = on(HOURS[:9]).astype("float32").rename(y=name)
     panel[name][3, 1] = mark
     code = re.search(r"with (panel\.\w+\(.*\))$", refusal(PanelError, check_marks, name, panel[name].values))[1]
-    made = eval(code, {"panel": panel})
+    made = eval(code, {}, {"panel": panel})
     assert numbers(panel) - numbers(made) == Counter({float(np.float32(mark)): 1})
     check_marks(name, made[name].values)
 

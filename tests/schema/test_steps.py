@@ -123,7 +123,7 @@ def fixed(panel: xr.Dataset) -> xr.Dataset:
             return panel
         except PanelError as error:
             code = re.search(r"(panel\.\w+\(time=.*\))$", str(error))[1]
-            panel = eval(code, {"panel": panel, "pandas": pd})
+            panel = eval(code, {"pandas": pd}, {"panel": panel})
     check_panel(panel)
     return panel
 
