@@ -134,6 +134,8 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         if received:  # such as that of a worker which was stopped, too
             return _stopped()
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
+            return _fail("needs more memory than there is; give smaller options or less data (--debug shows where)", 1)
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
 
 

@@ -158,6 +158,7 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[
 def _decoded(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[str]) -> pd.DataFrame:
     options: dict[str, Any] = {"sep": dialect.separator, "encoding": dialect.encoding}
     first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options).iloc[0]
+    _check_end(path, dialect, len(first))
     if dialect.header and first[first != ""].duplicated().any():
         twice = first[(first != "") & first.duplicated()].iloc[0]
         raise StoreError(f"{path}: column {twice!r} appears twice; rename one of them")
@@ -181,6 +182,30 @@ def _decoded(path: Path, dialect: Dialect, label: str | int | None, texts: Seque
         marks = {**{c: [*NA, *marks] for c in others}, key: [""]}
     table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
     return table.copy()  # one block of memory: pandas reads a wide table as one block a column
+
+
+def _check_end(path: Path, dialect: Dialect, columns: int) -> None:
+    """Refuse a table that ends within a row, as one whose download or copy broke off.
+
+    Args:
+        path: The file; one that is compressed tells so itself.
+        dialect: Its format.
+        columns: Number of columns of its first row.
+
+    Raises:
+        StoreError: The last row has fewer columns and no end of line.
+    """
+    if path.suffix not in (".csv", ".txt") or "\n".encode(dialect.encoding)[-1:] != b"\n":
+        return
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 2**16, 0))
+        row = file.read().rpartition(b"\n")[2].decode(dialect.encoding, "replace")
+    if '"' in row or not row.strip():
+        return
+    if (found := row.count(dialect.separator) + 1) < columns:
+        raise StoreError(
+            f"{path}: ends within a row, which has {found} of {columns} columns: cut; get it again, or remove the row"
+        )
 
 
 def plain_labels(labels: pd.Series) -> pd.Series:

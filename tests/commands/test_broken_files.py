@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers import make_panel
 
+import stgate
 from stgate.commands.fit.arguments import check_files
 from stgate.commands.fit.runs import Scores
 from stgate.errors import RequestError, StgateError
@@ -120,3 +122,23 @@ def test_a_stopped_simulation_with_broken_files_says_so_and_can_be_replaced(stop
         (partial / name).write_bytes(before)
     resumed = lorenz96(resume=True, **options)
     xr.testing.assert_equal(resumed.load(), lorenz96(**{**options, "out": None}))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("model: {class_path: , init_args: {hidden: 4}}", "model.class_path is empty"),
+        ("model: {class_path: ''}", "model.class_path is empty"),
+        ("model: {class_path: GatedRNN, dict_kwargs: {foo: 1}}", "takes no option 'foo'"),
+        ("model: {class_path: GatedRNN, init_args: {hidden: 10000000}}", "needs more memory than there is"),
+    ],
+)
+def test_odd_models_of_a_config_are_one_line(content, said, stgate_command, tmp_path):
+    stgate.write(make_panel(steps=200), tmp_path / "panel.nc")
+    (tmp_path / "odd.yaml").write_text(content)
+    words = ("--data.targets", "[y]", "--data.window", 4, "--data.horizon", 4, "--data.batch_size", 1)
+    code, _, err = stgate_command(
+        "fit", "--config", tmp_path / "odd.yaml", "--data.panel", tmp_path / "panel.nc", *words, "--out", tmp_path / "r"
+    )
+    assert code in (1, 2) and said in err.splitlines()[-1]
+    assert "Traceback" not in err

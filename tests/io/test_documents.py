@@ -52,3 +52,16 @@ def test_plain_values_come_back():
     text = "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: [2.5, null, true]}\n"
     assert parse_yaml(text, "here") == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": [2.5, None, True]}}
     assert parse_yaml("", "here") is None
+
+
+@pytest.mark.parametrize("text", ["window: 014", "[0017]", "a: 1:30", "a: {b: -010}", "a: [1, 190:20:30]"])
+def test_numbers_that_yaml_reads_in_another_base_are_refused(text):
+    with pytest.raises(StoreError, match=r"line 1: YAML reads .* in another base"):
+        parse_yaml(text, "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "0.5", "10", "1e-3", "'014'", "01:30", "2020-01-01", "1_000", "007x", "v1:30"]
+)
+def test_other_numbers_and_texts_are_taken(text):
+    parse_yaml(f"a: {text}", "a.yaml")

@@ -212,3 +212,22 @@ def test_a_day_first_date_is_refused_unless_its_format_is_given(tmp_path):
     panel = read_tables(tmp_path / "days.csv", name="y", time_format="%d/%m/%Y")
     assert panel.sizes["time"] == 12
     assert str(panel["time"].values[-1])[:10] == "2020-01-12"
+
+
+ROWS = "time,node,y\n2024-01-01T00:00,a,1.5\n2024-01-01T01:00,a,2.5\n2024-01-01T02:00,a,3.5"
+
+
+@pytest.mark.parametrize("cut", [4, 6, 12, 20])
+def test_a_table_that_ends_within_a_row_is_refused(tmp_path, cut):
+    (tmp_path / "a.csv").write_text(ROWS[:-cut])
+    with pytest.raises(StoreError, match=r"ends within a row, which has [12] of 3 columns"):
+        read_tables(tmp_path / "a.csv", node="node")
+
+
+@pytest.mark.parametrize(
+    "end", ["", "\n", "\r\n", "\n\n", "\n2024-01-01T03:00,a,", '\n2024-01-01T03:00,"a",4.5', "\n "]
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16"])
+def test_whole_rows_without_an_end_of_line_are_read(tmp_path, end, encoding):
+    (tmp_path / "a.csv").write_bytes((ROWS + end).encode(encoding))
+    assert read_tables(tmp_path / "a.csv", node="node", encoding=encoding).sizes["time"] >= 3

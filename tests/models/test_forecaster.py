@@ -378,7 +378,7 @@ def test_a_fit_without_window_data_is_refused(model):
         {"dropout": 1.5},
         {"gate": "couple"},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_an_option_out_of_range_is_refused_before_the_fit(options):
     with pytest.raises(StgateError):

@@ -147,8 +147,14 @@ def is_automatic(arguments: Sequence[str]) -> bool:
 
 
 def _class_path(config: dict[str, Any]) -> str | None:
-    """Return the class of the forecaster in a config; None if there is none."""
+    """Return the class of the forecaster in a config; None if there is none.
+
+    Raises:
+        RequestError: A place for it is there, and empty.
+    """
     model = config.get("model")
+    if isinstance(model, dict) and not model.get("class_path", "none"):
+        raise RequestError("--config: model.class_path is empty; name a forecaster, such as GatedRNN, or leave it out")
     given = model.get("class_path") if isinstance(model, dict) else model
     return given if isinstance(given, str) else None
 

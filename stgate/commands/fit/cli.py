@@ -378,6 +378,8 @@ def _root(error: BaseException) -> BaseException:
         cause = cause.__cause__ or cause.__context__
     if found := re.search(r"Problem with given class_path '([\w.]+)':\s*(.+)", str(error)):
         return RequestError(f"{found[1]}: {found[2]}")  # what its own __init__ says, such as a package that is missing
+    if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
+        return RequestError(f"{found[1]}: takes no option {found[2]!r}; leave it out of dict_kwargs")
     return error
 
 

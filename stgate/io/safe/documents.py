@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,23 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         known[number] = 0
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
+        elif isinstance(node, yaml.ScalarNode):
+            _check_number(node)
         inside = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for item in inside for part in (item if isinstance(item, tuple) else [item])]
         known[number] = 1 + sum(_count(part, known) for part in parts)
     if known[number] > MOST:
         raise yaml.MarkedYAMLError(problem=f"aliases that expand to over {MOST} entries", problem_mark=node.start_mark)
     return known[number]
+
+
+def _check_number(node: yaml.ScalarNode) -> None:
+    """Refuse a number that YAML 1.1 reads in another base than it seems to be: 014 is 12, and 1:30 is 90."""
+    if node.tag == "tag:yaml.org,2002:int" and re.match(r"[-+]?(0[\d_]+$|.*:)", node.value):
+        raise yaml.MarkedYAMLError(
+            problem=f"YAML reads {node.value} in another base; write it in decimal, or in quotes",
+            problem_mark=node.start_mark,
+        )
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
