@@ -1,1 +1,1 @@
-"""Safety of reading and writing: locks, temporaries of atomic writes, bounded documents, checked downloads."""
+"""Safety of reading and writing: locks, atomic writes, bounded documents, examined files, checked downloads."""

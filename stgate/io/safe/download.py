@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stgate._memory import size_text
 from stgate.errors import FetchError, StoreError
-from stgate.io.store import atomic
+from stgate.io.safe.temporaries import temporary_for
 
 if TYPE_CHECKING:
     import requests
@@ -55,7 +55,7 @@ def download(url: str, path: Path, sha256: str | None, report: Report | None = N
                 raise StoreError(
                     f"{path}: takes {size_text(total)} and {size_text(free)} are free; give another folder"
                 )
-            with atomic(path) as temporary:
+            with temporary_for(path) as temporary:
                 with temporary.open("wb") as file:
                     for piece in answer.iter_content(PIECE):
                         file.write(piece)
