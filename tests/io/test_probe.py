@@ -101,6 +101,21 @@ def test_a_hang_is_one_line_and_the_next_file_is_read(monkeypatch, tmp_path, wha
     assert after == "" and time.monotonic() - begin < 20
 
 
+def test_a_process_without_work_ends_and_another_one_is_started(monkeypatch, tmp_path):
+    (tmp_path / "child.py").write_text(Path(child.__file__).read_text().replace("IDLE = 60", "IDLE = 1"))
+    monkeypatch.setattr(probe, "CHILD", tmp_path / "child.py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.arange(3)
+    reader = probe.Reader()
+    request = {"path": str(tmp_path / "a.h5"), "kind": "hdf5", "all": False, "seconds": 20.0}
+    assert reader.ask(request) == ""
+    first = reader.process
+    assert first.wait(timeout=20) != 0
+    assert reader.ask(request) == ""
+    assert reader.process is not first
+    reader.close()
+
+
 def test_memory_is_bounded(monkeypatch, tmp_path):
     _stands_in(monkeypatch, tmp_path, "bytearray(2**33)")
     assert "memory" in _requests(tmp_path, {"path": "special"})[0]

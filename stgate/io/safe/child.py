@@ -24,6 +24,8 @@ DEEPEST = 8
 """Levels of groups that are looked into."""
 KEPT = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates")
 """Attributes in which netCDF-4 keeps the dimensions."""
+IDLE = 60
+"""Seconds after which this process ends where nothing is asked."""
 WAIT = 6
 """A file may take so many times its seconds, where the process waits for the disk and others."""
 
@@ -204,6 +206,7 @@ def main() -> None:
     """Answer requests until there are no more."""
     sys.path[:] = json.loads(sys.stdin.readline() or "[]")
     for line in sys.stdin:
+        _end_after(0)
         request = json.loads(line)
         try:
             for package in PACKAGES[request["kind"]]:
@@ -213,6 +216,13 @@ def main() -> None:
         else:
             answer = _read_apart(request) if hasattr(os, "fork") else _read(request)
         print(json.dumps(answer), flush=True)
+        _end_after(IDLE)
+
+
+def _end_after(seconds: int) -> None:
+    """Let the system end this process after so many seconds, where it can; 0 is never."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
 
 
 if __name__ == "__main__":

@@ -88,24 +88,14 @@ class Reader:
             What is wrong with the file; empty if nothing is, None where no process can be started.
         """
         with self.turn:
-            process = self.process = self.process or _started()
-            if process is None:
-                return None
-            assert process.stdin is not None and process.stdout is not None
-            late = threading.Timer(WAIT * float(request["seconds"]) + SECONDS, process.kill)
-            late.start()
-            try:
-                process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()
-                answer = process.stdout.readline()
-            except OSError:
-                answer = ""
-            finally:
-                late.cancel()
-            if answer:
-                return str(json.loads(answer))
-            self.close()
-            return "its reader crashes or does not come to an end; the file is broken"
+            for _ in range(2):  # one that had nothing to do for a while has ended
+                self.process = self.process or _started()
+                if self.process is None:
+                    return None
+                if answer := _answer(self.process, request):
+                    return str(json.loads(answer))
+                self.close()
+        return "its reader crashes or does not come to an end; the file is broken"
 
     def close(self) -> None:
         """End the process."""
@@ -117,6 +107,21 @@ class Reader:
                 if stream is not None:
                     stream.close()
         process.wait()
+
+
+def _answer(process: subprocess.Popen[str], request: dict[str, str | bool | float]) -> str:
+    """Return the line that a process answers with; empty if it ends."""
+    assert process.stdin is not None and process.stdout is not None
+    late = threading.Timer(WAIT * float(request["seconds"]) + SECONDS, process.kill)
+    late.start()
+    try:
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        return process.stdout.readline()
+    except OSError:
+        return ""
+    finally:
+        late.cancel()
 
 
 _readers: dict[int, Reader] = {}
