@@ -42,22 +42,19 @@ def applied(
     """
     own = [_axes(core, i) for i in range(len(arguments))]
     given = [as_floats(a, name) for a, name in zip(arguments, names, strict=True)]
+    check_core(given, own, names)
     if not any(isinstance(a, xr.DataArray) for a in given):
         _check_shapes([np.shape(a)[: np.ndim(a) - len(axes)] for a, axes in zip(given, own, strict=True)], names, same)
         return np.asarray(function(*given))
-    try:
-        result: Any = xr.apply_ufunc(
-            function,
-            *_named(given, own, names, same),
-            input_core_dims=own,
-            output_core_dims=[[kept] if kept else []],
-            dask="parallelized",
-            output_dtypes=["float64"],
-        )
-    except xr.AlignmentError as error:
-        raise RequestError(
-            f"{' and '.join(names)}: their labels differ; align them first, with xr.align(…, join='inner')"
-        ) from error
+    check_labels([a for a in given if isinstance(a, xr.DataArray)], names)
+    result: Any = xr.apply_ufunc(
+        function,
+        *_named(given, own, names, same),
+        input_core_dims=own,
+        output_core_dims=[[kept] if kept else []],
+        dask="parallelized",
+        output_dtypes=["float64"],
+    )
     return result
 
 
@@ -91,14 +88,126 @@ def as_floats(values: Any, name: str) -> Any:  # noqa: ANN401 (arrays, numbers o
 
 def _check_shapes(shapes: Sequence[tuple[int, ...]], names: Sequence[str], same: bool) -> None:
     """Refuse shapes that numpy would broadcast outwards: (n,) against (n, 1) pairs each value with each."""
-    first = shapes[0]
-    for name, shape in zip(names[1:], shapes[1:], strict=True):
-        inward = len(shape) <= len(first) and all(a in (1, b) for a, b in zip(shape[::-1], first[::-1], strict=False))
-        if first and shape and shape != first and (same or not inward):
+    chief = 0 if shapes[0] else max(range(len(shapes)), key=lambda i: (len(shapes[i]), np.prod(shapes[i])))
+    first = shapes[chief]
+    for name, shape in zip(names, shapes, strict=True):
+        if shape and shape != first and (same or not fits_within(shape, first)):
             raise RequestError(
-                f"{name}: has the shape {shape}, the {names[0]} has {first}; give them one shape, or DataArrays, "
+                f"{name}: has the shape {shape}, the {names[chief]} has {first}; give them one shape, or DataArrays, "
                 "whose dims have names"
             )
+
+
+def fits_within(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Tell if arrays of one shape are broadcast to another as it is.
+
+    Args:
+        shape: The shape.
+        whole: The other shape.
+    """
+    return len(shape) <= len(whole) and all(a in (1, b) for a, b in zip(shape[::-1], whole[::-1], strict=False))
+
+
+def length(values: Any, dim: str, axis: int, name: str = "forecast") -> int:  # noqa: ANN401 (an array or DataArray)
+    """Return the number of entries along a dim that a score needs.
+
+    Args:
+        values: An array or a DataArray.
+        dim: Name of the dim of a DataArray.
+        axis: Number of the axis of an array, counted from the last, which is -1.
+        name: Name of the argument, for the message.
+
+    Raises:
+        RequestError: There is no such dim or axis.
+    """
+    if isinstance(values, xr.DataArray):
+        check_dims(values, [dim], name)
+        return int(values.sizes[dim])
+    shape = np.shape(as_floats(values, name))
+    if len(shape) < -axis:
+        raise RequestError(f"{name}: has the shape {shape}, which lacks the axis of `{dim}`; give arrays that have it")
+    return int(shape[axis])
+
+
+def check_dims(values: Any, dims: Sequence[str], name: str) -> None:  # noqa: ANN401 (anything)
+    """Refuse what is no DataArray, or lacks dims that a score needs.
+
+    Args:
+        values: The argument.
+        dims: Names of the dims.
+        name: Name of the argument, for the message.
+
+    Raises:
+        RequestError: It is no DataArray, or a dim is missing.
+    """
+    if not isinstance(values, xr.DataArray):
+        raise RequestError(f"{name}: no DataArray; give one over {' and '.join(f'`{d}`' for d in dims)}")
+    for dim in dims:
+        if dim not in values.dims:
+            has = f"has {', '.join(f'`{d}`' for d in values.dims)}" if values.dims else "has no dims"
+            raise RequestError(f"{name}: lacks the dim `{dim}` ({has}); give it one, or rename that which it is")
+
+
+def check_core(given: Sequence[Any], own: Sequence[list[str]], names: Sequence[str]) -> None:
+    """Refuse arguments without the axes along which a score is made, with other lengths there, or with too many.
+
+    Args:
+        given: The arguments.
+        own: Names of the axes of each along which the score is made.
+        names: Names of the arguments, for the messages.
+
+    Raises:
+        RequestError: An argument does not fit.
+    """
+    lengths: dict[str, int] = {}
+    every = {dim for axes in own for dim in axes}
+    for values, axes, name in zip(given, own, names, strict=True):
+        named = isinstance(values, xr.DataArray)
+        for dim in every.difference(axes).intersection(values.dims if named else ()):
+            raise RequestError(f"{name}: has the dim `{dim}`, along which it is scored; select one entry, or rename it")
+        if not named and not np.ndim(values) and any(np.ndim(v) for v, a in zip(given, own, strict=True) if a):
+            continue  # one number for all entries
+        for place, dim in enumerate(axes):
+            count = length(values, dim, place - len(axes), name)
+            if count == 0:
+                raise RequestError(f"{name}: has no entries along `{dim}`; give at least one")
+            if (other := lengths.setdefault(dim, count)) != count and (named or 1 not in (other, count)):
+                raise RequestError(f"{name}: has {count} entries along `{dim}`, others have {other}; give as many")
+            lengths[dim] = max(other, count)
+
+
+def check_labels(given: Sequence[xr.DataArray], names: Sequence[str]) -> None:
+    """Refuse DataArrays whose labels or lengths differ: xarray would leave out what only one of them has.
+
+    Args:
+        given: The DataArrays.
+        names: Names of the arguments, for the message.
+
+    Raises:
+        RequestError: The labels or lengths along a dim differ.
+    """
+    try:
+        xr.align(*given, join="exact", copy=False)
+    except (xr.AlignmentError, ValueError, TypeError) as error:
+        raise RequestError(
+            f"{' and '.join(names)}: their labels differ; align them first, with xr.align(…, join='inner')"
+        ) from error
+
+
+def check_level(level: Any, name: str) -> None:  # noqa: ANN401 (anything)
+    """Refuse what is no share between 0 and 1.
+
+    Args:
+        level: The level.
+        name: Name of the argument, for the message.
+
+    Raises:
+        RequestError: It is no number, or does not lie between 0 and 1.
+    """
+    number = np.ndim(level) == 0 and np.asarray(level).dtype.kind in "fiu"
+    if not number or not 0 < float(level) < 1:
+        shown = f" {level}" if number else ""
+        raise RequestError(f"{name}{shown}: must be one number between 0 and 1, such as 0.9")
 
 
 def _axes(core: Mapping[int, str | tuple[str, ...]] | None, position: int) -> list[str]:
@@ -115,6 +224,10 @@ def _named(given: Sequence[Any], own: Sequence[list[str]], names: Sequence[str],
     for a, axes, name in zip(given, own, names, strict=True):
         loop = np.ndim(a) - len(axes)
         if not isinstance(a, xr.DataArray) and loop > 0:
+            if not dims:
+                raise RequestError(
+                    f"{name}: an array beside {names[at]}, which has no dims; give DataArrays, or arrays"
+                )
             _check_shapes([shape, np.shape(a)[:loop]], [names[at], name], same)
             a = xr.DataArray(a, dims=[*dims[len(dims) - loop :], *axes])
         made.append(a)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from stgate.metrics.arrays import as_floats
+from stgate.metrics.arrays import as_floats, check_dims, check_labels
 from stgate.metrics.spreads import check_spread
 
 
@@ -26,7 +26,10 @@ def nrmse(observation: xr.DataArray, forecast: xr.DataArray, sigma: xr.DataArray
         Vlachas et al. (2020), Backpropagation algorithms and reservoir computing. doi:10.1016/j.neunet.2020.02.016
     """
     names = ("observation", "forecast", "sigma")
+    for values, name in zip((observation, forecast, sigma), names, strict=True):
+        check_dims(values, ["node"], name)
     truth, ours, unit = (as_floats(v, n) for v, n in zip((observation, forecast, sigma), names, strict=True))
+    check_labels([truth, ours, unit], names)
     check_spread(unit.values, name="sigma")
     squares = ((truth - ours) / unit.where(unit > 0)) ** 2  # a node that never changed drops out
     roots: xr.DataArray = squares.mean("node") ** 0.5
@@ -51,6 +54,8 @@ def valid_prediction_time(
         The time, in the units of `lead_time` (0 where the first lead misses, NaN where it was not observed), and
         a flag that it is censored; both without `lead_time` and `node`.
     """
+    for values, name in ((observation, "observation"), (forecast, "forecast")):
+        check_dims(values, ["lead_time", "node"], name)
     errors = nrmse(observation, forecast, sigma).transpose(..., "lead_time")
     missing = errors.isnull()
     missed = (errors >= threshold).where(~missing, False)

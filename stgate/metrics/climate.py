@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import as_floats
+from stgate.metrics.arrays import as_floats, length
 from stgate.metrics.reduce import Values
 
 
@@ -67,6 +67,7 @@ def spectrum_error(observation: Values, forecast: Values, *, step: float = 1.0, 
     Returns:
         The distance in dB; 0 is best.
     """
+    segment = min(segment, *(_series(v).shape[1] for v in (observation, forecast)))
     (_, truth), (_, ours) = (power_spectrum(v, step=step, segment=segment) for v in (observation, forecast))
     with np.errstate(divide="ignore"):
         return float(np.abs(10 * np.log10(ours[1:] / truth[1:])).mean())
@@ -137,6 +138,8 @@ def correlation_length(
         The length, in units of the spacing; NaN where the correlation stays above 1/e.
     """
     given = as_floats(values, "values")
+    length(given, "node", -1, "values")
+    length(given, "time", -max(np.ndim(given), 2), "values")
     named = given.transpose("time", ..., "node").values if isinstance(given, xr.DataArray) else given
     anomalies = named - np.nanmean(named, axis=0)
     nodes = anomalies.shape[-1]
@@ -159,6 +162,8 @@ def correlation_length(
 def _series(values: Values) -> NDArray[np.float64]:
     """Arrange values as (series, time)."""
     given = as_floats(values, "values")
+    if not length(given, "time", -max(np.ndim(given), 1), "values") or not given.size:
+        raise RequestError("values: no values, so there is no spectrum; give at least one")
     array: Any = given.transpose("time", ...).values if isinstance(given, xr.DataArray) else given
     return np.asarray(array).reshape(len(array), -1).T
 

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import applied
+from stgate.metrics.arrays import applied, as_floats, check_dims, length
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 ROWS = 2**16
@@ -53,7 +53,7 @@ def crps(
     >>> crps(np.array([0.0]), np.array([[-1.0, 1.0]])), crps(np.array([0.0]), np.array([[-1.0, 1.0]]), fair=False)
     (array([0.]), array([0.5]))
     """
-    count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
+    count = length(forecast, dim, -1)
     if fair and count < 2:
         raise RequestError("crps: a fair score needs at least two members; give more, or fair=False")
     scores: Values = applied(lambda y, x: _ensemble(y, x, fair), observation, forecast, core={1: dim})
@@ -132,17 +132,16 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
         RequestError: The levels of an array are missing, of another number, or not ascending between 0 and 1.
     """
     if isinstance(forecast, xr.DataArray):
-        levels = np.asarray(forecast["quantile"].values, "float64")
+        check_dims(forecast, ["quantile"], "forecast")
+        levels = np.asarray(as_floats(forecast["quantile"].values, "forecast, its `quantile`"))
     elif quantiles is None:
         raise RequestError(
             "quantiles: an array does not say which levels its last axis holds; give them, such as [0.1, 0.5, 0.9]"
         )
     else:
-        levels = np.asarray(quantiles, "float64")
-        if levels.shape != np.shape(forecast)[-1:]:
-            raise RequestError(
-                f"quantiles: {levels.size} levels for a last axis of {np.shape(forecast)[-1]}; give one for each entry"
-            )
+        levels = np.asarray(as_floats(quantiles, "quantiles"))
+        if levels.shape != (count := length(forecast, "quantile", -1),):
+            raise RequestError(f"quantiles: {levels.size} levels for a last axis of {count}; give one for each entry")
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
         raise RequestError(f"quantiles {levels.tolist()}: must be increasing and between 0 and 1")
     return levels

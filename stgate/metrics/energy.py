@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import applied
+from stgate.metrics.arrays import FORECAST, applied, length
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 
@@ -47,10 +46,10 @@ def energy_score(
         Gneiting et al. (2008), Assessing probabilistic forecasts of multivariate quantities.
         doi:10.1007/s11749-008-0114-x
     """
-    sizes = [v.sizes[over] if isinstance(v, xr.DataArray) else np.shape(v)[-1] for v in (observation, forecast)]
+    sizes = [length(v, over, -1, name) for v, name in zip((observation, forecast), FORECAST, strict=True)]
     if sizes[0] != sizes[1]:
         raise RequestError(f"energy_score: vectors of {sizes[0]} and of {sizes[1]} quantities; give both the same ones")
-    count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-2]
+    count = length(forecast, dim, -2)
     if fair and count < 2:
         raise RequestError("energy_score: a fair score needs at least two members; give more, or fair=False")
 

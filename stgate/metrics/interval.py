@@ -7,8 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from stgate.errors import RequestError
-from stgate.metrics.arrays import applied
+from stgate.metrics.arrays import applied, check_level
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
 BOUNDS = ("observation", "lower", "upper")
@@ -98,8 +97,7 @@ def interval_score(
     >>> interval_score(np.array([3.0]), np.array([0.0]), np.array([2.0]), level=0.9)
     array([22.])
     """
-    if not 0 < level < 1:
-        raise RequestError(f"level {level}: must lie between 0 and 1, such as 0.9")
+    check_level(level, "level")
     penalty = 2 / (1 - level)
 
     def winkler(y: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:

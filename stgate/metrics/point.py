@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import applied, as_floats
-from stgate.metrics.reduce import Groups, Values, Weights, average
+from stgate.metrics.arrays import applied, as_floats, length
+from stgate.metrics.reduce import Groups, Values, Weights, average, kept_axes
 
 
 def absolute_error(observation: Values, forecast: Values) -> Values:
@@ -160,6 +160,7 @@ def naive_scale(history: Values, *, season: int = 1) -> Values:
     2.0
     """
     history = as_floats(history, "history")
+    length(history, "time", -max(np.ndim(history), 1), "history")
     if isinstance(history, xr.DataArray):
         change = abs(history - history.shift(time=season))
         return average(change, [str(d) for d in change.dims if d != "time"])
@@ -185,8 +186,7 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
     scored: Any = applied(lambda y, e: y + 0.0 * e, observation, error)  # NaN where no pair
     mean: Any = average(scored, by, weights)
     if not isinstance(scored, xr.DataArray):
-        kept = [by] if isinstance(by, int) else list(cast(Any, by))
-        axes = [a for a in range(np.ndim(scored)) if a not in {int(k) % np.ndim(scored) for k in kept}]
+        axes = sorted(set(range(np.ndim(scored))) - set(kept_axes(np.ndim(scored), by)))
         mean = np.expand_dims(mean, axes)
     variance: Any = average((scored - mean) ** 2, by, weights)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import applied
+from stgate.metrics.arrays import applied, check_level
 from stgate.metrics.crps_empirical import levels_of_axis
 from stgate.metrics.reduce import Groups, Values, Weights, average
 
@@ -39,8 +39,7 @@ def pinball(
     >>> pinball(np.array([3.0, 0.0]), np.array([1.0, 1.0]), 0.9)
     array([1.8, 0.1])
     """
-    if not 0 < quantile < 1:
-        raise RequestError(f"quantile {quantile}: must lie between 0 and 1, such as 0.9")
+    check_level(quantile, "quantile")
 
     def loss(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.maximum(quantile * (y - x), (quantile - 1) * (y - x)))

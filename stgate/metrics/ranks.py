@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.metrics.arrays import applied
+from stgate.metrics.arrays import applied, length
 from stgate.metrics.reduce import Values
 
 
@@ -64,7 +63,7 @@ def rank_histogram(observation: Values, forecast: Values, *, dim: str = "sample"
         return np.asarray(below + np.floor(rng.random(below.shape) * (ties + 1)))
 
     ranks: Any = np.asarray(applied(rank, observation, forecast, core={1: dim}))
-    count = forecast.sizes[dim] if isinstance(forecast, xr.DataArray) else np.shape(forecast)[-1]
+    count = length(forecast, dim, -1)
     return np.bincount(ranks[~np.isnan(ranks)].astype("int64"), minlength=count + 1)
 
 

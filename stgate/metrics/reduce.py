@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from stgate.errors import RequestError
-from stgate.metrics.arrays import as_floats
+from stgate.metrics.arrays import as_floats, check_dims, check_labels, check_level, fits_within
 
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
@@ -64,17 +64,10 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
     Raises:
         RequestError: A dim does not exist, or a weight is negative or missing.
     """
-    if weights is not None and not bool(np.all(np.asarray(weights) >= 0)):
-        raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
     values = as_floats(values, "values")
-    _check_weights(values, weights)
-    kept: list[Any] = [by] if isinstance(by, str | int) else list(by)
+    weights = _checked_weights(values, weights)
     if isinstance(values, xr.DataArray):
-        for name in kept:
-            if name not in values.dims:
-                raise RequestError(
-                    f"by {name!r}: not a dim of the values; choose among {', '.join(map(str, values.dims))}"
-                )
+        kept = _kept_dims(values, by)
         dims = [d for d in values.dims if d not in kept]
         seen = values.notnull()
         weight = xr.where(seen, 1.0 if weights is None else weights, 0.0)  # type: ignore[no-untyped-call]
@@ -82,23 +75,60 @@ def sums(values: Values, by: Groups, weights: Weights = None) -> tuple[Values, V
         return total, weight.transpose(*values.dims, ...).sum(dims)
     array = np.asarray(values)
     there = ~np.isnan(array)
-    axes = tuple(sorted(set(range(array.ndim)) - {int(k) % array.ndim for k in kept}))
-    each = np.where(there, 1.0 if weights is None else np.asarray(weights, "float64"), 0.0)
+    axes = tuple(sorted(set(range(array.ndim)) - set(kept_axes(array.ndim, by))))
+    each = np.where(there, 1.0 if weights is None else np.asarray(weights), 0.0)
     result: Any = np.asarray((np.where(there, array, 0.0) * each).sum(axes)), np.asarray(each.sum(axes))
     return cast(tuple[Values, Values], result)
 
 
-def _check_weights(values: xr.DataArray | NDArray[np.floating], weights: Weights) -> None:
-    """Refuse weights that would add dims to the values, and so repeat each of them."""
-    if isinstance(weights, xr.DataArray) and isinstance(values, xr.DataArray):
-        more = [str(d) for d in weights.dims if d not in values.dims]
+def kept_axes(count: int, by: Groups) -> list[int]:
+    """Return the numbers of the axes of an array that are kept, none of them negative.
+
+    Args:
+        count: Number of axes.
+        by: The axes to keep.
+
+    Raises:
+        RequestError: There is no such axis.
+    """
+    kept: Any = list(by) if isinstance(by, list | tuple | range | set | frozenset | np.ndarray) else [by]
+    for axis in kept:
+        if not isinstance(axis, int | np.integer) or not -count <= axis < count:
+            has = f"choose among 0 to {count - 1}" if count else "they have none, so leave it out"
+            raise RequestError(f"by {axis!r}: not an axis of the values, which are an array; {has}")
+    return [int(axis) % count for axis in kept]
+
+
+def _kept_dims(values: xr.DataArray, by: Groups) -> list[Any]:
+    kept: Any = list(by) if isinstance(by, list | tuple | set | frozenset | np.ndarray) else [by]
+    for name in kept:
+        if name not in values.dims:
+            has = f"choose among {', '.join(map(str, values.dims))}" if values.dims else "they have none"
+            raise RequestError(f"by {name!r}: not a dim of the values; {has}")
+    return list(kept)
+
+
+def _checked_weights(values: xr.DataArray | NDArray[np.floating], weights: Weights) -> Weights:
+    """Return weights as floats that fit the values.
+
+    Weights that would add dims to the values, and so repeat each of them, are refused, and those of other labels.
+    """
+    if weights is None:
+        return None
+    made: Any = as_floats(weights, "weights")
+    if not bool(np.all(np.asarray(made) >= 0)):
+        raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
+    if isinstance(made, xr.DataArray) and isinstance(values, xr.DataArray):
+        more = [str(d) for d in made.dims if d not in values.dims]
         if more:
             raise RequestError(f"weights: have the dim {more[0]!r}, which the values lack; average over it first")
-        return
-    shape, own = np.shape(weights) if weights is not None else (), np.shape(values)
-    inward = len(shape) <= len(own) and all(a in (1, b) for a, b in zip(shape[::-1], own[::-1], strict=False))
-    if not inward:
-        raise RequestError(f"weights: have the shape {shape}, the values {own}; give one weight a value")
+        check_labels([values, made], ["values", "weights"])
+        return made
+    if not fits_within(np.shape(made), own := np.shape(values)):
+        raise RequestError(f"weights: have the shape {np.shape(made)}, the values {own}; give one weight a value")
+    if isinstance(values, xr.DataArray):
+        return xr.DataArray(np.broadcast_to(made, own), dims=values.dims)
+    return cast(Weights, made)
 
 
 def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
@@ -148,18 +178,22 @@ def bootstrap(
         Lower and upper bounds, over `by`.
 
     Raises:
-        RequestError: `dim` is among `by`, or a block is longer than the data.
+        RequestError: `dim` is missing or among `by`, a level is none, or a block is longer than the data.
 
     References:
         Künsch (1989), The jackknife and the bootstrap for general stationary observations. doi:10.1214/aos/1176347265
     """
-    kept = [by] if isinstance(by, str) else list(by)
+    check_dims(values, [dim], "values")
+    check_level(level, "level")
+    kept = _kept_dims(values, by)
     if dim in kept:
         raise RequestError(f"by {dim!r}: the bootstrap draws from this dim, so it cannot be kept; leave it out")
     count = values.sizes[dim]
     block = max(round(count ** (1 / 3)), 1) if block is None else block
-    if not 1 <= block <= count:
-        raise RequestError(f"block {block}: must be between 1 and {count}, the number of entries of {dim}")
+    for number, name, most in ((block, f"block {block}", count), (samples, f"samples {samples}", 10**9)):
+        if not isinstance(number, int | np.integer) or not 1 <= number <= most:
+            of = f", the number of entries of {dim}" if most == count else ""
+            raise RequestError(f"{name}: must be a whole number between 1 and {most}{of}")
     total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))
