@@ -21,7 +21,7 @@ from stgate._memory import size_text
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
-from stgate.io.conventions import beyond, valid_bounds
+from stgate.io.conventions import FLAGS, PackedLimits, beyond, declared_missing, valid_bounds
 from stgate.schema.batch import Batch
 from stgate.schema.fills import check_marks
 from stgate.schema.panel import at
@@ -55,6 +55,9 @@ class StoredSeries:
 
     def __init__(self, panel: xr.Dataset, spec: PanelSpec, train: tuple[int, int] = (0, 0), ahead: int = 0) -> None:
         self.panel, self.spec = panel, spec
+        for name in spec.channels:
+            if FLAGS & set(panel[name].attrs):
+                raise PanelError(f"`{name}`: holds flags, which are no numbers; leave it out")
         times: Any = panel["time"].values
         if ahead:
             times = extended(times, spec.time_step, ahead)
@@ -117,10 +120,12 @@ class StoredSeries:
             for first in range(start - start % self.stride, min(stop, held), self.stride):
                 rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
-                    piece = self.panel[name].isel(time=rows).values  # (member?, time, node)
+                    part = self.panel[name].isel(time=rows).load()  # (member?, time, node)
+                    piece = part.where(~declared_missing(part)).values
                     if (bounds := valid_bounds(self.panel[name])) is not None:
                         piece = np.where(beyond(piece, bounds), np.nan, piece)
                     if digits is not None:
+                        self._limits[i].add(piece)
                         check_marks(name, piece)
                         digits[i].add(piece)
                     values[:, rows.start - start : rows.stop - start, :, i] = piece
@@ -153,6 +158,7 @@ class StoredSeries:
         self._moments = channels, nodes = Moments(), Moments()
         self.seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
         before, digits = self._before[0], [Digits() for _ in spec.channels]
+        self._limits = [PackedLimits(self.panel[name]) for name in spec.channels]
         for start, stop in self.blocks(0, self.times):
             values = self.read(start, stop, digits)
             self._refuse_infinite(values, start)
@@ -167,8 +173,13 @@ class StoredSeries:
             part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
             channels.add(part.flatten(0, 2))
             nodes.add(part[..., :targets].flatten(0, 1))
-        for name, held in zip(spec.channels, digits, strict=True):
+        for name, held, limits in zip(spec.channels, digits, self._limits, strict=True):
             held.check(name)
+            if marks := limits.marks():
+                raise PanelError(
+                    f"`{name}`: {marks[0]:g}, a limit of packed {limits.kind} far from all others, seems to mark "
+                    "missing values; declare it as `_FillValue` in the store, or read the panel whole (max_memory)"
+                )
 
     def _refuse_infinite(self, values: Tensor, start: int) -> None:
         infinite = torch.isinf(values)

@@ -19,6 +19,10 @@ RANGE = ("valid_range", "valid_min", "valid_max")
 """Attributes that say which values are valid."""
 
 
+FLAGS = {"flag_values", "flag_masks"}
+"""Attributes of variables that hold flags."""
+
+
 def with_time(dataset: xr.Dataset) -> xr.Dataset:
     """Call the dimension of the time `time`, where exactly one dimension is one, such as `valid_time`.
 
@@ -78,11 +82,11 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
         PanelError: A valid range is no pair of numbers, or no value lies within it.
     """
     for name, variable in dataset.data_vars.items():
-        if {"flag_values", "flag_masks"} & set(variable.attrs):
+        if FLAGS & set(variable.attrs):
             _warn(f"`{name}`: holds flags, which are no numbers; left out")
             dataset = dataset.drop_vars(str(name))
             continue
-        if variable.dtype.kind == "f" and (marked := declared_missing(variable)).any():
+        if variable.dtype.kind == "f" and (marked := declared_missing(variable) | _packed_marks(variable)).any():
             variable = variable.where(~marked)
             dataset = dataset.assign({str(name): variable})
         bounds = valid_bounds(variable)
@@ -105,37 +109,71 @@ def declared_missing(variable: xr.DataArray) -> xr.DataArray:
     """Tell which values a variable's attributes say are missing, where another type of the mark hid it from xarray.
 
     Args:
-        variable: A decoded variable of floats that were not packed; others have no such marks.
+        variable: A decoded variable, or a part of one; xarray has seen the marks of packed ones.
     """
     held = {**variable.attrs, **variable.encoding}
     marks = [np.ravel(held[key]) for key in ("missing_value", "_FillValue") if key in held]
-    if {"scale_factor", "add_offset"} & set(held):
-        return xr.zeros_like(variable, bool) if marks else _packed_marks(variable)
-    if not marks:
+    if not marks or {"scale_factor", "add_offset"} & set(held):
         return xr.zeros_like(variable, bool)
     numbers = pd.to_numeric(np.concatenate([array.astype("str") for array in marks]), errors="coerce")
     with np.errstate(over="ignore"):
         return variable.isin(numbers[np.isfinite(numbers)].astype(variable.dtype))
 
 
+class PackedLimits:
+    """The smallest and the largest packed integers, which mark missing values where they lie far from all others.
+
+    They do so only where no mark is declared, and not where both ends are there: then the packing takes all integers.
+
+    Args:
+        variable: A decoded variable, of which only the encoding is looked at.
+    """
+
+    def __init__(self, variable: xr.DataArray) -> None:
+        held = {**variable.attrs, **variable.encoding}
+        self.scale, self.offset = (float(held.get(key, no)) for key, no in (("scale_factor", 1.0), ("add_offset", 0.0)))
+        self.kind = np.dtype(held.get("dtype", "f4"))
+        packed = {"scale_factor", "add_offset"} & set(held) and not {"missing_value", "_FillValue"} & set(held)
+        self.possible = bool(packed and self.kind.kind in "iu" and self.kind.itemsize <= 4 and self.scale)
+        self.ends: tuple[set[float], set[float]] = set(), set()
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Look at values; all of them are to be added before the marks are asked for.
+
+        Args:
+            values: Some values of the variable.
+        """
+        if not self.possible:
+            return
+        limits = np.iinfo(self.kind)
+        packed = ((values.astype("float64") - self.offset) / self.scale).round()
+        below, above = np.isin(packed, [limits.min, limits.min + 1]), packed == limits.max
+        for end, there in zip(self.ends, (below, above), strict=True):
+            end.update(np.unique(values[there]).tolist())
+        others = values[~(below | above | np.isnan(values))]
+        if others.size:
+            self.low, self.high = min(self.low, float(others.min())), max(self.high, float(others.max()))
+
+    def marks(self) -> list[float]:
+        """Return the values that mark missing ones."""
+        if all(self.ends) or self.low > self.high:
+            return []
+        least = FAR * max(self.high - self.low, abs(self.scale))
+        return [v for end in self.ends for v in sorted(end) if max(self.low - v, 0) + max(v - self.high, 0) > least]
+
+
 def _packed_marks(variable: xr.DataArray) -> xr.DataArray:
-    """Find the smallest and the largest packed integers where they lie far from all others, and no mark is declared."""
-    scale, offset = (float(variable.encoding.get(key, no)) for key, no in (("scale_factor", 1.0), ("add_offset", 0.0)))
-    kind = np.dtype(variable.encoding.get("dtype", "f4"))
-    if kind.kind not in "iu" or kind.itemsize > 4 or not scale:
+    """Find the limits of packed integers where they lie far from all others, and no mark is declared."""
+    limits = PackedLimits(variable)
+    if not limits.possible:
         return xr.zeros_like(variable, bool)
-    limits = np.iinfo(kind)
-    packed: xr.DataArray = ((variable.astype("float64") - offset) / scale).round()
-    below, above = packed.isin([limits.min, limits.min + 1]), packed == limits.max
-    if below.any() and above.any():  # the packing was made for these values: they take all integers
-        return xr.zeros_like(variable, bool)
-    limit = below | above
-    others = variable.where(~limit)
-    low, high = float(others.min()), float(others.max())
-    far = (low - variable).clip(0) + (variable - high).clip(0) > FAR * max(high - low, abs(scale))
-    marked: xr.DataArray = limit & far
+    limits.add(variable.values)
+    marked = variable.isin(limits.marks())
     if marked.any():
-        _warn(f"`{variable.name}`: {int(marked.sum()):,} of its values, the limits of packed {kind}, are missing")
+        _warn(
+            f"`{variable.name}`: {int(marked.sum()):,} of its values, the limits of packed {limits.kind}, are missing"
+        )
     return marked
 
 

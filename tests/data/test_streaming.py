@@ -1,5 +1,7 @@
 """Windows from a store in blocks are those from memory, each once an epoch, and a function of seed and epoch."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -228,3 +230,48 @@ def test_digits_are_those_of_the_whole_store(tmp_path, name):
                     data.setup()
             else:
                 data.setup()
+
+
+MARKS = {
+    "a mark of another type": (np.float32(-9999.0), {"missing_value": np.float64(-9999.0)}, {}),
+    "a mark as text": (-99.0, {"missing_value": "-99"}, {}),
+    "an integer mark": (-999.0, {"missing_value": np.int16(-999)}, {}),
+    "a valid range": (500.0, {"valid_range": [0.0, 100.0]}, {}),
+    "a packed range": (500.0, {"valid_max": np.int16(1000)}, {"dtype": "int16", "scale_factor": 0.1}),
+}
+
+
+def marked(path, value, attrs, encoding):
+    times = pd.date_range("2020-01-01", periods=300, freq="h")
+    y = np.tile(np.arange(30.0, dtype="float32"), 10)[:, None] * np.ones(2, "float32")
+    y[70, 1] = value
+    panel = xr.Dataset({"y": (("time", "node"), y, attrs)}, {"time": times, "node": ["a", "b"]})
+    with quiet_zarr():
+        warnings.filterwarnings("ignore", category=xr.SerializationWarning)
+        panel.to_zarr(path, encoding={"y": {"chunks": [50, 2], **encoding}}, consolidated=False)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::stgate.errors.PanelWarning")
+@pytest.mark.parametrize("kind", MARKS)
+def test_marks_and_ranges_of_a_store_are_missing_in_blocks_as_in_memory(kind, tmp_path):
+    path = marked(tmp_path / "p.zarr", *MARKS[kind])
+    whole, blocks = (WindowData(path, targets=["y"], window=4, horizon=2, max_memory=m) for m in (100, 0.001))
+    a, b = (data.series.read(0, 300) for data in (whole, blocks))
+    assert torch.isnan(a[0, 70, 1, 0]) and torch.isnan(a).sum() == 1
+    torch.testing.assert_close(a, b, equal_nan=True)
+
+
+def test_limits_of_packed_integers_are_refused_in_blocks_where_they_seem_to_be_missing(tmp_path):
+    packed = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": None}
+    path = marked(tmp_path / "p.zarr", -327.68, {}, packed)
+    with pytest.raises(PanelError, match=r"`y`: -327.68, a limit of packed int16 .*max_memory"):
+        WindowData(path, targets=["y"], window=4, horizon=2, max_memory=0.001).series  # noqa: B018
+    path = marked(tmp_path / "kept.zarr", 12.0, {}, packed)
+    assert WindowData(path, targets=["y"], window=4, horizon=2, max_memory=0.001).series.seen.all()
+
+
+def test_flags_of_a_store_are_refused_in_blocks(tmp_path):
+    path = marked(tmp_path / "p.zarr", 1.0, {"flag_values": [0, 1]}, {})
+    with pytest.raises(PanelError, match="`y`: holds flags"):
+        WindowData(path, targets=["y"], window=4, horizon=2, max_memory=0.001).series  # noqa: B018
