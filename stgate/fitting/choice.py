@@ -6,8 +6,11 @@ from typing import Literal, cast
 
 from stgate.data.streaming import StoredSeries
 from stgate.data.window_data import WindowData
-from stgate.fitting.blocks import blocks_of
+from stgate.errors import PanelError
+from stgate.fitting.blocks import before_test, blocks_of
 from stgate.models.forecaster import Forecaster
+from stgate.models.training.targets import TrainingTargets
+from stgate.prediction.target_transforms import TargetTransforms
 
 How = Literal["split", "cross", "refit"]
 """Ways to calibrate a fit."""
@@ -38,7 +41,34 @@ def choose(asked: str, forecaster: Forecaster, data: WindowData, folds: int = FO
 
     Raises:
         RequestError: The record is too short for the way that is asked for.
+        PanelError: A transform that was asked for does not take values that the last fit would learn from.
     """
+    how, reason = _chosen(asked, forecaster, data, folds)
+    if how != "split":
+        _check_transforms(forecaster, data, how)
+    return how, reason
+
+
+def _check_transforms(forecaster: Forecaster, data: WindowData, how: How) -> None:
+    """Refuse transforms that the last fit could not learn, before the first one.
+
+    Raises:
+        PanelError: A value before the test part has no transformed one.
+    """
+    predictor = forecaster.predictor
+    if predictor.transforms_option == "auto" or not any(one.takes for one in predictor.transforms):
+        return
+    try:
+        whole = before_test(data)
+        TargetTransforms(predictor.transforms, whole.spec).learn(TrainingTargets(whole))
+    except PanelError as error:
+        raise PanelError(
+            f"{error}; the last fit of calibration {how} learns from all rows before the test part: calibration split "
+            "learns from the training part alone"
+        ) from error
+
+
+def _chosen(asked: str, forecaster: Forecaster, data: WindowData, folds: int) -> tuple[How, str]:
     if asked != "auto":
         if asked == "cross":
             blocks_of(data, folds)

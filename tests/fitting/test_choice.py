@@ -6,6 +6,8 @@ import xarray as xr
 from helpers import field_data, make_panel
 
 import stgate
+from stgate.distributions.transforms import Log, Logit, Power
+from stgate.errors import PanelError
 from stgate.fitting.choice import choose
 
 
@@ -58,3 +60,21 @@ def test_what_is_asked_for_is_taken_unless_the_record_is_too_short():
         assert choose(asked, stgate.Ridge(), data_of(300)) == (asked, "as asked")
     with pytest.raises(stgate.RequestError, match="too few for two blocks"):
         choose("cross", stgate.Ridge(), data_of(12))
+
+
+@pytest.mark.parametrize("asked", ["refit", "cross", "auto", "split"])
+@pytest.mark.parametrize("transform, wrong", [(Log(), -2.0), (Log(0.0), 0.0), (Power(0.5), -2.0), (Logit(0, 9), 10.0)])
+@pytest.mark.parametrize("part", ["validation", "calibration", "test"])
+def test_transforms_that_the_last_fit_could_not_learn_are_refused_before_the_first(asked, transform, wrong, part):
+    data = data_of(300)
+    data.panel["y"][:] = 1.0
+    data.panel["y"][getattr(data.parts, part)[0] + 5] = wrong
+    data = stgate.WindowData(data.panel, targets="y", window=4, horizon=2)
+    forecaster = stgate.Ridge(transforms=[transform])
+    if asked == "split" or part == "test":
+        choose(asked, forecaster, data)
+    else:
+        with pytest.raises(
+            PanelError, match=r"transform .*`y`.* calibration split learns from the training part alone$"
+        ):
+            choose(asked, forecaster, data)
