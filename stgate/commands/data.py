@@ -72,7 +72,13 @@ def convert(arguments: Sequence[str]) -> None:
     add("--rename", nargs="+", metavar="OLD=NEW", help="new names of variables")
     add("--units", nargs="+", metavar="NAME=UNIT", help="units by new name")
     add("--coords", metavar="FILE", help="table of node coordinates: label, then lat, lon or x, y")
-    add("--missing", nargs="+", metavar="[NAME=]VALUE", help="values that mark missing ones: -999, speed=0, or a text")
+    add(
+        "--missing",
+        nargs="+",
+        action="extend",
+        metavar="[NAME=]VALUE",
+        help="values that mark missing ones: -999, speed=0, or a text",
+    )
     add("--start", metavar="TIME", help="time of the first row, for files without times; --freq is the step")
     add("--freq", help="put rows on this grid (h, D, 5min, MS); absent ones become missing values")
     add("--time-format", help="format of the times, such as '%%d/%%m/%%Y %%H:%%M' (default: ISO 8601)")

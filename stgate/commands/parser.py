@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 from stgate.errors import RequestError, did_you_mean
+
+NEGATIVE = re.compile(r"-(\d|[.,]\d|inf\b|nan\b)", re.IGNORECASE)
+"""Beginning of a number below zero, of which argparse knows but plain ones: -1e-3 and -99,9 were options to it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,10 +27,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self._negative_number_matcher = NEGATIVE
+        self._given: list[str] = []
 
     def error(self, message: str) -> NoReturn:
         """Raise a RequestError instead of printing the usage and exiting."""
-        raise RequestError(f"{message}; {self.prog} --help lists the options")
+        hint = f"{self.prog} --help lists the options"
+        if found := re.match(r"argument (?:-\w/)?(--[\w-]+)\S*: expected", message):
+            for option, value in pairwise(self._given):
+                if option == found[1] and value.startswith("-") and value not in self._option_string_actions:
+                    hint = f"a value that begins with a hyphen needs an equals sign: {option}={value}"
+        raise RequestError(f"{message}; {hint}")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse arguments, and suggest the nearest option for an unknown one.
@@ -39,7 +51,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             RequestError: An option is unknown or missing, or a value has the wrong type.
         """
-        parsed, unknown = self.parse_known_args(list(arguments))
+        self._given = list(arguments)
+        parsed, unknown = self.parse_known_args(self._given)
         if unknown:
             known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
             odd = unknown[0].split("=")[0]

@@ -349,3 +349,35 @@ def test_an_option_that_the_optimizer_refuses_is_named(stgate_command, saved, tm
     code, _, err = stgate_command("fit", *model, "--model.optimizer.lr", -1, *data, "--out", tmp_path / "run")
     assert code == 2 and "stgate: optimizer: Invalid learning rate: -1.0" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("mask p.nc --variable y --rate -1e-1", ("rate -0.1", "between 0 and 1")),
+        ("simulate lorenz96 --step -1e-3", ("step -0.001", "positive")),
+        ("simulate lorenz96 --step -inf", ("step -inf",)),
+        ("simulate lorenz96 --step -0,5", ("--step", "'-0,5'")),
+        ("mask p.nc --rate -x", ("--rate", "--rate=-x")),
+        ("data convert a.csv --missing -NA", ("--missing", "--missing=-NA")),
+        ("mask p.nc --rate --seed 1", ("--rate", "expected one argument", "--help")),
+        ("fit --model GatedRNN --data.panel p.nc --data.window -1e1", ("--data.window",)),
+    ],
+)
+def test_a_value_that_begins_with_a_hyphen_is_read_or_the_way_to_write_it_is_told(
+    stgate_command, tmp_path, saved, given, words
+):
+    given = given.replace("p.nc", str(saved))
+    one_line(stgate_command(*given.split(), "--out", tmp_path / "out.nc"), *words)
+
+
+@pytest.mark.parametrize("marks", [("-99,9", "-999"), ("-999", "-99,9"), ("=-99,9", "=-999")])
+def test_marks_below_zero_with_a_decimal_comma_are_missing(stgate_command, tmp_path, marks):
+    rows = "".join(f"2020-01-0{day};a;{value}\n" for day, value in enumerate(["1,5", "-99,9", "2,5", "-999"], 1))
+    (tmp_path / "t.csv").write_text(f"time;node;y\n{rows}")
+    missing = [f"--missing{m}" for m in marks] if marks[0].startswith("=") else ["--missing", *marks]
+    table = (tmp_path / "t.csv", "--node", "node", "--separator", ";", "--decimal", ",")
+    code, _, error = stgate_command("data", "convert", *table, *missing, "--out", tmp_path / "p.nc")
+    assert code == 0, error
+    values = stgate.io.open_panel(tmp_path / "p.nc")["y"].values.ravel()
+    np.testing.assert_array_equal(values, [1.5, np.nan, 2.5, np.nan])

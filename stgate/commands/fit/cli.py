@@ -31,7 +31,7 @@ from stgate.commands.fit.limits import check_seed, check_trainer  # noqa: E402
 from stgate.commands.fit.messages import tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
-from stgate.commands.parser import report_written  # noqa: E402
+from stgate.commands.parser import NEGATIVE, report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
 from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
@@ -83,6 +83,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 class OneLineParser(LightningArgumentParser):
     """Lightning's parser, its errors one helpful line."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 (Lightning's)
+        super().__init__(*arguments, **options)
+        self._negative_number_matcher = NEGATIVE
 
     def add_class_arguments(self, *arguments: Any, **options: Any) -> list[str]:  # noqa: ANN401 (Lightning's)
         """Add a class's arguments like Lightning, but treat the name of an existing file as a value, not a config."""
