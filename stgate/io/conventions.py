@@ -90,10 +90,14 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
             variable = variable.where(~marked)
             dataset = dataset.assign({str(name): variable})
         bounds = valid_bounds(variable)
-        if bounds is None or variable.dtype.kind != "f":
+        if bounds is None or variable.dtype.kind not in "fiu":
             continue
         values = variable.values
         outside = beyond(values, bounds)
+        if values.dtype.kind in "iu":
+            if not outside.any():
+                continue  # what holds integers is refused elsewhere, and may be cast as it is
+            values = _as_floats(str(name), values, outside)
         if outside.any() and (outside | np.isnan(values)).all():
             raise PanelError(f"`{name}`: no value lies within its valid range, {_words(bounds)}; correct it")
         attrs = {k: v for k, v in variable.attrs.items() if k not in RANGE} | {"valid_range": list(bounds)}
@@ -103,6 +107,15 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.assign({str(name): variable.copy(data=np.where(outside, np.nan, values)).assign_attrs(attrs)})
         dataset[name].attrs = attrs
     return dataset
+
+
+def _as_floats(name: str, values: NDArray[Any], outside: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return integers, some of them missing, as floats of a width that holds each digit of the others."""
+    kept = values[~outside]
+    largest = max(int(kept.max()), -int(kept.min())) if kept.size else 0
+    if largest > 2**53:
+        raise PanelError(f"`{name}`: holds whole numbers beyond 2**53, which floats round; subtract an offset")
+    return values.astype("float32" if largest <= 2**24 else "float64")
 
 
 def declared_missing(variable: xr.DataArray) -> xr.DataArray:

@@ -111,9 +111,28 @@ def _of_integers(panel: xr.Dataset, name: str, *, values: bool) -> str:
             return f"{words}; leave it out, or make two variables of it before, of its first and its last digits"
         code = _assigned([name], f" - panel[{name!r}].min()).astype('float64')", "(")
         return f"{words}; measure it from its least value, {low}, with {code}"
+    if values and (within := _within(panel[name])):
+        return f"holds {kind}, not floats; cast it with {_assigned([name], f'{within}.astype({width!r})')}"
     alike = [str(n) for n, v in panel.data_vars.items() if "time" in v.dims and v.dtype.kind in "biu"]
-    alike = [n for n in alike if _width(panel[n], values=values)[0] == width]
+    alike = [n for n in alike if _width(panel[n], values=values)[0] == width and not (values and _within(panel[n]))]
     return f"holds {kind}, not floats; cast it with {_assigned(alike, f'.astype({width!r})')}"
+
+
+def _within(variable: xr.DataArray) -> str:
+    """Return code that makes integers outside of their valid range missing; empty where there are none."""
+    held = variable.attrs
+    try:
+        low, high = held.get("valid_range", (held.get("valid_min", -np.inf), held.get("valid_max", np.inf)))
+        ends = [float(low), float(high)]
+    except (TypeError, ValueError):
+        return ""
+    if variable.dtype.kind == "u":  # the range may be written in the signed type of the file
+        ends = [end % 2 ** (8 * variable.dtype.itemsize) if -np.inf < end < 0 else end for end in ends]
+    if variable.dtype.kind == "b" or not ((variable.values < ends[0]) | (variable.values > ends[1])).any():
+        return ""
+    known = f"panel[{str(variable.name)!r}]"
+    checks = [f"({known} {sign} {end:.17g})" for sign, end in zip((">=", "<="), ends, strict=True) if np.isfinite(end)]
+    return f".where({' & '.join(checks)})"
 
 
 def _width(variable: xr.DataArray, *, values: bool) -> tuple[str, int, int]:
