@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shutil
 import sys
 import warnings
@@ -28,7 +27,7 @@ from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
 from stgate.commands.fit.limits import check_seed, check_trainer  # noqa: E402
-from stgate.commands.fit.messages import tidy  # noqa: E402
+from stgate.commands.fit.messages import root_of, tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
 from stgate.commands.parser import NEGATIVE, report_written  # noqa: E402
@@ -76,7 +75,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     except MisconfigurationException as error:  # Lightning's word for a wrong request
         raise RequestError(str(error).splitlines()[0]) from error
     except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises
-        raise _root(error) from error
+        raise root_of(error) from error
     finally:
         sys.argv = argv
 
@@ -371,20 +370,6 @@ def _data_class(model: str | None) -> type[L.LightningDataModule]:
     known = registry.holders()
     kind = known.get((model or "").rsplit(".", 1)[-1])
     return WindowData if kind is None else kind.data_class
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the stgate error that caused another error, the refusal of a class that was asked for, or the error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, StgateError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    if found := re.search(r"Problem with given class_path '([\w.]+)':\s*(.+)", str(error)):
-        return RequestError(f"{found[1]}: {found[2]}")  # what its own __init__ says, such as a package that is missing
-    if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
-        return RequestError(f"{found[1]}: takes no option {found[2]!r}; leave it out of dict_kwargs")
-    return error
 
 
 def _ignore_known() -> None:

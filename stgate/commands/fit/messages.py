@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
 from stgate.distributions.transforms import Transform
-from stgate.errors import did_you_mean
+from stgate.errors import RequestError, StgateError, did_you_mean
 from stgate.prediction.migrations import OPTIONS, PART_OPTIONS
 from stgate.prediction.parts import FAMILIES
 from stgate.prediction.registry import holders
@@ -164,3 +164,21 @@ def _options(parser: ArgumentParser) -> list[str]:
             for child in action._name_parser_map.values():
                 found += _options(child)
     return found
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Return the stgate error that caused another error, the refusal of a class that was asked for, or the error.
+
+    Args:
+        error: The other error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, StgateError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    if found := re.search(r"Problem with given class_path '([\w.]+)':\s*(.+)", str(error)):
+        return RequestError(f"{found[1]}: {found[2]}")  # what its own __init__ says, such as a package that is missing
+    if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)):
+        return RequestError(f"{found[1]}: takes no option {found[2]!r}; leave it out of dict_kwargs")
+    return error
