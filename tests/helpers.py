@@ -46,6 +46,7 @@ def make_panel(steps=400, nodes=("a", "b", "c"), seed=0, missing=0.1) -> xr.Data
     time = pd.date_range("2020-01-01", periods=steps, freq="h")
     u = rng.standard_normal((steps, len(nodes))).cumsum(0) * 0.1
     cycle = np.sin(2 * np.pi * np.arange(steps) / 24)[:, None] + np.arange(len(nodes))
+    apart = np.arange(len(nodes)) * min(0.1, 40 / len(nodes))
     y = 10 + 3 * cycle + u + 0.3 * rng.standard_normal((steps, len(nodes)))
     panel = xr.Dataset(
         {
@@ -55,8 +56,8 @@ def make_panel(steps=400, nodes=("a", "b", "c"), seed=0, missing=0.1) -> xr.Data
         coords={
             "time": time,
             "node": list(nodes),
-            "lat": ("node", 40 + 0.1 * np.arange(len(nodes))),
-            "lon": ("node", 116 + 0.1 * np.arange(len(nodes))),
+            "lat": ("node", 40 + apart),
+            "lon": ("node", 116 + apart),
         },
     )
     return panel.where(rng.random((steps, len(nodes))) >= missing) if missing else panel
