@@ -15,7 +15,7 @@ help:
 	@echo "make notebooks  execute the notebooks"
 	@echo "make lint       ruff, mypy and the order of floors"
 	@echo "make validate   the slow tests"
-	@echo "make fuzz       give ten thousand edited files to each reader (about an hour)"
+	@echo "make fuzz       give ten thousand edited files to each reader (more than an hour)"
 	@echo "make clean      remove what these made"
 
 install: $(VENV)/installed

@@ -51,7 +51,7 @@ def try_cases(name: str, first: int, last: int, seed: int) -> dict[str, object]:
 @benchmark(
     "fuzz",
     claim="of ten thousand edited files a reader, each is read or refused in one line; no crash, no hang, below 2 GB",
-    cost="about an hour on two cores",
+    cost="more than an hour on two cores",
     quick="100 cases a reader",
     seeds=(0,),
 )
