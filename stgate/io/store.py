@@ -21,6 +21,7 @@ from stgate.io.safe import probe
 from stgate.io.safe.reading import exists, reading
 from stgate.io.safe.sizes import check_arrays
 from stgate.io.safe.temporaries import check_name, sweep, temporary_for
+from stgate.io.safe.zarr_folder import zarr_folder
 from stgate.schema.forecast import as_forecast, check_forecast
 
 SUFFIXES = (".nc", ".zarr")
@@ -225,9 +226,9 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
             }
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=coding)
         else:
-            with quiet_zarr():
+            with quiet_zarr(), zarr_folder(temporary) as folder:
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
-                ordered.to_zarr(temporary, consolidated=True, zarr_format=3)
+                ordered.to_zarr(folder, consolidated=True, zarr_format=3)
     probe.trust(path)
     return path
 

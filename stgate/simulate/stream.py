@@ -20,6 +20,7 @@ from stgate.errors import RequestError, SimulationError, SimulationWarning, Stga
 from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.lock import FolderLock, locked
 from stgate.io.safe.reading import reading
+from stgate.io.safe.zarr_folder import ZarrFolder
 from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
 from stgate.simulate.plan import Plan
@@ -95,6 +96,7 @@ class Store:
         self.plan, self.out = plan, plan.out
         self.partial = self.out.with_name(f"{self.out.name}.partial")
         self.data = self.partial / "data"
+        self.folder = ZarrFolder(self.data)
         self.lock: FolderLock | None = None
         if self.out.suffix != ".zarr":
             raise StoreError(f"out {self.out}: must be a .zarr store; for another format write the panel afterwards")
@@ -162,6 +164,8 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Remove the files of a run that blew up, which it would do again, or that was refused before it began."""
+        if kind:
+            self.folder.leave()
         fixable = kind and issubclass(kind, StgateError) and not self.whole
         if kind and fixable and (issubclass(kind, SimulationError) or not (self.partial / RESTART).is_file()):
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -201,13 +205,13 @@ class Store:
         plan = self.plan
         with quiet_zarr():
             panel.assign_attrs({ORDER: "\n".join(plan.system.variables)}).to_zarr(
-                self.data,
+                self.folder,
                 mode="w",
                 consolidated=False,
                 zarr_format=3,
                 encoding={"time": {"chunks": (plan.outputs,)}},  # in one piece: else opening reads thousands of them
             )
-        group = zarr.open_group(self.data, mode="r+")
+        group = zarr.open_group(self.folder, mode="r+")
         coords = " ".join(str(c) for c in panel.coords if c not in panel.dims)
         for name, attrs in plan.system.variables.items():
             group.create_array(
@@ -223,7 +227,7 @@ class Store:
         self.arrays = self._open()
 
     def _open(self) -> list[Any]:
-        group = zarr.open_group(self.data, mode="r+")
+        group = zarr.open_group(self.folder, mode="r+")
         return [group[name] for name in self.plan.system.variables]
 
     def write(self, first: int, chunk: Array) -> None:
@@ -261,9 +265,9 @@ class Store:
             attrs: Attributes to add.
         """
         if attrs:
-            zarr.open_group(self.data, mode="r+").attrs.update(attrs)
+            zarr.open_group(self.folder, mode="r+").attrs.update(attrs)
         with quiet_zarr():  # xarray looks for it, and complains where there is none
-            zarr.consolidate_metadata(self.data)
+            zarr.consolidate_metadata(self.folder)
         if self.out.exists():  # a folder cannot be replaced in one step: move it first
             os.rename(self.out, self.partial / OLD)
         os.rename(self.data, self.out)

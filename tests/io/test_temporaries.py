@@ -1,16 +1,23 @@
 """A write leaves a whole result or the one before; what a kill leaves, a later write removes."""
 
+import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+import zarr
 from helpers import environment, make_panel
+from zarr.storage import LocalStore
 
 from stgate.errors import StoreError
 from stgate.io.safe.lock import locked
 from stgate.io.safe.temporaries import is_temporary, sweep
+from stgate.io.safe.zarr_folder import zarr_folder
 from stgate.io.store import atomic, check_out, open_dataset, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
@@ -158,3 +165,40 @@ def test_a_name_that_cannot_be_written_is_refused(name, said, tmp_path):
             refuse(tmp_path / name)
     longest = write(make_panel(steps=3), tmp_path / ("q" * 238 + ".nc"))
     assert [path for path in tmp_path.iterdir()] == [longest]
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "full disk"])
+def test_threads_of_a_zarr_write_that_is_stopped_leave_nothing(stop, tmp_path, monkeypatch):
+    usual, started = LocalStore.set, []
+
+    async def slow(self, key, value):
+        started.append(key)
+        if len(started) == 15 and stop == "full disk":
+            raise OSError(errno.ENOSPC, "no space left")
+        if len(started) == 15:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.sleep(0.1)
+        await usual(self, key, value)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, "set", slow)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt if stop == "interrupt" else OSError):
+            write(make_panel(steps=20_000, nodes=[f"n{n}" for n in range(40)]), tmp_path / "a.zarr")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert list(tmp_path.iterdir()) == []
+    time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zarr_store_that_was_left_takes_nothing_more(tmp_path):
+    with pytest.raises(OSError, match="full"), zarr_folder(tmp_path / "a.zarr") as folder:
+        group = zarr.open_group(folder, mode="w")
+        raise OSError("full")
+    for write_more in (lambda: group.create_array("a", data=np.zeros(3)), lambda: folder.set_sync("a", b"")):
+        with pytest.raises(StoreError, match=r"a\.zarr: its write has been stopped"):
+            write_more()
