@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib
 import os
 import signal
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from stgate._version import __version__
-from stgate.errors import StgateError, StgateWarning, did_you_mean
+from stgate.errors import StgateError, StgateWarning, did_you_mean, one_line
 
 COMMANDS = {
     "simulate": ("stgate.commands.simulate", "make a benchmark panel from a chaotic system"),
@@ -54,6 +55,8 @@ PATIENCE = 20.0
 """Seconds after which a command that was told to stop, and does not, is ended."""
 TRIES = 100
 """Largest number of times, 0.01 seconds apart, that an exception waits for a context to be entered or left."""
+PLACES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EROFS)
+"""Numbers of errors that say that a path cannot be used: the request was wrong."""
 received: list[int] = []
 """Signals that have told the command to stop."""
 
@@ -125,8 +128,6 @@ def _main(argv: Sequence[str] | None) -> int:
         if received:  # Lightning turns an interrupt into it
             return _stopped()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except PermissionError as error:
-        return _fail(f"{error.filename}: permission denied; choose another place", 2)
     except BrokenPipeError:
         return 0  # the reader of a table closed it, as `| head` does
     except Exception as error:
@@ -134,6 +135,8 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         if received:  # such as that of a worker which was stopped, too
             return _stopped()
+        if isinstance(error, OSError) and error.errno in PLACES and error.strerror:
+            return _fail(one_line(f"{error.filename}: {error.strerror.lower()}; choose another place"), 2)
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
             return _fail("needs more memory than there is; give smaller options or less data (--debug shows where)", 1)
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)

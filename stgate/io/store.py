@@ -190,7 +190,7 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
         check_name(path)
     except StoreError as error:
         raise StoreError(f"--out {error}") from error
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
     if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
         raise StoreError(
@@ -300,7 +300,7 @@ def config_path(name: str) -> Path:
     Raises:
         StoreError: The name is neither a file nor a packaged config.
     """
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return Path(name)
     folder = Path(str(resources.files("stgate"))) / "configs"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
@@ -310,7 +310,7 @@ def config_path(name: str) -> Path:
 
 
 def _neighbour(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"the folder {path.parent} does not exist either"
     names = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES)
     if not names:

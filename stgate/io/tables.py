@@ -49,7 +49,7 @@ def expand(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> 
     chosen: list[Path] = []
     for path in [paths] if isinstance(paths, str | os.PathLike) else list(paths):
         text = os.fspath(path)
-        if glob.has_magic(text) and not Path(path).exists():
+        if glob.has_magic(text) and not os.path.exists(path):
             found = sorted(glob.glob(text))
             if not found:
                 raise StoreError(f"{text}: matches no file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import pkgutil
 import re
 import sys
@@ -64,13 +65,13 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     for path in _values_of(arguments, "--config", "-c"):
         named += _held(_read_config(path)).items()
     for option, given in named:
-        if given and not Path(given).is_file():
+        if given and not os.path.isfile(given):
             for path in re.findall(PATH, given):
                 _import(path, option)
     checkpoint = value_of(arguments, "--ckpt_path")
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
         beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
-        if beside.is_file():
+        if os.path.isfile(beside):
             arguments = ["--config", _of_today(beside), *arguments]
     if command == "predict" and not value_of(arguments, "--out"):
         arguments += ["--out", "null"]  # a run's config names the run's folder
@@ -105,7 +106,7 @@ def check_files(arguments: Sequence[str]) -> None:
 def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
     """Add the run's own config, unless another is given, and its last checkpoint."""
     last, stored = out / "last.ckpt", out / "config.yaml"
-    if not last.is_file():
+    if not os.path.isfile(last):
         raise StoreError(
             f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
         )
@@ -126,14 +127,14 @@ def begun_with(out: Path) -> dict[str, Any] | None:
         RequestError: The run's `config.yaml` is not YAML.
     """
     stored = out / "config.yaml"
-    return migrate_config(_read_config(str(stored))) if stored.is_file() else None
+    return migrate_config(_read_config(str(stored))) if os.path.isfile(stored) else None
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
     """Return the name of the forecaster that the arguments or their config give; None if there is none."""
     if given := value_of(arguments, "--model"):
         return given
-    configs = [path for path in _values_of(arguments, "--config", "-c") if Path(path).is_file()]
+    configs = [path for path in _values_of(arguments, "--config", "-c") if os.path.isfile(path)]
     named = [_class_path(_read_config(path)) for path in configs]
     return next((name for name in reversed(named) if name is not None), None)
 
@@ -142,7 +143,7 @@ def is_automatic(arguments: Sequence[str]) -> bool:
     """Return True for `--model auto`, and where a run of it is resumed."""
     if "--resume" in arguments and value_of(arguments, "--model") is None:
         beside = Path(value_of(arguments, "--out") or "runs/auto") / "config.yaml"
-        return beside.is_file() and _read_config(str(beside)).get("model") == "auto"
+        return os.path.isfile(beside) and _read_config(str(beside)).get("model") == "auto"
     return value_of(arguments, "--model") == "auto"
 
 
@@ -190,7 +191,7 @@ def _import(path: str | None, option: str = "model") -> None:
     Raises:
         RequestError: Its module cannot be imported, or a forecaster's has no such class.
     """
-    if path is None or "." not in path or Path(path).is_file():
+    if path is None or "." not in path or os.path.isfile(path):
         return
     try:
         with contextlib.suppress(ValueError):  # not an import path: the parser says so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -135,7 +136,7 @@ def _check(out: Path, *, resume: bool, overwrite: bool) -> None:
         StoreError: The folder exists and is neither to be continued nor replaced, or holds other files.
     """
     store.check_folder(out)
-    if not out.exists() or resume:
+    if not os.path.exists(out) or resume:
         return
     if strange := [p.name for p in out.iterdir() if p.name not in (*FILES, "members") and not p.match(".*.tmp")]:
         raise StoreError(f"--out {out}: not an automatic run (it holds {strange[0]}); give another name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -137,7 +138,7 @@ class RunFolder(Callback):
 
 def never_began(out: Path) -> bool:
     """Return True for the folder of a fit that ended before its first checkpoint: nothing is lost with it."""
-    if not out.is_dir():
+    if not os.path.isdir(out):
         return False
     held = list(out.iterdir())
     return all(map(of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)

@@ -56,7 +56,7 @@ def check_name(path: Path) -> None:
     Raises:
         StoreError: Its folder does not exist, or its name is so long that its temporary folder has no name.
     """
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise StoreError(f"{path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     if len(os.fsencode(path.name)) > LONGEST:
         raise StoreError(f"{path}: the name is longer than {LONGEST} bytes; give a shorter one")

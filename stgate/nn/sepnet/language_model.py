@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -193,7 +193,7 @@ def _is_here(name: str) -> bool:
     """
     import huggingface_hub
 
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return True
     try:
         huggingface_hub.HfApi().model_info(name, timeout=10)
