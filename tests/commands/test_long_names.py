@@ -3,8 +3,9 @@
 import os
 
 import pytest
-import stgate
 from helpers import make_panel, one_line
+
+import stgate
 
 LONG, DEEP = "a" * 300, "/".join(["ab"] * 2000)
 DATA = ("--data.panel", "panel.nc", "--data.targets", "[y]")
