@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from stgate._version import __version__
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with _stoppable():
         try:
-            code = _main(argv)
+            code = 0 if received else _main(argv)
         except KeyboardInterrupt:
             return _stopped()
         return code if code or not received else _stopped()
@@ -184,6 +184,13 @@ def _stoppable() -> Iterator[None]:
     again: list[threading.Timer] = []  # those that send the signal again, since it came at a bad moment
     waiting = False
 
+    def later() -> None:
+        nonlocal waiting
+        waiting = True
+        again.append(threading.Timer(0.01, os.kill, (owner, received[0])))
+        again[-1].daemon = True
+        again[-1].start()
+
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal waiting
         if os.getpid() != owner:  # a worker: it ends as it would by default
@@ -195,34 +202,43 @@ def _stoppable() -> Iterator[None]:
             if not received:
                 received.append(number)
                 late.start()
-            waiting = len(again) < TRIES and _within_a_lock(frame)
-            if waiting:
-                again.append(threading.Timer(0.01, os.kill, (owner, number)))
-                again[-1].daemon = True
-                again[-1].start()
+            waiting, called = False, _called(frame)
+            if _main.__code__ not in called:  # not begun, or done: `main` knows
                 return
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            if len(again) < TRIES and any(code.co_name in ("__enter__", "__exit__", "__del__") for code in called):
+                return later()  # a lock written in Python would be held for ever after
+            raise Terminated if received[0] == signal.SIGTERM else KeyboardInterrupt
+
+    def ignored(unraisable: Any) -> None:  # noqa: ANN401 (a type that Python has no name for)
+        if not received:
+            hook(unraisable)
+        elif isinstance(unraisable.exc_value, KeyboardInterrupt):  # raised in a callback of a library, which drops it
+            later()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):  # a shell's background job ignores SIGINT
             before[number] = signal.signal(number, stop)
+    hook, sys.unraisablehook = sys.unraisablehook, ignored  # objects that a signal left half-made complain at their end
     try:
         yield
     finally:
         for timer in (late, *again):
             timer.cancel()
+        for timer in again:
+            timer.join()  # one that sends its signal now has to meet the handler
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
         received.clear()
 
 
-def _within_a_lock(frame: FrameType | None) -> bool:
-    """Return whether a context is being entered or left: a lock written in Python would be held for ever after."""
+def _called(frame: FrameType | None) -> list[CodeType]:
+    """Return the code of a frame, and that of its callers."""
+    called = []
     while frame is not None:
-        if frame.f_code.co_name in ("__enter__", "__exit__"):
-            return True
+        called.append(frame.f_code)
         frame = frame.f_back
-    return False
+    return called
 
 
 def _end(number: int) -> None:

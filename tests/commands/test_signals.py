@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from helpers import environment, make_panel
@@ -38,6 +39,12 @@ def told(number):
     """Send a signal to this process and wait for it."""
     os.kill(os.getpid(), number)
     time.sleep(5)
+
+
+def told_at_once(number):
+    """Send a signal to this process, which takes it within this call."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.001)
 
 
 def swallowing(number):
@@ -126,6 +133,68 @@ def test_what_takes_long_to_leave_is_left_at_last(stgate_command, work, monkeypa
     started = time.monotonic()
     assert stgate_command("data") == (143, "", "stgate: terminated\n")
     assert time.monotonic() - started < 4
+
+
+class Half:
+    """An object whose end complains, since a signal came while it was made."""
+
+    def __init__(self, number):
+        told(number)
+        self.whole = True
+
+    def __del__(self):
+        assert self.whole
+
+
+@pytest.mark.parametrize("number", WORD)
+def test_objects_that_a_signal_left_half_made_are_silent(stgate_command, work, number):
+    hook = sys.unraisablehook
+    work(lambda: Half(number))
+    assert stgate_command("data") == (128 + number, "", f"stgate: {WORD[number]}\n")
+    assert sys.unraisablehook is hook
+
+
+@pytest.mark.parametrize("number", WORD)
+@pytest.mark.parametrize("kind", ["finalizer", "callback"])
+def test_a_signal_that_a_library_drops_comes_again(stgate_command, work, kind, number):
+    class Dropping:
+        def __del__(self):
+            if kind == "finalizer":
+                told_at_once(number)
+
+    def run():
+        held = Dropping()
+        reference = weakref.ref(held, lambda _: told_at_once(number) if kind == "callback" else None)
+        del held
+        time.sleep(5)
+        return reference
+
+    work(run)
+    started = time.monotonic()
+    assert stgate_command("data") == (128 + number, "", f"stgate: {WORD[number]}\n")
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("number", WORD)
+def test_a_signal_that_is_sent_again_after_the_work_is_one_line(stgate_command, work, monkeypatch, number):
+    class Last:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            told_at_once(number)
+
+    def run():
+        with Last():
+            pass
+
+    def slow(message, code, usual=command._fail):
+        time.sleep(0.1)  # the signal comes again while the line is printed
+        return usual(message, code)
+
+    monkeypatch.setattr(command, "_fail", slow)
+    work(run)
+    assert stgate_command("data") == (128 + number, "", f"stgate: {WORD[number]}\n")
 
 
 @pytest.mark.parametrize("number", WORD)
