@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from stgate.errors import RequestError
@@ -41,6 +42,7 @@ def applied(
         RequestError: An argument holds no numbers, or its shape or labels do not fit those of the observation.
     """
     own = [_axes(core, i) for i in range(len(arguments))]
+    check_tables(arguments, own, names)
     given = [as_floats(a, name) for a, name in zip(arguments, names, strict=True)]
     check_core(given, own, names)
     if not any(isinstance(a, xr.DataArray) for a in given):
@@ -76,7 +78,8 @@ def as_floats(values: Any, name: str) -> Any:  # noqa: ANN401 (arrays, numbers o
             values = values.to_numpy("float64", na_value=np.nan) if plain.dtype.kind in "fiubO" else plain
         made = values if isinstance(values, xr.DataArray) else np.asarray(values)
         numbers = made.dtype.kind in "fiub" or (
-            made.dtype.kind == "O" and all(isinstance(x, Real | Decimal) or x is None for x in np.asarray(made).flat)
+            made.dtype.kind == "O"
+            and all(isinstance(x, Real | Decimal | np.bool_) or x is None for x in np.asarray(made).flat)
         )
         if numbers:
             return made.astype("float64", copy=False)
@@ -192,6 +195,42 @@ def check_labels(given: Sequence[xr.DataArray], names: Sequence[str]) -> None:
         raise RequestError(
             f"{' and '.join(names)}: their labels differ; align them first, with xr.align(…, join='inner')"
         ) from error
+
+
+def check_tables(given: Sequence[Any], own: Sequence[list[str]], names: Sequence[str]) -> None:
+    """Refuse tables of pandas whose labels are not those of the others: values are paired by their positions.
+
+    Rows that are merely numbered from 0 go with any labels but the same numbers in another order.
+
+    Args:
+        given: The arguments, of which some may be tables; arrays have the dims of the first DataArray.
+        own: Names of the last axes of each, along which the score is made.
+        names: Names of the arguments, for the message.
+
+    Raises:
+        RequestError: The labels along an axis differ.
+    """
+    if not any(isinstance(values, pd.Series | pd.DataFrame) for values in given):
+        return
+    first_named = next((i for i, values in enumerate(given) if isinstance(values, xr.DataArray)), -1)
+    known: dict[int, tuple[str, pd.Index[Any]]] = {}
+    for number, (values, axes, name) in enumerate(zip(given, own, names, strict=True)):
+        labels: list[Any] = []
+        if isinstance(values, pd.Series | pd.DataFrame):
+            labels = list(values.axes)[: values.ndim - len(axes)]
+        elif number == first_named:
+            labels = [values.indexes.get(dim) for dim in values.dims if dim not in axes]
+        for place, index in enumerate(reversed(labels)):
+            if index is None:
+                continue
+            first, other = known.setdefault(place, (name, index))
+            numbered = any(x.equals(pd.RangeIndex(len(x))) for x in (index, other))
+            if len(other) != len(index) or index.equals(other) or (numbered and set(index) != set(other)):
+                continue
+            raise RequestError(
+                f"{name}: its labels are not those of the {first}, or in another order; align them first, as with "
+                "reindex, or give .to_numpy() of both where the order is the same"
+            )
 
 
 def check_level(level: Any, name: str) -> None:  # noqa: ANN401 (anything)

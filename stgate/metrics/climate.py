@@ -5,16 +5,18 @@ Finite runs never score zero. Print a floor beside each score: that of the same 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from stgate.errors import RequestError
+from stgate.errors import RequestError, check_counts, check_number, did_you_mean
 from stgate.metrics.arrays import as_floats, length
 from stgate.metrics.reduce import Values
+
+Boundary = Literal["periodic", "open"]
 
 
 def power_spectrum(
@@ -36,6 +38,8 @@ def power_spectrum(
         Welch (1967), The use of fast Fourier transform for the estimation of power spectra.
         doi:10.1109/TAU.1967.1161901
     """
+    _check_positive("step", step)
+    check_counts(segment=(segment, 1))
     series = _series(values)
     segment = min(segment, series.shape[1])
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(segment) / segment)
@@ -67,6 +71,8 @@ def spectrum_error(observation: Values, forecast: Values, *, step: float = 1.0, 
     Returns:
         The distance in dB; 0 is best.
     """
+    _check_positive("step", step)
+    check_counts(segment=(segment, 1))
     segment = min(segment, *(_series(v).shape[1] for v in (observation, forecast)))
     (_, truth), (_, ours) = (power_spectrum(v, step=step, segment=segment) for v in (observation, forecast))
     with np.errstate(divide="ignore"):
@@ -92,9 +98,10 @@ def histogram_distance(observation: Values, forecast: Values, *, bins: int = 50)
     References:
         Mikhaeil, Monfared, Durstewitz (2022), On the difficulty of learning chaotic dynamics with RNNs. NeurIPS.
     """
+    check_counts(bins=(bins, 1))
     truth, ours = _pooled(observation), _pooled(forecast)
     low, high = min(truth.min(), ours.min()), max(truth.max(), ours.max())
-    p, q = (np.histogram(v, bins, (low, high))[0] / len(v) for v in (truth, ours))
+    p, q = (np.histogram(v - low, bins, (0, high - low))[0] / len(v) for v in (truth, ours))
     return float(np.sqrt(max(1 - np.sqrt(p * q).sum(), 0.0)))
 
 
@@ -117,14 +124,12 @@ def wasserstein_distance(observation: Values, forecast: Values) -> float:
         Villani (2009), Optimal transport. doi:10.1007/978-3-540-71050-9
     """
     truth = _pooled(observation)
-    if truth.std() == 0:
+    if truth.min() == truth.max():
         raise RequestError("observation: does not vary, so there is no standard deviation to measure in; give more")
     return float(stats.wasserstein_distance(truth, _pooled(forecast)) / truth.std())
 
 
-def correlation_length(
-    values: Values, *, spacing: float = 1.0, boundary: Literal["periodic", "open"] = "periodic"
-) -> float:
+def correlation_length(values: Values, *, spacing: float = 1.0, boundary: Boundary = "periodic") -> float:
     """Correlation length: the distance at which correlation between nodes first falls below 1/e.
 
     Distances between nodes are interpolated linearly.
@@ -137,6 +142,9 @@ def correlation_length(
     Returns:
         The length, in units of the spacing; NaN where the correlation stays above 1/e.
     """
+    _check_positive("spacing", spacing)
+    if boundary not in get_args(Boundary):
+        raise RequestError(f"boundary {boundary!r}: {did_you_mean(boundary, get_args(Boundary))}")
     given = as_floats(values, "values")
     length(given, "node", -1, "values")
     length(given, "time", -max(np.ndim(given), 2), "values")
@@ -159,6 +167,12 @@ def correlation_length(
     return float("nan")
 
 
+def _check_positive(name: str, value: object) -> None:
+    check_number(name, value)
+    if float(cast(float, value)) <= 0:
+        raise RequestError(f"{name} {value}: must be positive")
+
+
 def _series(values: Values) -> NDArray[np.float64]:
     """Arrange values as (series, time)."""
     given = as_floats(values, "values")
@@ -172,10 +186,14 @@ def _pooled(values: Values) -> NDArray[np.float64]:
     """Pool all values that are not missing.
 
     Raises:
-        RequestError: No value is observed.
+        RequestError: No value is observed, or one is infinite.
     """
     flat: NDArray[np.float64] = np.asarray(as_floats(values, "values")).ravel()
     flat = flat[~np.isnan(flat)]
     if flat.size == 0:
         raise RequestError("values: no value is observed, so there is no climate to compare; give at least one")
+    if np.isinf(flat).any():
+        raise RequestError(
+            "values: some are infinite, so there is no climate to compare; give the run before it diverged"
+        )
     return flat

@@ -68,7 +68,7 @@ def crps_student_t(
 
     Args:
         observation: y, any shape; NaN gives NaN.
-        df: ν, broadcast against y; at 1 and below the score is infinite.
+        df: ν, broadcast against y; at 1 and below the score is infinite, and infinity is a normal distribution.
         loc: Location parameter, broadcast against y.
         scale: Scale parameter > 0, which is not the standard deviation.
         by: Dims (axes of an array) to keep; all others are averaged over. None returns one score a forecast.
@@ -97,6 +97,7 @@ def student_t(
         height = np.exp(-(df - 1) / 2 * np.log1p((z / np.sqrt(df)) ** 2)) * np.sqrt(df) / beta(0.5, df / 2)
         tails = 2 * np.sqrt(df) / (df - 1) * np.exp(betaln(0.5, df - 0.5) - 2 * betaln(0.5, df / 2))
         score = apart * (2 * stdtr(df, z) - 1) + scale * (2 * height / (df - 1) - tails)
+    score = np.where(np.isposinf(df), normal(y, loc, scale), score)
     return np.where((df <= 1) & ~np.isnan(z), np.inf, score)
 
 
@@ -225,6 +226,7 @@ def _checked_mixture(
 ) -> NDArray[np.float64]:
     check_spread(scale, y[..., None], loc)
     for weight in more:
+        check_spread(weight, y[..., None], loc, scale, name="probability")
         if (weight < 0).any() or (np.abs(weight.sum(-1) - 1) > 1e-6).any():
             raise RequestError("probability: must not be negative and add up to 1 over the components")
     with np.errstate(invalid="ignore"):

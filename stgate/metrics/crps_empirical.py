@@ -123,17 +123,22 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
 
     Args:
         forecast: Quantiles, (..., quantile), an array or a DataArray.
-        quantiles: Levels of the last axis of an array; not used for a DataArray, which carries them.
+        quantiles: Levels of the last axis of an array; a DataArray carries them.
 
     Returns:
         (quantile,) levels, ascending.
 
     Raises:
-        RequestError: The levels of an array are missing, of another number, or not ascending between 0 and 1.
+        RequestError: The levels of an array are missing, of another number, or not ascending between 0 and 1, or they
+            are not those that a DataArray carries.
     """
     if isinstance(forecast, xr.DataArray):
         check_dims(forecast, ["quantile"], "forecast")
         levels = np.asarray(as_floats(forecast["quantile"].values, "forecast, its `quantile`"))
+        if quantiles is not None and not same_levels(quantiles, levels):
+            raise RequestError(
+                f"quantiles: the forecast says that its levels are {levels.tolist()}; leave the argument out"
+            )
     elif quantiles is None:
         raise RequestError(
             "quantiles: an array does not say which levels its last axis holds; give them, such as [0.1, 0.5, 0.9]"
@@ -145,6 +150,12 @@ def levels_of_axis(forecast: xr.DataArray | NDArray[Any], quantiles: Sequence[fl
     if not ((levels > 0) & (levels < 1)).all() or not (np.diff(levels) > 0).all():
         raise RequestError(f"quantiles {levels.tolist()}: must be increasing and between 0 and 1")
     return levels
+
+
+def same_levels(one: Sequence[float], other: NDArray[np.float64]) -> bool:
+    """Tell if levels are the same but for the rounding of single precision."""
+    given = np.asarray(as_floats(one, "quantiles"))
+    return given.shape == other.shape and np.allclose(given, other, rtol=1e-6)
 
 
 def _cells(levels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -78,7 +78,8 @@ def log_score_student_t(
         y, freedom, location, width = given
         check_spread(width, y, freedom, location)
         check_spread(freedom, y, location, width, name="df")
-        return _or_limit(stats.t.logpdf(y, freedom, location, width), y - location, width)
+        made = _or_limit(stats.t.logpdf(y, freedom, location, width), y - location, width)
+        return np.where((freedom == 0) & ~np.isnan(y - location + width), -np.inf, made)  # spread out without bound
 
     scores: Values = _negative(log_density, observation, df, loc, scale, names=("observation", "df", "loc", "scale"))
     return average(scores, by, weights)

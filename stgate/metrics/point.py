@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.errors import RequestError
+from stgate.errors import RequestError, check_counts, check_number
 from stgate.metrics.arrays import applied, as_floats, length
 from stgate.metrics.reduce import Groups, Values, Weights, average, kept_axes
 
@@ -107,9 +107,15 @@ def mape(
     Returns:
         Shares over `by`: 0.1 is ten percent.
 
+    Raises:
+        RequestError: `zero` is no number of at least 0.
+
     >>> float(mape(np.array([0.0, 2.0, 4.0]), np.array([5.0, 1.0, 4.0])))
     0.25
     """
+    check_number("zero", zero)
+    if zero < 0:
+        raise RequestError(f"zero {zero}: must be at least 0; a smaller observation has no relative error")
 
     def share(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         size = np.where(np.abs(y) > zero, np.abs(y), np.nan)
@@ -156,9 +162,13 @@ def naive_scale(history: Values, *, season: int = 1) -> Values:
     Returns:
         The history's shape without time; NaN where no two values a season apart were observed.
 
+    Raises:
+        RequestError: The season is no whole number of at least 1.
+
     >>> float(naive_scale(np.array([1.0, 2.0, 4.0, 7.0])))
     2.0
     """
+    check_counts(season=(season, 1))
     history = as_floats(history, "history")
     length(history, "time", -max(np.ndim(history), 1), "history")
     if isinstance(history, xr.DataArray):
@@ -185,6 +195,7 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
     error: Any = squared_error(observation, forecast)
     scored: Any = applied(lambda y, e: y + 0.0 * e, observation, error)  # NaN where no pair
     mean: Any = average(scored, by, weights)
+    rounding = (16 * np.finfo("float64").eps * abs(mean)) ** 2  # the mean of equal values is not theirs to the last bit
     if not isinstance(scored, xr.DataArray):
         axes = sorted(set(range(np.ndim(scored))) - set(kept_axes(np.ndim(scored), by)))
         mean = np.expand_dims(mean, axes)
@@ -193,7 +204,12 @@ def r2(observation: Values, forecast: Values, *, by: Groups = (), weights: Weigh
         ratio: Any = average(error, by, weights) / variance
     return cast(
         Values,
-        1 - (ratio.where(variance > 0) if isinstance(ratio, xr.DataArray) else np.where(variance > 0, ratio, np.nan)),
+        1
+        - (
+            ratio.where(variance > rounding)
+            if isinstance(ratio, xr.DataArray)
+            else np.where(variance > rounding, ratio, np.nan)
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stgate.errors import check_counts
 from stgate.metrics.arrays import applied, length
 from stgate.metrics.reduce import Values
 
@@ -29,6 +30,7 @@ def pit(observation: Values, forecast: Values, *, dim: str = "sample", seed: int
     References:
         Czado, Gneiting, Held (2009), Predictive model assessment for count data. doi:10.1111/j.1541-0420.2009.01191.x
     """
+    check_counts(seed=(seed, 0))
     rng = np.random.default_rng(seed)
 
     def transform(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,6 +58,7 @@ def rank_histogram(observation: Values, forecast: Values, *, dim: str = "sample"
     References:
         Hamill (2001), Interpretation of rank histograms. doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2
     """
+    check_counts(seed=(seed, 0))
     rng = np.random.default_rng(seed)
 
     def rank(y: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:

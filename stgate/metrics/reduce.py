@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -9,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from stgate.errors import RequestError
-from stgate.metrics.arrays import as_floats, check_dims, check_labels, check_level, fits_within
+from stgate._memory import free_memory, size_text
+from stgate.errors import RequestError, check_counts
+from stgate.metrics.arrays import as_floats, check_dims, check_labels, check_level, check_tables, fits_within
 
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
@@ -115,9 +117,10 @@ def _checked_weights(values: xr.DataArray | NDArray[np.floating], weights: Weigh
     """
     if weights is None:
         return None
+    check_tables([values, weights], [[], []], ["values", "weights"])
     made: Any = as_floats(weights, "weights")
-    if not bool(np.all(np.asarray(made) >= 0)):
-        raise RequestError("weights: at least one is negative or missing; give zero to leave an entry out")
+    if not bool(np.all((np.asarray(made) >= 0) & np.isfinite(made))):
+        raise RequestError("weights: at least one is negative, missing or infinite; give zero to leave an entry out")
     if isinstance(made, xr.DataArray) and isinstance(values, xr.DataArray):
         more = [str(d) for d in made.dims if d not in values.dims]
         if more:
@@ -140,10 +143,16 @@ def latitude_weights(latitude: xr.DataArray) -> xr.DataArray:
     Returns:
         Weights of the same shape, not negative.
 
+    Raises:
+        RequestError: A latitude lies beyond 90 degrees.
+
     >>> latitude_weights(xr.DataArray([0.0, 60.0], dims="node")).values.round(3)
     array([1. , 0.5])
     """
-    cosine: xr.DataArray = np.cos(np.deg2rad(as_floats(latitude, "latitude"))).clip(0)
+    degrees = as_floats(latitude, "latitude")
+    if bool((abs(degrees) > 90).any()):
+        raise RequestError("latitude: at least one lies beyond 90 degrees; correct it, or mark it as missing")
+    cosine: xr.DataArray = np.cos(np.deg2rad(degrees)).clip(0)
     return cosine
 
 
@@ -185,15 +194,25 @@ def bootstrap(
     """
     check_dims(values, [dim], "values")
     check_level(level, "level")
+    check_counts(samples=(samples, 1), seed=(seed, 0))
     kept = _kept_dims(values, by)
     if dim in kept:
         raise RequestError(f"by {dim!r}: the bootstrap draws from this dim, so it cannot be kept; leave it out")
     count = values.sizes[dim]
     block = max(round(count ** (1 / 3)), 1) if block is None else block
-    for number, name, most in ((block, f"block {block}", count), (samples, f"samples {samples}", 10**9)):
-        if not isinstance(number, int | np.integer) or not 1 <= number <= most:
-            of = f", the number of entries of {dim}" if most == count else ""
-            raise RequestError(f"{name}: must be a whole number between 1 and {most}{of}")
+    if not isinstance(block, int | np.integer) or not 1 <= block <= count:
+        raise RequestError(
+            f"block {block}: must be a whole number between 1 and {count}, the number of entries of {dim}"
+        )
+    outputs = math.prod(values.sizes[name] for name in kept)
+    needed, room = (
+        samples * (40 * count + 32 * outputs),
+        free_memory(),
+    )  # indices twice and times; means and their copies
+    if room is not None and needed > 0.8 * room:
+        raise RequestError(
+            f"samples {samples}: take {size_text(needed)} and {size_text(room)} of memory are free; choose fewer"
+        )
     total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))
