@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import PanelError, RequestError, check_number, did_you_mean
 from stgate.panels.graph import EDGES
 from stgate.schema.longitudes import alike, inside, is_longitude
 from stgate.schema.panel import at, check_panel, some, time_kind, time_step
@@ -121,6 +121,7 @@ def select(
 
     Raises:
         PanelError: A node or coordinate does not exist, a node is named twice, or no node is left.
+        RequestError: Bounds are not two numbers.
 
     >>> from stgate.simulate import sensor_network
     >>> panel = sensor_network(stations=30, duration=24.0)
@@ -143,7 +144,8 @@ def select(
             )
         kept = kept.sel(node=nodes)
     kept = kept.isel(node=np.flatnonzero(~np.isin(kept["node"].values, without)))
-    for name, (low, high) in box.items():
+    for name, bounds in box.items():
+        low, high = _bounds(name, bounds)
         if name not in kept.coords or kept[name].dims != ("node",):
             on_node = [str(n) for n, c in kept.coords.items() if c.dims == ("node",) and n != "node"]
             raise PanelError(f"`{name}`: the nodes have no such coordinate; {did_you_mean(name, on_node)}")
@@ -160,6 +162,15 @@ def select(
         both = np.isin(kept["edge_source"].values, left) & np.isin(kept["edge_target"].values, left)
         kept = kept.isel(edge=np.flatnonzero(both))
     return kept
+
+
+def _bounds(name: str, bounds: Any) -> tuple[float, float]:  # noqa: ANN401 (anything)
+    """Return the bounds of a coordinate, or refuse what is not two numbers."""
+    if not isinstance(bounds, tuple | list | np.ndarray) or len(bounds) != 2:
+        raise RequestError(f"{name} {bounds!r}: must be two bounds, such as (35, 45)")
+    for bound in bounds:
+        check_number(name, bound)
+    return float(bounds[0]), float(bounds[1])
 
 
 def _conflict(panels: Sequence[xr.Dataset]) -> str:

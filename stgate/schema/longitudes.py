@@ -36,8 +36,10 @@ def inside(values: NDArray[Any], low: float, high: float) -> NDArray[np.bool_]:
     """
     if high - low >= 360:
         return np.asarray(np.isfinite(np.asarray(values, "float64")))
-    east = np.mod(np.asarray(values, "float64") - low + ROUNDING, 360.0)
-    made: NDArray[np.bool_] = east <= (high - low) % 360.0 + 2 * ROUNDING
+    single = np.asarray(values).dtype == np.float32  # -0.3 in float32 is 1e-8 beyond -0.3, 359.7 is 1e-5
+    rounding = float(np.spacing(np.float32(360))) if single else ROUNDING
+    east = np.mod(np.asarray(values, "float64") - low + rounding, 360.0)
+    made: NDArray[np.bool_] = east <= (high - low) % 360.0 + 2 * rounding
     return made
 
 

@@ -7,7 +7,7 @@ from helpers import make_panel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stgate.errors import PanelError
+from stgate.errors import PanelError, RequestError
 from stgate.panels import select
 from stgate.panels.graph import knn_graph
 from stgate.schema.longitudes import around, inside, is_longitude, meridian_of
@@ -92,3 +92,21 @@ def test_degrees_that_are_no_place_are_refused_and_the_mend_marks_them(name, val
 def test_longitudes_of_ocean_models_are_taken():
     for lon in ([74.0, 200.0, 434.0], [-280.0, -100.0, 80.0]):
         check_panel(make_panel(steps=4).assign_coords(lon=("node", lon)))
+
+
+@pytest.mark.parametrize("name", ["lon", "lat"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("turn", [0, 360, -360])
+def test_bounds_at_a_node_hold_it_in_every_precision(name, dtype, turn):
+    degrees = np.array([-0.7, -0.3, 0.1, 0.4])
+    turned = degrees + (turn if name == "lon" else 0)
+    panel = make_panel(steps=4, nodes="abcd", missing=0).assign_coords({name: ("node", turned.astype(dtype))})
+    for low, high, kept in ((-0.3, 0.1, ["b", "c"]), (-0.7, -0.3, ["a", "b"]), (0.4, 0.4, ["d"])):
+        assert select(panel, **{name: (low, high)})["node"].values.tolist() == kept
+
+
+@pytest.mark.parametrize("name", ["lon", "lat"])
+@pytest.mark.parametrize("bounds", [(1,), (1, 2, 3), 7, "ab", (None, 1), (np.nan, 1), (5, "x"), None])
+def test_bounds_that_are_not_two_numbers_are_refused(name, bounds):
+    with pytest.raises(RequestError, match=rf"^{name} [^\n]*$"):
+        select(make_panel(steps=4), **{name: bounds})
