@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate import metrics
-from stgate.errors import ForecastError, RequestError, did_you_mean
+from stgate.errors import ForecastError, RequestError, check_counts, check_number, did_you_mean
 from stgate.evaluation.truth import with_truth
 from stgate.schema.forecast import as_forecast, check_forecast, in_months, interval, levels_of, median, targets_of
 from stgate.schema.steps import month_numbers
@@ -78,9 +78,14 @@ def evaluate(
     forecast = forecast.assign(
         {held: in_units(forecast[held], unit, f"`{held}`") for held in (f"{name}_mean", f"{name}_truth")}
     )
-    groups = [by] if isinstance(by, str) else list(by)
+    if not isinstance(by, str | list | tuple):
+        raise RequestError(f"by {by!r}: must be the name of a group, or a list of names; known: {', '.join(GROUPS)}")
+    groups = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
-    if bootstrap < 0 or bootstrap == 1:
+    held, chosen = levels_of(forecast["quantile"].values.tolist()), np.atleast_1d(np.asarray(levels, dtype=object))
+    for level in () if levels is None else chosen:
+        check_number("level", level)
+    if not isinstance(bootstrap, int | np.integer) or bootstrap < 0 or bootstrap == 1:
         raise RequestError(f"bootstrap {bootstrap}: must be at least 2, or 0 for none")
     for group in groups:
         known = [*GROUPS, *clusters]
@@ -102,7 +107,7 @@ def evaluate(
         "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
         "crps": metrics.crps_quantiles(truth, forecast[name]),
     }
-    for level in levels_of(forecast["quantile"].values.tolist()) if levels is None else sorted(levels):
+    for level in held if levels is None else sorted(chosen):
         lower, upper = interval(forecast, name, level)
         label = f"{100 * level:g}"
         entries[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)
@@ -193,7 +198,8 @@ def _parts(forecast: xr.Dataset, split: str) -> dict[object, xr.DataArray]:
         at_origin = forecast["steps_since_observed"] == 0
         return {"at origin": at_origin, "before origin": ~at_origin}
     cluster = forecast[split].drop_vars([name for name in forecast[split].coords if name != "node"])
-    return {label: cluster == label for label in np.unique(cluster.values)}
+    numbers, labels = pd.factorize(cluster.values, sort=True, use_na_sentinel=False)  # no label is a group, too
+    return {label: cluster.copy(data=numbers == number) for number, label in enumerate(labels)}
 
 
 def _within_span(forecast: xr.Dataset) -> xr.DataArray:
@@ -217,7 +223,8 @@ def _block(forecast: xr.Dataset, block: int | None) -> int:
     if count < 4:
         raise ForecastError(f"bootstrap: {count} origins are too few to draw from; backtest over a longer span")
     if block is not None:
-        if not 1 <= block <= count:
+        check_counts(block=(block, 1))
+        if block > count:
             raise RequestError(f"block {block}: must lie between 1 and {count}, the number of origins")
         return block
     origins = forecast["init_time"].values

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from stgate.errors import RequestError
+from stgate.schema.panel import at
 from stgate.schema.units import check_unit, in_units
 
 
@@ -24,12 +25,18 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
         forecast.
 
     Raises:
-        RequestError: `truth` has other dims, another kind of time, or units that cannot be converted, or no time or
-            node in common with the forecast.
+        RequestError: `truth` has other dims, another kind of time, a time or node twice, or units that cannot be
+            converted, or no time or node in common with the forecast.
     """
     if not isinstance(truth, xr.DataArray) or not {"time", "node"} <= set(truth.dims) <= {"time", "node", "member"}:
         got = tuple(truth.dims) if isinstance(truth, xr.DataArray) else type(truth).__name__
         raise RequestError(f"truth: must be a variable of a panel, over time and node; got {got}")
+    for axis in ("time", "node"):
+        if (index := truth.get_index(axis)).has_duplicates:
+            raise RequestError(
+                f"truth: the {axis} {at(index[index.duplicated()][0])} appears twice; keep one with "
+                f"truth.drop_duplicates({axis!r})"
+            )
     truth = in_units(truth, str(forecast[name].attrs.get("units", "")) if name in forecast else "", f"truth `{name}`")
     valid = forecast["valid_time"]
     if truth["time"].dtype.kind != valid.dtype.kind:
@@ -49,8 +56,8 @@ def with_truth(forecast: xr.Dataset, name: str, truth: xr.DataArray) -> xr.Datas
         if not held.any():
             raise RequestError(f"truth: no {dim} in common with the forecast; give the truth of the same panel")
     truth = truth.reindex({dim: forecast[dim] for dim in truth.dims if dim != "time"})
-    at = xr.DataArray(rows.reshape(valid.shape), dims=valid.dims)
-    found = truth.isel(time=at).drop_vars("time").where(at >= 0)
+    places = xr.DataArray(rows.reshape(valid.shape), dims=valid.dims)
+    found = truth.isel(time=places).drop_vars("time").where(places >= 0)
     return forecast.assign({f"{name}_truth": found.assign_attrs(truth.attrs)})
 
 

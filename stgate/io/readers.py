@@ -38,6 +38,9 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         StoreError: The file cannot be read.
         PanelError: The file does not hold a panel.
     """
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        what = type(path).__name__
+        raise PanelError(f"a panel is an xarray.Dataset, or a file's path, got {what}; make one with stgate.to_panel")
     if str(path).endswith(CSV):
         return read_tables(path, node="node")
     if is_table(path) or str(path).endswith(".npz"):

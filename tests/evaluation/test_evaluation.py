@@ -325,3 +325,40 @@ def test_a_table_by_lead_time_is_in_the_unit_of_the_leads(stgate_command, tmp_pa
     code, out, err = stgate_command("evaluate", tmp_path / "f.nc", "--by", "lead_time", "--json")
     assert code == 0, err
     assert json.loads(out)[0][column] == first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        *[({"by": by}, "by ") for by in (3, None, [3], {"node": 1})],
+        *[({"levels": levels}, "level ") for levels in ("0.5", [None], [0.5, "a"], [np.nan], "wide", [50])],
+        *[({"bootstrap": samples}, "bootstrap |samples ") for samples in ("a", 1.5, -3, None, 10**9)],
+        *[({"bootstrap": 5, "block": block}, "block ") for block in ("a", 0.5, 0, 99)],
+    ],
+)
+def test_options_of_an_evaluation_that_are_none_are_refused(options, said):
+    with pytest.raises(RequestError, match=rf"^({said})[^\n]*$"):
+        stgate.evaluate(make_forecast(inits=6), **options)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [1.0, np.nan],
+        np.array(["x", None], object),
+        np.array([1, "x"], object),
+        [True, False],
+        np.array(["x", 3.5], "O"),
+    ],
+)
+def test_every_node_is_in_a_group_whatever_its_label(groups):
+    forecast = make_forecast().assign_coords(region=("node", groups))
+    scores, apart = stgate.evaluate(forecast, by="region"), stgate.evaluate(forecast, by="node")
+    assert sorted(scores["mae"].values) == sorted(apart["mae"].values)
+    assert int(scores["count"].sum()) == int(stgate.evaluate(forecast)["count"])
+
+
+def test_one_level_is_a_list_of_one_and_a_group_counts_once():
+    forecast = make_forecast()
+    assert "coverage_90" in stgate.evaluate(forecast, levels=0.9)
+    assert stgate.evaluate(forecast, by=["node", "node"]).identical(stgate.evaluate(forecast, by="node"))

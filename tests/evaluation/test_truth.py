@@ -8,7 +8,7 @@ import xarray as xr
 from helpers import make_forecast, truth_of
 
 import stgate
-from stgate.errors import RequestError
+from stgate.errors import PanelError, RequestError
 
 
 def test_a_panel_scores_a_forecast_as_its_own_truth_would():
@@ -97,3 +97,22 @@ def test_what_mask_hid_scores_a_reconstruction():
     made = xr.Dataset({"pm25": filled, "pm25_mean": network["pm25"] + 1.0, "pm25_truth": masked["pm25"]})
     scores = stgate.evaluate(made, truth=network["pm25"].where(hidden))
     assert int(scores["count"]) == int(hidden.sum()) and float(scores["mae"]) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dim", ["time", "node"])
+def test_truth_that_comes_twice_is_refused_and_the_mend_keeps_one(dim):
+    forecast = make_forecast()
+    truth = truth_of(forecast)["y"]
+    twice = xr.concat([truth, truth], dim)
+    with pytest.raises(RequestError, match=f"the {dim} .* appears twice") as refused:
+        stgate.evaluate(forecast, truth=twice)
+    mended = eval(str(refused.value).split("keep one with ")[1], {"truth": twice})
+    xr.testing.assert_identical(stgate.evaluate(forecast, truth=mended), stgate.evaluate(forecast, truth=truth))
+
+
+@pytest.mark.parametrize("panel", [None, np.zeros(3), 3, {"a": 1}, xr.DataArray(1.0)])
+def test_what_is_no_panel_is_refused_by_its_kind(panel):
+    with pytest.raises(
+        PanelError, match=rf"a panel is an xarray.Dataset, or a file's path, got {type(panel).__name__}"
+    ):
+        stgate.open_panel(panel)
