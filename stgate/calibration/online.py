@@ -214,7 +214,13 @@ class OnlineConformal:
         Args:
             lead: Index of the lead time.
             side: 0 for cells observed at the origin, 1 for others.
+
+        Raises:
+            RequestError: There is no such lead or side.
         """
+        check_counts(lead=(lead, 0), side=(side, 0))
+        if lead >= self.scores.shape[1] or side > 1:
+            raise RequestError(f"lead {lead}, side {side}: forecasts have {self.scores.shape[1]} leads and 2 sides")
         single = self.levels * (1 - self.levels)  # the variance of one cell
         return float(max(single.sum() / max(self.noise[:, lead, side].sum(), 1e-12), 1.0))
 
@@ -326,7 +332,7 @@ def _numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
         RequestError: The value is no number and no array of numbers.
     """
     given: NDArray[Any] | None = None
-    with contextlib.suppress(TypeError, ValueError):  # lists of unequal lengths
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # lists of unequal lengths; a tensor with gradients
         given = np.asanyarray(value)  # a masked array stays one
     if given is None or (given.size and given.dtype.kind not in "iuf"):
         raise RequestError(f"{name}: must hold numbers, not {' '.join(repr(value).split())[:60]}")

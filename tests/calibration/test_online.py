@@ -342,3 +342,29 @@ def test_a_masked_number_is_a_missing_one():
         online.predict(masked)
     with pytest.raises(RequestError, match="initial"):
         OnlineConformal([0.5], 3, 3, initial=masked)
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "a\0b", "none/state.npz"])
+def test_a_path_that_names_no_file_is_refused(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    online = OnlineConformal([0.5], 1, 2)
+    for act in (online.save, OnlineConformal.load):
+        with pytest.raises(StoreError):
+            act(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (2, 0), (0, 2), (0, -1), (1.5, 0), ("a", 0), (None, 0), (0, None)])
+def test_effective_numbers_of_leads_that_there_are_not_are_refused(place):
+    with pytest.raises(RequestError, match=r"lead|side"):
+        OnlineConformal([0.5], 2, 2).effective(*place)
+
+
+def test_tensors_are_scores_unless_they_hold_gradients():
+    torch = pytest.importorskip("torch")
+    online = OnlineConformal([0.5], 1, 2)
+    online.predict(torch.tensor([0, 0]))
+    with pytest.raises(RequestError, match="scores: must hold numbers"):
+        online.update(0, 0, torch.tensor([1.0, 2.0], requires_grad=True))
+    online.update(0, 0, torch.tensor([1.0, 2.0]))
+    assert online.scores[0, 0].tolist() == [1.0, 2.0]

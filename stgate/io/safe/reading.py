@@ -25,7 +25,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
     """
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # also of a name that is too long, or that no file can have
+    except (OSError, ValueError, TypeError):  # also of a name that is too long, or that no file can have
         return False
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise StoreError(f"{path}: a pipe, a socket or a device, not a file; write its content to a file first")

@@ -28,7 +28,7 @@ def temporary_for(path: Path) -> Iterator[Path]:
         path: The result.
 
     Raises:
-        StoreError: Its folder does not exist, its name is too long, or it is a file where a folder has its name.
+        StoreError: It has no name, or one that is too long or a folder's, or its own folder does not exist.
     """
     check_name(path)
     sweep(path.parent)
@@ -54,8 +54,10 @@ def check_name(path: Path) -> None:
         path: The result.
 
     Raises:
-        StoreError: Its folder does not exist, or its name is so long that its temporary folder has no name.
+        StoreError: It has no name, or one too long for a temporary folder, or its own folder does not exist.
     """
+    if not path.name or "\0" in path.name:
+        raise StoreError(f"{path}: names no file; give the name of one")
     if not os.path.isdir(path.parent):
         raise StoreError(f"{path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
     if len(os.fsencode(path.name)) > LONGEST:
