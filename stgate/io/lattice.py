@@ -12,6 +12,7 @@ import xarray as xr
 from stgate.errors import PanelError, PanelWarning
 from stgate.io.calendars import convert_calendar
 from stgate.io.conventions import with_time, without_single
+from stgate.schema.longitudes import is_longitude
 from stgate.schema.panel import check_panel, number_label, some
 from stgate.schema.variables import apart
 
@@ -31,7 +32,7 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
 
     Returns:
         A checked panel. Node labels are `row-value,column-value`; the nodes have the coordinates `lat`, `lon` (or `x`,
-        `y`) and `row`, `column`. `to_lattice` reverses it.
+        `y`, unless their units are degrees) and `row`, `column`. `to_lattice` reverses it.
 
     Raises:
         PanelError: The dataset has no lattice, a variable has another dimension, or the result breaks the panel schema.
@@ -63,7 +64,8 @@ def from_lattice(dataset: xr.Dataset, *, keep_empty: bool = False) -> xr.Dataset
     if not fields:
         raise PanelError(f"the dataset has no variable over ({', '.join(pair)})")
     row, column = (grid.ravel() for grid in np.indices((len(rows), len(columns))))
-    names = ("lat", "lon") if pair[0].startswith("lat") else ("y", "x")
+    turning = is_longitude("x", dataset[pair[1]].attrs) and not {"lat", "lon"} & set(dataset.variables)
+    names = ("lat", "lon") if pair[0].startswith("lat") or turning else ("y", "x")
     labels = [f"{number_label(rows[r])},{number_label(columns[c])}" for r, c in zip(row, column, strict=True)]
     coords = {n: ("node", axis[at], _attrs(dataset[old], n)) for n, old, axis, at in zip(
         names, pair, (rows, columns), (row, column), strict=True)}  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stgate.errors import PanelError, RequestError
-from stgate.schema.longitudes import check_longitudes
+from stgate.schema.longitudes import check_longitudes, is_longitude
 from stgate.schema.panel import some
 
 EARTH = 6371.0088
@@ -51,7 +51,7 @@ class Places:
             The positions.
 
         Raises:
-            PanelError: The nodes have no coordinates, or one is missing at a node.
+            PanelError: The nodes have no coordinates, or one is missing at a node, or `x` holds longitudes.
         """
         on_node = {str(n) for n, c in panel.coords.items() if c.dims == ("node",)}
         if {"lat", "lon"} <= on_node:
@@ -60,6 +60,11 @@ class Places:
             return cls(_on_sphere(lat, lon), None, True)
         axes = [name for name in ("x", "y", "z") if name in on_node]
         if axes:
+            if "x" in axes and is_longitude("x", panel["x"].attrs):
+                raise PanelError(
+                    "`x`: holds longitudes by its units, which turn, so `x` is no axis of a plane; name the axes with "
+                    "panel.rename(x='lon', y='lat')"
+                )
             points = np.stack([_values(panel, name) for name in axes], axis=1)
             period = panel["x"].attrs.get("period") if axes == ["x"] else None
             return cls(points, None if period is None else float(period), False)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stgate.errors import PanelError, RequestError
+from stgate.io.lattice import from_lattice, to_lattice
 from stgate.panels import select
 from stgate.panels.graph import knn_graph
 from stgate.schema.longitudes import around, inside, is_longitude, meridian_of
@@ -110,3 +111,33 @@ def test_bounds_at_a_node_hold_it_in_every_precision(name, dtype, turn):
 def test_bounds_that_are_not_two_numbers_are_refused(name, bounds):
     with pytest.raises(RequestError, match=rf"^{name} [^\n]*$"):
         select(make_panel(steps=4), **{name: bounds})
+
+
+@pytest.mark.parametrize("lon", [[358.0, 359, 0, 1], [-2.0, -1, 0, 1], [0.0, 90, 180, 270]])
+@pytest.mark.parametrize("attrs", [{"units": "degrees_east"}, {"standard_name": "longitude"}])
+def test_axes_that_are_longitudes_by_their_attributes_turn_like_those_by_name(lon, attrs):
+    values = np.arange(24.0).reshape(3, 2, 4)
+    axes = {"time": np.arange(3.0), "y": [10.0, 11.0], "x": ("x", lon, attrs)}
+    lattice = xr.Dataset({"u": (("time", "y", "x"), values)}, axes)
+    panel = from_lattice(lattice)
+    named = from_lattice(xr.Dataset({"u": lattice["u"].drop_attrs().rename(x="lon", y="lat")}))
+    np.testing.assert_array_equal(knn_graph(panel, k=2).source, knn_graph(named, k=2).source)
+    back = to_lattice(panel)
+    assert back["u"].dims == ("time", "y", "x") and (back["u"] == lattice["u"]).all()
+    assert back["x"].values.tolist() == lon
+    plane = panel.rename(lon="x", lat="y")
+    with pytest.raises(PanelError, match="longitudes") as refused:
+        knn_graph(plane, k=2)
+    mended = eval(str(refused.value).rsplit("with ", 1)[1], {"panel": plane})
+    np.testing.assert_array_equal(knn_graph(mended, k=2).source, knn_graph(named, k=2).source)
+
+
+@pytest.mark.parametrize("attrs", [{}, {"units": "km"}, {"units": "degrees"}, {"standard_name": "grid_longitude"}])
+def test_axes_of_a_plane_stay_those_of_a_plane(attrs):
+    lattice = xr.Dataset(
+        {"u": (("time", "y", "x"), np.zeros((3, 2, 3)))},
+        {"time": np.arange(3.0), "y": [0.0, 1], "x": ("x", [0.0, 1, 2], attrs)},
+    )
+    panel = from_lattice(lattice)
+    assert {"x", "y"} <= set(panel.coords) and "lon" not in panel.coords
+    assert len(knn_graph(panel, k=2).source) == 12
