@@ -230,7 +230,7 @@ def _warn_if_far_out(model: Predictor, predictions: Sequence[Prediction]) -> Non
         if model.range is None:
             return
         low, high = model.range[index]
-        reach = high - low
+        reach = high - low or 1e-6 * max(abs(low), 1.0)  # of a target that never changed, rounding
         means = torch.cat([part["mean"][..., index].flatten() for part in predictions])
         far = torch.isfinite(means) & ((means < low - reach) | (means > high + reach))
         if far.any():

@@ -58,7 +58,7 @@ def marks_of(values: NDArray[np.floating[Any]]) -> dict[float, int]:
 
 def _may_mark(value: np.floating[Any], known: NDArray[np.floating[Any]]) -> bool:
     """Tell if a value is a known mark; large ones may be written with few digits, or be others."""
-    return bool(abs(value) >= SURE or abs(value) in known)
+    return abs(float(value)) >= SURE or bool(abs(value) in known)
 
 
 def _far(mark: float, others: NDArray[np.floating[Any]]) -> bool:

@@ -126,3 +126,11 @@ def test_a_check_of_the_panel_names_each_of_two_marks():
     panel["y"].values[3, 0], panel["y"].values[::7, 1] = 1e20, -9999
     said = summarize(panel.assign_coords(elevation=("node", [12.0, -9999.0, 40.0])))
     assert "1e+20" in said and "-9999" in said and "`elevation`: -9999 at 1 of the nodes" in said
+
+
+@pytest.mark.parametrize("mark", [-9999.0, 999.0, 9999.0, 65504.0])
+def test_marks_in_half_precision_are_found_without_a_word_from_numpy(mark):
+    values = np.random.default_rng(0).normal(10, 3, (60, 3)).astype("float16")
+    assert marks_of(values) == {}
+    values[5] = mark
+    assert list(marks_of(values)) == [float(str(np.float16(mark)))]
