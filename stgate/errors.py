@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 
 class StgateError(Exception):
@@ -139,6 +140,23 @@ def check_number(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise RequestError(f"{name} {value!r}: must be a number")
+
+
+def check_positive(name: str, value: Any, *, finite: bool = True) -> None:  # noqa: ANN401 (anything)
+    """Refuse an option that is not a number above zero.
+
+    Args:
+        name: The option's name, for the message.
+        value: The option's value.
+        finite: Refuse infinity, too.
+
+    Raises:
+        RequestError: The value is no such number; the message names the option.
+    """
+    if finite or value != math.inf:
+        check_number(name, value)
+    if value <= 0:
+        raise RequestError(f"{name} {value:g}: must be positive")
 
 
 RENAMED = {

@@ -296,7 +296,8 @@ class Logit(Transform):
         """
         for values, _ in part.blocks():
             beyond = ((values < self.low) | (values > self.high)).flatten(0, 2)
-            _refuse(part, beyond.sum(0), beyond.any(0), "logit", f"values lie beyond {self.low:g} to {self.high:g}")
+            why = f"values lie beyond {self.low:g} to {self.high:g}; give other bounds, or leave the transform out"
+            _refuse(part, beyond.sum(0), beyond.any(0), "logit", why)
         return {}
 
     def bind(self, state: State, time: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from stgate.errors import RequestError, check_number
+from stgate.errors import check_positive
 from stgate.metrics.arrays import as_floats, check_dims, check_labels
 from stgate.metrics.spreads import check_spread
 
@@ -55,9 +55,7 @@ def valid_prediction_time(
         The time, in the units of `lead_time` (0 where the first lead misses, NaN where it was not observed), and
         a flag that it is censored; both without `lead_time` and `node`.
     """
-    check_number("threshold", threshold)
-    if threshold <= 0:
-        raise RequestError(f"threshold {threshold}: must be positive; an NRMSE is never below 0")
+    check_positive("threshold", threshold)
     for values, name in ((observation, "observation"), (forecast, "forecast")):
         check_dims(values, ["lead_time", "node"], name)
     errors = nrmse(observation, forecast, sigma).transpose(..., "lead_time").sortby("lead_time")

@@ -5,14 +5,14 @@ Finite runs never score zero. Print a floor beside each score: that of the same 
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from stgate.errors import RequestError, check_counts, check_number, did_you_mean
+from stgate.errors import RequestError, check_counts, check_positive, did_you_mean
 from stgate.metrics.arrays import as_floats, length
 from stgate.metrics.reduce import Values
 
@@ -38,7 +38,7 @@ def power_spectrum(
         Welch (1967), The use of fast Fourier transform for the estimation of power spectra.
         doi:10.1109/TAU.1967.1161901
     """
-    _check_positive("step", step)
+    check_positive("step", step)
     check_counts(segment=(segment, 1))
     series = _series(values)
     segment = min(segment, series.shape[1])
@@ -71,7 +71,7 @@ def spectrum_error(observation: Values, forecast: Values, *, step: float = 1.0, 
     Returns:
         The distance in dB; 0 is best.
     """
-    _check_positive("step", step)
+    check_positive("step", step)
     check_counts(segment=(segment, 1))
     segment = min(segment, *(_series(v).shape[1] for v in (observation, forecast)))
     (_, truth), (_, ours) = (power_spectrum(v, step=step, segment=segment) for v in (observation, forecast))
@@ -142,7 +142,7 @@ def correlation_length(values: Values, *, spacing: float = 1.0, boundary: Bounda
     Returns:
         The length, in units of the spacing; NaN where the correlation stays above 1/e.
     """
-    _check_positive("spacing", spacing)
+    check_positive("spacing", spacing)
     if boundary not in get_args(Boundary):
         raise RequestError(f"boundary {boundary!r}: {did_you_mean(boundary, get_args(Boundary))}")
     given = as_floats(values, "values")
@@ -165,12 +165,6 @@ def correlation_length(values: Values, *, spacing: float = 1.0, boundary: Bounda
             return float(spacing * (lag - 1 + (before - np.exp(-1)) / (before - now)))
         before = now
     return float("nan")
-
-
-def _check_positive(name: str, value: object) -> None:
-    check_number(name, value)
-    if float(cast(float, value)) <= 0:
-        raise RequestError(f"{name} {value}: must be positive")
 
 
 def _series(values: Values) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stgate.errors import PanelError, RequestError
+from stgate.errors import PanelError, RequestError, check_counts
 from stgate.schema.longitudes import check_longitudes, is_longitude
 from stgate.schema.panel import some
 
@@ -178,7 +178,8 @@ def nearest(places: Places, k: int) -> tuple[Ints, Floats]:
         RequestError: `k` is below 1 or not below the number of nodes.
     """
     count = len(places.points)
-    if not 1 <= k < count:
+    check_counts(k=(k, 1))
+    if k >= count:
         raise RequestError(f"k {k}: must lie between 1 and {count - 1}, the number of other nodes")
     tree = places.tree
     straight, near = tree.query(tree.data, k + 1)

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import PanelError, RequestError, check_counts, check_number, check_positive, did_you_mean
 from stgate.panels import pyg
 from stgate.panels._by_value import ByValue
 from stgate.panels.geometry import Places, coordinates, nearest
@@ -230,8 +230,7 @@ def radius_graph(panel: xr.Dataset, radius: float, *, kernel: Kernel = "gaussian
         PanelError: The nodes have no coordinates.
         RequestError: The radius is not positive.
     """
-    if not radius > 0:
-        raise RequestError(f"radius {radius:g}: must be positive")
+    check_positive("radius", radius, finite=False)
     source, target, distance = Places.of(panel).within(radius)
     return _weighted(panel, source, target, distance, kernel, sigma)
 
@@ -312,6 +311,7 @@ def correlation_graph(
         RequestError: The threshold lies outside (0, 1).
     """
     _check_threshold(threshold)
+    check_counts(least=(least, 0), stop=(0 if stop is None else stop, 0))
     if name not in panel.data_vars:
         raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, map(str, panel.data_vars))}")
     rows = panel[name].isel(time=slice(stop)).transpose(..., "node").values.reshape(-1, panel.sizes["node"])
@@ -368,6 +368,7 @@ def _table_ends(panel: xr.Dataset, table: pd.DataFrame, columns: int, what: str)
 
 
 def _check_threshold(threshold: float) -> None:
+    check_number("threshold", threshold)
     if not 0 < threshold < 1:
         raise RequestError(f"threshold {threshold:g}: must lie between 0 and 1")
 
@@ -377,8 +378,7 @@ def _weighted(
 ) -> Graph:
     if kernel not in get_args(Kernel):
         raise RequestError(f"kernel {kernel!r}: {did_you_mean(kernel, get_args(Kernel))}")
-    if sigma is not None and not sigma > 0:
-        raise RequestError(f"sigma {sigma:g}: must be positive")
+    check_positive("sigma", 1.0 if sigma is None else sigma, finite=False)
     if kernel == "one":
         weight = np.ones(len(distance))
     elif kernel == "inverse":

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.vq import kmeans2
 
-from stgate.errors import PanelError, RequestError
+from stgate.errors import PanelError, RequestError, check_counts
 from stgate.panels import pyg
 from stgate.panels._by_value import ByValue
 from stgate.panels.geometry import Places, coordinates, nearest
@@ -137,7 +137,8 @@ def cluster_hypergraph(panel: xr.Dataset, clusters: int, *, seed: int = 0) -> Hy
     """
     places = Places.of(panel)
     points = places.points
-    if not 1 <= clusters <= len(points):
+    check_counts(clusters=(clusters, 1))
+    if clusters > len(points):
         raise RequestError(f"clusters {clusters}: must lie between 1 and {len(points)}, the number of nodes")
     if places.period is not None:  # a ring is a circle to k-means
         turn = 2 * np.pi * points[:, 0] / places.period

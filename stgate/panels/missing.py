@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import PanelError, RequestError, check_counts, check_number, did_you_mean
 from stgate.panels.geometry import Places, nearest
 from stgate.panels.graph import Graph
 from stgate.schema.panel import check_panel, first_row, some
@@ -81,10 +81,10 @@ def mask(
         raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, map(str, panel.data_vars))}")
     if pattern not in PATTERNS:
         raise RequestError(f"pattern {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
+    check_number("rate", rate)
     if not 0 <= rate <= 1:
         raise RequestError(f"rate {rate:g}: must be a share, between 0 and 1")
-    if seed < 0:
-        raise RequestError(f"seed {seed}: must not be negative")
+    check_counts(seed=(seed, 0))
     variable = panel[name]
     values = variable.values.reshape(-1, *variable.shape[-2:])  # (member, time, node)
     observed = ~np.isnan(values)
@@ -200,7 +200,8 @@ def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64
             raise
     else:
         others = len(places.points) - 1
-        if not 1 <= neighbours <= others:
+        check_counts(neighbours=(neighbours, 1))
+        if neighbours > others:
             raise RequestError(f"neighbours {neighbours}: must lie between 1 and {others}, the number of other nodes")
         return list(nearest(places, neighbours)[0])
     graph = Graph.of(panel)
@@ -208,7 +209,10 @@ def _neighbourhoods(panel: xr.Dataset, neighbours: int) -> list[NDArray[np.int64
 
 
 def _lengths(length: int | tuple[int, int], times: int) -> tuple[int, int]:
-    least, most = (length, length) if isinstance(length, int | np.integer) else tuple(length)
+    bounds = length if isinstance(length, tuple | list) and len(length) == 2 else (length, length)
+    least, most = bounds
+    for bound in bounds:
+        check_counts(length=(bound, 1))
     if not 1 <= least <= most:
         raise RequestError(f"length {length}: must be at least 1, and the minimum not above the maximum")
     if most > times:

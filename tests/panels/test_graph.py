@@ -219,3 +219,24 @@ def test_a_table_of_weights_goes_by_its_labels_and_one_without_by_its_order():
 def test_a_wrong_request_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call(on_earth())
+
+
+@pytest.mark.parametrize("bad", [1.5, "a", None, True, np.nan, [1]])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("k", lambda p, bad: knn_graph(p, bad)),
+        ("k", lambda p, bad: knn_hypergraph(p, bad)),
+        ("clusters", lambda p, bad: cluster_hypergraph(p, bad)),
+        ("least", lambda p, bad: correlation_graph(p, "y", least=bad)),
+        ("stop", lambda p, bad: correlation_graph(p, "y", stop="all" if bad is None else bad)),
+        ("radius", lambda p, bad: radius_graph(p, bad if bad != 1.5 else -1.5)),
+        ("sigma", lambda p, bad: gaussian_graph(p, sigma=0.0 if bad in (None, 1.5) else bad)),
+        ("threshold", lambda p, bad: gaussian_graph(p, threshold=bad)),
+    ],
+)
+def test_options_that_are_no_numbers_are_refused_by_name(name, call, bad):
+    panel = on_earth()
+    panel = panel.assign(y=(("time", "node"), np.zeros((panel.sizes.get("time", 5), panel.sizes["node"]))))
+    with pytest.raises(RequestError, match=rf"^{name} [^\n]*$"):
+        call(panel, bad)

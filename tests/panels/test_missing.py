@@ -161,6 +161,16 @@ def test_high_values_are_lost_and_the_stronger_the_surer():
         ({"pattern": "spatial_block", "neighbours": 6}, RequestError, "neighbours 6: must lie between 1 and 5"),
         ({"pattern": "value_dependent", "strength": np.inf}, RequestError, "strength inf"),
         ({"name": "z"}, PanelError, "no such variable"),
+        *[({"rate": rate}, RequestError, "rate .*must be") for rate in ("a", None, np.nan, True)],
+        *[({"seed": seed}, RequestError, "seed .*must be") for seed in ("a", None, 1.5, np.inf)],
+        *[
+            ({"pattern": "block", "length": length}, RequestError, "length .*must be")
+            for length in ("a", None, 1.5, (1, 2, 3), (1, "b"), (0, 2), [])
+        ],
+        *[
+            ({"pattern": "spatial_block", "neighbours": count}, RequestError, "neighbours .*must be")
+            for count in ("a", None, 1.5, 0)
+        ],
     ],
 )
 def test_a_wrong_request_is_named(options, error, message):
