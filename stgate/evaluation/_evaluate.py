@@ -10,9 +10,18 @@ import pandas as pd
 import xarray as xr
 
 from stgate import metrics
-from stgate.errors import ForecastError, RequestError, check_counts, check_number, did_you_mean
+from stgate.errors import ForecastError, RequestError, check_counts, did_you_mean
 from stgate.evaluation.truth import with_truth
-from stgate.schema.forecast import as_forecast, check_forecast, in_months, interval, levels_of, median, targets_of
+from stgate.schema.forecast import (
+    as_forecast,
+    as_levels,
+    check_forecast,
+    in_months,
+    interval,
+    levels_of,
+    median,
+    targets_of,
+)
 from stgate.schema.steps import month_numbers
 from stgate.schema.units import in_units
 
@@ -82,9 +91,7 @@ def evaluate(
         raise RequestError(f"by {by!r}: must be the name of a group, or a list of names; known: {', '.join(GROUPS)}")
     groups = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
-    held, chosen = levels_of(forecast["quantile"].values.tolist()), np.atleast_1d(np.asarray(levels, dtype=object))
-    for level in () if levels is None else chosen:
-        check_number("level", level)
+    chosen = levels_of(forecast["quantile"].values.tolist()) if levels is None else as_levels(levels)
     if not isinstance(bootstrap, int | np.integer) or bootstrap < 0 or bootstrap == 1:
         raise RequestError(f"bootstrap {bootstrap}: must be at least 2, or 0 for none")
     for group in groups:
@@ -107,7 +114,7 @@ def evaluate(
         "rmse": metrics.squared_error(truth, forecast[f"{name}_mean"]),
         "crps": metrics.crps_quantiles(truth, forecast[name]),
     }
-    for level in held if levels is None else sorted(chosen):
+    for level in chosen:
         lower, upper = interval(forecast, name, level)
         label = f"{100 * level:g}"
         entries[f"coverage_{label}"] = metrics.coverage(truth, lower, upper)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stgate._memory import free_memory, size_text
 from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
-from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, did_you_mean
+from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, check_counts, did_you_mean
 from stgate.forecasting.dataset import assemble
 from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
@@ -115,12 +115,9 @@ def backtest(
         ForecastError: No origin is left.
         RequestError: A time lies outside the panel, a level is not calibrated, or an option is out of range.
     """
-    if every < 1:
-        raise RequestError(f"every {every}: must be at least 1")
+    check_counts(every=(every, 1), calibration_window=(calibration_window, 2))
     if calibration not in MODES:
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
-    if calibration_window < 2:
-        raise RequestError(f"calibration_window {calibration_window}: must be at least 2")
     predictor = predictor_of(model)
     spec = predictor.fitted_spec
     history = History.of(panel, spec, max_memory)

@@ -12,7 +12,7 @@ from stgate._memory import free_memory, size_text
 from stgate._version import __version__
 from stgate.data.history import History
 from stgate.data.windows import to_device
-from stgate.errors import ForecastError, RequestError
+from stgate.errors import ForecastError, RequestError, check_counts
 from stgate.inference.base import PointEstimate
 from stgate.io import store
 from stgate.prediction.gated import GatedPredictor
@@ -61,8 +61,7 @@ def free_run(
         )
     if spec.time != "model" or spec.future_covariates:
         raise RequestError("a free run needs model time and no future covariates, whose values are unknown")
-    if steps < 1:
-        raise RequestError(f"steps {steps}: must be at least 1")
+    check_counts(steps=(steps, 1))
     history = History.of(panel, spec, None)
     last = history.last
     if start is None and last is None:

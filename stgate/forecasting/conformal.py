@@ -16,7 +16,7 @@ from stgate.calibration.conformal import needed
 from stgate.calibration.groups import EDGES, check_edges, grouped_conformal, missing_groups, missing_names
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.prediction.intervals import CONFORMITY_SCORES, Calibration, ConformityScore, conformity_scores
-from stgate.schema.forecast import quantiles_of
+from stgate.schema.forecast import as_levels, quantiles_of
 from stgate.schema.spec import PanelSpec
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -63,7 +63,7 @@ class CalibrationOptions:
     @property
     def ordered(self) -> list[float]:
         """The levels, ascending."""
-        return sorted(LEVELS if self.levels is None else self.levels)
+        return as_levels(LEVELS if self.levels is None else self.levels)
 
     @property
     def groups(self) -> list[str]:

@@ -8,18 +8,37 @@ number in model time, or a whole number of months (attribute `units`) where the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from stgate.errors import ForecastError, RequestError
+from stgate.errors import ForecastError, RequestError, check_number
 
 PARTS = {
     "aleatoric": "standard deviation within the members: uncertainty that more data would not reduce",
     "epistemic": "standard deviation of the members' means: their disagreement",
 }
 """Parts of the standard deviation of a forecast of several members, `<target>_<part>`, and their descriptions."""
+
+
+def as_levels(levels: Any) -> list[float]:  # noqa: ANN401 (anything)
+    """Return levels as a list, ascending, each once.
+
+    Args:
+        levels: One level or several.
+
+    Raises:
+        RequestError: One is no number.
+
+    >>> as_levels((0.9, 0.5, 0.9)), as_levels(0.9)
+    ([0.5, 0.9], [0.9])
+    """
+    given = [levels] if isinstance(levels, str) or not isinstance(levels, Iterable) else list(levels)
+    for level in given:
+        check_number("level", level)
+    return sorted({float(level) for level in given})
 
 
 def quantiles_of(levels: Sequence[float] | float) -> list[float]:
@@ -37,7 +56,7 @@ def quantiles_of(levels: Sequence[float] | float) -> list[float]:
     >>> quantiles_of([0.5, 0.9])
     [0.05, 0.25, 0.5, 0.75, 0.95]
     """
-    levels = [levels] if isinstance(levels, int | float) else levels
+    levels = as_levels(levels)
     for level in levels:
         if not 1e-6 <= level <= 1 - 2e-6:
             raise RequestError(f"level {level:g}: must lie between 0 and 1, such as 0.9")
