@@ -22,7 +22,7 @@ class Digits:
     """Rounding of a variable to float32, and its changes from value to value, of pieces of rows in order of time."""
 
     def __init__(self) -> None:
-        self.written, self.largest = True, 0.0
+        self.written, self.low, self.high = True, np.inf, -np.inf
         self._worst: Floats = np.empty(0)  # of each column: a node, of a member
         self._middle: Floats = np.empty(0)
         self._before: Floats = np.empty((0, 0))
@@ -45,7 +45,8 @@ class Digits:
     def _add(self, rows: Floats) -> None:
         if not self._before.size:
             self._before, self._worst, self._middle = rows[:0], np.zeros(rows.shape[1]), _medians(rows)
-        self.largest = max(self.largest, float(np.nanmax(np.abs(rows), initial=0.0)))
+        self.low = min(self.low, float(np.nanmin(rows, initial=np.inf)))
+        self.high = max(self.high, float(np.nanmax(rows, initial=-np.inf)))
         held = np.concatenate([self._before, rows])
         lost = errors(held)
         if self._typical is not None and not (lost.max(0) > SHARE * self._typical).any():
@@ -63,6 +64,11 @@ class Digits:
         if (lost > 0).any():
             self._worst = np.maximum(self._worst, lost.max(0))
             self.written = self.written and _as_written(rows.ravel()[:: 1 + rows.size // 2**14])
+
+    @property
+    def largest(self) -> float:
+        """The largest size of a value."""
+        return max(self.high, -self.low, 0.0)
 
     @property
     def change(self) -> Floats:
@@ -100,9 +106,14 @@ class Digits:
             raise PanelError(_beyond(name, self.largest))
         apart = np.abs(self._middle - middle) > abs(middle) / 2
         fix = f"{variable} - {variable}.median('time')" if apart.any() else f"{variable} - {middle:.10g}"
+        shown, ways = f"near {near:.4g}", f"take {fix}, or its changes, {variable}.diff('time')"
+        ends = (np.nanmin(self._middle), np.nanmax(self._middle)) if apart.any() else (middle, middle)
+        left = max(self.high - ends[1], ends[0] - self.low)
+        if np.spacing(np.float32(left)) / 2 > SHARE * change:  # they move too far for one number to be taken away
+            shown, ways = f"of up to {self.largest:.4g}", f"take its changes, {variable}.diff('time')"
         raise PanelError(
-            f"`{name}`: values near {near:.4g} change by {change:.2g} from step to step, which float32, in which "
-            f"forecasters compute, rounds by up to {worst:.2g}; take {fix}, or its changes, {variable}.diff('time')"
+            f"`{name}`: values {shown} change by {change:.2g} from step to step, which float32, in which forecasters "
+            f"compute, rounds by up to {worst:.2g}; {ways}"
         )
 
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from helpers import make_panel
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,10 @@ REFUSED = {
     "a meter beside a node that changes more": np.concatenate([1e3 * NOISE, 1.2e8 + 10.0 * ROWS], 1),
     "seconds since 1970": 1.7e9 + 1.0 * ROWS,
     "two members": np.stack([NOISE + 1e8, NOISE]),
+    "an hour that counts from another zero": np.where(ROWS > 200, NOISE + 1e9, NOISE + 10),
+    "one node that jumps": NOISE + np.where((ROWS > 150) & (np.arange(3) == 1), 1e10, 0),
+    "a walk of long steps": NOISE + 1e7 * (ROWS // 50),
+    "jumps down": NOISE + np.where(ROWS > 250, -3e9, 3e9),
 }
 TAKEN = {
     "pascals": 101325 + 100 * NOISE,
@@ -92,8 +97,17 @@ TAKEN = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_values_whose_changes_float32_does_not_hold_are_refused(kind):
-    with pytest.raises(PanelError, match=r"`y`: values near .* float32, .*; take panel"):
+    with pytest.raises(PanelError, match=r"`y`: values .* float32, .*; take ") as refused:
         check_precision("y", REFUSED[kind])
+    values = REFUSED[kind]
+    dims = ("member", "time", "node")[3 - values.ndim :]
+    panel = xr.Dataset({"y": (dims, values)})
+    ways = re.findall(
+        r"panel\['y'\](?:\.diff\('time'\)| - (?:panel\['y'\]\.median\('time'\)|[-+.\de]+))", str(refused.value)
+    )
+    assert ways
+    for way in ways:
+        check_precision("y", eval(way, {"panel": panel}).transpose(*dims).values)
 
 
 @pytest.mark.parametrize("kind", TAKEN)
