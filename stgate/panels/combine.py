@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -169,7 +170,8 @@ def _bounds(name: str, bounds: Any) -> tuple[float, float]:  # noqa: ANN401 (any
     if not isinstance(bounds, tuple | list | np.ndarray) or len(bounds) != 2:
         raise RequestError(f"{name} {bounds!r}: must be two bounds, such as (35, 45)")
     for bound in bounds:
-        check_number(name, bound)
+        if bound not in (-math.inf, math.inf):  # open ends
+            check_number(name, bound)
     return float(bounds[0]), float(bounds[1])
 
 

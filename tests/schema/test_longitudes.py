@@ -141,3 +141,10 @@ def test_axes_of_a_plane_stay_those_of_a_plane(attrs):
     panel = from_lattice(lattice)
     assert {"x", "y"} <= set(panel.coords) and "lon" not in panel.coords
     assert len(knn_graph(panel, k=2).source) == 12
+
+
+def test_bounds_may_be_open():
+    panel = make_panel(steps=4, nodes="abc", missing=0).assign_coords(lat=("node", [10.0, 20.0, 30.0]))
+    assert select(panel, lat=(-np.inf, 20))["node"].values.tolist() == ["a", "b"]
+    assert select(panel, lat=(20, np.inf))["node"].values.tolist() == ["b", "c"]
+    assert select(panel, lon=(-np.inf, np.inf)).sizes["node"] == 3
