@@ -382,8 +382,8 @@ def _weighted(
     if kernel == "one":
         weight = np.ones(len(distance))
     elif kernel == "inverse":
-        if (distance == 0).any():
-            twins = some(panel["node"].values[[source[distance == 0][0], target[distance == 0][0]]].tolist())
+        if (same := distance <= 1e-9 * distance.max(initial=0.0)).any():  # 0 and 360 degrees are not the same bits
+            twins = some(panel["node"].values[[source[same][0], target[same][0]]].tolist())
             raise RequestError(f"kernel 'inverse': {twins} have the same position; use 'gaussian'")
         weight = 1 / distance
     else:

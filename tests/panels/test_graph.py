@@ -240,3 +240,14 @@ def test_options_that_are_no_numbers_are_refused_by_name(name, call, bad):
     panel = panel.assign(y=(("time", "node"), np.zeros((panel.sizes.get("time", 5), panel.sizes["node"]))))
     with pytest.raises(RequestError, match=rf"^{name} [^\n]*$"):
         call(panel, bad)
+
+
+@pytest.mark.parametrize("lon", [(0.0, 360.0), (-180.0, 180.0), (-10.0, 350.0), (5.0, 5.0)])
+def test_two_nodes_at_one_place_have_no_inverse_distance_however_it_is_written(lon):
+    panel = on_earth().isel(node=[0, 1, 2]).assign_coords(lat=("node", [0.1, 0.1, 40.0]), lon=("node", [*lon, 90.0]))
+    with pytest.raises(RequestError, match="same position"):
+        radius_graph(
+            panel.assign_coords(lon=panel["lon"] % 360 if min(lon) < 0 < 180 < max(lon) else panel["lon"]),
+            3e4,
+            kernel="inverse",
+        )
