@@ -68,6 +68,8 @@ def of_kind(panel: xr.Dataset, name: str, *, values: bool = True) -> str:
         return f"holds durations, not numbers; count their hours with {code}"
     if kind == "M":
         return f"holds dates, not numbers; drop it with panel.drop_vars({name!r})"
+    if kind == "f" and panel[name].dtype.itemsize > 8:
+        return f"holds {panel[name].dtype}, wider than float64; cast it with {_assigned([name], '.astype(float)')}"
     if kind == "c":
         parts = f"{{{f'{name}_real'!r}: panel[{name!r}].real, {f'{name}_imag'!r}: panel[{name!r}].imag}}"
         return f"holds complex numbers; take their parts with panel.drop_vars({name!r}).assign({parts})"

@@ -173,3 +173,16 @@ def test_the_observed_mask_is_true_where_there_is_a_value():
     mask = observed_mask(panel, "y")
     assert mask.dims == panel["y"].dims
     np.testing.assert_array_equal(mask.values, np.isfinite(panel["y"].values))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", ">f8"])
+def test_floats_of_every_width_that_tensors_have_are_taken(dtype):
+    check_panel(whole().pipe(lambda panel: panel.assign(u=panel["u"].astype(dtype))))
+
+
+@pytest.mark.skipif(np.dtype("longdouble").itemsize == 8, reason="no wider floats here")
+def test_wider_floats_are_refused_and_the_mend_is_taken():
+    panel = whole().pipe(lambda panel: panel.assign(u=panel["u"].astype("longdouble")))
+    line = refusal(PanelError, check_panel, panel)
+    says(line, "`u`", "wider than float64")
+    check_panel(eval(line.split("cast it with ")[1], {"panel": panel}))
