@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stgate.data.windows import Series
 from stgate.errors import PanelError
-from stgate.schema.precision import check_scale
+from stgate.schema.precision import check_scale, warn_of_common_scale
 from stgate.schema.spec import PanelSpec
 
 
@@ -112,6 +112,9 @@ class Statistics:
             raise PanelError(f"`{name}`: never observed in the training part; split later or leave it out")
         for place in torch.nonzero(channels.least < channels.most).flatten().tolist():
             check_scale(spec.channels[place], channels.deviation[place].item(), target=place < len(spec.targets))
+        for place, name in enumerate(spec.targets):
+            center, scale = channels.mean[place].item(), channels.deviation[place].item()
+            warn_of_common_scale(name, center, scale, nodes.deviation[:, place].numpy())
         fixed = Moments()
         fixed.add(static)
         return cls(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
-from stgate.errors import PanelError
+from stgate.errors import PanelError, PanelWarning
 
 SHARE = 0.01
 """Share of a node's typical change from value to value that rounding to float32 may reach."""
@@ -201,6 +203,28 @@ def check_scale(name: str, scale: float, *, target: bool) -> None:
     low, high = SCALES if target else COVARIATE_SCALES
     if not low <= scale <= high:
         raise PanelError(_beyond(name, scale, "a standard deviation of"))
+
+
+def warn_of_common_scale(name: str, center: float, scale: float, nodes: NDArray[np.float64]) -> None:
+    """Warn of a target whose centre and scale over all nodes leave too few digits for the values of most nodes.
+
+    Args:
+        name: The target's name.
+        center: Its mean in the training part, all nodes pooled.
+        scale: Its standard deviation, all nodes pooled.
+        nodes: Its standard deviation at each node.
+    """
+    moving = nodes[nodes > INVISIBLE * nodes.max(initial=0.0)]
+    common = max(abs(center), scale)
+    if moving.size and np.spacing(np.float32(common)) / 2 > SHARE * (own := float(np.median(moving))):
+        variable = f"panel[{name!r}]"
+        warnings.warn(
+            f"`{name}`: most nodes vary by {own:.2g}, but values differ so much from node to node (by {scale:.2g}) "
+            "that forecasters, which scale all nodes alike in float32, lose that; leave out nodes that are far off, "
+            f"or take {variable} - {variable}.median('time')",
+            PanelWarning,
+            stacklevel=4,
+        )
 
 
 def _beyond(name: str, size: float, what: str = "values of up to") -> str:

@@ -1,6 +1,7 @@
 """Digits of values: kept by readers, and refused, with the way out, where float32 does not hold them."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stgate.data import WindowData
-from stgate.errors import PanelError
+from stgate.errors import PanelError, PanelWarning
 from stgate.io import read_tables, to_panel
 from stgate.schema.precision import Digits, check_precision, check_static, fits_float32, narrowed
 
@@ -177,3 +178,33 @@ def test_whole_numbers_with_gaps_keep_their_digits():
     values[::3] = np.nan
     kept = narrowed(values)
     assert kept.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.where(np.arange(3) == 1, 1e15 / 7, NOISE), True),
+        (np.where(np.arange(3) == 2, 1e12, NOISE), True),
+        (np.where(np.arange(3) == 0, -3e8, NOISE), True),
+        (np.where(np.arange(3) == 0, 1e5, NOISE), False),
+        (NOISE * [1, 1e3, 1e-2], False),
+        (NOISE * [1, 1e9, 1e-2], False),  # what hardly moves beside another does not count
+        (np.full((300, 3), 1e9 / 7), False),
+        (np.where(np.arange(3) == 0, 271.35 + 1e-9 * NOISE, NOISE), False),
+    ],
+)
+def test_a_scale_that_hides_most_nodes_is_told_of_and_the_advice_fits(values, told):
+    panel = make_panel(steps=300, missing=0)
+    panel = panel.assign(y=(("time", "node"), values))
+    options = {"targets": "y", "window": 4, "horizon": 2}
+
+    def warned(given):
+        with warnings.catch_warnings(record=True) as lines:
+            warnings.simplefilter("always")
+            WindowData(given, **options).statistics()
+        return [str(line.message) for line in lines if issubclass(line.category, PanelWarning)]
+
+    lines = warned(panel)
+    assert bool(lines) is told
+    for line in lines:
+        assert not warned(panel.assign(y=eval(line.rsplit("or take ", 1)[1], {"panel": panel})))
