@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -87,6 +88,8 @@ def entry() -> int:
     """Run a command as a process of its own; a signal that comes after its work is answered, too."""
     codes: list[int] = []
     atexit.register(_leave, codes)  # before all others, so that it is called last
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of a name that it cannot hold it prints the code
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = main()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: _end(number))
@@ -98,7 +101,7 @@ def _leave(codes: list[int]) -> None:
     """End the process without taking the libraries down one by one: Python answers no signal meanwhile."""
     if codes:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, AttributeError):  # closed by the caller: it is None then
                 stream.flush()
         os._exit(codes[0])
 
@@ -107,17 +110,14 @@ def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug, untrusted = "--debug" in arguments, "--untrusted" in arguments
     arguments = [a for a in arguments if a not in ("--debug", "--untrusted")]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
-        print(USAGE.format(commands=commands), end="")
-        return 0 if arguments else 2
-    name, rest = arguments[0], arguments[1:]
-    if name in ("-V", "--version"):
-        print(f"stgate {__version__}")
-        return 0
-    if name not in COMMANDS:
-        return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
     try:
+        os.getcwd()
+    except FileNotFoundError:  # in which some libraries cannot be loaded
+        return _fail("the working folder is gone; change to one that exists", 2)
+    name, rest = (arguments[0] if arguments else ""), arguments[1:]
+    try:
+        if name not in COMMANDS:
+            return _about(name)
         with _warnings_as_lines(), _distrust() if untrusted else nullcontext():
             return int(importlib.import_module(COMMANDS[name][0]).run(name, rest) or 0)
     except StgateError as error:
@@ -140,6 +140,18 @@ def _main(argv: Sequence[str] | None) -> int:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's is a RuntimeError
             return _fail("needs more memory than there is; give smaller options or less data (--debug shows where)", 1)
         return _fail(f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows where)", 1)
+
+
+def _about(name: str) -> int:
+    """Print the commands or the version."""
+    if name in ("-V", "--version"):
+        print(f"stgate {__version__}")
+        return 0
+    if name not in ("", "-h", "--help", "help"):
+        return _fail(f"no command {name!r}; {did_you_mean(name, COMMANDS)}", 2)
+    commands = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
+    print(USAGE.format(commands=commands), end="")
+    return 0 if name else 2
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from stgate.errors import RequestError, SimulationError, SimulationWarning, Stga
 from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.lock import FolderLock, locked
 from stgate.io.safe.reading import reading
+from stgate.io.safe.temporaries import check_name
 from stgate.io.safe.zarr_folder import ZarrFolder
 from stgate.io.store import ORDER, check_out, quiet_zarr
 from stgate.simulate.describe import identity
@@ -102,6 +103,7 @@ class Store:
             raise StoreError(f"out {self.out}: must be a .zarr store; for another format write the panel afterwards")
         if overwrite and resume:
             raise RequestError("--overwrite and --resume: one replaces the run, the other continues it; give one")
+        check_name(self.out)
         stopped = self.partial.exists()
         if (self.partial / OLD).exists() and not self.out.exists():
             self._give_back()

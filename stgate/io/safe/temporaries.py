@@ -38,6 +38,8 @@ def temporary_for(path: Path) -> Iterator[Path]:
         yield temporary
         if path.is_dir() and temporary.is_file():
             raise StoreError(f"{path}: a folder has this name, and a file does not replace it; give another name")
+        if path.is_file() and temporary.is_dir():
+            raise StoreError(f"{path}: a file has this name, and a folder does not replace it; give another name")
         if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it first
             os.rename(path, _moved(temporary))
         os.replace(temporary, path)
@@ -54,9 +56,12 @@ def check_name(path: Path) -> None:
         path: The result.
 
     Raises:
-        StoreError: It has no name, or one too long for a temporary folder, or its own folder does not exist.
+        StoreError: It has no name, one too long for a temporary folder, or one that is not in UTF-8, which the libraries
+            that write it require; or its own folder does not exist.
     """
-    if not path.name or "\0" in path.name:
+    if "\0" in str(path) or any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise StoreError(f"{path}: the name is not text in UTF-8; give another one")
+    if not path.name:
         raise StoreError(f"{path}: names no file; give the name of one")
     if not os.path.isdir(path.parent):
         raise StoreError(f"{path}: the folder {path.parent} does not exist; make it with mkdir -p {path.parent}")
@@ -92,7 +97,10 @@ def _room(path: Path) -> tuple[Path, FolderLock]:
     """Make a hidden folder beside a path and lock it; a sweep may come between the two."""
     while True:
         room = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        room.mkdir()
+        try:
+            room.mkdir()
+        except (FileNotFoundError, PermissionError) as error:  # such as in /proc
+            raise StoreError(f"{path}: nothing can be written there ({error.strerror}); give another place") from error
         with contextlib.suppress(StoreError, FileNotFoundError):
             lock = FolderLock(room)
             if lock.handle is None or lock.holds(room):
