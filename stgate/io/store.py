@@ -19,7 +19,7 @@ from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
 from stgate.io.safe.reading import exists, reading
-from stgate.io.safe.sizes import check_arrays
+from stgate.io.safe.sizes import check_arrays, check_files
 from stgate.io.safe.temporaries import check_name, sweep, temporary_for
 from stgate.io.safe.zarr_folder import zarr_folder
 from stgate.schema.forecast import as_forecast, check_forecast
@@ -73,7 +73,8 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def _opened(path: Path, *, loaded: bool = True) -> xr.Dataset:
-    """Open a zarr store, whose sizes are checked; nothing of its values is read."""
+    """Open a zarr store, whose files and sizes are checked; nothing of its values is read."""
+    check_files(path)
     raw: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False, create_default_indexes=False)
     check_arrays(path, raw, loaded=loaded)
     return raw

@@ -60,6 +60,39 @@ def test_structures_that_crash_the_library_leave_this_process(panel_file, edit):
     assert len(str(caught.value).splitlines()) == 1
 
 
+ODD = [
+    *(np.dtype(kind) for kind in ("f2", "longdouble", "clongdouble")),
+    np.dtype([("a", "f4"), ("b", "f2")]),
+    h5py.vlen_dtype(np.dtype("f2")),
+    np.dtype(("f2", (3,))),
+    *(h5py.h5t.STD_B8LE, h5py.h5t.UNIX_D32LE),
+]
+
+
+@pytest.mark.parametrize("kind", ODD, ids=str)
+@pytest.mark.parametrize("name", ["r", "y"])
+def test_numbers_that_netcdf_does_not_have_are_refused_and_read_by_nobody(panel_file, kind, name):
+    """The C library takes them for text: their bits are then places in memory."""
+    with h5py.File(panel_file, "r+") as file:
+        if name in file:
+            del file[name]
+        kind = kind if isinstance(kind, h5py.h5t.TypeID) else h5py.h5t.py_create(kind, logical=True)
+        h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple((400, 3)))
+    with pytest.raises(StoreError, match="numbers of a kind that netCDF does not have") as caught:
+        store.open_dataset(panel_file)
+    assert str(panel_file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [">f4", "f8", "i1", "u2", ">i8", "u8", "S3", "c8", [("a", "i2"), ("b", "f8")]], ids=str
+)
+def test_numbers_that_it_has_are_read(tmp_path, kind):
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file.create_dataset("r", data=np.zeros((3, 2), kind))
+        file.attrs["half"] = np.float16(1)
+    assert store.open_dataset(tmp_path / "a.nc")["r"].shape == (3, 2)
+
+
 def _requests(tmp_path, answers):
     """Answers of a reader of its own to a crash, and to a good file after it."""
     path = tmp_path / "a.h5"

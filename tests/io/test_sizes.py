@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 import resource
 import time
 import zipfile
@@ -96,6 +97,33 @@ def test_a_store_in_many_chunks_that_are_there_is_read(tmp_path, monkeypatch):
     path = store.write(make_panel(), tmp_path / "air.zarr")
     monkeypatch.setattr(sizes, "PIECES", 0)
     open_panel(path)
+
+
+@pytest.mark.parametrize("place", ["y/c/0/0", "y/zarr.json", "zarr.json", "node/c/0", "other"])
+@pytest.mark.parametrize("made", ["pipe", "device", "pipe behind a link"])
+def test_a_store_that_holds_a_pipe_or_a_device_is_refused_unread(place, made, tmp_path):
+    """To read one would never end, or fill the memory."""
+    path = store.write(make_panel(), tmp_path / "air.zarr")
+    (path / place).unlink(missing_ok=True)
+    if made == "device":
+        (path / place).symlink_to("/dev/zero")
+    elif made == "pipe":
+        os.mkfifo(path / place)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        (path / place).symlink_to(tmp_path / "pipe")
+    for read in (open_panel, store.open_lazily):
+        with pytest.raises(StoreError, match=rf"{place}: a pipe, a socket or a device, not a file"):
+            read(path)
+
+
+def test_a_store_may_hold_links_to_files_and_other_things(tmp_path):
+    path = store.write(make_panel(), tmp_path / "air.zarr")
+    (path / "y").rename(tmp_path / "elsewhere")
+    (path / "y").symlink_to(tmp_path / "elsewhere")
+    (path / "notes").symlink_to("nowhere")
+    (path / "again").symlink_to(".")
+    assert open_panel(path)["y"].notnull().any()
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])

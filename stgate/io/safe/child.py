@@ -99,6 +99,8 @@ def _check_dimensions(path: str) -> None:
         sets = [item for item in _items(file, 0) if isinstance(item, h5py.Dataset)]
         scales = [item for item in sets if "CLASS" in item.attrs and _is_text(item.attrs.get_id("CLASS"))]
         for item in sets:
+            if not _is_held(item.id.get_type()):
+                raise _OddError(f"{item.name} holds numbers of a kind that netCDF does not have")
             for name in KEPT:
                 if h5py.h5a.exists(item.id, name.encode()) and not _is_as_written(item, name, len(scales)):
                     raise _OddError(f"attribute {name} of {item.name} is not as netCDF writes it")
@@ -106,6 +108,19 @@ def _check_dimensions(path: str) -> None:
                 for axis in item.attrs["DIMENSION_LIST"]:
                     if any(item.file[place] not in scales for place in axis):
                         raise _OddError(f"a dimension of {item.name} is none")
+
+
+def _is_held(kind: Any) -> bool:  # noqa: ANN401
+    """Tell if netCDF has a type: it takes numbers of other sizes for text, and their bits for its place."""
+    import h5py
+
+    size, found = kind.get_size(), kind.get_class()
+    if found == h5py.h5t.COMPOUND:
+        return all(_is_held(kind.get_member_type(place)) for place in range(kind.get_nmembers()))
+    if found in (h5py.h5t.VLEN, h5py.h5t.ARRAY, h5py.h5t.ENUM):
+        return _is_held(kind.get_super())
+    sizes = {h5py.h5t.FLOAT: (4, 8), h5py.h5t.INTEGER: (1, 2, 4, 8)}
+    return found not in (h5py.h5t.TIME, h5py.h5t.BITFIELD) and size in sizes.get(found, (size,))
 
 
 class _OddError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import math
 import os
@@ -12,6 +13,7 @@ import xarray as xr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import StoreError
+from stgate.io.safe.reading import exists
 
 MOST = 1100
 """Most bytes that one compressed byte stands for; zlib packs 1,032 into one at best."""
@@ -65,6 +67,23 @@ def check_arrays(path: str | os.PathLike[str], dataset: xr.Dataset, *, loaded: b
     check_size(path, declared, loaded=loaded)
     if pieces > PIECES and pieces > PIECES + 10 * sum(len(names) for *_, names in os.walk(path)):
         raise StoreError(f"{path}: is broken: it declares {pieces:,} chunks and holds few of them; write it again")
+
+
+def check_files(path: str | os.PathLike[str]) -> None:
+    """Refuse a store that holds anything but files and folders: to read a pipe or a device may never end.
+
+    Args:
+        path: The folder of the store.
+
+    Raises:
+        StoreError: It holds a pipe, a socket or a device, or a link to one.
+    """
+    with contextlib.suppress(OSError):  # such as a store that is not there, which its reader says
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                check_files(entry.path)
+            elif not entry.is_file():
+                exists(entry.path)
 
 
 def check_unpacked(path: Path) -> None:
