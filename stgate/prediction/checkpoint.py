@@ -58,8 +58,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             ) from error
         ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
         whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
-        if not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        if ours is None or not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
             raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
+        weights, options = checkpoint["state_dict"], checkpoint["hyper_parameters"]
+        tensors = isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())
+        if not (tensors and isinstance(options, dict) and isinstance(ours["class"], str)):
+            raise CheckpointError(
+                f"{path}: not a readable checkpoint; its weights, options or class are of other types"
+            )
         migrate(checkpoint)
         return checkpoint
 

@@ -63,7 +63,10 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         raise RequestError(f"--model {model}: {did_you_mean(model, [*forecasters(), 'auto'])}")
     named = [("model", model_name(arguments)), *((name, value_of(arguments, f"--{name}")) for name in CLASSES)]
     for path in _values_of(arguments, "--config", "-c"):
-        named += _held(_read_config(path)).items()
+        options = _read_config(path)
+        named += _held(options).items()
+        if value_of(arguments, "--ckpt_path") is None and isinstance(options.get("ckpt_path"), str):
+            arguments = [*arguments, f"--ckpt_path={options['ckpt_path']}"]
     for option, given in named:
         if given and not os.path.isfile(given):
             for path in re.findall(PATH, given):
@@ -72,7 +75,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     if command != "fit" and checkpoint and not config and not value_of(arguments, "--data.panel"):
         beside = Path(checkpoint).parent / "config.yaml"  # the run's own panel and split
         if os.path.isfile(beside):
-            arguments = ["--config", _of_today(beside), *arguments]
+            arguments = [f"--config={_of_today(beside)}", *arguments]
     if command == "predict" and not value_of(arguments, "--out"):
         arguments += ["--out", "null"]  # a run's config names the run's folder
     asked = {a.split("=")[0] for a in arguments}
@@ -82,7 +85,7 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
             name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
             out = str(Path("runs") / name)
         flags = [flag for flag in FLAGS if flag in arguments]
-        arguments = [*arguments, "--out", out, *flags]  # said last: a config that is given may say otherwise
+        arguments = [*arguments, f"--out={out}", *flags]  # said last: a config that is given may say otherwise
         if "--resume" in arguments:
             arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
@@ -113,8 +116,8 @@ def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
     if not has_config:
         if not stored.is_file():
             raise StoreError(f"--resume: {out} holds no config.yaml; give --config or --model")
-        arguments = ["--config", _of_today(stored), *arguments]
-    return arguments if value_of(arguments, "--ckpt_path") else [*arguments, "--ckpt_path", str(last)]
+        arguments = [f"--config={_of_today(stored)}", *arguments]
+    return arguments if value_of(arguments, "--ckpt_path") else [*arguments, f"--ckpt_path={last}"]
 
 
 def begun_with(out: Path) -> dict[str, Any] | None:

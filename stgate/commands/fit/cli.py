@@ -26,18 +26,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
-from stgate.commands.fit.limits import check_seed, check_trainer  # noqa: E402
+from stgate.commands.fit.limits import check_options, check_processes, check_seed, check_trainer  # noqa: E402
 from stgate.commands.fit.messages import root_of, tidy  # noqa: E402
-from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, of_a_run  # noqa: E402
+from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, not_taken_up, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
 from stgate.commands.parser import NEGATIVE, report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.errors import CheckpointError, Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
 from stgate.io import store  # noqa: E402
 from stgate.io.safe.lock import claimed  # noqa: E402
+from stgate.io.safe.reading import reading  # noqa: E402
 from stgate.io.safe.temporaries import sweep  # noqa: E402
 from stgate.models.forecaster import Forecaster  # noqa: E402
 from stgate.models.training.plan import early_stopping, epochs_for  # noqa: E402
@@ -74,6 +75,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
                     ForecasterCLI(command, prepared, held)
     except MisconfigurationException as error:  # Lightning's word for a wrong request
         raise RequestError(str(error).splitlines()[0]) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise CheckpointError("--ckpt_path: its weights do not fit the model; fit the model again") from error
     except (ValueError, TypeError) as error:  # jsonargparse wraps what a class's own __init__ raises
         raise root_of(error) from error
     finally:
@@ -186,6 +191,7 @@ class ForecasterCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the run's folder before anything is loaded."""
         config = self.config[self.command]
+        check_options(config.trainer)
         if self.command == "predict":
             if config.out is None:
                 raise RequestError("--out: missing; give the file to write, such as hindcast.nc")
@@ -236,10 +242,12 @@ class ForecasterCLI(LightningCLI):
         if self.command == "fit":
             if self.model.automatic_optimization:
                 self.model.make_optimizer()
-                if self.checkpoint is not None:
-                    check_optimizer(self.checkpoint, self.model)
-            if config.resume and self.checkpoint is not None:
-                check_rows(self.checkpoint, self.datamodule)
+            if self.checkpoint is not None:
+                with reading("--ckpt_path", "checkpoint of a fit", CheckpointError):
+                    if self.model.automatic_optimization:
+                        check_optimizer(self.checkpoint, self.model)
+                    if config.resume:
+                        check_rows(self.checkpoint, self.datamodule)
             self.choice = choose(config.calibration, self.model, self.datamodule)
             if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # others are processes of this fit
                 self.held.enter_context(claimed(self.out))
@@ -262,8 +270,7 @@ class ForecasterCLI(LightningCLI):
             )
         else:
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
-        if (count := self.trainer.world_size) > 1:  # each would write the run's folder
-            raise RequestError(f"--trainer.devices: {count} processes, but {self.command} takes one; give 1, of 1 node")
+        check_processes(self.trainer, self.command)
 
     def _plan(self, config: Any, monitor: str) -> None:  # noqa: ANN401 (a parsed namespace)
         """Set the number of epochs where none is given, and stop early on the monitored score."""
@@ -302,6 +309,8 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError(f"--trainer.callbacks: {str(error).split('.')[0]}") from error
             if "`val_check_interval`" in str(error):  # Lightning's, of the number of batches
                 raise RequestError(f"--trainer.val_check_interval: {str(error).strip().split('. ')[0]}") from error
+            if self.checkpoint and not self.folder.started and (refusal := not_taken_up(error)):
+                raise refusal from error
             raise
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns the one into the other
             kept = self.folder.begun and (self.out / "last.ckpt").exists()

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import lightning as L
+from jsonargparse import Namespace
+
 from stgate.errors import RequestError
 
 LEAST = {
@@ -20,6 +23,35 @@ LEAST = {
     "gradient_clip_val": 0,
 }
 """Smallest values that mean something; -1 is for no limit."""
+
+
+def check_options(given: object) -> None:
+    """Refuse what is given in the place of the trainer's options, as by `trainer: null` in a config.
+
+    Args:
+        given: The options.
+
+    Raises:
+        RequestError: They are no options.
+    """
+    if not isinstance(given, Namespace):
+        raise RequestError(f"--trainer {'null' if given is None else given}: write its options as `name: value`")
+
+
+def check_processes(trainer: L.Trainer, command: str) -> None:
+    """Refuse a trainer that starts processes: each would write the run's folder.
+
+    Args:
+        trainer: The trainer.
+        command: Name of the command.
+
+    Raises:
+        RequestError: It would start processes, or is one of several.
+    """
+    if (count := trainer.world_size) > 1:
+        raise RequestError(f"--trainer.devices: {count} processes, but {command} takes one; give 1, of 1 node")
+    if getattr(trainer.strategy, "_start_method", "popen") != "popen":
+        raise RequestError(f"--trainer.strategy: starts processes, but {command} takes one; leave it out")
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
@@ -40,6 +72,8 @@ def check_trainer(options: Mapping[str, Any]) -> None:
             raise RequestError(f"--trainer.{name} 0: nothing would be fitted; leave it out")
     if options.get("val_check_interval") == 0:
         raise RequestError("--trainer.val_check_interval 0: must be above zero; limit_val_batches 0 validates nothing")
+    if isinstance(options.get("val_check_interval"), str | Mapping):  # for which Lightning stops no fit early
+        raise RequestError("--trainer.val_check_interval: expected a number of batches, or a share of them; no time")
     time = options.get("max_time")
     if isinstance(time, str) and not re.fullmatch(r"\d+:\d+:\d+:\d+", time):
         raise RequestError(f"--trainer.max_time {time}: must be days:hours:minutes:seconds, such as 00:01:30:00")
@@ -50,14 +84,14 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         )
 
 
-def check_seed(seed: int | bool) -> None:
+def check_seed(seed: int | bool | None) -> None:
     """Refuse a seed that numpy does not take.
 
     Args:
         seed: The seed; True for any, False for none.
 
     Raises:
-        RequestError: The seed is negative or has more than 32 bits.
+        RequestError: The seed is missing, is negative, or has more than 32 bits.
     """
-    if not 0 <= seed < 2**32:
+    if seed is None or not 0 <= seed < 2**32:
         raise RequestError(f"--seed_everything {seed}: must lie between 0 and {2**32 - 1}")

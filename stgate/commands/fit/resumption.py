@@ -13,8 +13,9 @@ from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from stgate.commands.fit.runs import Scores
-from stgate.errors import RequestError
+from stgate.errors import CheckpointError, RequestError
 from stgate.io import store
+from stgate.io.safe.reading import reason
 from stgate.io.safe.temporaries import is_temporary
 from stgate.models.training.plan import BestEpoch
 
@@ -76,6 +77,18 @@ def _shown(value: object) -> str:
     return "null" if kind is None else str(kind)
 
 
+def not_taken_up(error: Exception) -> CheckpointError | None:
+    """Return what to say of an error before the first step of a fit that is taken up from a checkpoint.
+
+    Args:
+        error: The error: what Lightning raises of a trainer's state that is missing or of other types, or another one,
+            for which nothing is returned.
+    """
+    if not isinstance(error, LookupError | TypeError | ValueError | AttributeError):
+        return None
+    return CheckpointError(f"--ckpt_path: no fit can be taken up from it ({reason(error)}); begin another run")
+
+
 class RunFolder(Callback):
     """The folder of a run. What another fit has left in it stays as it is until this fit has begun.
 
@@ -92,7 +105,7 @@ class RunFolder(Callback):
     def __init__(self, out: Path, *, resume: bool, config: Callable[[], str]) -> None:
         self.out, self.resume, self.config = out, resume, config
         self.replaces = not resume and any(out.glob("*.ckpt"))
-        self.begun = False
+        self.begun, self.started = False, False
         self.scores = Scores(out)
         self.patience: list[tuple[EarlyStopping, int]] = []
 
@@ -102,6 +115,7 @@ class RunFolder(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the run, unless it replaces another one: data are loaded, and a checkpoint is taken up."""
+        self.started = True
         for stopping, patience in self.patience:
             stopping.patience = patience
         if trainer.is_global_zero and not self.replaces:
