@@ -106,3 +106,26 @@ def test_a_folder_may_begin_with_a_hyphen(folder, stgate_command):
     assert stgate_command("fit", *FIT, "--out=-new")[0] == 0
     assert stgate_command("fit", "--out=-new", "--resume", "--trainer.max_epochs", 2)[0] == 0
     assert torch.load("./-new/last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("option", ["model", "model.optimizer", "model.likelihood", "trainer.callbacks"])
+@pytest.mark.parametrize("module", ["1/0", "def f(:", "import sys; sys.exit(3)", "raise OSError('no\\nway')", "x = y"])
+def test_a_module_that_raises_when_it_is_imported_is_named(folder, stgate_command, monkeypatch, option, module):
+    Path("raising.py").write_text(module)
+    monkeypatch.syspath_prepend(folder)
+    given = ("fit", *FIT, "--out", "new", f"--{option}", "raising.Thing")
+    one_line(stgate_command(*given), f"--{option} raising.Thing: cannot be imported (")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--out", "null"), "--out null: give the run's folder"),
+        (("--data", "panel.nc"), "panel.nc: not valid YAML (not text)"),
+        (("--trainer=panel.nc",), "panel.nc: not valid YAML (not text)"),
+    ],
+)
+def test_options_that_are_no_files_and_no_folder(folder, stgate_command, given, words):
+    one_line(stgate_command("fit", *FIT, "--out", "new", *given), words)
+    assert not Path("new").exists()

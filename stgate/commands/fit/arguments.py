@@ -19,7 +19,7 @@ from stgate.commands.fit.messages import forecasters
 from stgate.errors import RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.safe.documents import read_yaml
-from stgate.io.safe.reading import exists
+from stgate.io.safe.reading import exists, reason
 from stgate.prediction.migrations import migrate_config
 
 FLAGS = ("--resume", "--overwrite")
@@ -101,7 +101,10 @@ def check_files(arguments: Sequence[str]) -> None:
         RequestError: A file is not YAML of options, or is too large.
     """
     values = [value for argument in arguments for value in (argument, argument.split("=", 1)[-1])]
-    for path in {*_values_of(arguments, "--config", "-c"), *(v for v in values if v.endswith(WRITTEN))}:
+    for path in {
+        *_values_of(arguments, "--config", "-c", "--data", "--trainer"),
+        *(v for v in values if v.endswith(WRITTEN)),
+    }:
         if exists(path):
             _read_config(path)
 
@@ -212,8 +215,10 @@ def _import(path: str | None, option: str = "model") -> None:
         raise RequestError(
             f"--{option} {path}: {error}; install it (pip install {name}), or add its folder to PYTHONPATH"
         ) from error
-    except ImportError as error:
-        raise RequestError(f"--{option} {path}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever its module does when it is imported
+        raise RequestError(
+            f"--{option} {path}: cannot be imported ({type(error).__name__}: {reason(error)})"
+        ) from error
 
 
 def _read_config(path: str) -> dict[str, Any]:

@@ -197,6 +197,8 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError("--out: missing; give the file to write, such as hindcast.nc")
             self.out = store.check_out(config.out, overwrite=config.overwrite)
         if self.command == "fit":
+            if config.out is None:
+                raise RequestError("--out null: give the run's folder, or leave it out")
             self.out = Path(config.out)
             if config.monitor not in (None, *MONITORS):
                 raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
