@@ -82,6 +82,12 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
         if panel.sizes[dim] == 0:
             raise PanelError(f"`{dim}`: the panel is empty along it; select more of it")
     labels = panel.indexes["node"]
+    if (absent := pd.isnull(labels)).any():
+        row = int(np.argmax(absent))
+        raise PanelError(
+            f"`node`: the label of row {row} is missing; give it one, or lose its values: "
+            "panel.isel(node=panel['node'].notnull().values)"
+        )
     if not labels.is_unique:
         twice = labels[labels.duplicated()][0]
         raise PanelError(f"`node`: the label {twice!r} appears twice; {of_repeated(panel, 'node')}")

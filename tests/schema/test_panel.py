@@ -186,3 +186,21 @@ def test_wider_floats_are_refused_and_the_mend_is_taken():
     line = refusal(PanelError, check_panel, panel)
     says(line, "`u`", "wider than float64")
     check_panel(eval(line.split("cast it with ")[1], {"panel": panel}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "row"),
+    [
+        ([1.5, np.nan, 2.5], 1),
+        ([np.nan, np.nan, 2.5], 0),
+        (np.array(["a", None, "b"], object), 1),
+        (np.array(["a", "b", float("nan")], object), 2),
+        (np.array([0, 1, "NaT"], "M8[ns]"), 2),
+    ],
+)
+def test_a_node_without_a_label_is_refused_and_the_advice_is_right(labels, row):
+    panel = whole().assign_coords(node=labels)
+    with pytest.raises(PanelError, match=f"`node`: the label of row {row} is missing") as caught:
+        check_panel(panel)
+    advice = eval(str(caught.value).rpartition("values: ")[2], {"panel": panel})
+    assert advice.sizes["node"] == panel["node"].notnull().sum() and advice["node"].notnull().all()
