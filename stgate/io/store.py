@@ -193,7 +193,7 @@ def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[
         raise StoreError(f"--out {error}") from error
     if os.path.exists(path) and not overwrite:
         raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
-    if path.suffix == ".zarr" and path.is_file():
+    if path.suffix == ".zarr" and os.path.lexists(path) and not path.is_dir():  # also a link to nowhere
         raise StoreError(f"--out {path}: a file has this name, and a folder does not replace it; give another name")
     if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
         raise StoreError(

@@ -49,6 +49,15 @@ def test_a_store_does_not_replace_a_file(folder, stgate_command, command, made):
     assert (folder / "o.zarr").read_text() == "precious"
 
 
+@pytest.mark.parametrize("target", ["nowhere", "no/such/deep", "o.zarr"])
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+@pytest.mark.parametrize("command", [("mask", "panel.nc", "--variable", "y", "--rate", 0.1, "--out"), SIMULATE])
+def test_nor_a_link_to_nowhere(folder, stgate_command, command, more, target):
+    (folder / "o.zarr").symlink_to(target)
+    one_line(stgate_command(*command, "o.zarr", *more), "o.zarr: a file has this name")
+    assert (folder / "o.zarr").is_symlink() and len(os.listdir(folder)) == 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="shells differ")
 @pytest.mark.parametrize(
     ("words", "code", "says"),

@@ -38,7 +38,7 @@ def temporary_for(path: Path) -> Iterator[Path]:
         yield temporary
         if path.is_dir() and temporary.is_file():
             raise StoreError(f"{path}: a folder has this name, and a file does not replace it; give another name")
-        if path.is_file() and temporary.is_dir():
+        if os.path.lexists(path) and not path.is_dir() and temporary.is_dir():
             raise StoreError(f"{path}: a file has this name, and a folder does not replace it; give another name")
         if path.is_dir() and not path.is_symlink():  # a folder cannot be replaced in one step: move it first
             os.rename(path, _moved(temporary))
