@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
-from stgate.errors import PanelError, RequestError, StoreError, did_you_mean
+from stgate.errors import PanelError, PanelWarning, RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
 from stgate.io.conventions import honoured, with_time
@@ -164,7 +166,7 @@ def read_tables(
                 if any(numbers.notna().all() for numbers in ways):
                     frame[time[0]] = as_numbers(frame[time[0]], time[0], path.name, decimal, thousands)
             times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
-            kept = variables or [c for c in frame.columns if c not in {*time, node, *drop}]
+            kept = variables or _named(frame, [c for c in frame.columns if c not in {*time, node, *drop}], path)
             if not kept:
                 raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
             frame = frame[([node] if node else []) + list(kept)].assign(time=times)
@@ -203,10 +205,24 @@ def read_tables(
         return mark_missing(panel, numbers)
 
 
+def _named(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> list[str]:
+    """Leave out columns without a name: what follows the last separator of each row, or the numbers of the rows."""
+    nameless = [c for c in columns if re.fullmatch(r"Unnamed: \d+", c)]
+    if held := [c for c in nameless if frame[c].notna().any()]:
+        number = list(frame.columns).index(held[0]) + 1
+        warnings.warn(
+            f"{path.name}: column {number} has no name; left out (name it, or take it with --variables)",
+            PanelWarning,
+            stacklevel=4,
+        )
+    return [c for c in columns if c not in nameless]
+
+
 def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
     """Read a table of node coordinates, indexed by its first column."""
     with reading(path, "table of coordinates"):
         table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
+        table = table[[table.columns[0], *_named(table, [str(c) for c in table.columns[1:]], path)]]
         for name in table.columns[1:]:
             if PLACES.get(str(name).lower()) in (*LIMITS, "x", "y"):  # others may be text
                 table[name] = as_numbers(table[name], str(name), path.name, dialect.decimal, dialect.thousands)

@@ -8,7 +8,7 @@ import glob
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -122,10 +122,10 @@ def load_frame(
             _needed("pyarrow", path)
             held = import_module("pyarrow.parquet").read_metadata(path)
             check_size(path, held.num_rows * held.num_columns * 8)
-            frame = pd.read_parquet(path, engine="pyarrow")
+            frame = _whole(pd.read_parquet(path, engine="pyarrow"), import_module("pyarrow.parquet").read_table, path)
         elif path.name.endswith(FEATHER):
             _needed("pyarrow", path)
-            frame = pd.read_feather(path)
+            frame = _whole(pd.read_feather(path), import_module("pyarrow.feather").read_table, path)
         else:
             return _csv(path, dialect or Dialect(), label, texts)
         if isinstance(frame.index, pd.MultiIndex):
@@ -133,6 +133,16 @@ def load_frame(
         if isinstance(frame.index, pd.DatetimeIndex) or frame.index.name is not None:
             return frame.reset_index(names="time" if isinstance(frame.index, pd.DatetimeIndex) else frame.index.name)
         return frame
+
+
+def _whole(frame: pd.DataFrame, read: Callable[..., Any], path: Path) -> pd.DataFrame:
+    """Keep the digits of large whole numbers with missing ones among them, of which pandas makes floats."""
+    for name in frame.columns[~frame.columns.duplicated(keep=False)]:
+        if frame[name].dtype == "float64" and frame[name].abs().max() >= 2**53:
+            held = read(path, columns=[name])[name]
+            if "int" in str(held.type):
+                frame[name] = pd.array(held.to_pylist(), dtype="UInt64" if "uint" in str(held.type) else "Int64")
+    return frame
 
 
 def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[str] = ()) -> pd.DataFrame:
@@ -152,6 +162,11 @@ def _csv(path: Path, dialect: Dialect, label: str | int | None, texts: Sequence[
     except UnicodeDecodeError as error:
         raise StoreError(
             f"{path}: not a readable table ({reason(error)}); give its --encoding, such as latin-1"
+        ) from error
+    except pd.errors.ParserError as error:
+        raise StoreError(
+            f"{path}: not a readable table ({reason(error)}); remove lines that are no rows, such as comments, or give "
+            "its --separator"
         ) from error
 
 
@@ -174,14 +189,28 @@ def _decoded(path: Path, dialect: Dialect, label: str | int | None, texts: Seque
         else [int(c) for c in texts if str(c).isdigit()]
     )
     names["dtype"] = {**names.get("dtype", {}), **dict.fromkeys(kept, str)}
+    columns: list[Any] = [c or f"Unnamed: {i}" for i, c in enumerate(first)] if dialect.header else [*range(len(first))]
+    named = len(columns)
+    if dialect.header and (more := _columns_beyond(path, options)):  # pandas would take the first ones for labels
+        columns += [f"Unnamed: {named + i}" for i in range(more)]
+        names |= {"names": columns, "header": 0}
     marks: Any = list(dialect.missing)
     if key is not None:  # a station may be called NA
-        columns = [c or f"Unnamed: {i}" for i, c in enumerate(first)] if dialect.header else list(range(len(first)))
-        others = [c for c in columns if c != key]
         names["keep_default_na"] = False
-        marks = {**{c: [*NA, *marks] for c in others}, key: [""]}
+        marks = {**{c: [*NA, *marks] for c in columns if c != key}, key: [""]}
     table: pd.DataFrame = pd.read_csv(path, decimal=dialect.decimal, na_values=marks, **options, **names)
-    return table.copy()  # one block of memory: pandas reads a wide table as one block a column
+    if table.iloc[:, named:].notna().any(axis=None):
+        raise StoreError(
+            f"{path}: its rows have {table.shape[1]} columns, its first row names {named}; name each column there, "
+            "remove what is beyond or lines above the names, or give --separator"
+        )
+    return table.iloc[:, :named].copy()  # one block of memory: pandas reads a wide table as one block a column
+
+
+def _columns_beyond(path: Path, options: dict[str, Any]) -> int:
+    """Return how many columns more than the names the first row of values has."""
+    row = pd.read_csv(path, nrows=1, dtype=str, keep_default_na=False, **options)
+    return 0 if row.empty or isinstance(row.index, pd.RangeIndex) else row.index.nlevels
 
 
 def _check_end(path: Path, dialect: Dialect, columns: int) -> None:

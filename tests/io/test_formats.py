@@ -132,7 +132,7 @@ def test_values_that_mark_what_is_missing(tmp_path):
 
 def test_other_separators_decimal_commas_and_no_header(tmp_path):
     WIDE.to_csv(tmp_path / "semi.csv", sep=";", decimal=",", encoding="utf-8-sig")
-    with pytest.raises(PanelError, match="give --separator"):
+    with pytest.raises(StoreError, match="give --separator"):
         read_tables(tmp_path / "semi.csv", name="y")
     same(read_tables(tmp_path / "semi.csv", name="y", separator=";", decimal=","), PANEL[["y"]])
     WIDE.to_csv(tmp_path / "bare.txt", header=False, index=False)

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from helpers import make_panel, refusal
 
-from stgate.errors import PanelError, RequestError, StgateError, StoreError
+from stgate.errors import PanelError, PanelWarning, RequestError, StgateError, StoreError
 from stgate.io import open_panel, read_tables
 from stgate.io.frames import to_panel
 from stgate.io.store import write
@@ -231,3 +231,62 @@ def test_a_table_that_ends_within_a_row_is_refused(tmp_path, cut):
 def test_whole_rows_without_an_end_of_line_are_read(tmp_path, end, encoding):
     (tmp_path / "a.csv").write_bytes((ROWS + end).encode(encoding))
     assert read_tables(tmp_path / "a.csv", node="node", encoding=encoding).sizes["time"] >= 3
+
+
+TAILS = ["", ",", ",,", ",NA", ",,null"]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("head", [False, True])
+def test_what_follows_the_last_separator_of_each_row_is_no_column(tail, head, tmp_path):
+    """Pandas would take the first columns for labels of the rows, and every value would move to the left."""
+    names, *rows = ROWS.split("\n")
+    lines = [names + "," * (head * tail.count(",")), *(row + tail for row in rows)]
+    (tmp_path / "l.csv").write_text("\n".join(lines) + "\n")
+    panel = read_tables(tmp_path / "l.csv", node="node")
+    assert list(panel.data_vars) == ["y"] and panel["y"].values.ravel().tolist() == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize("rows", ["0,5,6,\n1,7,8,\n", "0,5,6\n1,7,8\n"])
+@pytest.mark.parametrize("options", [{}, {"start": "2024-01-01", "freq": "h"}])
+def test_wide_tables_too(rows, options, tmp_path):
+    names = "c,a,b" if options else "time,a,b"
+    (tmp_path / "w.csv").write_text(f"{names}\n{rows}")
+    panel = read_tables(tmp_path / "w.csv", name="y", **options)
+    assert panel["y"].sel(node=["a", "b"]).values.tolist() == [[5, 6], [7, 8]]
+    assert panel["y"].sizes["node"] == 2 + bool(options)
+
+
+@pytest.mark.parametrize(
+    "rows", ["time,a\n0,1,2\n1,3,4", "time,a\n0,1,\n1,3,4", "a\n1,2\n3,4", "time,node,y\n0,a,1,x\n1,a,2,x"]
+)
+def test_values_beyond_the_names_are_refused(rows, tmp_path):
+    (tmp_path / "w.csv").write_text(rows)
+    options = {"node": "node"} if "node" in rows else {"name": "y"}
+    with pytest.raises(StoreError, match=r"rows have \d columns, its first row names \d; name each column there"):
+        read_tables(tmp_path / "w.csv", **options)
+
+
+def test_lines_that_are_no_rows_are_named_with_the_fix(tmp_path):
+    for line, words in (("# an agency", "lines above the names"), ("# an agency\n# its units", "such as comments")):
+        (tmp_path / "w.csv").write_text(f"{line}\n{ROWS}")
+        with pytest.raises(StoreError, match=f"{words}, or give .*separator"):
+            read_tables(tmp_path / "w.csv", node="node")
+
+
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_numbers_of_rows_are_left_out_with_a_warning_unless_they_are_asked_for(layout, tmp_path):
+    frame = LONG if layout == "long" else PANEL["y"].to_pandas().reset_index()
+    options = {"node": "node"} if layout == "long" else {"name": "y"}
+    path = table(tmp_path, frame, index=True)
+    with pytest.warns(PanelWarning, match="column 1 has no name; left out"):
+        found = read_tables(path, **options)
+    same(found, PANEL if layout == "long" else PANEL[["y"]])
+    same(read_tables(path, **options, drop=["Unnamed: 0"]), PANEL if layout == "long" else PANEL[["y"]])
+    assert "Unnamed: 0" in str(read_tables(path, **options, variables=["Unnamed: 0"]))
+
+
+def test_coordinates_with_an_empty_last_column(tmp_path):
+    (tmp_path / "places.csv").write_text("id,lat,lon,\n" + "".join(f"{n},4{i},11{i},\n" for i, n in enumerate("abc")))
+    panel = read_tables(table(tmp_path, LONG), node="node", coords=tmp_path / "places.csv")
+    assert set(panel.coords) == {"time", "node", "lat", "lon"}
