@@ -55,7 +55,9 @@ def from_parts(frame: pd.DataFrame, columns: Sequence[str], dates: pd.Series | N
         low, high = LIMITS.get(part, (1, 9999))
         parts[part] = number.where((number >= low) & (number <= high) & (number % 1 == 0))
     if dates is None:
-        if "year" not in parts or {"yearday", "month"} <= set(parts) or ("day" in parts and "month" not in parts):
+        clock_of_no_day = {"hour", "minute", "second"} & set(parts) and not {"day", "yearday"} & set(parts)
+        half = ("day" in parts and "month" not in parts) or ("minute" in parts and "hour" not in parts)
+        if "year" not in parts or {"yearday", "month"} <= set(parts) or half or clock_of_no_day:
             raise RequestError(f"time {' '.join(columns)}: give year month day, year month, or year doy, then hour")
         one = pd.Series(1.0, frame.index)
         named = {"year": parts["year"], "month": parts.get("month", one), "day": parts.get("day", one)}
@@ -119,7 +121,7 @@ def check_format(time_format: str) -> None:
         raise RequestError(f"time format {time_format!r}: {error}; write it like '%d/%m/%Y %H:%M'") from error
 
 
-ISO = r"^(\s*\d{4}-?\d\d-?\d\d[T ])24(:?00(?::?00(?:\.0+)?)?\s*)$"
+ISO = r"^(\s*\d{4}-?\d\d-?\d\d[T ])24(:?00(?::?00(?:\.0+)?)?\s*(?:Z|[+-]\d\d:?(?:\d\d)?)?\s*)$"
 """Pattern of an ISO 8601 time at 24 o'clock: what stands before the hour, and after it."""
 
 

@@ -48,7 +48,7 @@ def parse_times(
         if time_format != SINCE_1970:
             check_format(time_format)
     elif len(columns) == 1 and part_of(columns[0]) != "year":
-        numbers = _numbers(frame[columns[0]])
+        numbers = _numbers(frame[columns[0]], label)
         if numbers is not None:
             _refuse_dates(numbers, columns[0], label, time_zone)
             return numbers
@@ -66,6 +66,7 @@ def parse_times(
             hint = "leave out the rows without a time"
         raise PanelError(f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}")
     aware = isinstance(parsed.dtype, pd.DatetimeTZDtype)
+    _check_years(parsed, label, time_format or "")
     if time_zone is None:
         return parsed.dt.tz_convert("UTC").dt.tz_localize(None) if aware else parsed
     if aware:
@@ -83,6 +84,11 @@ OFFSET = r"\d(?:[+-]\d\d:?(?:\d\d)?|Z)$"
 """Pattern of an offset from UTC at the end of a time."""
 
 
+STANDARD = {"CET": 1, "MET": 1, "EET": 2, "WET": 0}
+"""Names of standard times, in hours from UTC, that pandas takes for zones whose clocks change."""
+WITH_OFFSET = "write offsets such as +01:00, and %z, or leave the names out and give --time-zone"
+
+
 def _refuse_dates(numbers: pd.Series, column: str, label: str, time_zone: str | None) -> None:
     """Refuse numbers that read as dates, and a time zone of numbers."""
     if time_zone is not None:
@@ -91,10 +97,19 @@ def _refuse_dates(numbers: pd.Series, column: str, label: str, time_zone: str | 
     check_numbers(numbers.to_numpy(), f"{label}: column {column!r}", fixes)
 
 
-def _numbers(series: pd.Series) -> pd.Series | None:
+def _check_years(times: pd.Series, label: str, time_format: str) -> None:
+    """Refuse years of two digits that read as years to come."""
+    last = times.max().year
+    if any(code in time_format for code in ("%y", "%D", "%x")) and last > pd.Timestamp.now().year + 1:
+        raise PanelError(f"{label}: two digits of a year read as {last}; write all four, and %Y")
+
+
+def _numbers(series: pd.Series, label: str) -> pd.Series | None:
     """Return a column of numbers, or of texts that are all numbers, in float64; None for another one."""
     if pd.api.types.is_bool_dtype(series) or series.dtype.kind == "M":
         return None
+    if series.dtype.kind == "m":
+        raise PanelError(f"{label}: column {series.name!r} holds durations; make hours of it, / Timedelta('1h')")
     numbers = pd.to_numeric(series, errors="coerce")
     return None if numbers.isna().any() else numbers.astype("float64")
 
@@ -125,7 +140,16 @@ def _parsed(given: pd.Series, time_format: str | None) -> pd.Series:
     offset = given.str.contains(OFFSET) & given.str.contains(":") if time_format is None else None
     aware = bool(offset.any()) if offset is not None else "%z" in str(time_format)
     texts, late = without_24(given, time_format)
-    parsed: pd.Series = pd.to_datetime(texts, format=time_format or "ISO8601", utc=aware, errors="coerce")
+    try:
+        parsed: pd.Series = pd.to_datetime(texts, format=time_format or "ISO8601", utc=aware, errors="coerce")
+    except ValueError as error:
+        raise PanelError(f"column {given.name!r} names several zones; {WITH_OFFSET}") from error
+    if "%Z" in str(time_format) and parsed.dt.tz is not None:
+        for name, hours in STANDARD.items():
+            if texts.str.contains(rf"\b{name}\b").any() and parsed.dt.tz.utcoffset(None) != pd.Timedelta(hours, "h"):
+                raise PanelError(
+                    f"column {given.name!r}: {name} in summer may be that clock or the summer time; {WITH_OFFSET}"
+                )
     if offset is not None and aware:
         parsed = parsed.where(offset == offset.iloc[0])  # some have an offset and others none
     return parsed + pd.to_timedelta(late.astype("int64"), unit="D") if late.any() else parsed

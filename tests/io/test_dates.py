@@ -144,3 +144,61 @@ def test_what_is_no_time_is_named_with_its_row(header, rows, message, tmp_path):
 def test_model_time_stays_model_time(tmp_path):
     panel = read_tables(write(tmp_path, "time", ["0.0", "0.5", "1.0"]), node="node")
     assert panel["time"].values.tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("year,hour", "2020,5"),
+        ("year,month,hour", "2020,1,5"),
+        ("year,month,minute", "2020,1,5"),
+        ("year,second", "2020,5"),
+        ("year,month,day,minute", "2020,1,1,5"),
+        ("year,doy,minute", "2020,1,5"),
+    ],
+)
+def test_parts_that_leave_the_day_or_the_hour_open_are_refused(header, row, tmp_path):
+    with pytest.raises(RequestError, match="give year month day"):
+        read_tables(write(tmp_path, header, [row]), time=header.split(","), node="node")
+
+
+@pytest.mark.parametrize("offset", ["Z", "+00:00", "+0000", "+00"])
+def test_24_oclock_with_an_offset(offset, tmp_path):
+    rows = [f"2020-02-29{clock}{offset}" for clock in ("T22:00", "T23:00", "T24:00")]
+    assert read_tables(write(tmp_path, "time", rows), node="node")["time"].values[-1] == LAST
+
+
+ZONED = "%Y-%m-%d %H:%M %Z"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["2024-07-02 23:00 CET", "2024-07-03 00:00 CET"], "CET in summer"),
+        (["2024-07-02 23:00 WET", "2024-07-03 00:00 WET"], "WET in summer"),
+        (["2024-03-30 23:00 EET", "2024-04-01 00:00 EET"], "several zones"),
+        (["2024-01-02 02:00 CET", "2024-01-02 03:00 EET"], "several zones"),
+        (["2024-07-02 23:00 CEST", "2024-07-03 00:00 CEST"], "not a time"),
+    ],
+)
+def test_names_of_zones_that_do_not_tell_the_offset_are_refused(rows, words, tmp_path):
+    with pytest.raises(PanelError, match=words):
+        read_tables(write(tmp_path, "time", rows), node="node", time_format=ZONED)
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("UTC", 0), ("GMT", 0), ("CET", 1), ("EET", 2), ("EST", -5)])
+def test_names_of_zones_that_do_are_read(zone, hours, tmp_path):
+    rows = [f"2024-01-02 12:00 {zone}", f"2024-01-02 13:00 {zone}"]
+    panel = read_tables(write(tmp_path, "time", rows), node="node", time_format=ZONED)
+    assert panel["time"].values[0] == np.datetime64("2024-01-02T12:00") - np.timedelta64(hours, "h")
+
+
+@pytest.mark.parametrize(("years", "read"), [(["23", "24"], True), (["98", "99"], True), (["60", "61"], False)])
+def test_years_of_two_digits_that_would_be_years_to_come_are_refused(years, read, tmp_path):
+    path = write(tmp_path, "time", [f"01/01/{year}" for year in years])
+    if read:
+        times = read_tables(path, node="node", time_format="%d/%m/%y")["time"].values
+        assert [str(t)[2:4] for t in times] == years
+    else:
+        with pytest.raises(PanelError, match="two digits of a year read as 2061; write all four"):
+            read_tables(path, node="node", time_format="%d/%m/%y")
