@@ -75,6 +75,7 @@ def to_panel(
         twice = frame.columns.duplicated()
         if twice.any():
             raise PanelError(f"`node`: column {frame.columns[twice][0]!r} appears twice; drop or rename one")
+        _check_labels(frame.columns, "a column is called")
         variables = {name: _numbers(frame.rename_axis(columns="node").sort_index(kind="stable"))}
     else:
         if frame[node].isna().any():
@@ -83,6 +84,7 @@ def to_panel(
             if pd.api.types.is_numeric_dtype(frame[node]):
                 named = f"frame.fillna({{{node!r}: -1}})"
             raise PanelError(f"column {node!r}: no label at {at(when)}; name it with {named}")
+        _check_labels(frame[node], f"column {node!r}: has the label")
         if frame.shape[1] < 2:
             raise PanelError(f"the frame has only columns of times and of {node!r}; add a column for each variable")
         keyed = frame.set_index(node, append=True).rename_axis(index=["time", "node"])
@@ -98,6 +100,8 @@ def to_panel(
     index = first.index
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
+    if isinstance(index.dtype, pd.ArrowDtype) and index.dtype.kind == "M":
+        index = pd.DatetimeIndex(index)
     if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
     if index.dtype.kind in "iuf":
@@ -121,6 +125,16 @@ def to_panel(
     panel.attrs["Conventions"] = "CF-1.11"
     check_panel(panel, regular=regular)
     return panel
+
+
+def _check_labels(labels: pd.Series | pd.Index, what: str) -> None:
+    """Refuse labels that are neither texts nor numbers, which files cannot hold."""
+    if isinstance(labels.dtype, pd.StringDtype | pd.CategoricalDtype) or labels.dtype.kind in "biufM":
+        return
+    allowed = (str, bytes, int, float, np.generic, pd.Timestamp)
+    odd = [label for label in pd.Series(labels).astype(object) if not isinstance(label, allowed)]
+    if odd:
+        raise PanelError(f"{what} {odd[0]!r}; make texts or whole numbers of the labels, such as with .astype(str)")
 
 
 def _of_twice(keyed: pd.DataFrame) -> str:
@@ -306,6 +320,12 @@ def _other_kind(series: pd.Series) -> str:
     return {"M": "dates", "m": "durations", "c": "complex numbers"}.get(kind.kind, "")
 
 
+def _rounded(value: object) -> bool:
+    """Tell if a whole number, or a text of one, is another one as a float."""
+    whole = int(value) if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()) else 0
+    return int(float(whole)) != whole
+
+
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as floats.
 
@@ -323,7 +343,7 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
             )
         if pd.api.types.is_numeric_dtype(series):
             continue
-        numbers = pd.to_numeric(series, errors="coerce")
+        numbers = pd.to_numeric(series.astype(object), errors="coerce")  # what pyarrow holds would be NaN, not missing
         if numbers.dtype.kind == "c":
             raise PanelError(f"column {column!r}: holds complex numbers; {WAYS_OUT['complex numbers']}")
         text = numbers.isna() & series.notna()
@@ -333,5 +353,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
                 f"column {column!r}: text ({series.iloc[row]!r}) at {at(table.index[row])} where numbers were "
                 "expected; leave the column out or mark the value as missing"
             )
+        large = series[numbers.abs() >= 2**53]
+        if any(_rounded(value) for value in large):
+            raise PanelError(f"column {column!r}: whole numbers beyond 2**53, which floats round; subtract an offset")
         table = table.assign(**{str(column): numbers}) if isinstance(column, str) else table.astype({column: "float64"})
     return table.astype("float64")

@@ -156,3 +156,75 @@ def test_no_warning_without_odd_columns(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_tables(tmp_path / "table.parquet", node="node")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "2", "3", "x"], "string"),
+        (["1", "2", "3", "x"], "large_string"),
+        ([[1.0], [2.0], [3.0], [4.0]], "list"),
+        ([{"a": 1}] * 4, "struct"),
+        (["x", "y", "x", "y"], "dictionary"),
+        ([datetime.date(2024, 1, 1)] * 4, "date32"),
+    ],
+)
+def test_frames_of_pyarrow_are_refused_like_others_and_nothing_of_them_becomes_nan(values, kind):
+    pa = pytest.importorskip("pyarrow")
+    array = pa.array(values)
+    array = array.dictionary_encode() if kind == "dictionary" else array
+    array = array.cast(pa.large_string()) if kind == "large_string" else array
+    with pytest.raises(PanelError, match="column 'odd'"):
+        to_panel(frame_of(pd.arrays.ArrowExtensionArray(array)), time="time", node="node")
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("string", [1, 2, np.nan, 4]), ("int64", [1, 2, np.nan, 4]), ("double", [1, 2, np.nan, 4])]
+)
+def test_numbers_of_pyarrow_are_taken_and_its_times_too(kind, wanted):
+    pa = pytest.importorskip("pyarrow")
+    array = pa.array([1, 2, None, 4]).cast(kind)
+    frame = frame_of(pd.arrays.ArrowExtensionArray(array))
+    times = pd.Series(TIMES.tz_localize("Asia/Kolkata")).convert_dtypes(dtype_backend="pyarrow")
+    panel = to_panel(frame.assign(time=times), time="time", node="node")
+    np.testing.assert_array_equal(panel["odd"].values.ravel(), wanted)
+    assert panel["time"].values[0] == np.datetime64("2023-12-31T18:30")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+@pytest.mark.parametrize("mark", [2**53 + 1, -(2**60) - 1, 2**63])
+def test_large_whole_numbers_with_gaps_keep_their_digits_or_are_refused(mark, suffix, tmp_path):
+    frame = frame_of(pd.array([mark, None, 3, 4], dtype="UInt64" if mark > 2**62 else "Int64"))
+    pytest.importorskip("pyarrow")
+    held = frame.assign(fine=pd.array([2**52, None, 3, 4], dtype="Int64"))
+    (held.to_parquet if suffix == ".parquet" else held.to_feather)(tmp_path / f"t{suffix}")
+    with pytest.raises(PanelError, match="column 'odd': whole numbers"):
+        read_tables(tmp_path / f"t{suffix}", node="node")
+    panel = read_tables(tmp_path / f"t{suffix}", node="node", drop=["odd"])
+    assert int(panel["fine"].values[0, 0]) == 2**52
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1), 10**18 + 1])
+def test_whole_numbers_among_objects_are_not_rounded(value):
+    with pytest.raises(PanelError, match=r"'odd': whole numbers"):
+        to_panel(frame_of(np.array([None, "1", 2, value], dtype=object)), time="time", node="node")
+
+
+@pytest.mark.parametrize(
+    "label", [datetime.date(2024, 1, 1), datetime.timedelta(1), (1, 2), frozenset("a"), 1j, pd.Period("2024")]
+)
+def test_labels_that_no_file_holds_are_refused(label):
+    frame = frame_of(np.ones(N)).assign(node=pd.Series([label] * N, dtype=object))
+    with pytest.raises(PanelError, match=r"column 'node': has the label .*\.astype\(str\)"):
+        to_panel(frame, time="time", node="node")
+    wide = pd.DataFrame(np.ones((N, 1)), index=TIMES, columns=pd.Index([label], dtype=object, tupleize_cols=False))
+    with pytest.raises(PanelError, match="a column is called"):
+        to_panel(wide, name="y")
+
+
+def test_times_that_are_durations_are_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = frame_of(np.ones(N)).assign(time=pd.to_timedelta(np.arange(N), unit="h"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(PanelError, match="column 'time' holds durations"):
+        read_tables(tmp_path / "t.parquet", node="node")
