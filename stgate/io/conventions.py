@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate.errors import PanelError, PanelWarning
+from stgate.io.dates import check_numbers
 from stgate.schema.fills import FAR
 from stgate.schema.panel import some
 
@@ -57,6 +58,27 @@ def _is_time(coord: xr.DataArray) -> bool:
 def _dates_along(dataset: xr.Dataset, dim: Hashable) -> list[Hashable]:
     """Return the names of the coordinates of dates along a dimension."""
     return [name for name, c in dataset.coords.items() if c.dims == (dim,) and c.dtype.kind == "M"]
+
+
+def check_counted(dataset: xr.Dataset) -> None:
+    """Refuse a time that holds dates as numbers, such as 20240131 or those of `day as %Y%m%d.%f`.
+
+    Args:
+        dataset: A panel or a lattice as a file holds it.
+
+    Raises:
+        PanelError: It does, and has no unit of model time.
+    """
+    times = dataset.get("time")
+    if times is None or times.ndim != 1 or times.dtype.kind not in "fiu":
+        return
+    unit = str(times.attrs.get("units", ""))
+    if not unit or "%" in unit or "YYYY" in unit.upper():
+        whole, index = np.floor(times.values.astype("float64")), "dataset.indexes['time']"
+        hours = f" + pandas.to_timedelta({index} % 1, unit='D').round('s')" if (times.values != whole).any() else ""
+        made = f"make dates of them with dataset.assign_coords(time=pandas.to_datetime({index}"
+        fixes = f"{made}.astype('int64').astype(str){{1}}, format='{{0}}'){hours})", f"{made}, unit='{{}}'))"
+        check_numbers(whole if "%" in unit else times.values, "`time`", fixes)
 
 
 def without_single(dataset: xr.Dataset, kept: tuple[Hashable, ...]) -> xr.Dataset:
@@ -126,9 +148,18 @@ def declared_missing(variable: xr.DataArray) -> xr.DataArray:
     """
     held = {**variable.attrs, **variable.encoding}
     marks = [np.ravel(held[key]) for key in ("missing_value", "_FillValue") if key in held]
-    if not marks or {"scale_factor", "add_offset"} & set(held):
+    packed = {"scale_factor", "add_offset"} & set(held)
+    if packed:  # xarray has seen their numbers, but not their texts
+        marks = [array for array in marks if array.dtype.kind in "OSU"]
+    if not marks:
         return xr.zeros_like(variable, bool)
     numbers = pd.to_numeric(np.concatenate([array.astype("str") for array in marks]), errors="coerce")
+    if packed:
+        scale, offset = float(held.get("scale_factor", 1.0)), float(held.get("add_offset", 0.0))
+        found = xr.zeros_like(variable, bool)
+        for mark in numbers[np.isfinite(numbers)] * scale + offset:
+            found |= abs(variable - mark) < abs(scale) / 2
+        return found
     with np.errstate(over="ignore"):
         return variable.isin(numbers[np.isfinite(numbers)].astype(variable.dtype))
 

@@ -15,7 +15,7 @@ import xarray as xr
 from stgate.errors import PanelError, PanelWarning, RequestError, StoreError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
-from stgate.io.conventions import honoured, with_time
+from stgate.io.conventions import check_counted, honoured, with_time
 from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
 from stgate.io.numbers import as_numbers, numbers_of
@@ -49,6 +49,7 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
     with reading(path, "panel"):
         opened = convert_calendar(honoured(with_time(store.open_dataset(path))))
+        check_counted(opened)
         if "node" not in opened.dims and any(set(pair) <= set(opened.dims) for pair in AXES):
             return from_lattice(opened)
         check_panel(opened, regular=False)
@@ -76,6 +77,7 @@ def open_within(
     if os.fspath(path).endswith(".zarr"):
         with reading(path, "panel"):
             panel = store.open_lazily(path)
+            check_counted(panel)
             size = sum(panel[name].size for name in channels if name in panel)
             if "node" in panel.dims and 4 * size * (1 + len(targets) / len(channels)) > memory:
                 return panel, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from importlib import resources
@@ -57,7 +58,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         raise StoreError(f"{path}: the suffix {path.suffix or '(none)'} is not one of {', '.join(SUFFIXES)}")
     if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
-    with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file"):
+    with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file", named=True):
         if path.suffix == ".zarr":
             raw = _opened(path)
             _check_digits(path, raw)
@@ -84,9 +85,17 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
     """Decode a dataset; only what was written as durations or dates is one, not every number with units of time."""
     numbers = [str(name) for name, variable in raw.variables.items() if NUMBER in variable.attrs]
     times: Any = dict.fromkeys(numbers, False) if numbers else True
-    opened: xr.Dataset = xr.decode_cf(
-        raw, decode_times=times, decode_timedelta=CFTimedeltaCoder(decode_via_units=False)
-    )
+    try:
+        opened: xr.Dataset = xr.decode_cf(
+            raw, decode_times=times, decode_timedelta=CFTimedeltaCoder(decode_via_units=False)
+        )
+    except ValueError as error:
+        if found := re.search(r"unable to decode time units '(.*?)' with (.*?)\. Try", str(error)):
+            raise StoreError(
+                f"dates of {found[1]!r} with {found[2]} are not read; open the file with decode_times=False, and write "
+                "dates, or numbers whose units do not say since"
+            ) from error
+        raise
     for name in numbers:
         del opened[name].attrs[NUMBER]
     return opened
@@ -145,7 +154,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
-    with reading(path, "zarr store"):
+    with reading(path, "zarr store", named=True):
         opened = exact_dates(_decoded(_opened(path, loaded=False)))
         opened.attrs.pop(ORDER, None)
         return opened

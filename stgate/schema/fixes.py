@@ -267,6 +267,8 @@ def of_absent(panel: xr.Dataset, dim: str) -> str:
         return f"it has {', '.join(map(repr, others[:4]))}; make nodes of a lattice with stgate.from_lattice(panel)"
     if len(others) == 1:
         return f"make one of {others[0]!r} with panel.rename({{{others[0]!r}: {dim!r}}})"
+    if not panel.dims:
+        return "it has none; a group of a file is opened by xarray.open_dataset(path, group=...), and written by itself"
     return f"it has {', '.join(repr(str(name)) for name in list(panel.dims)[:4])}; rename it"
 
 

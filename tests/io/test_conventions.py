@@ -9,7 +9,7 @@ import xarray as xr
 from helpers import make_panel
 
 from stgate.data import WindowData
-from stgate.errors import PanelError, PanelWarning
+from stgate.errors import PanelError, PanelWarning, StoreError
 from stgate.io import open_panel
 from stgate.io.store import write
 from stgate.schema.panel import check_panel
@@ -187,3 +187,62 @@ def test_the_printed_mend_of_other_dims_keeps_every_value(change):
     check_panel(mended)
     for name in panel.data_vars:
         assert float(mended[name].mean()) == pytest.approx(float(panel[name].mean()))
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "units"),
+    [
+        (20240130, 1, ""),
+        (20240130.0, 0.25, "day as %Y%m%d.%f"),
+        (20240130, 1, "days as %Y%m%d"),
+        (20240130, 1, "YYYYMMDD"),
+        (1704067200, 3600, ""),
+        (1704067200000, 3600000, ""),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_times_of_files_that_are_dates_as_numbers_are_refused_and_the_advice_makes_dates(
+    first, step, units, suffix, tmp_path
+):
+    counted = first + step * np.arange(2)
+    data = lattice().isel(time=slice(2)).assign_coords(time=("time", counted, {"units": units} if units else {}))
+    write(data, tmp_path / f"v{suffix}")
+    with pytest.raises(PanelError, match=r"`time` holds numbers such as .* make dates of them with") as refused:
+        open_panel(tmp_path / f"v{suffix}")
+    made = eval(
+        str(refused.value).split(" with ")[1], {"pandas": pd, "dataset": xr.load_dataset(tmp_path / f"v{suffix}")}
+    )
+    times = made.indexes["time"]
+    wanted = pd.Timestamp("2024-01-30" if first < 1e9 else "2024-01-01")
+    assert times[0] == wanted and times[1] - wanted == pd.Timedelta(step * 24 if first < 1e9 else 1, unit="h")
+
+
+def test_model_time_with_a_unit_is_none_of_these(tmp_path):
+    for units in ("s", "days", "model time units"):
+        times = ("time", 20240130.0 + np.arange(6), {"units": units})
+        write(lattice().assign_coords(time=times), tmp_path / "v.nc", overwrite=True)
+        assert open_panel(tmp_path / "v.nc")["time"].values[0] == 20240130.0
+
+
+@pytest.mark.parametrize("units", ["months since 2000-01-01", "fortnights since 2000-01-01", "days since 0000-01-01"])
+def test_units_of_dates_that_are_not_read_are_named_with_the_way_out(units, tmp_path):
+    data = lattice().assign_coords(time=("time", np.arange(6.0), {"units": units}))
+    data.to_netcdf(tmp_path / "v.nc")
+    with pytest.raises(StoreError, match=f"v.nc: dates of '{units}' with .*decode_times=False, and write dates"):
+        open_panel(tmp_path / "v.nc")
+
+
+@pytest.mark.parametrize("mark", ["-88", "-88.0", "-88s"])
+def test_marks_of_packed_integers_as_text(mark, tmp_path):
+    data = lattice()
+    data["q"] = data["q"].astype("int16").where(data["q"] != 23, -88).astype("int16")
+    data["q"].attrs = {"scale_factor": 0.5, "add_offset": 10.0, "missing_value": mark}
+    data.to_netcdf(tmp_path / "v.nc")
+    panel = open_panel(tmp_path / "v.nc")
+    assert int(panel["q"].isnull().sum()) == (not mark.endswith("s")) and float(panel["q"].max()) == 21.0
+
+
+def test_a_file_of_groups_alone_is_told_how_they_are_opened(tmp_path):
+    lattice().to_netcdf(tmp_path / "v.nc", group="product")
+    with pytest.raises(PanelError, match=r"no such dimension; it has none; a group .*group=\.\.\."):
+        open_panel(tmp_path / "v.nc")
