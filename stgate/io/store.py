@@ -19,7 +19,7 @@ from xarray.coders import CFTimedeltaCoder
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
 from stgate.io.safe import probe
-from stgate.io.safe.reading import exists, reading
+from stgate.io.safe.reading import exists, reading, reason
 from stgate.io.safe.sizes import check_arrays, check_files
 from stgate.io.safe.temporaries import check_name, sweep, temporary_for
 from stgate.io.safe.zarr_folder import zarr_folder
@@ -116,15 +116,34 @@ def _check_digits(path: Path, raw: xr.Dataset) -> None:
 
 
 def _with_marks(dataset: xr.Dataset) -> xr.Dataset:
-    """Mark numbers whose units read like those of dates, such as `days since 2020-01-01`."""
-    marked = {
-        name: dataset[name].assign_attrs({NUMBER: 1})
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind in "fiub" and " since " in str(variable.attrs.get("units", ""))
-    }
-    return dataset.assign_coords({n: v for n, v in marked.items() if n in dataset.coords}).assign(
-        {n: v for n, v in marked.items() if n not in dataset.coords}
+    """Mark numbers whose units read like those of dates, such as `days since 2020-01-01`; dates need no units."""
+    made: dict[str, xr.Variable] = {}
+    for name, variable in dataset.variables.items():
+        attrs = variable.attrs
+        if variable.dtype.kind in "fiub" and "since" in str(attrs.get("units", "")):
+            made[str(name)] = dataset[name].variable.copy(deep=False)
+            made[str(name)].attrs = attrs | {NUMBER: 1}
+        elif variable.dtype.kind in "mM" and {"units", "calendar"} & set(attrs):
+            made[str(name)] = dataset[name].variable.copy(deep=False)
+            made[str(name)].attrs = {key: held for key, held in attrs.items() if key not in ("units", "calendar")}
+    return dataset.assign_coords({n: v for n, v in made.items() if n in dataset.coords}).assign(
+        {n: v for n, v in made.items() if n not in dataset.coords}
     )
+
+
+def _check_attributes(dataset: xr.Dataset) -> None:
+    """Refuse attributes that would be applied to numbers when they are read, since these are as they are meant."""
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind not in "fiu":
+            continue
+        for key, neutral in (("scale_factor", 1), ("add_offset", 0), ("missing_value", None), ("_FillValue", None)):
+            held: Any = variable.attrs.get(key)
+            numbers = np.asarray(held).dtype.kind in "fiu"
+            if numbers and (held != neutral if neutral is not None else np.isin(variable.values, held).any()):
+                raise StoreError(
+                    f"`{name}`: its attribute {key!r}, {held!s}, would be applied to its values when they are read; "
+                    f"apply it, and remove it with del panel[{str(name)!r}].attrs[{key!r}]"
+                )
 
 
 def _with_durations(forecast: xr.Dataset) -> xr.Dataset:
@@ -228,8 +247,9 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
     """
     path = check_out(path, overwrite=overwrite)
+    _check_attributes(dataset)
     dataset = _with_marks(dataset).drop_encoding()
-    with atomic(path) as temporary:
+    with _writing(path), atomic(path) as temporary:
         if path.suffix == ".nc":
             coding = {
                 n: {"zlib": True, "complevel": 1}
@@ -243,6 +263,17 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
                 ordered.to_zarr(folder, consolidated=True, zarr_format=3)
     probe.trust(path)
     return path
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what libraries say of labels and attributes that files do not hold into an error of ours."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"--out {path}: files do not hold all of it ({reason(error)}); make texts of labels and attributes"
+        ) from error
 
 
 @contextlib.contextmanager

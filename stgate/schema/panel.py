@@ -100,6 +100,10 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
         _check_variable(panel, name, values=values)
 
 
+YEARS = np.array(["0001", "10000"], "datetime64[s]")
+"""First time that files hold, and the first beyond."""
+
+
 def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
     """Check the time axis of a panel; do nothing when it holds.
 
@@ -119,6 +123,13 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
         rows = np.flatnonzero(pd.isnull(values)).tolist()
         raise PanelError(
             f"`time`: row {rows[0]} is not a time; give it one, or lose its values: panel.drop_isel(time={rows[:20]})"
+        )
+    seconds = values.astype("datetime64[s]") if values.dtype.kind == "M" else YEARS[:1]
+    if (beyond := (seconds < YEARS[0]) | (seconds >= YEARS[1])).any():
+        raise PanelError(
+            f"`time`: {at(values[int(np.argmax(beyond))])} lies outside of the years 1 to 9999, which files hold; "
+            "count hours, as model time, with panel.assign_coords(time="
+            "(panel.indexes['time'] - panel.indexes['time'][0]) / pandas.Timedelta('1h'))"
         )
     if values.size < 2:
         return

@@ -71,7 +71,7 @@ def test_a_panel_can_be_written_over_the_file_it_was_read_from(suffix, tmp_path)
 def test_a_write_that_fails_leaves_neither_half_a_file_nor_a_temporary(suffix, tmp_path):
     unwritable = make_panel(steps=30)
     unwritable["u"].attrs["maker"] = object()
-    with pytest.raises(TypeError):
+    with pytest.raises(StoreError, match="files do not hold all of it"):
         store.write(unwritable, tmp_path / f"p{suffix}")
     assert listing(tmp_path) == []
 
@@ -92,7 +92,7 @@ def test_a_write_that_fails_leaves_what_was_there(suffix, tmp_path):
     panel = make_panel(steps=30)
     path = store.write(panel, tmp_path / f"p{suffix}")
     unwritable = panel.assign_attrs(maker=object())
-    with pytest.raises(TypeError):
+    with pytest.raises(StoreError, match="files do not hold all of it"):
         store.write(unwritable, path, overwrite=True)
     xr.testing.assert_identical(store.open_dataset(path).load(), panel)
     assert listing(tmp_path) == [path.name]

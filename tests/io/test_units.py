@@ -8,6 +8,7 @@ from helpers import make_forecast, make_panel, model_time_panel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stgate.errors import StoreError
 from stgate.io import open_panel
 from stgate.io.store import open_dataset, open_forecast, open_lazily, write
 
@@ -74,3 +75,58 @@ def test_lead_times_of_another_tool_are_durations(units, step, tmp_path):
     other.to_netcdf(tmp_path / "other.nc")
     made = open_forecast(tmp_path / "other.nc")
     assert (made["lead_time"].values == pd.TimedeltaIndex(forecast["lead_time"].values)).all()
+
+
+@pytest.mark.parametrize(
+    "units", ["days since", "since", "days  since 2000-01-01", "hours SINCE 2000", "months since 0"]
+)
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_units_that_begin_like_those_of_dates(units, suffix, tmp_path):
+    panel = panel_with(units)
+    made = open_panel(write(panel, tmp_path / f"panel{suffix}"))
+    xr.testing.assert_identical(made[["y", "delay"]].drop_encoding(), panel[["y", "delay"]])
+
+
+@pytest.mark.parametrize("attrs", [{"units": "hours since 2000-01-01"}, {"calendar": "noleap"}, {"units": "h"}])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_attributes_of_dates_do_not_keep_a_panel_from_being_written(attrs, suffix, tmp_path):
+    panel = make_panel(steps=6)
+    panel["time"].attrs = attrs | {"long_name": "kept"}
+    made = open_panel(write(panel, tmp_path / f"panel{suffix}"))
+    assert (made["time"] == panel["time"]).all() and made["time"].attrs["long_name"] == "kept"
+    assert panel["time"].attrs == attrs | {"long_name": "kept"}
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"scale_factor": 0.1},
+        {"add_offset": 5.0},
+        {"missing_value": 3.0},
+        {"_FillValue": 3.0},
+        {"missing_value": [1, 3]},
+    ],
+)
+@pytest.mark.parametrize("name", ["y", "delay", "height"])
+def test_attributes_that_reading_would_apply_are_refused_and_the_advice_keeps_the_values(attrs, name, tmp_path):
+    panel = panel_with("m")
+    panel[name] = xr.full_like(panel[name], 3.0).assign_attrs(attrs)
+    with pytest.raises(StoreError, match=f"`{name}`: its attribute .* would be applied") as refused:
+        write(panel, tmp_path / "panel.nc")
+    exec(str(refused.value).split("remove it with ")[1], {"panel": panel})
+    assert (open_panel(write(panel, tmp_path / "panel.nc"))[name] == 3.0).all()
+
+
+@pytest.mark.parametrize("attrs", [{"scale_factor": 1.0}, {"add_offset": 0}, {"missing_value": -9.0}])
+def test_attributes_that_change_nothing_are_written(attrs, tmp_path):
+    panel = panel_with("m")
+    panel["delay"] = panel["delay"].assign_attrs(attrs)
+    np.testing.assert_array_equal(open_panel(write(panel, tmp_path / "panel.nc"))["delay"], panel["delay"])
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, True, 1j, 2**70, np.datetime64("2024"), [[1], [2, 3]]])
+def test_attributes_that_files_do_not_hold_are_refused_in_one_line(value, tmp_path):
+    panel = make_panel(steps=6).assign_attrs(odd=value)
+    with pytest.raises(StoreError, match="files do not hold all of it") as refused:
+        write(panel, tmp_path / "panel.nc")
+    assert "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []

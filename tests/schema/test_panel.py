@@ -204,3 +204,22 @@ def test_a_node_without_a_label_is_refused_and_the_advice_is_right(labels, row):
         check_panel(panel)
     advice = eval(str(caught.value).rpartition("values: ")[2], {"panel": panel})
     assert advice.sizes["node"] == panel["node"].notnull().sum() and advice["node"].notnull().all()
+
+
+@pytest.mark.parametrize("year", ["-0100", "0000", "10000", "12000"])
+@pytest.mark.parametrize("unit", ["s", "h", "us"])
+def test_years_that_no_file_holds_are_refused_and_the_advice_keeps_the_steps(year, unit):
+    times = np.datetime64(f"{year}-03-01", unit) + np.arange(12) * np.timedelta64(6, "h")
+    panel = whole().assign_coords(time=times)
+    message = refusal(PanelError, check_panel, panel)
+    says(message, "lies outside of the years 1 to 9999")
+    mended = eval(message.split(" with ")[1], {"panel": panel, "pandas": pd})
+    check_panel(mended)
+    assert mended["time"].values.tolist() == [6.0 * i for i in range(12)]
+
+
+@pytest.mark.parametrize("year", ["0001", "1500", "9999"])
+def test_years_that_files_hold_are_none_of_these(year):
+    check_panel(
+        whole().assign_coords(time=np.datetime64(f"{year}-03-01", "s") + np.arange(12) * np.timedelta64(6, "h"))
+    )
