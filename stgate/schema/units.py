@@ -44,6 +44,8 @@ UNCERTAIN = {
     *("quart", "quarts", "qt", "cup", "cups", "bushel", "bushels", "barrel", "barrels", "bbl", "ounce", "ounces", "oz"),
 }
 """Names that stand for several units: `bbl` is one of oil or of beer, `nm` a nanometre or a nautical mile."""
+APART = {"volt_ampere", "sievert"}
+"""Units, in pint's names, of quantities of their own, which pint takes for watts and grays."""
 MILLIONS = ("Mm", 3)
 """A cubic megametre, by which a million cubic metres is meant."""
 DIFFERENCES = ("difference", "anomaly", "standard_deviation", "range", "change")
@@ -171,7 +173,7 @@ def factors(unit: str, wanted: str) -> tuple[float, float]:
     root, other = first.to_root_units(), second.to_root_units()
     same_kind = _without_counts(root) == _without_counts(other)  # pint takes radians for ones
     ratio, wanted_ratio = _cancelled(unit), _cancelled(wanted)  # moles of moles are not grams of grams
-    if not same_kind or (ratio and wanted_ratio and ratio != wanted_ratio):
+    if not same_kind or _apart(unit) != _apart(wanted) or (ratio and wanted_ratio and ratio != wanted_ratio):
         raise RequestError("they measure different quantities")
 
     def of(number: float) -> float:
@@ -195,6 +197,8 @@ def _terms(unit: str) -> Terms | None:
         if divided and not mark and not power.startswith("-"):
             return None  # in W/m2 K it is not certain what is divided
         divided, at = divided or bool(mark), part.end()
+        if int(power or 1) == 0:
+            return None
         name = NAMES.get(name, NAMES.get(name.lower(), name) if len(name) > 3 else name)
         if name != "1":
             found.append((name, int(power or 1) * (-1 if mark and not power.startswith("-") else 1)))
@@ -228,13 +232,30 @@ def _known(unit: str) -> Any:  # noqa: ANN401 (a quantity of pint)
     if terms is None:
         raise RequestError(f"{unit!r} is not written as a product of units with powers")
     for name, power in terms:
-        if name in UNCERTAIN or (name, abs(power)) == MILLIONS:
+        if name in UNCERTAIN or _base(name) in _uncertain() or (name, abs(power)) == MILLIONS:
             raise RequestError(f"{name!r} stands for several units")
         try:
             registry.parse_units(name)
         except Exception as error:  # of several kinds, by release
             raise RequestError(f"{name!r} is not a unit that pint knows") from error
     return registry.Quantity(1.0, registry.parse_units("*".join(f"{name}**{power}" for name, power in terms)))
+
+
+def _base(name: str) -> str:
+    """Return pint's name of a unit without its prefix, such as `calorie` of `kcal`; empty if it is not known."""
+    return next((str(base) for _, base, _ in _registry().parse_unit_name(name)), "")
+
+
+@functools.cache
+def _uncertain() -> set[str]:
+    """Return pint's names of the units that stand for several; with a prefix they do too."""
+    parsed = [one for name in UNCERTAIN for one in _registry().parse_unit_name(name)[:1]]
+    return {base for prefix, base, _ in parsed if not prefix}
+
+
+def _apart(unit: str) -> set[str]:
+    """Return the units among the factors that measure quantities of their own."""
+    return {_base(name) for name, _ in _terms(unit) or []} & APART
 
 
 def _without_counts(quantity: Any) -> dict[str, float]:  # noqa: ANN401 (a quantity of pint)
