@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,6 +77,11 @@ def to_panel(
         if twice.any():
             raise PanelError(f"`node`: column {frame.columns[twice][0]!r} appears twice; drop or rename one")
         _check_labels(frame.columns, "a column is called")
+        if all(re.fullmatch(DATE, str(column)) for column in frame.columns):
+            raise PanelError(
+                f"the columns are called like times, such as {str(frame.columns[0])!r}, and not like nodes; turn the "
+                "table, as frame.T does"
+            )
         variables = {name: _numbers(frame.rename_axis(columns="node").sort_index(kind="stable"))}
     else:
         if frame[node].isna().any():
@@ -125,6 +131,10 @@ def to_panel(
     panel.attrs["Conventions"] = "CF-1.11"
     check_panel(panel, regular=regular)
     return panel
+
+
+DATE = r"\d{4}-[01]\d-[0-3]\d([T ]\d\d(:\d\d)*)?"
+"""Pattern of a date, such as 2024-01-31."""
 
 
 def _check_labels(labels: pd.Series | pd.Index, what: str) -> None:
@@ -234,7 +244,9 @@ def add_coords(panel: xr.Dataset, coords: pd.DataFrame) -> xr.Dataset:
             f"`node`: the coordinates lack {some(lacking)}; their labels are read from {column!r}, which starts with "
             f"{some(coords.index[:2])}: add the rows, or put the column of labels first"
         )
-    coords = coords.rename(columns=lambda name: PLACES.get(str(name).lower(), name)).loc[labels]
+    coords = coords.rename(columns=lambda name: PLACES.get(str(name).lower(), str(name).replace(" ", "_"))).loc[labels]
+    if both := [name for name in coords.columns if name in panel.data_vars]:
+        raise PanelError(f"{both[0]!r}: is a variable and a coordinate of the nodes; give one of both another name")
     for axis in [axis for axis in dict.fromkeys(PLACES.values()) if axis in coords.columns]:
         _check_axis(str(axis), coords[axis])
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stgate.errors import PanelError, StgateError
+from stgate.io import open_panel
 from stgate.io.frames import to_panel
+from stgate.io.store import write
 
 
 def wide_frame(steps=5, **options) -> pd.DataFrame:
@@ -170,3 +172,38 @@ def test_rows_of_one_time_and_node_are_told_apart_by_their_values(second, words)
     when = pd.Timestamp("2020-01-01")
     rows = [{"when": when, "site": "a", "y": 1.0, "z": 2.0}, {"when": when, "site": "a", **second}]
     says(refusal(PanelError, to_panel, pd.DataFrame(rows), time="when", node="site"), "appears twice", words)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["2024-01-01", "2024-01-02"],
+        ["2024-01-01 00:00:00", "2024-01-01 01:00:00"],
+        ["2024-01-01T00:00", "2024-01-01T01:00"],
+        pd.date_range("2024-01-01", periods=2),
+    ],
+)
+def test_columns_that_are_times_are_refused_and_the_turned_table_is_read(columns):
+    turned = pd.DataFrame([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], index=[0, 1, 2], columns=columns)
+    says(refusal(PanelError, to_panel, turned, name="y"), "called like times", "frame.T")
+    panel = to_panel(turned.T.set_axis(pd.to_datetime(columns)), name="y")
+    assert panel["y"].values.tolist() == [[1, 3, 5], [2, 4, 6]]
+
+
+@pytest.mark.parametrize("columns", [["2019", "2020"], ["2024-01-01", "b"], ["1001-07", "1001-08"], ["20240101", "7"]])
+def test_labels_of_nodes_that_hold_digits_are_labels(columns):
+    assert to_panel(wide_frame().set_axis(columns, axis=1), name="y")["node"].values.tolist() == columns
+
+
+@pytest.mark.parametrize("name", ["y", "x", "lat", "elevation"])
+def test_a_coordinate_never_takes_the_place_of_a_variable(name):
+    long = long_frame(wide_frame()).assign(**{name: 1.0, "z": 2.0})
+    coords = pd.DataFrame({name: [1.0, 2.0]}, index=["a", "b"])
+    message = refusal(PanelError, to_panel, long, time="when", node="site", coords=coords)
+    says(message, f"'{name}': is a variable and a coordinate")
+
+
+def test_names_of_coordinates_have_no_blanks_which_files_do_not_hold(tmp_path):
+    coords = pd.DataFrame({"station name": ["A", "B"], "sea level": [1.0, 2.0]}, index=["a", "b"])
+    panel = to_panel(wide_frame(), name="y", coords=coords)
+    assert open_panel(write(panel, tmp_path / "p.nc"))["station_name"].values.tolist() == ["A", "B"]
