@@ -246,7 +246,8 @@ def _evened(values: NDArray[np.float64], rows: NDArray[np.float64], most: float)
     step, start = (float(x) for x in np.polyfit(rows, values - first, 1))
     if np.abs(values - first - start - rows * step).max() > most * step:
         return ""
-    even = f"((panel['time'] - {first + start!r}) / {step:.12g}).round() * {step:.12g} + {first + start!r}"
+    rounded = f"((panel['time'].astype('float64') - {first + start!r}) / {step:.12g}).round()"
+    even = f"{rounded} * {step:.12g} + {first + start!r}"
     return f"times wander around a step of {step:.4g}: make them even with panel.assign_coords(time={even})"
 
 
