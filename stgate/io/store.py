@@ -24,6 +24,7 @@ from stgate.io.safe.sizes import check_arrays, check_files
 from stgate.io.safe.temporaries import check_name, sweep, temporary_for
 from stgate.io.safe.zarr_folder import zarr_folder
 from stgate.schema.forecast import as_forecast, check_forecast
+from stgate.schema.units import NAMES
 
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
@@ -31,12 +32,8 @@ ORDER = "stgate_variables"
 NUMBER = "stgate_number"
 """Attribute of numbers in a file whose units read like those of dates; it is removed when the file is read."""
 DURATIONS = {
-    "days": 86400e9,
-    "hours": 3600e9,
-    "minutes": 60e9,
-    "seconds": 1e9,
-    "milliseconds": 1e6,
-    "microseconds": 1e3,
+    **{"week": 604800e9, "weeks": 604800e9, "d": 86400e9, "h": 3600e9, "min": 60e9, "s": 1e9},
+    **{"milliseconds": 1e6, "ms": 1e6, "microseconds": 1e3, "us": 1e3, "nanoseconds": 1.0, "ns": 1.0},
 }
 """Nanoseconds of the units of durations in files of other tools."""
 
@@ -151,7 +148,8 @@ def _with_durations(forecast: xr.Dataset) -> xr.Dataset:
     lead, dates = forecast.coords.get("lead_time"), forecast.coords.get("init_time")
     if lead is None or dates is None or dates.dtype.kind != "M" or lead.dtype.kind not in "fiu":
         return forecast
-    if (unit := DURATIONS.get(str(lead.attrs.get("units")))) is None:
+    name = str(lead.attrs.get("units")).lower()
+    if (unit := DURATIONS.get(NAMES.get(name, name))) is None:
         return forecast
     values = (lead.values * unit).round().astype("timedelta64[ns]")
     attrs = {name: value for name, value in lead.attrs.items() if name != "units"}

@@ -66,7 +66,16 @@ def test_lead_times_are_durations_as_they_were(suffix, tmp_path):
     np.testing.assert_array_equal(made["lead_time"].values, forecast["lead_time"].values)
 
 
-@pytest.mark.parametrize(("units", "step"), [("hours", 1.0), ("minutes", 60.0), ("days", 1 / 24)])
+UNITS_OF_LEADS = [
+    *[(name, 1.0) for name in ("hours", "hour", "Hours", "h", "hr")],
+    *[(name, 60.0) for name in ("minutes", "minute", "min")],
+    *[(name, 1 / 24) for name in ("days", "day", "d")],
+    *[(name, 3600.0) for name in ("seconds", "s", "sec")],
+    *[("weeks", 1 / 168), ("ms", 3.6e6), ("ns", 3.6e12)],
+]
+
+
+@pytest.mark.parametrize(("units", "step"), UNITS_OF_LEADS)
 def test_lead_times_of_another_tool_are_durations(units, step, tmp_path):
     forecast = make_forecast()
     hours = forecast["lead_time"].values / np.timedelta64(1, "h")
