@@ -64,6 +64,8 @@ def parse_times(
             hint = "give --time-format, such as '%d/%m/%Y %H:%M', or write 2016-03-01T12:00"
         if frame[list(columns)].iloc[row].isna().any():
             hint = "leave out the rows without a time"
+        elif row == 0 and len(parsed) > 1 and parsed.iloc[1:].notna().all():
+            hint = "remove that row, such as one of units (--units takes them)"
         raise PanelError(f"{label}: column {', '.join(columns)} is not a time in row {row + 1}, {shown}; {hint}")
     aware = isinstance(parsed.dtype, pd.DatetimeTZDtype)
     _check_years(parsed, label, time_format or "")

@@ -129,6 +129,7 @@ def test_frames_in_memory_too_and_the_advice_makes_times_of_them(numbers):
     [
         ("year,month,day,hour", ["2020,1,1,100", "2020,1,1,200"], "hours of 0 to 24; join others"),
         ("time", ["2020-01-01", ""], "row 2, nan; leave out the rows without a time"),
+        ("time", ["UTC", "2020-01-01", "2020-01-02"], "row 1, 'UTC'; remove that row, such as one of units"),
         ("time", ["2020-01-01T23:00", "2020-01-01T24:30"], "row 2"),
         ("year,doy", ["2019,365", "2019,366"], "row 2"),
         ("year,month,day", ["2020,2,29", "2020,2,30"], "row 2"),
