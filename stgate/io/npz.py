@@ -58,6 +58,10 @@ def read_npz(
         if values.ndim != 3 or values.shape[2] != len(variables) or values.dtype.kind not in "fiu":
             shape = "x".join(map(str, values.shape))
             raise PanelError(f"{path.name}: {array} is {values.dtype} {shape}; expected (time, node, {len(variables)})")
+        if values.dtype.kind in "iu" and values.size and max(int(values.max()), -int(values.min())) > 2**53:
+            raise PanelError(
+                f"{path.name}: {array} holds whole numbers beyond 2**53, which floats round; subtract an offset"
+            )
         if start is not None and freq is not None:
             times = np.asarray(count_times(len(values), start, freq))
         else:

@@ -18,6 +18,7 @@ from xarray.coders import CFTimedeltaCoder
 
 from stgate.errors import StoreError, did_you_mean
 from stgate.io.calendars import exact_dates
+from stgate.io.conventions import NUMBER
 from stgate.io.safe import probe
 from stgate.io.safe.reading import exists, reading, reason
 from stgate.io.safe.sizes import check_arrays, check_files
@@ -29,8 +30,6 @@ from stgate.schema.units import NAMES
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
 """Attribute of a zarr store that keeps the order of the variables; zarr itself does not."""
-NUMBER = "stgate_number"
-"""Attribute of numbers in a file whose units read like those of dates; it is removed when the file is read."""
 DURATIONS = {
     **{"week": 604800e9, "weeks": 604800e9, "d": 86400e9, "h": 3600e9, "min": 60e9, "s": 1e9},
     **{"milliseconds": 1e6, "ms": 1e6, "microseconds": 1e3, "us": 1e3, "nanoseconds": 1.0, "ns": 1.0},
@@ -94,7 +93,7 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
             ) from error
         raise
     for name in numbers:
-        del opened[name].attrs[NUMBER]
+        opened[name].encoding[NUMBER] = opened[name].attrs.pop(NUMBER)
     return opened
 
 
@@ -113,11 +112,11 @@ def _check_digits(path: Path, raw: xr.Dataset) -> None:
 
 
 def _with_marks(dataset: xr.Dataset) -> xr.Dataset:
-    """Mark numbers whose units read like those of dates, such as `days since 2020-01-01`; dates need no units."""
+    """Mark numbers whose units read like those of dates, and model time; dates need no units."""
     made: dict[str, xr.Variable] = {}
     for name, variable in dataset.variables.items():
         attrs = variable.attrs
-        if variable.dtype.kind in "fiub" and "since" in str(attrs.get("units", "")):
+        if variable.dtype.kind in "fiub" and (name == "time" or "since" in str(attrs.get("units", ""))):
             made[str(name)] = dataset[name].variable.copy(deep=False)
             made[str(name)].attrs = attrs | {NUMBER: 1}
         elif variable.dtype.kind in "mM" and {"units", "calendar"} & set(attrs):

@@ -176,6 +176,9 @@ def count_times(rows: int, start: str, freq: str) -> pd.Index:
     """
     with contextlib.suppress(ValueError):
         counted: pd.Index = pd.Index(float(start) + float(freq) * np.arange(rows))
+        check_numbers(
+            counted.to_numpy(), f"start {start}", ("write dates like 2012-03-01", "write dates like 2012-03-01")
+        )
         return counted
     try:
         first, last = parse_time(start)

@@ -206,22 +206,32 @@ def test_times_of_files_that_are_dates_as_numbers_are_refused_and_the_advice_mak
 ):
     counted = first + step * np.arange(2)
     data = lattice().isel(time=slice(2)).assign_coords(time=("time", counted, {"units": units} if units else {}))
-    write(data, tmp_path / f"v{suffix}")
+    if suffix == ".nc":
+        data.to_netcdf(tmp_path / "v.nc")
+    else:
+        data.to_zarr(tmp_path / "v.zarr", consolidated=False)
     with pytest.raises(PanelError, match=r"`time` holds numbers such as .* make dates of them with") as refused:
         open_panel(tmp_path / f"v{suffix}")
-    made = eval(
-        str(refused.value).split(" with ")[1], {"pandas": pd, "dataset": xr.load_dataset(tmp_path / f"v{suffix}")}
-    )
+    made = eval(str(refused.value).split(" with ")[1], {"pandas": pd, "dataset": data})
     times = made.indexes["time"]
     wanted = pd.Timestamp("2024-01-30" if first < 1e9 else "2024-01-01")
     assert times[0] == wanted and times[1] - wanted == pd.Timedelta(step * 24 if first < 1e9 else 1, unit="h")
 
 
-def test_model_time_with_a_unit_is_none_of_these(tmp_path):
-    for units in ("s", "days", "model time units"):
-        times = ("time", 20240130.0 + np.arange(6), {"units": units})
-        write(lattice().assign_coords(time=times), tmp_path / "v.nc", overwrite=True)
-        assert open_panel(tmp_path / "v.nc")["time"].values[0] == 20240130.0
+@pytest.mark.parametrize("units", ["s", "days", "model time units"])
+def test_model_time_with_a_unit_is_none_of_these(units, tmp_path):
+    times = ("time", 20240130.0 + np.arange(6), {"units": units})
+    lattice().assign_coords(time=times).to_netcdf(tmp_path / "v.nc")
+    assert open_panel(tmp_path / "v.nc")["time"].values[0] == 20240130.0
+
+
+@pytest.mark.parametrize("first", [20240130.0, 200001, 1704067200, 0.0])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_files_of_ours_read_back_whatever_their_model_time_is(first, suffix, tmp_path):
+    panel = make_panel(steps=6).assign_coords(time=first + np.arange(6))
+    made = open_panel(write(panel, tmp_path / f"p{suffix}"))
+    xr.testing.assert_identical(made, panel)
+    assert (open_panel(write(made, tmp_path / f"again{suffix}"))["time"] == panel["time"]).all()
 
 
 @pytest.mark.parametrize("units", ["months since 2000-01-01", "fortnights since 2000-01-01", "days since 0000-01-01"])

@@ -71,6 +71,11 @@ def test_arrays_of_time_node_channel(tmp_path):
         read_npz(tmp_path / "pems.npz", ["y"], array="date")
     with pytest.raises(RequestError, match="only one is given; give both"):
         read_npz(tmp_path / "pems.npz", ["y", "u"], start="2020-01-01")
+    with pytest.raises(PanelError, match=r"start 1704067200 holds numbers .* write dates like 2012-03-01"):
+        read_npz(tmp_path / "pems.npz", ["y", "u"], start="1704067200", freq="3600")
+    np.savez(tmp_path / "large.npz", data=np.full((3, 2), 2**53 + 1))
+    with pytest.raises(PanelError, match=r"large.npz: data holds whole numbers beyond 2\*\*53"):
+        read_npz(tmp_path / "large.npz", ["y"])
     np.savez(tmp_path / "evil.npz", data=np.array([{"a": 1}], dtype=object))
     with pytest.raises(StoreError, match=r"not a readable \.npz"):
         read_npz(tmp_path / "evil.npz", ["y"])
