@@ -56,8 +56,8 @@ def check_name(path: Path) -> None:
         path: The result.
 
     Raises:
-        StoreError: It has no name, one too long for a temporary folder, or one that is not in UTF-8, which the libraries
-            that write it require; or its own folder does not exist.
+        StoreError: It has no name, one too long for a temporary folder, or one that is not in UTF-8, which the
+            libraries that write it require; or its own folder does not exist.
     """
     if "\0" in str(path) or any("\ud800" <= letter <= "\udfff" for letter in str(path)):
         raise StoreError(f"{path}: the name is not text in UTF-8; give another one")
