@@ -69,7 +69,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("kind", ODD, ids=str)
+@pytest.mark.parametrize("kind", ODD, ids=lambda kind: str(kind).partition(" object at")[0])
 @pytest.mark.parametrize("name", ["r", "y"])
 def test_numbers_that_netcdf_does_not_have_are_refused_and_read_by_nobody(panel_file, kind, name):
     """The C library takes them for text: their bits are then places in memory."""
@@ -211,6 +211,24 @@ def test_pieces_hold_every_value_once(monkeypatch, shape):
     for key in child.pieces(shape, 4, everything=False):
         seen[key] += 1
     assert seen.flat[0] == seen.flat[-1] == 2
+
+
+@pytest.mark.parametrize("how", ["external", "virtual"])
+@pytest.mark.parametrize("suffix", [".nc", ".h5"])
+def test_values_in_another_file_are_refused(tmp_path, how, suffix):
+    (tmp_path / "secret").write_bytes(np.arange(6.0).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["y"] = np.arange(6.0)
+    path = tmp_path / f"a{suffix}"
+    with h5py.File(path, "w") as file:
+        if how == "external":
+            file.create_dataset("y", (6,), "f8", external=[(str(tmp_path / "secret"), 0, 48)])
+        else:
+            layout = h5py.VirtualLayout((6,), "f8")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "y", (6,))
+            file.create_virtual_dataset("y", layout)
+    with pytest.raises(StoreError, match=r"values of /y are in another file; copy them into this one"):
+        (store.open_dataset if suffix == ".nc" else load_frame)(path)
 
 
 def test_tables_in_hdf5_are_examined(tmp_path, monkeypatch):

@@ -99,6 +99,7 @@ def _check_dimensions(path: str) -> None:
         sets = [item for item in _items(file, 0) if isinstance(item, h5py.Dataset)]
         scales = [item for item in sets if "CLASS" in item.attrs and _is_text(item.attrs.get_id("CLASS"))]
         for item in sets:
+            _check_source(item)
             if not _is_held(item.id.get_type()):
                 raise _OddError(f"{item.name} holds numbers of a kind that netCDF does not have")
             for name in KEPT:
@@ -108,6 +109,19 @@ def _check_dimensions(path: str) -> None:
                 for axis in item.attrs["DIMENSION_LIST"]:
                     if any(item.file[place] not in scales for place in axis):
                         raise _OddError(f"a dimension of {item.name} is none")
+
+
+def _check_source(item: Any) -> None:  # noqa: ANN401
+    """Refuse values that are not in the file: what a stranger's file names may be anything that its reader can read.
+
+    Args:
+        item: A data set.
+
+    Raises:
+        _OddError: Its values are in another file.
+    """
+    if item.external or (item.is_virtual and any(source.file_name != "." for source in item.virtual_sources())):
+        raise _OddError(f"values of {item.name} are in another file; copy them into this one")
 
 
 def _is_held(kind: Any) -> bool:  # noqa: ANN401
@@ -177,6 +191,7 @@ def _hdf5(path: str, *, everything: bool) -> None:
         for item in _items(file, 0):
             dict(item.attrs)
             if isinstance(item, h5py.Dataset) and item.shape is not None:
+                _check_source(item)
                 for piece in pieces(item.shape, item.dtype.itemsize, everything=everything or item.dtype.kind == "O"):
                     item[piece]
 
