@@ -23,7 +23,6 @@ from stgate.io.safe import probe
 from stgate.io.safe.reading import exists, reading, reason
 from stgate.io.safe.sizes import check_arrays, check_files
 from stgate.io.safe.temporaries import check_name, sweep, temporary_for
-from stgate.io.safe.zarr_folder import zarr_folder
 from stgate.schema.forecast import as_forecast, check_forecast
 from stgate.schema.units import NAMES
 
@@ -255,6 +254,8 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
             }
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=coding)
         else:
+            from stgate.io.safe.zarr_folder import zarr_folder  # zarr takes a while to import
+
             with quiet_zarr(), zarr_folder(temporary) as folder:
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
                 ordered.to_zarr(folder, consolidated=True, zarr_format=3)
