@@ -105,14 +105,15 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
     Raises:
         PanelError: A valid range is no pair of numbers, or no value lies within it.
     """
-    for name, variable in dataset.data_vars.items():
+    made: dict[str, xr.DataArray] = {}
+    for name in list(dataset.data_vars):
+        variable = _alone(dataset, name)
         if FLAGS & set(variable.attrs):
             _warn(f"`{name}`: holds flags, which are no numbers; left out")
             dataset = dataset.drop_vars(str(name))
             continue
         if variable.dtype.kind == "f" and (marked := declared_missing(variable) | _packed_marks(variable)).any():
-            variable = variable.where(~marked)
-            dataset = dataset.assign({str(name): variable})
+            variable = made[str(name)] = variable.where(~marked)
         bounds = valid_bounds(variable)
         if bounds is None or variable.dtype.kind not in "fiu":
             continue
@@ -128,9 +129,16 @@ def honoured(dataset: xr.Dataset) -> xr.Dataset:
         if outside.any():
             count = int(outside.sum())
             _warn(f"`{name}`: {count:,} of its values, outside its valid range {_words(bounds)}, are missing")
-        dataset = dataset.assign({str(name): variable.copy(data=np.where(outside, np.nan, values)).assign_attrs(attrs)})
-        dataset[name].attrs = attrs
-    return dataset
+        made[str(name)] = variable.copy(data=np.where(outside, np.nan, values))
+        made[str(name)].attrs = attrs
+    return dataset.assign(made)
+
+
+def _alone(dataset: xr.Dataset, name: Hashable) -> xr.DataArray:
+    """Return a variable without coordinates: to look them up among thousands of variables takes long."""
+    alone = xr.DataArray(dataset.variables[name], name=name)
+    alone.encoding = dataset.variables[name].encoding
+    return alone
 
 
 def _as_floats(name: str, values: NDArray[Any], outside: NDArray[np.bool_]) -> NDArray[np.floating]:

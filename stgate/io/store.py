@@ -98,7 +98,8 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
 
 def _check_digits(path: Path, raw: xr.Dataset) -> None:
     """Refuse whole numbers that would be rounded where a mark of missing values, or a scale, makes them floats."""
-    for name, variable in raw.data_vars.items():
+    for name in raw.data_vars:
+        variable = raw.variables[name]
         marks = [variable.attrs[key] for key in ("_FillValue", "missing_value") if key in variable.attrs]
         dated = " since " in str(variable.attrs.get("units", "")) or "timedelta64" in str(variable.attrs.get("dtype"))
         scaled = bool(marks) or "scale_factor" in variable.attrs

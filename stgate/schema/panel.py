@@ -93,7 +93,7 @@ def check_panel(panel: xr.Dataset, *, regular: bool = True, values: bool = True)
         raise PanelError(f"`node`: the label {twice!r} appears twice; {of_repeated(panel, 'node')}")
     check_time(panel, regular=regular)
     check_longitudes(panel)
-    dynamic = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
+    dynamic = [str(name) for name in panel.data_vars if "time" in panel.variables[name].dims]
     if not dynamic:
         raise PanelError("the panel has no variable over (time, node)")
     for name in dynamic:
@@ -153,7 +153,7 @@ def check_time(panel: xr.Dataset, *, regular: bool = True) -> None:
 
 
 def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
-    variable = panel[name]
+    variable = panel.variables[name]  # not panel[name], which walks over all variables
     kind = variable.dtype.kind
     wrong = of_kind(panel, name, values=values) if kind not in "biuf" else ""
     if wrong := wrong or of_dims(panel, name) or of_kind(panel, name, values=values):

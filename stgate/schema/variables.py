@@ -15,7 +15,7 @@ def of_dims(panel: xr.Dataset, name: str) -> str:
         panel: A dataset over time and node.
         name: The variable.
     """
-    dims = tuple(map(str, panel[name].dims))
+    dims = tuple(map(str, panel.variables[name].dims))
     wanted = ("member", "time", "node") if "member" in dims else ("time", "node")
     if dims == wanted:
         return ""
@@ -60,7 +60,7 @@ def of_kind(panel: xr.Dataset, name: str, *, values: bool = True) -> str:
         name: The variable.
         values: Look at the values too, for the width that holds all digits of integers.
     """
-    kind = panel[name].dtype.kind
+    kind = panel.variables[name].dtype.kind
     if kind in "biu":
         return _of_integers(panel, name, values=values)
     if kind == "m":
@@ -68,7 +68,7 @@ def of_kind(panel: xr.Dataset, name: str, *, values: bool = True) -> str:
         return f"holds durations, not numbers; count their hours with {code}"
     if kind == "M":
         return f"holds dates, not numbers; drop it with panel.drop_vars({name!r})"
-    if kind == "f" and panel[name].dtype.itemsize > 8:
+    if kind == "f" and panel.variables[name].dtype.itemsize > 8:
         return f"holds {panel[name].dtype}, wider than float64; cast it with {_assigned([name], '.astype(float)')}"
     if kind == "c":
         parts = f"{{{f'{name}_real'!r}: panel[{name!r}].real, {f'{name}_imag'!r}: panel[{name!r}].imag}}"
