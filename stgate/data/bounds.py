@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, cast
 
@@ -19,7 +20,7 @@ ROUNDING = 1e-6
 """Relative difference from the end of a range that is rounding."""
 
 
-class Watched(nn.Module):
+class Watched(nn.Module, ABC):
     """Module that notes, while it is `watched`, values that it cannot take as they are: in `beyond`."""
 
     category: ClassVar[type[Warning]] = ForecastWarning
@@ -30,9 +31,9 @@ class Watched(nn.Module):
         self.watched = False
         self.beyond: dict[Any, Any] = {}
 
+    @abstractmethod
     def report(self) -> list[str]:
         """Return what was noted, a line for each variable."""
-        raise NotImplementedError
 
 
 class CovariateBounds(Watched):

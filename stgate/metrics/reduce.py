@@ -205,10 +205,8 @@ def bootstrap(
             f"block {block}: must be a whole number between 1 and {count}, the number of entries of {dim}"
         )
     outputs = math.prod(values.sizes[name] for name in kept)
-    needed, room = (
-        samples * (40 * count + 32 * outputs),
-        free_memory(),
-    )  # indices twice and times; means and their copies
+    needed = samples * (40 * count + 32 * outputs)  # bytes: indices twice and times; means and their copies
+    room = free_memory()
     if room is not None and needed > 0.8 * room:
         raise RequestError(
             f"samples {samples}: take {size_text(needed)} and {size_text(room)} of memory are free; choose fewer"

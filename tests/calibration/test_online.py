@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from stgate.calibration import OnlineConformal, conformal_quantile
 from stgate.errors import RequestError, StoreError
@@ -361,7 +362,6 @@ def test_effective_numbers_of_leads_that_there_are_not_are_refused(place):
 
 
 def test_tensors_are_scores_unless_they_hold_gradients():
-    torch = pytest.importorskip("torch")
     online = OnlineConformal([0.5], 1, 2)
     online.predict(torch.tensor([0, 0]))
     with pytest.raises(RequestError, match="scores: must hold numbers"):

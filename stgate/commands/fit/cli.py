@@ -26,7 +26,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa:
 from stgate import models  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
-from stgate.commands.fit.limits import check_options, check_processes, check_seed, check_trainer  # noqa: E402
+from stgate.commands.fit.limits import check_processes, check_seed, check_trainer, check_trainer_given  # noqa: E402
 from stgate.commands.fit.messages import root_of, tidy  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, not_taken_up, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
@@ -191,7 +191,7 @@ class ForecasterCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the run's folder before anything is loaded."""
         config = self.config[self.command]
-        check_options(config.trainer)
+        check_trainer_given(config.trainer)
         if self.command == "predict":
             if config.out is None:
                 raise RequestError("--out: missing; give the file to write, such as hindcast.nc")

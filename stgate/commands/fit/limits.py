@@ -25,7 +25,7 @@ LEAST = {
 """Smallest values that mean something; -1 is for no limit."""
 
 
-def check_options(given: object) -> None:
+def check_trainer_given(given: object) -> None:
     """Refuse what is given in the place of the trainer's options, as by `trainer: null` in a config.
 
     Args:
