@@ -25,6 +25,7 @@ COMMANDS = {
     "data": ("stgate.commands.data", "convert tables to a panel; check a panel"),
     "mask": ("stgate.commands.mask", "mask a share of a panel, to score reconstruction"),
     "fit": ("stgate.commands.fit.cli", "train a forecaster and calibrate its intervals"),
+    "tune": ("stgate.commands.tune", "search the options of a fit by its validation score"),
     "validate": ("stgate.commands.fit.cli", "score a checkpoint on the validation part"),
     "test": ("stgate.commands.fit.cli", "score a checkpoint on the test part"),
     "predict": ("stgate.commands.fit.cli", "forecast every window of the test part"),

@@ -1,0 +1,1 @@
+"""Search for options: the space that is searched, and the study that holds its trials, both for Optuna."""
