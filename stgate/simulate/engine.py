@@ -159,7 +159,7 @@ class Engine:
         plan = self.plan
         bound = plan.bound
         rows = rows[:, :, plan.system.watched]
-        if rows.max() < bound and rows.min() > -bound:  # false for a NaN too
+        if not rows.size or (rows.max() < bound and rows.min() > -bound):  # false for a NaN too
             return
         bad = ~(np.abs(rows) < bound).all(axis=(2, 3))
         row, member = np.argwhere(bad)[0]

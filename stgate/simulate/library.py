@@ -18,7 +18,7 @@ from stgate.simulate.systems.kuramoto_sivashinsky import KuramotoSivashinsky
 from stgate.simulate.systems.lorenz96_scales import ScaleName
 from stgate.simulate.systems.lorenz96_two_scale import Coupling, PresetName
 from stgate.simulate.systems.ordinary import OrdinarySystem
-from stgate.simulate.systems.sensor_network import SensorNetwork
+from stgate.simulate.systems.sensor_network import KEPT, SensorNetwork
 
 
 def lorenz96(*, nodes: int = 40, forcing: float | Sequence[float] = 8.0, **run: Unpack[RunOptions]) -> xr.Dataset:
@@ -188,6 +188,9 @@ def sensor_network(
     size: float = 100.0,
     noise: float = 0.1,
     start: str = "2020-01-01",
+    pollutants: int = 1,
+    missing: float = 0.0,
+    kept: Sequence[str] = KEPT,
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Simulate hourly concentrations at scattered stations, with the truth known there and at places without a station.
@@ -200,6 +203,9 @@ def sensor_network(
         size: Side of the domain in km.
         noise: Relative standard deviation of the instrument noise.
         start: First time of the panel.
+        pollutants: Number of pollutants, from pm25, pm10, no2, o3, so2, co.
+        missing: Share of the measurements that is missing, in gaps of whole stations.
+        kept: What the panel holds: `measured`, `truth`, `wind`.
         **run: Options of a run: duration, step, every, members, seed, spinup, initial, out and the others that
             `stgate.simulate.plan.RunOptions` lists. Times are in hours.
 
@@ -214,7 +220,17 @@ def sensor_network(
     >>> panel["pm25"].shape, int(panel["pm25"].notnull().all("time").sum())
     ((1, 49, 7), 5)
     """
-    return simulate(SensorNetwork(stations=stations, places=places, size=size, noise=noise, start=start), **run)
+    system = SensorNetwork(
+        stations=stations,
+        places=places,
+        size=size,
+        noise=noise,
+        start=start,
+        pollutants=pollutants,
+        missing=missing,
+        kept=tuple(kept),
+    )
+    return simulate(system, **run)
 
 
 def integrate(

@@ -43,7 +43,7 @@ def test_the_truth_is_the_solution_of_the_equation_also_at_places_without_a_stat
         hour = stepper.epoch + step + 0.5
         wind = 4 + 2j + 5 * np.exp(2j * np.pi * hour / 24) + stepper.wander[0]
         spectrum = solve_ivp(tendency(hour, wind), (0, 1), spectrum, rtol=1e-10, atol=1e-12).y[:, -1]
-    np.testing.assert_allclose(stepper.spectra[0], spectrum, atol=1e-8)
+    np.testing.assert_allclose(stepper.spectra[0, 0], spectrum, atol=1e-8)
     out = np.empty((1, 4, 5))
     stepper.read(out)
     weight = np.where(np.isin(np.arange(GRID // 2 + 1), (0, GRID // 2)), 1.0, 2.0)
@@ -128,3 +128,53 @@ def test_a_wrong_request_is_named(options, word):
 def test_a_long_step_is_warned_about():
     with pytest.warns(SimulationWarning, match="constant over a step"):
         sensor_network(stations=2, step=6.0, duration=24.0)
+
+
+MANY = {"stations": 6, "places": 2, "pollutants": 3, "missing": 0.3, "duration": 1440.0, "seed": 5}
+
+
+def test_further_pollutants_leave_the_first_as_it_is_and_have_sources_of_their_own():
+    one = sensor_network(**{**MANY, "pollutants": 1, "missing": 0.0})
+    many = sensor_network(**{**MANY, "missing": 0.0})
+    assert list(many)[:6] == ["pm25", "pm10", "no2", "pm25_truth", "pm10_truth", "no2_truth"]
+    np.testing.assert_allclose(many["pm25_truth"], one["pm25_truth"], rtol=1e-6)
+    assert many.attrs["sources"] == one.attrs["sources"] != many.attrs["sources_pm10"]
+    first = many["pm25_truth"].values.ravel()
+    apart = [np.corrcoef(first, many[f"{name}_truth"].values.ravel())[0, 1] for name in ("pm10", "no2")]
+    assert max(apart) < 0.95
+
+
+@pytest.mark.parametrize("missing", [0.1, 1 / 3, 0.5, 0.8])
+def test_the_share_that_is_missing_lies_in_gaps_of_stations(missing):
+    panel = sensor_network(**{**MANY, "stations": 60, "missing": missing, "kept": ("measured",)})
+    gone = np.isnan(panel["no2"].values[0, :, :60])
+    assert gone.mean() == pytest.approx(missing, abs=0.03)
+    runs = (np.diff(gone.astype(int), axis=0) == 1).sum() + gone[0].sum()
+    assert gone.sum() / runs > 40 * missing, "gaps are long"
+    assert list(panel) == ["pm25", "pm10", "no2"]
+
+
+def test_gaps_and_pollutants_have_the_same_bits_in_one_piece_and_resumed(tmp_path, monkeypatch):
+    whole = sensor_network(**MANY)
+    streamed = sensor_network(**MANY, out=tmp_path / "s.zarr")
+    xr.testing.assert_equal(streamed.load(), whole)
+    split = sensor_network(**MANY, members=2, workers=2)
+    xr.testing.assert_equal(split.isel(member=[0]), whole)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("pollutants", 0, "pollutants 0"),
+        ("pollutants", 7, "between 1 and 6"),
+        ("missing", 1.0, "missing 1"),
+        ("missing", -0.1, "missing -0.1"),
+        ("missing", float("nan"), "missing nan"),
+        ("kept", ("measure",), "measured"),
+        ("kept", (), "at least one"),
+        ("kept", ("wind", "wind"), "once"),
+    ],
+)
+def test_wrong_pollutants_gaps_and_parts_are_refused(option, value, said):
+    with pytest.raises(RequestError, match=said):
+        SensorNetwork(**{option: value})
