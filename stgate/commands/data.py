@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import xarray as xr
 
@@ -13,8 +15,10 @@ from stgate.commands.select import select_part
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.frames import Marks, mark_missing, on_grid
+from stgate.io.masked import holds_masked, read_masked
 from stgate.io.npz import read_npz
-from stgate.io.readers import open_panel, read_tables
+from stgate.io.readers import open_panel, read_coords, read_tables
+from stgate.io.tables import HDF, Dialect
 from stgate.panels.summary import summarize
 from stgate.schema.panel import check_panel
 
@@ -51,10 +55,11 @@ def convert(arguments: Sequence[str]) -> None:
     """Read files into one panel and write it."""
     parser = Parser(
         "data convert",
-        "Read files into one panel: tables (.csv, .parquet, .h5), arrays (.npz), lattices (.nc, .zarr).\n"
+        "Read files into one panel: tables (.csv, .parquet, .h5), arrays (.npz, .h5), lattices (.nc, .zarr).\n"
         "Long table: give --node, the column of node labels. Wide, one column a node: give --name.\n"
         "One file a station: several files, with --node or named after their station.\n"
-        "Arrays, (time, node, variable): give --variables, their names. A lattice needs nothing.",
+        "Arrays, (time, node, variable): give --variables, their names. A lattice needs nothing.\n"
+        "Arrays with masks in HDF5 (`values`, `masks`), one file a year: their names give the years.",
         "stgate data convert station_*.csv --time year month day hour --node station --drop wd --out air.nc",
     )
     add = parser.add_argument
@@ -128,6 +133,12 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
         if "variables" not in options:
             raise RequestError("--variables: name the variables of the array, in order")
         return read_npz(first, **options)
+    if first.endswith(HDF) and os.path.isfile(first) and holds_masked(first):
+        for name in options:
+            if name not in ("variables", "start", "freq", "coords", "rename", "units"):
+                raise RequestError(f"--{name.replace('_', '-')}: does not apply to arrays with masks; leave it out")
+        table = read_coords(Path(given.coords), Dialect()) if given.coords else None
+        return read_masked(given.files, **{**options, "coords": table})
     return read_tables(given.files, **options)
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from stgate.io.calendars import convert_calendar
     from stgate.io.frames import to_panel
     from stgate.io.lattice import from_lattice, to_lattice
+    from stgate.io.masked import read_masked
     from stgate.io.npz import read_npz
     from stgate.io.readers import open_panel, read_tables
     from stgate.io.store import open_forecast, write
@@ -17,6 +18,7 @@ __all__ = [
     "from_lattice",
     "open_forecast",
     "open_panel",
+    "read_masked",
     "read_npz",
     "read_tables",
     "to_lattice",
@@ -31,6 +33,7 @@ __getattr__, __dir__ = attach(
         "from_lattice": "stgate.io.lattice",
         "open_forecast": "stgate.io.store",
         "open_panel": "stgate.io.readers",
+        "read_masked": "stgate.io.masked",
         "read_npz": "stgate.io.npz",
         "read_tables": "stgate.io.readers",
         "to_lattice": "stgate.io.lattice",

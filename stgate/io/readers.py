@@ -193,7 +193,7 @@ def read_tables(
         else:
             frame = pd.concat(frames, ignore_index=True).rename(columns=dict(rename or {}))
             frame[label] = plain_labels(frame[label])
-        table = _coords(Path(coords), dialect) if isinstance(coords, str | os.PathLike) else coords
+        table = read_coords(Path(coords), dialect) if isinstance(coords, str | os.PathLike) else coords
         panel = to_panel(
             frame,
             name=name,
@@ -220,8 +220,17 @@ def _named(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> list[str]
     return [c for c in columns if c not in nameless]
 
 
-def _coords(path: Path, dialect: Dialect) -> pd.DataFrame:
-    """Read a table of node coordinates, indexed by its first column."""
+def read_coords(path: Path, dialect: Dialect) -> pd.DataFrame:
+    """Read a table of node coordinates, indexed by its first column.
+
+    Args:
+        path: The table.
+        dialect: Marks of a csv table.
+
+    Raises:
+        StoreError: The table cannot be read.
+        PanelError: A coordinate is not a number.
+    """
     with reading(path, "table of coordinates"):
         table = load_frame(path, dataclasses.replace(dialect, header=True), label=0)
         table = table[[table.columns[0], *_named(table, [str(c) for c in table.columns[1:]], path)]]
