@@ -99,7 +99,7 @@ def read_masked(
             if values.ndim != 3 or values.shape != masks.shape or values.dtype.kind not in "fiu":
                 text = "x".join(map(str, values.shape))
                 raise PanelError(
-                    f"{path}: `{VALUES}` is {values.dtype} {text}; expected numbers (time, node, variable), shaped like "
+                    f"{path}: `{VALUES}` is {values.dtype} {text}; expected numbers (time, node, variable), shaped as "
                     f"`{MASKS}`"
                 )
             check_size(path, sum(math.prod(one.shape) * one.dtype.itemsize for one in (values, masks)), loaded=False)

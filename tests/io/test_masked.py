@@ -111,7 +111,7 @@ def test_names_times_and_variables_can_be_given(tmp_path):
     [
         ({"masks": None}, {}, "holds no arrays"),
         ({"values": np.zeros((48, 4), "f4")}, {}, r"float32 48x4; expected"),
-        ({"masks": np.ones((48, 4, 2), bool)}, {}, "shaped like"),
+        ({"masks": np.ones((48, 4, 2), bool)}, {}, "shaped as"),
         ({"values": np.zeros((48, 4, 3), "S3")}, {}, "expected numbers"),
         ({"params": np.array(["a", "b"], "S1")}, {}, "has 3, and 2 are named"),
         ({"params": np.array(["a", "a", "b"], "S1")}, {}, "name each"),
