@@ -2,6 +2,7 @@
 
 python -m benchmarks list
 python -m benchmarks run NAME [--quick] [--out FOLDER] [--data FOLDER] [--work FOLDER] [--seeds N] [-- OPTION ...]
+python -m benchmarks run GROUP ... [--quick]   all benchmarks whose names begin with a word, such as `speed scale`
 python -m benchmarks run NAME --help
 python -m benchmarks index
 """

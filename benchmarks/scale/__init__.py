@@ -1,0 +1,1 @@
+"""What is larger than a step: records of world size, several processes, and what grows how."""
