@@ -111,6 +111,11 @@ class HybridNetwork(nn.Module):
             step = {name: getattr(rollout, name) for name in named}
             self.transition = Transition(self.patches, self.targets, hidden if informed else 0, outputs - 1, **step)
 
+    @property
+    def reach(self) -> int | None:
+        """Number of last steps of the window that the core's last state depends on; None if it may be any number."""
+        return 1 if self.core is None else getattr(self.core, "reach", None)
+
     def forward(
         self,
         inputs: Inputs,
@@ -235,6 +240,8 @@ class HybridNetwork(nn.Module):
         """Read steps (batch, time, node, …); return the core's states, (batch, time, patch, hidden), or the last."""
         if self.embed is None:
             return None, None
+        if last and self.reach is not None:
+            values, mask, since, calendar = (x[:, -self.reach :] for x in (values, mask, since, calendar))
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
         states = self.embed(seen.transpose(1, 2).flatten(0, 1))  # (batch * patch, time, hidden)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.nn.attention import CausalAttention
+from stgate.nn.attention import CausalAttention, steps_needed
 from stgate.nn.gated.cells import RecurrentHighway
 from stgate.nn.gates import GateName, make_gate
 
@@ -53,7 +53,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         if cell not in CELLS:
             raise RequestError(f"cell {cell!r}: {did_you_mean(cell, CELLS)}")
-        self.cell = cell
+        self.cell, self.span, self.heads = cell, span, heads
         self.layers = nn.ModuleList()
         for _ in range(layers):
             parts: dict[str, nn.Module] = {}
@@ -67,6 +67,11 @@ class RecurrentStack(nn.Module):
                 parts["attention"] = CausalAttention(channels, heads, span, gated=gated_heads)
                 parts["attention_gate"] = make_gate(gate, channels)
             self.layers.append(nn.ModuleDict(parts))
+
+    @property
+    def reach(self) -> int | None:
+        """Number of last steps that the output of the last step depends on; None if it may be any number."""
+        return steps_needed(len(self.layers) if self.heads else 0, self.span) if self.cell == "none" else None
 
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
         """Run over consecutive steps.
@@ -83,15 +88,16 @@ class RecurrentStack(nn.Module):
         after: Memory = []
         for number, parts in enumerate(self.layers):
             assert isinstance(parts, nn.ModuleDict)
-            only = last and number + 1 == len(self.layers)
+            later = len(self.layers) - 1 - number
+            only = last and not later
             if "cell" in parts:
                 x, held = self._recur(parts, x, next(before, None), only and "attention" not in parts)
                 after.append(held)
             if "attention" in parts:
-                attended, held = parts["attention"](x, next(before, None))
-                if only:
-                    x, attended = x[:, -1:], attended[:, -1:]
-                x = parts["attention_gate"](x, attended)
+                crop = only or (last and self.cell == "none")  # a cell of a later layer reads all steps
+                needed = steps_needed(later, self.span) if crop else None
+                attended, held = parts["attention"](x, next(before, None), needed)
+                x = parts["attention_gate"](x[:, -attended.shape[1] :], attended)
                 after.append(held)
         return (x[:, -1:] if last else x), after
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.errors import RequestError, did_you_mean
-from stgate.nn.attention import CausalAttention
+from stgate.nn.attention import CausalAttention, Past, steps_needed
 from stgate.nn.feedforward import GatedFeedForward
 from stgate.nn.gated.recurrent import Memory
 from stgate.nn.gates import GateName, make_gate
@@ -44,22 +44,22 @@ class Block(nn.Module):
         self.gates = nn.ModuleList(make_gate(gate, channels) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, past: Past | None, needed: int | None = None) -> tuple[Tensor, Past]:
         """Run over consecutive steps.
 
         Args:
             x: Inputs, (row, time, channel).
             past: Keys and values of the steps right before; None at the start.
+            needed: Number of last steps whose outputs are needed; None for all.
 
         Returns:
-            Outputs, (row, time, channel), and the keys and values for the steps to come.
+            Outputs of the needed steps, (row, needed, channel), and the keys and values for the steps to come.
         """
+        attended, past = self.attention(self.norms[0](x) if self.norm == "pre" else x, past, needed)
+        x = self.gates[0](x[:, -attended.shape[1] :], attended)
         if self.norm == "pre":
-            attended, past = self.attention(self.norms[0](x), past)
-            x = self.gates[0](x, attended)
             return self.gates[1](x, self.feedforward(self.norms[1](x))), past
-        attended, past = self.attention(x, past)
-        x = self.norms[0](self.gates[0](x, attended))
+        x = self.norms[0](x)
         return self.norms[1](self.gates[1](x, self.feedforward(x))), past
 
 
@@ -111,6 +111,11 @@ class TransformerStack(nn.Module):
             self.share = nn.Linear(2 * channels, channels)
             self.taken = nn.Linear(channels, channels)
 
+    @property
+    def reach(self) -> int | None:
+        """Number of last steps that the output of the last step depends on; None if it may be any number."""
+        return None if self.recurrent else steps_needed(len(self.blocks), self.span)
+
     def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
         """Run over consecutive steps.
 
@@ -123,30 +128,30 @@ class TransformerStack(nn.Module):
             Outputs, (row, time, channel), with one time if only the last is returned; and the memory after the steps.
         """
         if not self.recurrent:
-            x, caches = self._attend(x, memory)
-            return (x[:, -1:] if last else x), caches
+            return self._attend(x, memory, last)
         if memory:
-            *caches, (state, count) = memory
-        else:
-            caches, state, count = [], torch.zeros_like(x[:, 0]), torch.zeros((), dtype=torch.int64, device=x.device)
-        made = []
+            *caches, (state, passed) = memory
+        else:  # the steps of the present segment are counted by a length: a number on a device would be waited for
+            caches, state, passed = [], torch.zeros_like(x[:, 0]), x.new_zeros(0)
+        made, count = [], len(passed)
         while x.shape[1]:
-            room = self.span - int(count)
-            piece, x = x[:, :room], x[:, room:]
-            out, caches = self._attend(piece + state.unsqueeze(1), caches)
+            piece, x = x[:, : self.span - count], x[:, self.span - count :]
+            out, caches = self._attend(piece + state.unsqueeze(1), caches, last)
             count = (count + piece.shape[1]) % self.span
-            if int(count) == 0:
+            if count == 0:
                 end = out[:, -1]
                 share = torch.sigmoid(self.share(torch.cat([end, state], -1)))
                 state = state + share * (torch.tanh(self.taken(end)) - state)
             made.append(out)
-        out = made[-1][:, -1:] if last else torch.cat(made, 1)
-        return out, [*caches, (state, count)]
+        out = made[-1] if last else torch.cat(made, 1)
+        return out, [*caches, (state, out.new_zeros(count))]
 
-    def _attend(self, x: Tensor, caches: Memory | None) -> tuple[Tensor, Memory]:
+    def _attend(self, x: Tensor, caches: Memory | None, last: bool) -> tuple[Tensor, Memory]:
+        """Run all blocks; for the last step alone each computes only the steps on which later blocks depend."""
+        x = x[:, -steps_needed(len(self.blocks), self.span) :] if last else x
         before = iter(caches or [])
         after: Memory = []
-        for block in self.blocks:
-            x, past = block(x, next(before, None))
+        for later, block in zip(reversed(range(len(self.blocks))), self.blocks, strict=True):
+            x, past = block(x, next(before, None), steps_needed(later, self.span) if last else None)
             after.append(past)
         return self.final(x), after

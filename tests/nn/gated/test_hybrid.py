@@ -11,6 +11,7 @@ from stgate.nn.features import StepFeatures
 from stgate.nn.gated.network import HybridNetwork
 from stgate.nn.gated.recurrent import RecurrentStack
 from stgate.nn.gated.rollout import RollOut
+from stgate.nn.gated.transformer import TransformerStack
 from stgate.nn.gates import GATES
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
@@ -109,6 +110,27 @@ def test_every_parameter_gets_a_gradient(rollout, gate, layers):
     (raw * torch.randn_like(raw)).sum().backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+@pytest.mark.parametrize(
+    ("core", "reach"),
+    [
+        (lambda channels: TransformerStack(channels, 1, heads=2, span=3), 3),
+        (lambda channels: TransformerStack(channels, 3, heads=2, span=2), 4),
+        (lambda channels: TransformerStack(channels, 1, heads=2, span=2, recurrent=True), None),
+        (lambda channels: RecurrentStack(channels, 2, cell="none", heads=2, span=2), 3),
+        (lambda channels: RecurrentStack(channels, 1, heads=2, span=2), None),
+    ],
+)
+@pytest.mark.parametrize("convolution", [None, "torch_geometric.nn.GraphConv"])
+def test_the_steps_beyond_the_reach_are_left_out_and_change_nothing(core, reach, convolution):
+    spec = make_spec()
+    x, graph = make_inputs(spec), EdgeList(torch.tensor([[0, 1], [1, 2]]), torch.ones(2))
+    network = HybridNetwork(spec, OUTPUTS, core, hidden=8, convolution=convolution).eval()
+    assert network.reach == reach
+    parts = (x.values, x.mask, x.since, x.calendar, x.static)
+    last, whole = (network._absorb(*parts, last=last, graph=graph)[0] for last in (True, False))
+    torch.testing.assert_close(last, whole[:, -1:])
 
 
 @MODES

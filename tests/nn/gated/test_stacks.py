@@ -49,10 +49,20 @@ def test_a_step_at_a_time_is_the_whole_sequence(name):
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_the_last_step_alone_is_that_of_the_sequence(name):
+@pytest.mark.parametrize("before", [0, 1, 6, 9])
+def test_the_last_step_alone_is_that_of_the_sequence_and_so_is_the_memory(name, before):
     stack, x = make(name), sequence()
-    last, _ = stack(x, last=True)
-    torch.testing.assert_close(last, stack(x)[0][:, -1:])
+    memory = stack(x[:, :before])[1] if before else None
+    (last, short), (whole, after) = stack(x[:, before:], memory, last=True), stack(x[:, before:], memory)
+    torch.testing.assert_close(last, whole[:, -1:])
+    torch.testing.assert_close(short, after)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_last_step_reaches_as_far_back_as_the_stack_says(name):
+    stack, x = make(name), sequence().requires_grad_()
+    (seen,) = torch.autograd.grad(stack(x, last=True)[0].square().sum(), x)
+    assert (seen.abs().sum((0, 2)) > 0).sum() == (TIME if stack.reach is None else stack.reach)
 
 
 @pytest.mark.parametrize("name", STACKS)
