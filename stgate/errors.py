@@ -80,7 +80,7 @@ class SimulationWarning(StgateWarning):
 
 
 class FitWarning(StgateWarning):
-    """A fit that ended no better than a forecast that needs no fit."""
+    """Issued when a fit reads less of the data than was given, or ends no better than a forecast that needs no fit."""
 
 
 class ForecastWarning(StgateWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.data.window_data import WindowData
-from stgate.errors import RequestError
+from stgate.errors import FitWarning, RequestError
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.adoption import check_leads
 from stgate.models.training.graphs import graph_of
@@ -66,6 +67,7 @@ class GatedForecaster(Forecaster):
             predictor.edges.fill(graph_of(data.panel, NEIGHBOURS, f"spatial {predictor.spatial}"))
         if not rollout:
             check_leads(data)
+            warn_of_reach(predictor)
             return
         longest = max(rollout.leads(data.spec.horizon))
         if longest > data.train_horizon:
@@ -147,3 +149,23 @@ class GatedForecaster(Forecaster):
     def validation_forward(self, batch: Batch) -> Distribution:
         """Forecast a single trajectory, which feeds back its location."""
         return self.predictor.single_trajectory(batch)
+
+
+def warn_of_reach(predictor: GatedPredictor) -> None:
+    """Warn if the network of a direct forecast sees fewer steps than the window holds, and say what reads the others.
+
+    Args:
+        predictor: A predictor whose network is built.
+    """
+    window, reach = predictor.fitted_spec.window, predictor.hybrid.reach
+    if reach is None or reach >= window:
+        return
+    readers = ["the linear part"] if predictor.has_linear else []
+    if not readers or predictor.imputation == "last" or predictor.transform.of_window:
+        readers.append("what takes the last observation of a node that has no later one")
+    warnings.warn(
+        f"window {window}: the network sees only its last {reach} steps; earlier ones are read by "
+        f"{' and '.join(readers)} alone; give more layers or a longer span, or a shorter window",
+        FitWarning,
+        stacklevel=2,
+    )

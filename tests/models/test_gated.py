@@ -8,8 +8,8 @@ from helpers import FEW, batch_of, built, fit, fitted, lattice_panel, make_data,
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 import stgate
-from stgate.distributions import Normal
-from stgate.errors import ForecastWarning, RequestError, TrainingError
+from stgate.distributions import Difference, Normal
+from stgate.errors import FitWarning, ForecastWarning, RequestError, TrainingError
 from stgate.inference import Ensemble
 from stgate.models import Forecaster, GatedRNN, GatedTransformer
 from stgate.models.training.steps import masked_loss
@@ -297,3 +297,34 @@ def test_training_windows_can_be_shorter_than_a_forecast(ring):
     assert stgate.forecast(model, ring).sizes["lead_time"] == 150
     with pytest.raises(RequestError, match=r"rollout.unroll 3: .* hold 2 leads"):
         fit(GatedRNN(hidden=8, rollout=RollOut(unroll=3)), data, limit_val_batches=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        (GatedTransformer, {"span": 4}, "last 4 steps; earlier ones are read by the linear part alone"),
+        (GatedTransformer, {"span": 3, "layers": 2}, "last 5 steps; earlier ones are read by the linear part alone"),
+        (GatedTransformer, {"span": 4, "linear": False}, "read by what takes the last observation"),
+        (GatedTransformer, {"span": 4, "imputation": "last"}, "by the linear part and what takes the last"),
+        (GatedTransformer, {"span": 4, "transforms": [Difference()]}, "by the linear part and what takes the last"),
+        (GatedRNN, {"span": 4, "cell": "none", "attention": 2}, "last 4 steps"),
+    ],
+)
+def test_a_fit_warns_of_steps_of_the_window_that_the_network_does_not_see(kind, options, said):
+    with pytest.warns(FitWarning, match=f"window 6: the network sees only its .*{said}"):
+        built(kind(**{"layers": 1, "hidden": 8, "transforms": None} | options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (GatedTransformer, {}),
+        (GatedTransformer, {"layers": 1, "span": 6}),
+        (GatedTransformer, {"layers": 1, "span": 2, "recurrence": True}),
+        (GatedTransformer, {"layers": 1, "span": 2, "rollout": RollOut()}),
+        (GatedRNN, {"attention": 2, "span": 2}),
+        (GatedRNN, {"cell": "none", "attention": 2, "span": 6}),
+    ],
+)
+def test_a_fit_whose_network_learns_from_the_whole_window_does_not_warn(kind, options):
+    built(kind(hidden=8, transforms=None, **options))
