@@ -60,7 +60,7 @@ def test_the_list_needs_no_package_that_a_benchmark_imports():
 
 def test_every_benchmark_has_a_claim_a_cost_and_a_name_of_its_own(package):
     known = package("registry").find()
-    assert len(known) == 36
+    assert len(known) >= 36
     for entry in known.values():
         assert entry.claim and "\n" not in entry.claim
         assert entry.cost and entry.quick
