@@ -25,7 +25,7 @@ from stgate.inference.base import Inference
 from stgate.models.training.adoption import check_again, check_data, take_scales
 from stgate.models.training.precision import keep_precision
 from stgate.models.training.schedule import one_cycle
-from stgate.models.training.steps import keep_what_is_freed, make_scores, masked_loss, objective
+from stgate.models.training.steps import WatchedLosses, keep_what_is_freed, make_scores, masked_loss, objective
 from stgate.models.training.taken_up import check_optimizer, keep_rows, later
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
@@ -43,7 +43,7 @@ PREDICTORS_OWN = ("forward", "members", "distribution", "predicted", "scaler")
 """Names, of today or of 0.1.0, that a predictor defines in the place of its forecaster."""
 
 
-class Forecaster(L.LightningModule, ABC):
+class Forecaster(WatchedLosses, ABC):
     """Base class of forecasters: a subclass defines `build`, and brings its own predictor if it needs more than that.
 
     The attribute `predictor`, a plain torch module, makes the forecasts: it holds network, scaler, likelihood,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -18,6 +19,62 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
 
 Stage = Literal["train", "val", "test", "val_hidden"]
+CHECKED = 32
+"""Number of training steps after which their losses are read: a device is not waited for at each."""
+
+
+class WatchedLosses(L.LightningModule):
+    """Training that ends where a loss is not finite; the losses stay on their device until they are read.
+
+    They are read every `CHECKED` steps, before an epoch is scored, and at its end: no epoch with such a loss is kept.
+    """
+
+    _first: tuple[Tensor, Tensor] | None = None  # step and value of the first loss that is not finite; step -1 for none
+    _noted = 0
+
+    def note_loss(self, loss: Tensor) -> None:
+        """Note the loss of a training step.
+
+        Args:
+            loss: The loss, a scalar.
+
+        Raises:
+            TrainingError: The loss of one of the last steps is not finite.
+        """
+        loss = loss.detach()
+        step, value = self._first or (torch.full_like(loss, -1, dtype=torch.int64), loss)
+        new = ~torch.isfinite(loss) & (step < 0)
+        self._first = torch.where(new, self.global_step, step), torch.where(new, loss, value)
+        self._noted += 1
+        if self._noted % CHECKED == 0:
+            self.check_losses()
+
+    def check_losses(self) -> None:
+        """Read the losses that were noted.
+
+        Raises:
+            TrainingError: A loss is not finite; the message names the first such step.
+        """
+        if self._first is None:
+            return
+        (step, value), self._first = self._first, None
+        if step >= 0:
+            raise TrainingError(
+                f"the training loss is {value.item():g} at step {int(step)}: lower the learning rate, or clip "
+                "gradients (gradient_clip_val)"
+            )
+
+    def on_train_start(self) -> None:
+        """Forget the losses of another fit."""
+        self._first, self._noted = None, 0
+
+    def on_validation_start(self) -> None:
+        """Read the losses before the epoch is scored."""
+        self.check_losses()
+
+    def on_train_epoch_end(self) -> None:
+        """Read the losses of an epoch that is not scored."""
+        self.check_losses()
 
 
 def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
@@ -31,7 +88,7 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
         A scalar: the mean negative log-likelihood of the observed targets, with the terms of the inference.
 
     Raises:
-        TrainingError: The loss is not finite.
+        TrainingError: The loss of one of the last steps is not finite.
     """
     predictor = forecaster.predictor
     pieces = forecaster.training_pieces(predictor.encode(batch))
@@ -46,11 +103,7 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
                 members = forecaster.training_forward(piece)
                 total.add(share * masked_loss(forecaster, "train", members, forecaster.training_target(piece)))
     loss = total.mean()
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"the training loss is {loss.item():g} at step {forecaster.global_step}: lower the learning rate, or clip "
-            "gradients (gradient_clip_val)"
-        )
+    forecaster.note_loss(loss)
     return predictor.inference.objective(loss, network, predictor.n_observations)
 
 
