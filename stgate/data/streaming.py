@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -72,7 +73,7 @@ class StoredSeries:
         self._before = torch.zeros((marks, self.members, len(spec.nodes), len(spec.targets)))
         self._scan(train)
 
-    @property
+    @functools.cached_property
     def ever(self) -> Tensor:
         """True for each node that ever observes a target, (node,)."""
         return self.seen.any(-1)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self, get_args
 
 import lightning as L
+import torch
 import xarray as xr
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,13 +19,13 @@ from stgate._memory import memory_limit
 from stgate.data.climatology import cell_means
 from stgate.data.scaling import Statistics
 from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
-from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins
+from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins, to_device
 from stgate.errors import PanelError, RequestError, check_counts
 from stgate.io.lattice import lattice_shape
 from stgate.io.readers import open_within
 from stgate.panels.calendar import default_keys
 from stgate.panels.split import Split, split_panel
-from stgate.schema.batch import Batch
+from stgate.schema.batch import Batch, noted
 from stgate.schema.forecast import PARTS
 from stgate.schema.longitudes import is_longitude, meridian_of
 from stgate.schema.panel import check_panel, check_seen, check_targets, time_kind, time_step
@@ -219,6 +220,15 @@ class WindowData(L.LightningDataModule):
         """Compute the mean of the training part in each calendar cell, (cell, node, channel)."""
         return cell_means(self.series, self.spec, self.parts.train)
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Note what the forecaster has to know of a batch on the host; workers and pinning copy what batches share."""
+        shared: Batch = {**batch, "static": self.series.static, "ever": self.series.ever}
+        return noted(getattr(self.trainer and self.trainer.lightning_module, "predictor", None), shared)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch to a device; the host does not wait for it."""
+        return to_device(batch, device)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training part, shuffled by (seed, epoch)."""
         windows = self._windows("train")
@@ -230,7 +240,7 @@ class WindowData(L.LightningDataModule):
             )
         members = self.panel.sizes.get("member", 1)
         sampler = StreamBatches(len(windows), members, self.batch_size, self.seed)
-        return DataLoader(windows, batch_size=None, sampler=sampler)
+        return DataLoader(windows, batch_size=None, sampler=sampler, pin_memory=self._pins)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Return the validation part, in order; an empty list if the split has none."""
@@ -259,14 +269,20 @@ class WindowData(L.LightningDataModule):
     def _loader(self, windows: Windows | StoredWindows, seed: int | None = None) -> DataLoader[Batch]:
         # The sampler gives the indices of a whole batch and the windows gather it: there is nothing to collate.
         if isinstance(windows, StoredWindows):  # they have a reading thread of their own
-            return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)))
+            return DataLoader(windows, batch_size=None, sampler=BatchNumbers(len(windows)), pin_memory=self._pins)
         return DataLoader(
             windows,
             batch_size=None,
             sampler=EpochBatches(len(windows), self.batch_size, seed),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            pin_memory=self._pins,
         )
+
+    @property
+    def _pins(self) -> bool:
+        """True if batches go to a GPU, which reads pinned memory while the host goes on."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _windows(self, part: Part) -> Windows | StoredWindows:
         every = {"train": self.every, "calibration": 1}.get(part, self.eval_every)

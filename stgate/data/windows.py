@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
+from torch.utils.weak import WeakIdKeyDictionary
 
 from stgate.errors import PanelError
 from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
@@ -150,6 +151,9 @@ def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor
     return since
 
 
+SHARED = ("static", "ever")
+"""Names of what all windows of a panel share in a batch."""
+_on_devices: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakIdKeyDictionary()
 PIECE = 2**18
 """Number of entries that are processed at once; with intermediate results they take about 5 MB."""
 
@@ -345,8 +349,28 @@ class StreamBatches(EpochBatches):
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move every tensor of a batch to a device."""
-    return cast(Batch, {name: cast(Tensor, value).to(device) for name, value in batch.items()})
+    """Move every tensor of a batch to a device; what all windows of a panel share is moved once."""
+    moved = {
+        name: value
+        if not isinstance(value, Tensor)
+        else _moved(value, device)
+        if name in SHARED
+        else value.to(device, non_blocking=True)
+        for name, value in batch.items()
+    }
+    return cast(Batch, moved)
+
+
+def _moved(value: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device: the same object each time, so that what is made of it is found again."""
+    if value.device == device:
+        return value
+    known = _on_devices.get(value, {})
+    if device not in known:
+        with torch.inference_mode(False):  # validation may move it first, and training refuses tensors of inference
+            known[device] = value.to(device, non_blocking=True)
+        _on_devices[value] = known
+    return known[device]
 
 
 def hash_seed(*parts: int) -> int:

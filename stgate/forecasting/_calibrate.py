@@ -22,7 +22,7 @@ from stgate.prediction.checkpoint import write_calibrated
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
-from stgate.schema.batch import Batch
+from stgate.schema.batch import Batch, noted
 
 if TYPE_CHECKING:
     from stgate.data.window_data import WindowData
@@ -226,5 +226,5 @@ def set_calibration(
 def _scored(predictor: Predictor, windows: Iterable[Batch]) -> Iterator[Scored]:
     with evaluation_mode(predictor):
         for raw in windows:
-            batch = to_device(raw, predictor.device)
+            batch = to_device(noted(predictor, raw), predictor.device)
             yield predictor(batch), batch["target"], batch["since"][:, -1].amin(-1)

@@ -23,6 +23,7 @@ from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.prediction import Prediction
 from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.batch import noted
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
 
@@ -198,7 +199,7 @@ def _predictions(
     predictions: list[Prediction] = []
     with evaluation_mode(model):
         for batch in history.batches(rows, progress):
-            there = to_device(batch, model.device)
+            there = to_device(noted(model, batch), model.device)
             predictions.append(model.predict(there, quantiles) if quantiles else model.predict_online(there))
     if not _warn_if_not_finite(model, predictions):
         _warn_if_far_out(model, predictions)

@@ -18,6 +18,7 @@ from stgate.io import store
 from stgate.prediction.gated import GatedPredictor
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.schema.batch import noted
 
 PIECE = 1000
 """Number of steps that are run at once."""
@@ -78,7 +79,7 @@ def free_run(
         row = 0
         for batch in history.batches(np.array([origin])):
             count = len(batch["origin"])
-            for at, piece in predictor.run(to_device(batch, predictor.device), steps, PIECE):
+            for at, piece in predictor.run(to_device(noted(predictor, batch), predictor.device), steps, PIECE):
                 values[row : row + count, at : at + piece.shape[1]] = piece.cpu().numpy()
             row += count
     if not np.isfinite(values).all():

@@ -37,7 +37,7 @@ class GatedForecaster(Forecaster):
     """
 
     predictor: GatedPredictor
-    _before: Tensor | None = None
+    _before: list[list[int]] | None = None
 
     @abstractmethod
     def __init__(
@@ -120,8 +120,9 @@ class GatedForecaster(Forecaster):
         if rollout.noise:
             self._add_noise(inputs, rollout.noise)
         if rollout.stateful:
-            self._carry_on(batch["origin"])
-        raw = predictor.built(inputs, self.leads_now(), teacher_forced=self._teacher_forced(), graph=predictor.graph)
+            self._carry_on(predictor.origins(batch))
+        options = {"teacher_forced": self._teacher_forced(), "complete": predictor.complete(batch)}
+        raw = predictor.built(inputs, self.leads_now(), graph=predictor.graph, **options)
         return predictor.distribution(raw)
 
     def training_target(self, batch: Batch) -> Tensor:
@@ -138,13 +139,12 @@ class GatedForecaster(Forecaster):
         noisy = inputs.values[..., :targets] + scale * mask * torch.randn_like(mask)
         inputs.values = torch.cat([noisy, inputs.values[..., targets:]], -1)
 
-    def _carry_on(self, origin: Tensor) -> None:
+    def _carry_on(self, origins: list[list[int]]) -> None:
         """Drop the state of the batch before, unless this batch continues in time where that one ended."""
-        step = torch.tensor([0, self.predictor.fitted_spec.window])
-        before = self._before
-        if before is None or before.shape != origin.shape or not torch.equal(before + step, origin.cpu()):
+        window = self.predictor.fitted_spec.window
+        if self._before is None or [[member, row + window] for member, row in self._before] != origins:
             self.predictor.hybrid.carried = None
-        self._before = origin.cpu()
+        self._before = origins
 
     def validation_forward(self, batch: Batch) -> Distribution:
         """Forecast a single trajectory, which feeds back its location."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,19 +56,24 @@ class Patches(nn.Module):
         self.straight = bool((own.ravel() == nodes.ravel()).all())
         self.open = bool((around < 0).any())
         around[around < 0] = nodes.size  # the position of a node of zeros
-        # Not buffers: they are not learned, and are the same for all members of an ensemble.
+        # Not buffers, which an ensemble stacks: they are the same for all members. `_apply` moves them.
         self.own, self.back = torch.from_numpy(own.ravel()), torch.from_numpy(np.argsort(own.ravel()))
         self.around = torch.from_numpy(around.ravel())
 
+    def _apply(self, fn: Any, *rest: Any) -> Patches:  # noqa: ANN401 (of torch)
+        for name in ("own", "back", "around"):
+            setattr(self, name, fn(getattr(self, name)))
+        return cast(Patches, super()._apply(fn, *rest))  # type: ignore[no-untyped-call]
+
     def fold(self, x: Tensor) -> Tensor:
         """Gather the nodes of each patch: (..., node, channel) to (..., patch, size * channel)."""
-        x = x if self.straight else x.index_select(-2, self.own.to(x.device))
+        x = x if self.straight else x.index_select(-2, self.own)
         return x.reshape(*x.shape[:-2], self.count, self.size * x.shape[-1])
 
     def unfold(self, x: Tensor) -> Tensor:
         """Reverse `fold`: (..., patch, size * channel) to (..., node, channel)."""
         x = x.reshape(*x.shape[:-2], self.count * self.size, x.shape[-1] // self.size)
-        return x if self.straight else x.index_select(-2, self.back.to(x.device))
+        return x if self.straight else x.index_select(-2, self.back)
 
     def surround(self, x: Tensor) -> Tensor:
         """Gather the nodes that each patch sees: (..., node, channel) to (..., patch, reach * channel)."""
@@ -74,7 +81,7 @@ class Patches(nn.Module):
             return x
         if self.open:
             x = torch.cat([x, torch.zeros_like(x[..., :1, :])], -2)
-        x = x.index_select(-2, self.around.to(x.device))
+        x = x.index_select(-2, self.around)
         return x.reshape(*x.shape[:-2], self.count, self.reach * x.shape[-1])
 
 

@@ -282,10 +282,29 @@ class GatedPredictor(Predictor):
         """The gated network; of several members the stacked one."""
         return self.part(HybridNetwork)
 
+    def noted(self, batch: Batch) -> Batch:
+        """Return a batch of the host with what a rollout has to know there: complete windows, and origins."""
+        if not self.rollout:
+            return batch
+        missing = torch.isnan(batch["past"][..., : len(self.fitted_spec.targets)]).flatten(1).any(1)
+        return {**batch, "complete": (~missing).tolist(), "origins": batch["origin"].tolist()}
+
+    @staticmethod
+    def complete(batch: Batch) -> bool | None:
+        """Return whether all windows of a batch are complete; None where that was not noted."""
+        return all(batch["complete"]) if "complete" in batch else None
+
+    @staticmethod
+    def origins(batch: Batch) -> list[list[int]]:
+        """Return the origins of a batch, a member and a row each."""
+        made: list[list[int]] = batch["origins"] if "origins" in batch else batch["origin"].tolist()
+        return made
+
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
         inputs = self.inputs_of(batch)
-        return self.completed(self.built(inputs, *options, graph=self.graph), inputs)
+        raw = self.built(inputs, *options, graph=self.graph, complete=self.complete(batch))
+        return self.completed(raw, inputs)
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""
@@ -295,14 +314,14 @@ class GatedPredictor(Predictor):
         members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
         center, scale = self.scaler.target_center, self.scaler.target_scale
         # Levels drawn beforehand are the same for all members, evaluated in one pass or one after another.
-        generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, *batch["origin"][0].tolist()))
+        generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, *self.origins(batch)[0]))
         shape = (self.fitted_spec.horizon, count * len(batch["origin"]), *batch["target"].shape[2:])
-        levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device)
+        levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device, non_blocking=True)
 
         def draw(raw: Tensor, lead: int) -> Tensor:
             return (self.likelihood(raw, center, scale).icdf(levels[lead]) - center) / scale
 
-        raw = self.built(Inputs(**members), draw=draw, graph=self.graph)
+        raw = self.built(Inputs(**members), draw=draw, graph=self.graph, complete=self.complete(batch))
         size = len(batch["origin"])
         raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
         return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
@@ -322,15 +341,19 @@ class GatedPredictor(Predictor):
         Yields:
             The first step of a piece, and its values (batch, step, node, target).
         """
-        network, inputs = self.built, self.inputs_of(self.encode(batch))
+        network, inputs, complete = self.built, self.inputs_of(self.encode(batch)), self.complete(batch)
         assert isinstance(network, HybridNetwork)
         origin = batch["time"][:, batch["past"].shape[1] - 1, None]
         locations: list[Tensor] = []
-        for step, location in enumerate(itertools.islice(network.run(inputs, self.graph), steps), 1):
+        for step, location in enumerate(itertools.islice(network.run(inputs, self.graph, complete), steps), 1):
             locations.append(location * self.scaler.target_scale + self.scaler.target_center)
             if len(locations) == piece or step == steps:
                 first = step - len(locations)
-                time = origin + torch.arange(first + 1, step + 1).to(origin) * self.fitted_spec.step
+                time = (
+                    origin
+                    + torch.arange(first + 1, step + 1, dtype=origin.dtype, device=origin.device)
+                    * self.fitted_spec.step
+                )
                 yield first, self.transform.bind(time).decode(torch.stack(locations, 1))
                 locations = []
 

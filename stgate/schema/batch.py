@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,13 @@ class Batch(TypedDict):
         origin: (batch, 2), the member and the row of the last input step.
         after: (batch, step, node, target), the values after the last input step that a field sees; only where the spec
             has steps ahead.
+
+    What the host has to know of a batch that lies on a device, an entry for each window, is noted before it is moved
+    (`noted`); where it is not, the host waits for the device:
+
+        complete: True if all targets of the window are observed; for rollouts.
+        origins: `origin` as numbers; for rollouts.
+        observed: Positions of the nodes that observe a target at the last input step; for fields in training.
     """
 
     past: Tensor
@@ -41,3 +48,24 @@ class Batch(TypedDict):
     target: Tensor
     origin: Tensor
     after: NotRequired[Tensor]
+    complete: NotRequired[list[bool]]
+    origins: NotRequired[list[list[int]]]
+    observed: NotRequired[list[list[int]]]
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A predictor whose work depends on values of a batch, which the host has to know."""
+
+    def noted(self, batch: Batch) -> Batch:
+        """Return a batch of the host with such values noted."""
+
+
+def noted(predictor: object, batch: Batch) -> Batch:
+    """Return a batch of the host, before it is moved to a device, with what a predictor has to know of it there.
+
+    Args:
+        predictor: The predictor.
+        batch: Windows in raw units.
+    """
+    return predictor.noted(batch) if isinstance(predictor, Noting) else batch

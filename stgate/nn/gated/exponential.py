@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,13 +55,19 @@ class ExponentialScheme(nn.Module):
             self.symbols[(0, *(0 for _ in self.shape))] = 0.0  # only the constant term acts on the longest wave
         self.operator = nn.Parameter(torch.zeros(len(self.symbols), targets))
 
+    def _apply(self, fn: Any, *rest: Any) -> ExponentialScheme:  # noqa: ANN401 (of torch)
+        made = cast(ExponentialScheme, super()._apply(fn, *rest))  # type: ignore[no-untyped-call]
+        if self.operator.device.type != "mps":  # has no complex128
+            self.symbols = self.symbols.to(self.operator.device)
+        return made
+
     def coefficients(self) -> Coefficients:
         """Compute the functions of the operator, each (*wave, target)."""
         wide = torch.complex64 if self.operator.device.type == "mps" else torch.complex128
         symbols = self.symbols.to(self.operator.device, wide)
         exponent = torch.einsum("k...,kt->...t", symbols, self.operator.to(wide)) / self.substeps
         exponent = torch.complex(exponent.real.clamp(max=GROWTH), exponent.imag)
-        angles = 2 * math.pi * (torch.arange(CONTOUR, dtype=torch.float64) + 0.5) / CONTOUR
+        angles = 2 * math.pi * (torch.arange(CONTOUR, dtype=torch.float64, device=exponent.device) + 0.5) / CONTOUR
         z = exponent.unsqueeze(-1) + torch.polar(torch.ones_like(angles), angles).to(exponent)
         grown, cube = z.exp(), z**3
         made = (

@@ -124,6 +124,7 @@ class HybridNetwork(nn.Module):
         teacher_forced: int = 0,
         draw: Draw | None = None,
         graph: EdgeList | None = None,
+        complete: bool | None = None,
     ) -> Tensor:
         """Forecast the first leads, in standardised units.
 
@@ -133,6 +134,8 @@ class HybridNetwork(nn.Module):
             teacher_forced: Number of last steps of the window whose one-step forecasts precede the leads of a rollout.
             draw: Function that draws the values that a rollout feeds back; None feeds back the location.
             graph: Edges of the given graph, for the convolution; None without one.
+            complete: True if no target of the windows is missing, for a rollout; False goes through them step by step,
+                whatever they hold; None looks, for which the host waits.
 
         Returns:
             Raw outputs, (batch, teacher_forced + lead, node, target, output).
@@ -145,13 +148,13 @@ class HybridNetwork(nn.Module):
             assert state is not None
             made: Tensor = self.direct(state.squeeze(1), inputs, leads)
             return made
-        outputs, field, context, memory = self._through_window(inputs, teacher_forced, graph)
+        outputs, field, context, memory = self._through_window(inputs, teacher_forced, graph, complete)
         if self.training and self.rollout.stateful and memory is not None:
             self.carried = detached(memory)
         free = self._roll_out(inputs, field, context, memory, draw, graph)
         return torch.cat([*outputs, *(raw.unsqueeze(1) for raw in itertools.islice(free, leads))], 1)
 
-    def run(self, inputs: Inputs, graph: EdgeList | None = None) -> Iterator[Tensor]:
+    def run(self, inputs: Inputs, graph: EdgeList | None = None, complete: bool | None = None) -> Iterator[Tensor]:
         """Roll out without end: yield the location of each step, (batch, node, target), standardised.
 
         The panel must have no future covariates and no calendar features, which would be unknown beyond the horizon.
@@ -159,8 +162,9 @@ class HybridNetwork(nn.Module):
         Args:
             inputs: Standardised inputs of the window.
             graph: Edges of the given graph, for the convolution; None without one.
+            complete: True if no target of the windows is missing; None looks.
         """
-        _, field, context, memory = self._through_window(inputs, 0, graph)
+        _, field, context, memory = self._through_window(inputs, 0, graph, complete)
         return (raw[..., 0] for raw in self._roll_out(inputs, field, context, memory, None, graph))
 
     def _roll_out(
@@ -190,12 +194,12 @@ class HybridNetwork(nn.Module):
                 context = None if state is None else state[:, 0]
 
     def _through_window(
-        self, inputs: Inputs, teacher_forced: int, graph: EdgeList | None
+        self, inputs: Inputs, teacher_forced: int, graph: EdgeList | None, complete: bool | None = None
     ) -> tuple[list[Tensor], Tensor, Tensor | None, Memory | None]:
         """Run over the window; return its last one-step forecasts, the last field with its context, and the memory."""
         memory = self.carried if self.training else None
         observed = inputs.mask[..., : self.targets] > 0
-        if bool(observed.all()):
+        if bool(observed.all()) if complete is None else complete:
             fields, outputs = inputs.values[..., : self.targets], []
             parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
             context, memory = self._absorb(*parts, memory, last=not teacher_forced, graph=graph)
