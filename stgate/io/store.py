@@ -29,6 +29,12 @@ from stgate.schema.units import NAMES
 SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
 """Attribute of a zarr store that keeps the order of the variables; zarr itself does not."""
+RUN = "stgate_run"
+"""Attribute of a zarr store that keeps what determined its bytes, for a run that is resumed."""
+UNFINISHED = "stgate_unfinished"
+"""Attribute of a zarr store that a run has not finished."""
+STOPPED = "not all of it is written: a run that is still going, or was stopped; continue it with --resume"
+OURS = (ORDER, RUN)
 DURATIONS = {
     **{"week": 604800e9, "weeks": 604800e9, "d": 86400e9, "h": 3600e9, "min": 60e9, "s": 1e9},
     **{"milliseconds": 1e6, "ms": 1e6, "microseconds": 1e3, "us": 1e3, "nanoseconds": 1.0, "ns": 1.0},
@@ -58,9 +64,9 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
             raw = _opened(path)
             _check_digits(path, raw)
             opened = _decoded(raw).load()
-            order = str(opened.attrs.pop(ORDER, "")).split("\n")
+            order = str(opened.attrs.get(ORDER, "")).split("\n")
             opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
-            return exact_dates(opened)
+            return exact_dates(without_marks(opened))
         probe.examine(path, "netcdf")
         with xr.open_dataset(path, engine="netcdf4", decode_cf=False, create_default_indexes=False) as raw:
             check_arrays(path, raw)
@@ -72,6 +78,8 @@ def _opened(path: Path, *, loaded: bool = True) -> xr.Dataset:
     """Open a zarr store, whose files and sizes are checked; nothing of its values is read."""
     check_files(path)
     raw: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None, decode_cf=False, create_default_indexes=False)
+    if UNFINISHED in raw.attrs:
+        raise StoreError(f"{path}: {STOPPED}")
     check_arrays(path, raw, loaded=loaded)
     return raw
 
@@ -111,8 +119,12 @@ def _check_digits(path: Path, raw: xr.Dataset) -> None:
                 )
 
 
-def _with_marks(dataset: xr.Dataset) -> xr.Dataset:
-    """Mark numbers whose units read like those of dates, and model time; dates need no units."""
+def with_marks(dataset: xr.Dataset) -> xr.Dataset:
+    """Mark numbers whose units read like those of dates, and model time; dates need no units.
+
+    Args:
+        dataset: A dataset to be written.
+    """
     made: dict[str, xr.Variable] = {}
     for name, variable in dataset.variables.items():
         attrs = variable.attrs
@@ -155,6 +167,25 @@ def _with_durations(forecast: xr.Dataset) -> xr.Dataset:
     return forecast.assign_coords(lead_time=(lead.dims, values, attrs))
 
 
+def without_marks(opened: xr.Dataset) -> xr.Dataset:
+    """Return a store without the attributes that are there for the package itself.
+
+    Args:
+        opened: The store.
+    """
+    opened.attrs = {name: value for name, value in opened.attrs.items() if name not in OURS}
+    return opened
+
+
+def partial_of(out: Path) -> Path:
+    """Return the folder beside a store in which it grows.
+
+    Args:
+        out: The store.
+    """
+    return out.with_name(f"{out.name}.partial")
+
+
 def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a zarr store lazily: its values are read when they are used.
 
@@ -171,9 +202,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store", named=True):
-        opened = exact_dates(_decoded(_opened(path, loaded=False)))
-        opened.attrs.pop(ORDER, None)
-        return opened
+        return without_marks(exact_dates(_decoded(_opened(path, loaded=False))))
 
 
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -245,7 +274,7 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
     """
     path = check_out(path, overwrite=overwrite)
     _check_attributes(dataset)
-    dataset = _with_marks(dataset).drop_encoding()
+    dataset = with_marks(dataset).drop_encoding()
     with _writing(path), atomic(path) as temporary:
         if path.suffix == ".nc":
             coding = {
@@ -352,6 +381,8 @@ def config_path(name: str) -> Path:
 
 
 def _neighbour(path: Path) -> str:
+    if partial_of(path).is_dir():
+        return STOPPED
     if not os.path.isdir(path.parent):
         return f"the folder {path.parent} does not exist either"
     names = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES)
