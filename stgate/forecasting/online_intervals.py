@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -54,56 +54,144 @@ def online_intervals(
     Returns:
         A list of one prediction, of the last `kept` origins, with these quantiles.
     """
-    joined = join(predictions)
+    online = OnlineIntervals(model, quantiles, time, every=every, window=window, rate=rate)
+    if known is not None:
+        online.begin(known.before, known.since)
+    rows = by_origin(join(predictions))
+    online.learn(rows["score"], rows["since"], known and known.instead, known and known.seen)
+    return [online.calibrated({name: held[-kept:] for name, held in rows.items()}, online.reach(kept))]
+
+
+class OnlineIntervals:
+    """Online conformal intervals of successive blocks of origins.
+
+    Args:
+        model: The predictor that makes the forecasts; its stored calibration is used until enough errors are known.
+        quantiles: Quantile levels, ascending, 0.5 among them.
+        time: (time,), times of the panel and of one horizon after its end, as in a batch.
+        every: Number of steps between origins.
+        window: Number of origins whose conformity scores are used.
+        rate: Rate of the adaptation; 0 for rolling intervals.
+    """
+
+    def __init__(
+        self,
+        model: Predictor,
+        quantiles: Sequence[float],
+        time: torch.Tensor,
+        *,
+        every: int,
+        window: int,
+        rate: float,
+    ) -> None:
+        self.model, self.quantiles, self.time, self.every = model, quantiles, time, every
+        self.levels = levels_of(quantiles)
+        self.options = {"window": window, "rate": rate, "refresh": 24}
+        self.online: list[OnlineConformal] = []
+        self.shape = (0, 0, 0)  # members, leads, nodes
+        self.count = 0
+        self.recent: dict[int, NDArray[np.float64]] = {}  # scores of origins whose truth is not all known yet
+        self.latest: list[NDArray[np.float64]] = []
+
+    def begin(self, scores: NDArray[np.float64], since: NDArray[np.int64]) -> None:
+        """Learn from stored errors of origins before the first forecast.
+
+        Args:
+            scores: (origin, lead, cell, target); NaN where there are none.
+            since: (origin, cell), steps since observed at these origins.
+        """
+        self._learn(scores, since)
+
+    def learn(
+        self,
+        score: NDArray[np.float32],
+        since: NDArray[np.int64],
+        instead: NDArray[np.float64] | None = None,
+        seen: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Predict the widths of the intervals of the next origins, and learn from the errors known at each.
+
+        Args:
+            score: (origin, member, lead, node, target), scores of their truths.
+            since: (origin, member, node), steps since each node was observed.
+            instead: (origin, lead, cell, target), scores that take the place of their own.
+            seen: (origin, lead), True where they do.
+        """
+        origins, members, leads, nodes, targets = score.shape
+        self.shape = (members, leads, nodes)
+        scores = score.astype("float64").transpose(0, 2, 1, 3, 4).reshape(origins, leads, members * nodes, targets)
+        scores[~np.isfinite(scores)] = np.nan
+        scores = np.minimum(scores, LARGEST)
+        if instead is not None and seen is not None:
+            scores = np.where(seen[..., None, None], instead, scores)
+        self._learn(scores, since.reshape(origins, members * nodes))
+
+    def _learn(self, scores: NDArray[np.float64], since: NDArray[np.int64]) -> None:
+        _, leads, cells, targets = scores.shape
+        if not self.online:
+            begin = [_initial(self.model, self.levels, leads, target) for target in range(targets)]
+            made = (OnlineConformal(self.levels, leads, cells, initial=own, **self.options) for own in begin)
+            self.online = list(made)
+        self.latest = []
+        late = -(-leads // self.every)
+        for own, steps in zip(scores, since, strict=True):
+            now = self.count
+            for before in range(max(now - late, 0), now):
+                # Errors that are known now, but were not yet at the origin before.
+                for lead in range((now - 1 - before) * self.every, min((now - before) * self.every, leads)):
+                    for target, online in enumerate(self.online):
+                        online.update(before, lead, self.recent[before][lead, :, target])
+            self.latest.append(np.stack([online.predict(steps) for online in self.online], -1))
+            self.recent[now] = own
+            self.recent.pop(now - late, None)
+            self.count += 1
+
+    def reach(self, kept: int) -> NDArray[np.float64]:
+        """Return the half-widths of the last origins learnt from, (level, origin, member, lead, node, target).
+
+        Args:
+            kept: Number of origins.
+        """
+        members, leads, nodes = self.shape
+        made = np.stack(self.latest[-kept:], 1)  # (level, origin, lead, cell, target)
+        return made.reshape(*made.shape[:2], leads, members, nodes, -1).transpose(0, 1, 3, 2, 4, 5)
+
+    def calibrated(self, rows: dict[str, NDArray[Any]], reach: NDArray[np.float64]) -> Prediction:
+        """Return a prediction whose quantiles lie at these half-widths.
+
+        Args:
+            rows: Numbers of predictions of `predict_online` by origin, as `by_origin` arranges them.
+            reach: (level, origin, member, lead, node, target), half-widths in units of the forecast's scale.
+        """
+        model, curve = self.model, rows["quantiles"]
+        origins, members, leads = curve.shape[:3]
+        held, at = torch.from_numpy(curve).double(), nodes_of(model.conformity_score)
+        columns = {0.5: curve_at(held, torch.zeros(()), at)}
+        for level, own in zip(self.levels, torch.from_numpy(np.ascontiguousarray(reach)), strict=True):
+            columns[round((1 - level) / 2, 6)] = curve_at(held, -own, at)
+            columns[round((1 + level) / 2, 6)] = curve_at(held, own, at)
+        arrays = {k: rows[k] for k in ("mean", "truth", "since", "origin", *PARTS) if k in rows}
+        flattened = {name: v.reshape(origins * members, *v.shape[2:]) for name, v in arrays.items()}
+        made = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()}
+        bounds = torch.stack([columns[round(q, 6)] for q in self.quantiles], -1).flatten(0, 1)
+        bounds = bounds.clamp(min=model.lowest)
+        if model.transforms:
+            ahead = self.time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
+            bound = model.transform.bind(ahead.to(model.device), model.transform.without_window)
+            bounds = torch.stack([bound.decode(b.to(model.device)).cpu() for b in bounds.float().unbind(-1)], -1)
+        return cast(Prediction, {"quantiles": bounds.float(), **made})
+
+
+def by_origin(joined: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrange the numbers of predictions by origin and member, (origin, member, …).
+
+    Args:
+        joined: Numbers by name, as `join` gives them, in any order.
+    """
     member, row = joined["origin"].T
     order = np.lexsort((member, row))
     members = int(member.max()) + 1
-    by_origin = {k: v[order].reshape(-1, members, *v.shape[1:]) for k, v in joined.items()}
-    curve, score = by_origin["quantiles"], by_origin["score"].astype("float64")
-    origins, _, leads, nodes, targets = score.shape
-    cells = members * nodes
-    levels = levels_of(quantiles)
-
-    def flat(values: NDArray[np.float64], target: int) -> NDArray[np.float64]:
-        return values[..., target].transpose(0, 2, 1, 3).reshape(origins, leads, cells)
-
-    since = by_origin["since"].reshape(origins, cells)
-    if known is not None:
-        since = np.concatenate([known.since, since])
-    reach = np.empty((len(levels), kept, members, leads, nodes, targets))
-    for target in range(targets):
-        scores = flat(score, target)
-        scores[~np.isfinite(scores)] = np.nan
-        scores = np.minimum(scores, LARGEST)
-        if known is not None:
-            scores = np.where(known.seen[..., None], known.instead[..., target], scores)
-            scores = np.concatenate([known.before[..., target], scores])
-        begin = _initial(model, levels, leads, target)
-        online = OnlineConformal(levels, leads, cells, window=window, rate=rate, refresh=24, initial=begin)
-        for now in range(len(scores)):
-            for before in range(max(now - -(-leads // every), 0), now):
-                # Errors that are known now, but were not yet at the origin before.
-                for lead in range((now - 1 - before) * every, min((now - before) * every, leads)):
-                    online.update(before, lead, scores[before, lead])
-            factors = online.predict(since[now])  # (level, lead, cell)
-            place = now - (len(scores) - kept)
-            if place >= 0:
-                reach[:, place, ..., target] = factors.reshape(-1, leads, members, nodes).transpose(0, 2, 1, 3)
-    held, at = torch.from_numpy(curve[-kept:]).double(), nodes_of(model.conformity_score)
-    columns = {0.5: curve_at(held, torch.zeros(()), at)}
-    for level, own in zip(levels, torch.from_numpy(reach), strict=True):
-        columns[round((1 - level) / 2, 6)] = curve_at(held, -own, at)
-        columns[round((1 + level) / 2, 6)] = curve_at(held, own, at)
-    arrays = {k: by_origin[k][-kept:] for k in ("mean", "truth", "since", "origin", *PARTS) if k in by_origin}
-    flattened = {name: v.reshape(kept * members, *v.shape[2:]) for name, v in arrays.items()}
-    made = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in flattened.items()}
-    bounds = torch.stack([columns[round(q, 6)] for q in quantiles], -1).flatten(0, 1)
-    bounds = bounds.clamp(min=model.lowest)
-    if model.transforms:
-        ahead = time[made["origin"][:, 1:].long() + torch.arange(1, leads + 1)]  # (origin, lead)
-        bound = model.transform.bind(ahead.to(model.device), model.transform.without_window)
-        bounds = torch.stack([bound.decode(b.to(model.device)).cpu() for b in bounds.float().unbind(-1)], -1)
-    return [cast(Prediction, {"quantiles": bounds.float(), **made})]
+    return {name: held[order].reshape(-1, members, *held.shape[1:]) for name, held in joined.items()}
 
 
 def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:

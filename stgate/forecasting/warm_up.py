@@ -64,15 +64,47 @@ def known_errors(
         every: Number of steps between origins.
         window: Number of origins whose scores count.
     """
+    before = errors_before(model, history, rows, every, window)
+    instead = errors_instead(model, history, rows)
+    return None if before is None or instead is None else KnownErrors(*before, *instead)
+
+
+def errors_before(
+    model: Predictor, history: History, rows: NDArray[np.int64], every: int, window: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Return the stored errors of origins before the first forecast, and the steps since observed there.
+
+    Args:
+        model: The predictor.
+        history: The panel.
+        rows: Rows of the origins that are forecast, warm-up included, `every` steps apart.
+        every: Number of steps between origins.
+        window: Number of origins whose scores count.
+    """
     held = _stored(model, history)
     if held is None:
         return None
     past, last = held
     oldest = last - len(past.scores) + 1
     count = min(max(LOOKBACK * window - len(rows), 0), max((int(rows[0]) - oldest) // every, 0))
-    scores, since = _at(past, last, np.concatenate([rows[0] - every * np.arange(count, 0, -1), rows]))
+    return _at(past, last, rows[0] - every * np.arange(count, 0, -1))
+
+
+def errors_instead(
+    model: Predictor, history: History, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+    """Return the stored errors of some forecasts, and where they take the place of the forecasts' own.
+
+    Args:
+        model: The predictor.
+        history: The panel.
+        rows: Rows of the origins that are forecast.
+    """
+    held = _stored(model, history)
+    if held is None:
+        return None
     ahead = rows[:, None] + np.arange(1, history.spec.horizon + 1)
-    return KnownErrors(scores[:count], since[:count], scores[count:], ahead <= history.last_seen(model.seen))
+    return _at(*held, rows)[0], ahead <= history.last_seen(model.seen)
 
 
 def _stored(model: Predictor, history: History) -> tuple[PastErrors, int] | None:
