@@ -257,7 +257,7 @@ class Bench:
 
     def _next(self) -> list[str]:
         """Return the words with which a user goes on."""
-        if self.case.name == "simulate" and self.target.with_name("out.zarr.partial").exists():
+        if self.target.with_name("out.zarr.partial").exists():
             return [*self.words, "--resume"]
         if (self.target / "last.ckpt").exists() and contents(self.target / "config.yaml") == self.whole["config.yaml"]:
             return ["fit", "--out", "run", "--resume"]

@@ -61,6 +61,12 @@ class SimulationError(StgateError):
     exit_code = 1
 
 
+class ClusterError(StgateError):
+    """Raised when a cluster is lost, or when a block of work has taken several workers with it."""
+
+    exit_code = 1
+
+
 class TrainingError(StgateError):
     """Raised when a fit diverges: the request was right, but the work failed."""
 

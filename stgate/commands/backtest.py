@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from stgate.commands.parser import Parser, progress, report_written
+from stgate.commands.parser import Parser, check_blocks, progress, report_written, resumable
 from stgate.io import store
 
 
@@ -33,23 +34,30 @@ def run(command: str, arguments: Sequence[str]) -> None:
         metavar="ORIGINS",
         help="number of origins whose errors rolling and adaptive use (default 500)",
     )
-    parser.add_out("the hindcast, .nc or .zarr")
+    parser.add_out("the hindcast, .nc or .zarr; a .zarr store is written in blocks, and can be resumed")
+    parser.add_blocks()
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite)
+    check_blocks(given)
+    out = store.check_out(given.out, overwrite=given.overwrite or given.resume)
 
     from stgate.forecasting._forecast import backtest
 
-    result = backtest(
-        given.checkpoint,
-        given.panel,
-        start=given.start,
-        end=given.end,
-        every=given.every,
-        levels=given.levels,
-        calibration=given.calibration,
-        calibration_window=given.calibration_window,
-        progress=progress("forecasting"),
-        max_memory=given.max_memory,
-    )
-    result.attrs["history"] = store.history(f"backtest {' '.join(arguments)}")
-    report_written(store.write(result, out, overwrite=given.overwrite))
+    options: dict[str, Any] = {"history": store.history(f"backtest {' '.join(arguments)}")}
+    stored = out.suffix == ".zarr"
+    if stored:
+        options |= {"out": out, "overwrite": given.overwrite, "resume": given.resume, "dask": given.dask}
+    with resumable(f"backtest {given.panel}", out if stored else None):
+        result = backtest(
+            given.checkpoint,
+            given.panel,
+            start=given.start,
+            end=given.end,
+            every=given.every,
+            levels=given.levels,
+            calibration=given.calibration,
+            calibration_window=given.calibration_window,
+            progress=progress("forecasting"),
+            max_memory=given.max_memory,
+            **options,
+        )
+    report_written(out if stored else store.write(result, out, overwrite=given.overwrite))

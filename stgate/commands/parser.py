@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NoReturn
 
-from stgate.errors import RequestError, did_you_mean
+from stgate.errors import Interrupted, RequestError, did_you_mean
 
 NEGATIVE = re.compile(r"-(\d|[.,]\d|inf\b|nan\b)", re.IGNORECASE)
 """Beginning of a number below zero, of which argparse knows but plain ones: -1e-3 and -99,9 were options to it."""
@@ -65,6 +66,19 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", required=required, metavar="FILE", help=what)
         self.add_argument("--overwrite", action="store_true", help="replace an existing --out")
 
+    def add_blocks(self) -> None:
+        """Add the options of commands that write a .zarr store in blocks: `--resume` and `--dask`."""
+        self.add_argument("--resume", action="store_true", help="continue the stopped run of --out, a .zarr store")
+        self.add_dask()
+
+    def add_dask(self) -> None:
+        """Add the option `--dask`, which every command that works in blocks has."""
+        self.add_argument(
+            "--dask",
+            metavar="ADDRESS",
+            help="work on a dask cluster: the address of its scheduler, or local:N for N processes of this machine",
+        )
+
     def add_inputs(self, fitted: str = "a fitted forecaster") -> None:
         """Add the panel, the checkpoint and the levels, which every command that forecasts has."""
         self.add_argument("panel", metavar="PANEL", help="the panel: .nc, .zarr, or a long .csv")
@@ -82,6 +96,40 @@ class Parser(argparse.ArgumentParser):
             metavar="MB",
             help="a .zarr panel that needs more memory is read in blocks (default: half of the free memory)",
         )
+
+
+def check_blocks(given: argparse.Namespace) -> None:
+    """Refuse the options of commands that write in blocks where they do not apply.
+
+    Args:
+        given: The parsed arguments.
+
+    Raises:
+        RequestError: The result is no .zarr store, or `--dask` names no cluster.
+    """
+    for option in ("resume", "dask"):
+        if getattr(given, option, None) and not str(given.out).endswith(".zarr"):
+            raise RequestError(f"--{option}: works with a .zarr store only, {given.out} is none; give --out FILE.zarr")
+    if given.dask is not None:
+        from stgate.io.cluster import check_dask
+
+        check_dask(given.dask)
+
+
+@contextlib.contextmanager
+def resumable(command: str, out: object) -> Iterator[None]:
+    """Say how an interrupted run goes on.
+
+    Args:
+        command: The command and what it acts on.
+        out: The store; None for another file, which is not resumed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if out is None:
+            raise
+        raise Interrupted(f"interrupted; resume with stgate {command} … --out {out} --resume") from error
 
 
 def progress(what: str, unit: str | None = None) -> Callable[[int, int], None]:

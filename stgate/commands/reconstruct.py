@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from stgate.commands.parser import Parser, progress, report_written
+from stgate.commands.parser import Parser, check_blocks, progress, report_written, resumable
 from stgate.io import store
 
 
@@ -21,22 +22,29 @@ def run(command: str, arguments: Sequence[str]) -> None:
         "--from", dest="start", metavar="TIME", help="the first time (default: the first with the context)"
     )
     parser.add_argument("--to", dest="end", metavar="TIME", help="the last time (default: the panel's last)")
-    parser.add_out("the reconstruction, .nc or .zarr")
+    parser.add_out("the reconstruction, .nc or .zarr; a .zarr store is written in blocks, and can be resumed")
+    parser.add_blocks()
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite)
+    check_blocks(given)
+    out = store.check_out(given.out, overwrite=given.overwrite or given.resume)
 
     from stgate.forecasting._reconstruct import reconstruct
 
-    result = reconstruct(
-        given.checkpoint,
-        given.panel,
-        levels=given.levels,
-        start=given.start,
-        end=given.end,
-        progress=progress("reconstructing"),
-        max_memory=given.max_memory,
-    )
-    result.attrs["history"] = store.history(f"reconstruct {' '.join(arguments)}")
-    report_written(store.write(result, out, overwrite=given.overwrite))
+    options: dict[str, Any] = {"history": store.history(f"reconstruct {' '.join(arguments)}")}
+    stored = out.suffix == ".zarr"
+    if stored:
+        options |= {"out": out, "overwrite": given.overwrite, "resume": given.resume, "dask": given.dask}
+    with resumable(f"reconstruct {given.panel}", out if stored else None):
+        result = reconstruct(
+            given.checkpoint,
+            given.panel,
+            levels=given.levels,
+            start=given.start,
+            end=given.end,
+            progress=progress("reconstructing"),
+            max_memory=given.max_memory,
+            **options,
+        )
+    report_written(out if stored else store.write(result, out, overwrite=given.overwrite))
     if "left_out" in result.attrs:
         print(f"left out: {result.attrs['left_out']}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate._memory import memory_limit
-from stgate.data.streaming import StoredSeries, StoredWindows
+from stgate.data.streaming import StoredSeries, StoredWindows, digest_of
 from stgate.data.windows import Series, Windows
 from stgate.errors import ForecastError, RequestError
 from stgate.io.readers import open_within
@@ -67,9 +68,7 @@ class History:
             PanelError: It does not fit the spec.
         """
         memory = memory_limit(max_memory)
-        lazy = False
-        if not isinstance(panel, xr.Dataset):
-            panel, lazy = open_within(panel, spec.channels, spec.targets, memory)
+        panel, lazy = open_within(panel, spec.channels, spec.targets, memory)
         panel = spec.check(panel, values=not lazy, regular=regular)
         if spec.places:
             spec = dataclasses.replace(spec, nodes=tuple(panel["node"].values.tolist()))
@@ -143,23 +142,44 @@ class History:
                     f"`{name}`: a future covariate, missing at {when}; append rows that hold it up to the horizon"
                 )
 
-    def batches(self, rows: NDArray[np.int64], progress: Progress | None = None) -> Iterator[Batch]:
+    def digest(self) -> str:
+        """Return digits that differ as soon as a value, a time, a node or a coordinate of the panel does."""
+        hashed = hashlib.blake2b(digest_of(self.series).encode(), digest_size=6)
+        for name in sorted(self.frame.coords, key=str):
+            values = np.asarray(self.frame[name].values)
+            hashed.update(f"{name} {values.shape}".encode())
+            hashed.update(repr(values.tolist()).encode() if values.dtype == object else values.tobytes())
+        return hashed.hexdigest()
+
+    def batches(
+        self, rows: NDArray[np.int64], progress: Progress | None = None, *, part: tuple[int, int] | None = None
+    ) -> Iterator[Batch]:
         """Yield the windows of all members at some origins, in batches.
 
         Args:
             rows: Rows of the origins, (origin,).
             progress: A function called after each batch with the number of windows done and the total.
+            part: First of the rows and the one after the last whose windows are wanted; None for all. The batches are
+                those of all rows, so that a forecast has the same bits; they may hold windows of other rows too.
         """
         total, done = len(rows) * self.frame.sizes.get("member", 1), 0
-        for batch in self._batches(rows):
+        for batch in self._batches(rows, part or (0, len(rows))):
             yield batch
             done += len(batch["origin"])
             if progress:
                 progress(done, total)
 
-    def _batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
+    def _batches(self, rows: NDArray[np.int64], part: tuple[int, int]) -> Iterator[Batch]:
         members = self.frame.sizes.get("member", 1)
         origins = torch.cartesian_prod(torch.arange(members), torch.from_numpy(rows)).view(-1, 2)
+        if part != (0, len(rows)):
+            first, stop = (torch.arange(members) * len(rows) + edge for edge in part)
+            wanted = [
+                torch.arange(int(a) // BATCH, (int(b) - 1) // BATCH + 1) for a, b in zip(first, stop, strict=True)
+            ]
+            batches = torch.split(torch.arange(len(origins)), BATCH)
+            numbers = sorted(set(torch.cat(wanted).tolist()))
+            origins = origins[torch.cat([batches[number] for number in numbers])]
         if isinstance(self.series, StoredSeries):
             stored = StoredWindows(self.series, origins, batch_size=BATCH, max_memory=self.memory)
             yield from (stored[0, number] for number in range(len(stored)))

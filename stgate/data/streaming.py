@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import functools
+=======
+import hashlib
+>>>>>>> 74d9a19 (Write backtests and reconstructions to zarr in blocks, which a killed run goes on with)
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,6 +53,7 @@ class StoredSeries:
     Attributes:
         observed: (member, time), True if any target is observed at any node.
         seen: (node, target), True if the target is ever observed at the node.
+        digest: Digits that differ as soon as a value does, those of `digest_of`.
 
     Raises:
         PanelError: A value is infinite, marks a missing one, or has digits that float32 does not hold.
@@ -121,7 +126,9 @@ class StoredSeries:
             for first in range(start - start % self.stride, min(stop, held), self.stride):
                 rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
-                    part = self.panel[name].isel(time=rows).load()  # (member?, time, node)
+                    part = (
+                        self.panel[name].isel(time=rows).transpose(..., "time", "node").load()
+                    )  # (member?, time, node)
                     piece = part.where(~declared_missing(part)).values
                     if (bounds := valid_bounds(self.panel[name])) is not None:
                         piece = np.where(beyond(piece, bounds), np.nan, piece)
@@ -160,8 +167,10 @@ class StoredSeries:
         self.seen = torch.zeros((len(spec.nodes), targets), dtype=torch.bool)
         before, digits = self._before[0], [Digits() for _ in spec.channels]
         self._limits = [PackedLimits(self.panel[name]) for name in spec.channels]
+        hashed = hashlib.blake2b(digest_size=8)
         for start, stop in self.blocks(0, self.times):
             values = self.read(start, stop, digits)
+            add_rows(hashed, values)
             self._refuse_infinite(values, start)
             there = ~torch.isnan(values[..., :targets])
             self.observed[:, start:stop] = there.flatten(2).any(-1)
@@ -174,6 +183,7 @@ class StoredSeries:
             part = values[:, max(train[0] - start, 0) : max(train[1] - start, 0)]
             channels.add(part.flatten(0, 2))
             nodes.add(part[..., :targets].flatten(0, 1))
+        self.digest = hashed.hexdigest()
         for name, held, limits in zip(spec.channels, digits, self._limits, strict=True):
             held.check(name)
             if marks := limits.marks():
@@ -192,6 +202,25 @@ class StoredSeries:
                 f"`{self.spec.channels[channel]}`: infinite at {where}time {when}, node {self.spec.nodes[node]}; "
                 "mark missing values with NaN"
             )
+
+
+def add_rows(hashed: Any, values: Tensor) -> None:  # noqa: ANN401 (hashlib has no name for it)
+    """Add the values (member, time, node, channel) of some rows to a hash, row by row."""
+    hashed.update(values.transpose(0, 1).contiguous().numpy())
+
+
+def digest_of(series: Series | StoredSeries) -> str:
+    """Return digits that differ as soon as a value of a panel does, the same in memory as in a store.
+
+    Args:
+        series: The panel.
+    """
+    if isinstance(series, StoredSeries):
+        return series.digest
+    hashed = hashlib.blake2b(digest_size=8)
+    for start, stop in series.blocks(0, series.values.shape[1]):
+        add_rows(hashed, series.read(start, stop))
+    return hashed.hexdigest()
 
 
 def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:
@@ -370,6 +399,8 @@ class BatchNumbers(Sampler[tuple[int, int]]):
 
 
 def _chunk(variable: xr.DataArray) -> int:
-    """Return the number of rows in a chunk of the store."""
+    """Return the number of rows in a chunk of the store, or of a dask array."""
+    if variable.chunks is not None:
+        return max(variable.chunks[variable.dims.index("time")])
     chunks: Sequence[int] | None = variable.encoding.get("chunks")
     return 1 if chunks is None else int(chunks[variable.dims.index("time")])

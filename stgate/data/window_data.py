@@ -314,11 +314,8 @@ class WindowData(L.LightningDataModule):
 
     def _load(self) -> tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split]:
         if self._loaded is None:
-            if isinstance(self._given, xr.Dataset):
-                panel, lazy = self._given, False
-            else:
-                channels = (*self.targets, *self.past_covariates, *self.future_covariates)
-                panel, lazy = open_within(self._given, channels, self.targets, self._memory())
+            channels = (*self.targets, *self.past_covariates, *self.future_covariates)
+            panel, lazy = open_within(self._given, channels, self.targets, self._memory())
             self._check(panel, values=not lazy)
             check_targets(panel, self.targets, values=not lazy)
             if self._follows is not None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from stgate._memory import free_memory, size_text
 from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
-from stgate.errors import ForecastError, ForecastWarning, PanelError, RequestError, check_counts, did_you_mean
+from stgate.errors import ForecastError, PanelError, RequestError, check_counts, did_you_mean
+from stgate.forecasting.backtests import Backtest
 from stgate.forecasting.dataset import assemble
+from stgate.forecasting.in_blocks import Job, check_options, to_store
 from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
+from stgate.forecasting.tally import Tally
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
 from stgate.prediction.loading import Model, predictor_of
@@ -86,6 +88,11 @@ def backtest(
     calibration_window: int = 500,
     progress: Progress | None = None,
     max_memory: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    dask: str | None = None,
+    history: str | None = None,
 ) -> xr.Dataset:
     """Forecast again and again through the past, each time from what was known then.
 
@@ -106,16 +113,64 @@ def backtest(
         progress: A function called with the number of windows done and the total.
         max_memory: Megabytes that the panel's tensors may take; half of the free memory when None. A larger .zarr store
             is read in blocks.
+        out: Path of a .zarr store to write to, in blocks of origins; nothing of the result is then held in memory.
+        overwrite: Replace an existing `out`.
+        resume: Continue the stopped run of `out`; it ends in the same bytes.
+        dask: `local:N` for N processes of this machine, or the address of a dask scheduler, whose workers forecast the
+            blocks of `out`; model and panel must then be paths.
+        history: Line for the attribute `history`.
 
     Returns:
         A forecast over `init_time` and `lead_time` with `<target>_truth`; entries whose valid time lies outside
-        `start` to `end` are missing.
+        `start` to `end` are missing. Opened lazily if `out` is given.
 
     Raises:
         PanelError: The panel does not fit the forecaster.
         ForecastError: No origin is left.
         RequestError: A time lies outside the panel, a level is not calibrated, or an option is out of range.
+        StoreError: `out` cannot be written, or holds a stopped run.
     """
+    check_options(out, overwrite=overwrite, resume=resume, dask=dask)
+    given: dict[str, Any] = {
+        **{"start": start, "end": end, "every": every, "levels": tuple(levels), "calibration": calibration},
+        "calibration_window": calibration_window,
+    }
+    plan = plan_backtest(model, panel, max_memory=max_memory, **given)
+    line = history or store.history("backtest")
+    if out is not None:
+        job = Job(plan_backtest, model, panel, given)
+        return to_store(plan, job, out, overwrite=overwrite, resume=resume, dask=dask, history=line, progress=progress)
+    predictor, rate = plan.model, MODES[calibration]
+    if rate is None:
+        predictions = _predictions(predictor, plan.history, plan.predicted, plan.quantiles, progress)
+    else:
+        predictions = online_intervals(
+            predictor,
+            _predictions(predictor, plan.history, plan.predicted, None, progress),
+            len(plan.rows),
+            plan.quantiles,
+            plan.history.series.clock.time,
+            every=every,
+            window=calibration_window,
+            rate=rate,
+            known=known_errors(predictor, plan.history, plan.predicted, every, calibration_window),
+        )
+    return plan.dataset(predictions).assign_attrs(history=line)
+
+
+def plan_backtest(
+    model: Model,
+    panel: xr.Dataset | str | os.PathLike[str],
+    *,
+    start: str | float | None,
+    end: str | float | None,
+    every: int,
+    levels: Sequence[float],
+    calibration: Mode,
+    calibration_window: int,
+    max_memory: float | None,
+) -> Backtest:
+    """Choose the origins of a backtest; its options are those of `backtest`."""
     check_counts(every=(every, 1), calibration_window=(calibration_window, 2))
     if calibration not in MODES:
         raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
@@ -133,37 +188,13 @@ def backtest(
             f"no origin up to {history.times[last]} has {spec.window} steps of history; "
             "start later or give more history"
         )
-    rate = MODES[calibration]
-    if rate is None:
-        result = _predict(predictor, history, rows, levels, progress)
-    else:
-        quantiles = quantiles_of(levels)
+    warm_up = rows[:0]
+    if MODES[calibration] is not None:
         warm_up = warm_up_rows(predictor, history, rows[0], every, calibration_window)
-        predicted = np.concatenate([warm_up, rows])
-        predictions = _predictions(predictor, history, predicted, None, progress)
-        calibrated = online_intervals(
-            predictor,
-            predictions,
-            len(rows),
-            quantiles,
-            history.series.clock.time,
-            every=every,
-            window=calibration_window,
-            rate=rate,
-            known=known_errors(predictor, history, predicted, every, calibration_window),
-        )
-        result = assemble(predictor, history.frame, calibrated, quantiles)
-        result.attrs["calibration"] = (
-            f"{calibration} conformal over {calibration_window} origins, per lead time, per missingness group"
-        )
-        for name in ("calibration_span", "calibration_levels"):
-            result.attrs.pop(name, None)
-    low, high = history.times[first], history.times[last]
-    inside = (result["valid_time"] >= low) & (result["valid_time"] <= high)
-    result = result.map(lambda variable: variable.where(inside), keep_attrs=True)
-    result.attrs["valid_from"], result.attrs["valid_to"] = str(low), str(high)
-    result.attrs["history"] = store.history("backtest")
-    return result
+    return Backtest(
+        *(predictor, history, np.concatenate([warm_up, rows]), len(warm_up), (first, last), every),
+        *(quantiles_of(levels), calibration, calibration_window),
+    )
 
 
 def _check_window(history: History, origin: int) -> None:
@@ -201,44 +232,8 @@ def _predictions(
         for batch in history.batches(rows, progress):
             there = to_device(noted(model, batch), model.device)
             predictions.append(model.predict(there, quantiles) if quantiles else model.predict_online(there))
-    if not _warn_if_not_finite(model, predictions):
-        _warn_if_far_out(model, predictions)
+    Tally.of(model, predictions).warn(model)
     return predictions
-
-
-def _warn_if_not_finite(model: Predictor, predictions: Sequence[Prediction]) -> bool:
-    """Warn if a network's forecasts are not finite; a baseline may lack the observations for a forecast."""
-    lost = 0
-    if model.always_forecasts:
-        lost = sum(int((~torch.isfinite(part["mean"])).sum()) for part in predictions)
-        if lost:
-            total = sum(part["mean"].numel() for part in predictions)
-            warnings.warn(
-                f"{lost:,} of {total:,} forecast values diverged and are not finite; fit longer, with noise, "
-                "with a longer unroll or in smaller steps; evaluate counts them as no_forecast",
-                ForecastWarning,
-                stacklevel=4,
-            )
-    return lost > 0
-
-
-def _warn_if_far_out(model: Predictor, predictions: Sequence[Prediction]) -> None:
-    """Warn of means that lie farther from the training values than these lie from each other."""
-    for index, name in enumerate(model.fitted_spec.targets):
-        if model.range is None:
-            return
-        low, high = model.range[index]
-        reach = high - low or 1e-6 * max(abs(low), 1.0)  # of a target that never changed, rounding
-        means = torch.cat([part["mean"][..., index].flatten() for part in predictions])
-        far = torch.isfinite(means) & ((means < low - reach) | (means > high + reach))
-        if far.any():
-            extreme = means[far].abs().max().item()
-            warnings.warn(
-                f"`{name}`: {int(far.sum()):,} of {means.numel():,} forecast means reach to {extreme:.4g}, far beyond "
-                f"the {low:.4g} to {high:.4g} of the training part; check units and inputs, or fit on newer data",
-                ForecastWarning,
-                stacklevel=4,
-            )
 
 
 def _check_memory(spec: PanelSpec, windows: int, quantiles: int) -> None:
@@ -248,5 +243,6 @@ def _check_memory(spec: PanelSpec, windows: int, quantiles: int) -> None:
     if free is not None and 3 * size > free:
         raise RequestError(
             f"{windows:,} forecasts take {size_text(size)}, and three times that while they are joined; "
-            f"{size_text(free)} are free: give a shorter span, or take every 24th origin (every=24, --every 24)"
+            f"{size_text(free)} are free: write them to a store (out=, --out FILE.zarr), or take every 24th origin "
+            "(every=24, --every 24)"
         )

@@ -66,7 +66,7 @@ def assemble(
         ),
         **{n: panel[n] for n in panel.coords if set(panel[n].dims) <= {"node", "member"}},
         **_sigmas(model, panel),
-        **_times(model, panel, rows),
+        **times_of(model, panel, rows),
         "quantile": ("quantile", list(quantiles)),
     }
     result = xr.Dataset(variables, coords, {**attributes_of(model, "forecast", model.calibration), **_kept(panel)})
@@ -79,7 +79,14 @@ def join(predictions: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
-def _times(model: Predictor, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+def times_of(model: Predictor, panel: xr.Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the coordinates of time of forecasts: origins, lead times and valid times.
+
+    Args:
+        model: The predictor.
+        panel: The panel, long enough to hold every valid time.
+        rows: Rows of the origins.
+    """
     spec, times = model.fitted_spec, panel["time"].values
     leads = np.arange(1, spec.horizon + 1)
     attrs = {"long_name": "time since the origin", "standard_name": "forecast_period"}

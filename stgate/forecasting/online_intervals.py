@@ -58,7 +58,8 @@ def online_intervals(
     if known is not None:
         online.begin(known.before, known.since)
     rows = by_origin(join(predictions))
-    online.learn(rows["score"], rows["since"], known and known.instead, known and known.seen)
+    instead = () if known is None else (known.instead, known.seen)
+    online.learn(rows["score"], rows["since"], *instead)
     return [online.calibrated({name: held[-kept:] for name, held in rows.items()}, online.reach(kept))]
 
 
@@ -86,7 +87,7 @@ class OnlineIntervals:
     ) -> None:
         self.model, self.quantiles, self.time, self.every = model, quantiles, time, every
         self.levels = levels_of(quantiles)
-        self.options = {"window": window, "rate": rate, "refresh": 24}
+        self.window, self.rate = window, rate
         self.online: list[OnlineConformal] = []
         self.shape = (0, 0, 0)  # members, leads, nodes
         self.count = 0
@@ -130,8 +131,8 @@ class OnlineIntervals:
         _, leads, cells, targets = scores.shape
         if not self.online:
             begin = [_initial(self.model, self.levels, leads, target) for target in range(targets)]
-            made = (OnlineConformal(self.levels, leads, cells, initial=own, **self.options) for own in begin)
-            self.online = list(made)
+            options: dict[str, Any] = {"window": self.window, "rate": self.rate, "refresh": 24}
+            self.online = [OnlineConformal(self.levels, leads, cells, initial=own, **options) for own in begin]
         self.latest = []
         late = -(-leads // self.every)
         for own, steps in zip(scores, since, strict=True):

@@ -7,14 +7,14 @@ import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from stgate.errors import ForecastWarning
+from stgate.errors import ForecastWarning, StgateWarning
 from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.growing import RUN as DESCRIPTION
 from stgate.io.safe.growing import GrowingStore, nan_text
@@ -32,7 +32,7 @@ class BlockStore(GrowingStore):
     written after the block's values, in one step: a block without its file is written again.
     """
 
-    warning = ForecastWarning
+    warning: ClassVar[type[StgateWarning]] = ForecastWarning
 
     def begun(self) -> bool:
         """Return whether a block has been written."""
@@ -50,7 +50,9 @@ class BlockStore(GrowingStore):
         self.empty(but=DESCRIPTION)
         return False
 
-    def begin(self, sample: xr.Dataset, axis: Mapping[Hashable, Any], dim: str, size: int, block: int) -> None:
+    def begin(
+        self, sample: xr.Dataset, axis: Mapping[Hashable, Any], dim: str, size: int, chunks: Mapping[Hashable, int]
+    ) -> None:
         """Create the whole store: coordinates, attributes and empty variables.
 
         Args:
@@ -58,14 +60,20 @@ class BlockStore(GrowingStore):
             axis: Coordinates over the rows that are known in advance, of all rows.
             dim: Dimension of the rows.
             size: Number of rows.
-            block: Number of rows in a block.
+            chunks: Largest number of entries of a chunk along some dimensions, such as the rows of a block.
         """
         grown = grown_of(sample, dim, axis)
         fixed = with_marks(sample.drop_vars([*grown, *axis]).assign_coords(axis)).drop_encoding()
         marks = {ORDER: "\n".join(map(str, sample.data_vars)), UNFINISHED: STOPPED}
         marks[RUN] = json.dumps(self.identity)
         with quiet_zarr():
-            fixed.assign_attrs(marks).to_zarr(self.folder, mode="w", consolidated=False, zarr_format=3)
+            fixed.assign_attrs(marks).to_zarr(
+                self.folder,
+                mode="w",
+                consolidated=False,
+                zarr_format=3,
+                encoding={n: {"chunks": c.shape} for n, c in fixed.coords.items() if c.size},  # else in many pieces
+            )
         group = zarr.open_group(self.folder, mode="r+")
         late = [name for name in grown if name in sample.coords]
         named = " ".join([*str(group.attrs.get("coordinates", "")).split(" "), *late]).strip()
@@ -77,7 +85,7 @@ class BlockStore(GrowingStore):
             group.create_array(
                 name,
                 shape=shape,
-                chunks=tuple(min(block, n) if d == dim else n for d, n in zip(variable.dims, shape, strict=True)),
+                chunks=tuple(min(chunks.get(d, n), n) for d, n in zip(variable.dims, shape, strict=True)),
                 dtype=variable.dtype.name,
                 fill_value=float("nan") if floats else 0,
                 dimension_names=[str(d) for d in variable.dims],
@@ -91,14 +99,7 @@ class BlockStore(GrowingStore):
 
     def read(self) -> xr.Dataset:
         """Open the store at `out` lazily."""
-        opened = open_lazily(self.out)
-        order = [name for name in self.order if name in opened]
-        return opened[[*order, *(name for name in opened.data_vars if name not in order)]]
-
-    @property
-    def order(self) -> Sequence[str]:
-        """Names of the variables, in order."""
-        return str(zarr.open_group(self.out, mode="r").attrs.get(ORDER, "")).split("\n")
+        return open_lazily(self.out)
 
 
 def grown_of(dataset: xr.Dataset, dim: str, axis: Mapping[Hashable, Any] | Sequence[Hashable]) -> list[str]:
@@ -122,7 +123,7 @@ def write_rows(partial: Path, rows: xr.Dataset, names: Sequence[str], dim: str, 
         dim: Dimension of the rows.
         first: Number of the first row.
     """
-    group = zarr.open_group(ZarrFolder(partial / "data"), mode="r+")
+    group: Any = zarr.open_group(ZarrFolder(partial / "data"), mode="r+")
     for name in names:
         variable = rows[name].variable
         where = slice(first, first + variable.sizes[dim])

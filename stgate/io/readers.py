@@ -57,12 +57,12 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def open_within(
-    path: str | os.PathLike[str], channels: Sequence[str], targets: Sequence[str], memory: float
+    path: xr.Dataset | str | os.PathLike[str], channels: Sequence[str], targets: Sequence[str], memory: float
 ) -> tuple[xr.Dataset, bool]:
     """Open a panel; leave the values of a zarr store in the store where their tensors would not fit into memory.
 
     Args:
-        path: The file.
+        path: The file, or a panel, whose values in dask arrays are left there if they would not fit.
         channels: Variables to read.
         targets: The variables among them that are forecast; each also takes a tensor of steps since observed.
         memory: Bytes that the tensors may take.
@@ -74,12 +74,21 @@ def open_within(
         StoreError: The file cannot be read.
         PanelError: The file does not hold a panel.
     """
+
+    def is_large(panel: xr.Dataset) -> bool:
+        size = sum(panel[name].size for name in channels if name in panel)
+        return "node" in panel.dims and 4 * size * (1 + len(targets) / max(len(channels), 1)) > memory
+
+    if isinstance(path, xr.Dataset):
+        waiting = [name for name, held in path.variables.items() if held.chunks is not None]
+        lazy = any(name in channels for name in waiting) and is_large(path)
+        used = [n for n in waiting if n in path.coords or "time" not in path[n].dims or (n in channels and not lazy)]
+        return path.assign({name: path[name].compute() for name in used}), lazy
     if os.fspath(path).endswith(".zarr"):
         with reading(path, "panel"):
             panel = store.open_lazily(path)
             check_counted(panel)
-            size = sum(panel[name].size for name in channels if name in panel)
-            if "node" in panel.dims and 4 * size * (1 + len(targets) / len(channels)) > memory:
+            if is_large(panel):
                 return panel, True
     return open_panel(path), False
 

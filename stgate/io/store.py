@@ -63,10 +63,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         if path.suffix == ".zarr":
             raw = _opened(path)
             _check_digits(path, raw)
-            opened = _decoded(raw).load()
-            order = str(opened.attrs.get(ORDER, "")).split("\n")
-            opened = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
-            return exact_dates(without_marks(opened))
+            return exact_dates(arranged(_decoded(raw).load()))
         probe.examine(path, "netcdf")
         with xr.open_dataset(path, engine="netcdf4", decode_cf=False, create_default_indexes=False) as raw:
             check_arrays(path, raw)
@@ -167,14 +164,16 @@ def _with_durations(forecast: xr.Dataset) -> xr.Dataset:
     return forecast.assign_coords(lead_time=(lead.dims, values, attrs))
 
 
-def without_marks(opened: xr.Dataset) -> xr.Dataset:
-    """Return a store without the attributes that are there for the package itself.
+def arranged(opened: xr.Dataset) -> xr.Dataset:
+    """Return a store with its variables in order, without the attributes that are there for the package itself.
 
     Args:
         opened: The store.
     """
-    opened.attrs = {name: value for name, value in opened.attrs.items() if name not in OURS}
-    return opened
+    order = str(opened.attrs.get(ORDER, "")).split("\n")
+    ordered = opened[[n for n in order if n in opened] + [n for n in opened.data_vars if n not in order]]
+    ordered.attrs = {name: value for name, value in opened.attrs.items() if name not in OURS}
+    return ordered
 
 
 def partial_of(out: Path) -> Path:
@@ -202,7 +201,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     if not exists(path):
         raise StoreError(f"{path}: no such file; {_neighbour(path)}")
     with reading(path, "zarr store", named=True):
-        return without_marks(exact_dates(_decoded(_opened(path, loaded=False))))
+        return exact_dates(arranged(_decoded(_opened(path, loaded=False))))
 
 
 def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -158,9 +158,9 @@ def _check_variable(panel: xr.Dataset, name: str, *, values: bool) -> None:
     wrong = of_kind(panel, name, values=values) if kind not in "biuf" else ""
     if wrong := wrong or of_dims(panel, name) or of_kind(panel, name, values=values):
         raise PanelError(f"`{name}`: {wrong}")
-    infinite = np.isinf(variable.values) if values else np.zeros(1, bool)
-    if infinite.any():
-        where = np.unravel_index(int(np.argmax(infinite)), infinite.shape)
+    infinite = np.isinf(variable.data) if values else np.zeros(1, bool)
+    if bool(infinite.any()):  # of a dask array block by block
+        where = np.unravel_index(int(np.argmax(np.asarray(infinite))), infinite.shape)
         place = ", ".join(
             f"{d} {at(panel[d].values[i])}" for d, i in zip(variable.dims, where, strict=True) if d in panel.coords
         )

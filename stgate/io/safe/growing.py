@@ -175,11 +175,11 @@ class GrowingStore:
         Returns:
             The store, opened lazily.
         """
-        group = zarr.open_group(self.folder, mode="r+")
-        held = {name: value for name, value in dict(group.attrs).items() if name != UNFINISHED}
-        group.attrs.put({**held, **attrs})
-        with quiet_zarr():  # xarray looks for it, and complains where there is none
-            zarr.consolidate_metadata(self.folder)
+        with quiet_zarr():
+            group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+            held = {name: value for name, value in dict(group.attrs).items() if name != UNFINISHED}
+            group.attrs.put({**held, **attrs})
+            zarr.consolidate_metadata(self.folder)  # xarray looks for it, and complains where there is none
         if self.out.exists():  # a folder cannot be replaced in one step: move it first
             os.rename(self.out, self.partial / OLD)
         os.rename(self.data, self.out)
