@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import functools
-=======
 import hashlib
->>>>>>> 74d9a19 (Write backtests and reconstructions to zarr in blocks, which a killed run goes on with)
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

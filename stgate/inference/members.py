@@ -43,6 +43,7 @@ class Members(nn.Module):
         self.vectorized = vectorized
         self._together: dict[bool, bool] = {}  # by whether it is training
         self._single: Weights | None = None  # the member that is evaluated, while members take turns
+        self._all: Weights | None = None  # the weights that are evaluated in place of drawn ones
         self.network = _stacked([build() for _ in range(members)])
 
     def forward(self, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
@@ -50,7 +51,7 @@ class Members(nn.Module):
         if self._single is not None:
             output: Tensor = functional_call(self.network, self._single, arguments, options)
             return output.unsqueeze(0)
-        return self.evaluate(self.drawn(), *arguments, **options)
+        return self.evaluate(self.drawn() if self._all is None else self._all, *arguments, **options)
 
     def drawn(self) -> Weights:
         """Return the sets of weights to evaluate, (member, ...): here those of the members."""
@@ -83,6 +84,15 @@ class Members(nn.Module):
             yield
         finally:
             self._single = None
+
+    @contextlib.contextmanager
+    def all_members(self, stacks: Weights) -> Iterator[None]:
+        """Evaluate all members with these weights, (member, ...), in place of drawn ones."""
+        self._all = stacks
+        try:
+            yield
+        finally:
+            self._all = None
 
     def weights(self) -> Weights:
         """Return the weights and buffers that differ between members, by name: (member, ...)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import lightning as L
 import torch
@@ -31,9 +31,6 @@ from stgate.prediction.field.predictor import Activation, FieldPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
 
-HELD = 2**19
-"""Largest size of a layer's output in training; larger batches are cut into pieces, so that a backward pass keeps less
-in memory and allocates smaller blocks."""
 ADAM = functools.partial(torch.optim.Adam, lr=0.005)
 """Optimizer of fields by default."""
 
@@ -144,21 +141,6 @@ class FieldForecaster(Forecaster):
     def training_target(self, batch: Batch) -> Tensor:
         """Return the observed entries of the windows' last step, (entry, 1, 1, target)."""
         return self.predictor.now(batch).flatten(0, 1)[self.predictor.entries_of(batch)][:, None, None]
-
-    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Cut a batch by its times into pieces whose layer outputs hold at most `HELD` numbers."""
-        shared = ("static", "ever")
-        count, width = len(batch["time"]), int(self.predictor.options["width"])
-        together = max(HELD // (width * len(batch["static"])), 1)
-        if together >= count:
-            return [(batch, 1.0)]
-        pieces = []
-        for first in range(0, count, together):
-            tensors: dict[str, Any] = dict(batch)
-            part = {n: t if n in shared else t[first : first + together] for n, t in tensors.items()}
-            pieces.append(cast(Batch, part))
-        entries = [int((~torch.isnan(self.training_target(piece))).sum()) for piece in pieces]
-        return [(piece, share / sum(entries)) for piece, share in zip(pieces, entries, strict=True)]
 
 
 class CGLUBNF(FieldForecaster):

@@ -23,6 +23,7 @@ from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
 from stgate.models.training.adoption import check_again, check_data, take_scales
+from stgate.models.training.pieces import pieces_of
 from stgate.models.training.precision import keep_precision
 from stgate.models.training.schedule import one_cycle
 from stgate.models.training.steps import WatchedLosses, keep_what_is_freed, make_scores, masked_loss, objective
@@ -143,9 +144,9 @@ class Forecaster(WatchedLosses, ABC):
         """Return the truth of `training_forward`, (batch, lead, node, target); it may have more leads."""
         return batch["target"]
 
-    def training_pieces(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Cut a batch into pieces that are evaluated one after another, with their shares of its loss; here one."""
-        return [(batch, 1.0)]
+    def training_pieces(self, batch: Batch) -> list[Batch]:
+        """Cut an encoded batch into pieces that are evaluated one by one; `[batch]` if windows depend on each other."""
+        return pieces_of(self, batch)
 
     def training_leads(self) -> int:
         """Return the number of leads in the loss; by default the whole horizon."""
@@ -153,8 +154,7 @@ class Forecaster(WatchedLosses, ABC):
 
     def validation_forward(self, batch: Batch) -> Distribution:
         """Forecast a batch for validation; by default with `forward`."""
-        forecast: Distribution = self(batch)
-        return forecast
+        return self.forward(batch)
 
     @property
     def monitor(self) -> str:

@@ -131,6 +131,11 @@ class GatedForecaster(Forecaster):
         past = batch["past"][:, batch["past"].shape[1] - steps :, :, :targets]
         return torch.cat([past, batch["target"]], 1) if steps else batch["target"]
 
+    def training_pieces(self, batch: Batch) -> list[Batch]:
+        """Cut a batch into pieces; where a state is carried on from batch to batch, it stays whole."""
+        rollout = self.predictor.rollout
+        return [batch] if rollout and rollout.stateful else super().training_pieces(batch)
+
     def _add_noise(self, inputs: Inputs, noise: float) -> None:
         targets = inputs.since.shape[-1]
         change = self.predictor.hybrid.transition.change  # of all members alike

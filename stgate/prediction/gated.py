@@ -6,7 +6,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from stgate.distributions.mixture import Mixture
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError, check_counts
 from stgate.inference.base import Inference, PointEstimate
+from stgate.inference.pieces import in_pieces
 from stgate.nn.edges import EdgeList, GivenEdges
 from stgate.nn.gated.network import HybridNetwork
 from stgate.nn.gated.recurrent import RecurrentStack
@@ -300,31 +301,41 @@ class GatedPredictor(Predictor):
         made: list[list[int]] = batch["origins"] if "origins" in batch else batch["origin"].tolist()
         return made
 
-    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
-        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
-        inputs = self.inputs_of(batch)
-        raw = self.built(inputs, *options, graph=self.graph, complete=self.complete(batch))
-        return self.completed(raw, inputs)
+    def raw_outputs(self, batch: Batch, inputs: Inputs, *options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
+        """Return the network's raw outputs, (member?, batch, lead, node, target, output)."""
+        made: Tensor = self.built(inputs, *options, graph=self.graph, complete=self.complete(batch))
+        return made
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch; a rollout with samples gives the mixture of forecasts along each trajectory."""
         if not self.rollout or not self.rollout.samples:
             return super().forecast(batch)
-        count, inputs = self.rollout.samples, self.inputs_of(batch)
-        members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
-        center, scale = self.scaler.target_center, self.scaler.target_scale
+        count = self.rollout.samples
         # Levels drawn beforehand are the same for all members, evaluated in one pass or one after another.
         generator = torch.Generator().manual_seed(hash_seed(self.seed or 0, *self.origins(batch)[0]))
-        shape = (self.fitted_spec.horizon, count * len(batch["origin"]), *batch["target"].shape[2:])
+        shape = (self.fitted_spec.horizon, count, len(batch["origin"]), *batch["target"].shape[2:])
         levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device, non_blocking=True)
+        tensors = cast(Batch, {**batch, "levels": levels.movedim(2, 0)})  # pieces have the levels of their windows
+        (raw,) = in_pieces(self.built, tensors, lambda piece: (self._trajectories(piece),))
+        return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
+
+    def _trajectories(self, batch: Batch) -> Tensor:
+        """Return raw outputs along trajectories that quantile levels draw, (member?, sample, batch, lead, …).
+
+        Args:
+            batch: Windows, with `levels`, (batch, lead, sample, node, target).
+        """
+        levels: Tensor = cast(dict[str, Any], batch)["levels"].movedim(0, 2)
+        count, size, inputs = levels.shape[1], levels.shape[2], self.inputs_of(batch)
+        members = {name: value if name == "static" else _repeated(value, count) for name, value in vars(inputs).items()}
+        center, scale = self.scaler.target_center, self.scaler.target_scale
 
         def draw(raw: Tensor, lead: int) -> Tensor:
-            return (self.likelihood(raw, center, scale).icdf(levels[lead]) - center) / scale
+            return (self.likelihood(raw, center, scale).icdf(levels[lead].flatten(0, 1)) - center) / scale
 
-        raw = self.built(Inputs(**members), draw=draw, graph=self.graph, complete=self.complete(batch))
-        size = len(batch["origin"])
-        raw = raw.unflatten(raw.dim() - 5, (count, size))  # (member?, sample, batch, lead, …)
-        return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
+        raw: Tensor = self.built(Inputs(**members), draw=draw, graph=self.graph, complete=self.complete(batch))
+        made: Tensor = raw.unflatten(raw.dim() - 5, (count, size))  # type: ignore[no-untyped-call]
+        return made
 
     def single_trajectory(self, batch: Batch) -> Distribution:
         """Forecast a raw batch; a rollout feeds back its location, not samples."""

@@ -7,7 +7,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import CheckpointError, RequestError, did_you_mean
 from stgate.inference.base import Inference, PointEstimate
+from stgate.inference.pieces import in_pieces
 from stgate.nn.imputation import ImputationName, check_imputation, make_imputation
 from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.linear import LinearTable
@@ -265,26 +266,25 @@ class Predictor(nn.Module, ABC):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
-        inputs = self.inputs_of(batch)
-        return self.completed(self.built(inputs, *options), inputs)
+        raw, *around = in_pieces(self.built, batch, lambda piece: self._raw_and_around(piece, *options))
+        return self.likelihood(raw, *around) if around else self.distribution(raw)
 
-    def completed(self, raw: Tensor, inputs: Inputs) -> Distribution:
-        """Turn raw outputs into a distribution in the targets' units; with a linear part, around its forecast.
+    def raw_outputs(self, batch: Batch, inputs: Inputs, *options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
+        """Return the network's raw outputs, (member?, batch, lead, node, target, output)."""
+        return cast(Tensor, self.built(inputs, *options))
 
-        The network then works in units of the standard deviation of the linear part's errors: outputs of zero give
-        about the linear forecast with these errors, whatever the likelihood.
+    def _raw_and_around(self, batch: Batch, *options: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        """Return raw outputs and, with a linear part, its forecast and the standard deviation of its errors as unit.
 
-        Args:
-            raw: Raw outputs, (member?, batch, lead, node, target, output).
-            inputs: Inputs of the network.
+        Outputs of zero give about the linear forecast with these errors, whatever the likelihood.
         """
+        inputs = self.inputs_of(batch)
+        raw = self.raw_outputs(batch, inputs, *options)
         if self.linear is None:
-            return self.distribution(raw)
+            return (raw,)
         location, stddev = self.linear(inputs)
         center, scale = self.scaler.target_center, self.scaler.target_scale
-        unit = scale * stddev / self.likelihood.spread_at_zero
-        made: Distribution = self.likelihood(raw * self.share, center + scale * location, unit)
-        return made
+        return raw * self.share, center + scale * location, scale * stddev / self.likelihood.spread_at_zero
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from torch import nn
-from torch.distributions import Distribution
+from torch import Tensor, nn
 
 from stgate._configured import check_options
 from stgate.distributions.likelihoods import Likelihood
@@ -238,11 +237,11 @@ class SepNetPredictor(Predictor):
             convolved = self.spatial is not None and self.spatial.convolution is not None
             self.edges = GivenEdges() if convolved else GivenGraph(len(spec.nodes), self.neighbours)
 
-    def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401
-        """Forecast with each member, (member, batch, lead, node, target); a single member has no axis of its own."""
+    def raw_outputs(self, batch: Batch, inputs: Inputs, *options: Any) -> Tensor:  # noqa: ANN401
+        """Return the network's raw outputs, (member?, batch, lead, node, target, output)."""
         graph = self.edges() if self.graph in ("both", "static") else None
-        inputs = self.inputs_of(batch)
-        return self.completed(self.built(inputs, graph, self._prompts(inputs)), inputs)
+        made: Tensor = self.built(inputs, graph, self._prompts(inputs))
+        return made
 
     def _prompts(self, inputs: Inputs) -> list[str]:
         """Return the description of each window for a language model; none for another backbone."""

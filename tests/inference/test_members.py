@@ -159,7 +159,8 @@ def loss_of(members, x):
     total = BatchLoss(members)
     for turn in total.turns():
         with turn:
-            total.add(members(x).square().mean())
+            squares = members(x).square()
+            total.add(squares.sum(), torch.tensor(squares.numel()))
     return total.mean()
 
 

@@ -45,12 +45,12 @@ def test_every_observed_training_entry_is_a_case_once_an_epoch():
 @pytest.mark.parametrize("inference", [PointEstimate(), Ensemble(2, prior="normal", vectorized=False), Ensemble(2)])
 def test_a_batch_in_pieces_has_the_loss_and_the_gradients_of_one_taken_whole(monkeypatch, inference):
     found = []
-    for held in (2**19, 6 * 8 * 5):  # numbers of five times at once, whose observed entries differ in number
-        monkeypatch.setattr("stgate.models.cglubnf.HELD", held)
+    for held in (2**25, 2**15):  # numbers of some times at once, whose observed entries differ in number
+        monkeypatch.setattr("stgate.inference.pieces.MOST", held)
         data = field_data()
         model = built(small_field(inference=inference), data).train()
         batch = next(iter(data.train_dataloader()))
-        assert len(model.training_pieces(batch)) == (1 if held == 2**19 else 4)
+        assert (len(model.training_pieces(batch)) == 1) == (held == 2**25)
         loss = model.training_step(batch, 0)
         loss.backward()
         found.append([loss.detach(), *(weight.grad for weight in model.parameters())])

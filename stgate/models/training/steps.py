@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
 
 Stage = Literal["train", "val", "test", "val_hidden"]
+NAMES = ("loss", "mae", "crps", "coverage_90", "vpt")
+"""Names of the scores of a stage."""
 CHECKED = 32
 """Number of training steps after which their losses are read: a device is not waited for at each."""
 
@@ -95,13 +97,14 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
     network = predictor.built
     if isinstance(network, Members) and not network.decided:
         with network.probing():
-            forecaster.training_forward(pieces[0][0])
-    total = BatchLoss(network)
+            forecaster.training_forward(pieces[0])
+    total = BatchLoss(network, forecaster.parameters(), whole=len(pieces) == 1)
     for turn in total.turns():
         with turn:
-            for piece, share in pieces:
+            for piece in pieces:
                 members = forecaster.training_forward(piece)
-                total.add(share * masked_loss(forecaster, "train", members, forecaster.training_target(piece)))
+                total.add(*_scored(forecaster, "train", members, forecaster.training_target(piece)))
+    _log(forecaster, "train")
     loss = total.mean()
     forecaster.note_loss(loss)
     return predictor.inference.objective(loss, network, predictor.n_observations)
@@ -119,6 +122,13 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
     Returns:
         A scalar: the mean of the likelihood's loss in training, else of the negative log-likelihood.
     """
+    total, count = _scored(forecaster, stage, forecast, target)
+    _log(forecaster, stage)
+    return total / count.clamp(min=1)
+
+
+def _scored(forecaster: Forecaster, stage: Stage, forecast: Distribution, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Add to the scores of a stage; return the sum of the losses over observed targets, and their number."""
     predictor, leads = forecaster.predictor, forecast.batch_shape[-3]
     trained = leads if stage == "train" else min(forecaster.training_leads(), leads)
     target = target[:, :leads]
@@ -130,17 +140,17 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
     # A weighted likelihood is for training only: epochs and forecasters are compared by the likelihood itself.
     losses = predictor.likelihood.loss(forecast, complete) if stage == "train" else -forecast.log_prob(complete)
     losses, counted = losses[..., :trained, :, :], observed[..., :trained, :, :]
-    _log(forecaster, stage, "loss", losses.detach(), counted)
+    _update(forecaster, stage, "loss", losses.detach(), counted)
     with torch.no_grad():
         if stage != "train" or not predictor.transforms:  # in training both are transformed: no error in its own units
-            _log(forecaster, stage, "mae", target, forecast)
+            _update(forecaster, stage, "mae", target, forecast)
         if stage != "train":
-            _log(forecaster, stage, "crps", target, forecast)
-            _log(forecaster, stage, "coverage_90", target, forecast)
+            _update(forecaster, stage, "crps", target, forecast)
+            _update(forecaster, stage, "coverage_90", target, forecast)
             spec = predictor.fitted_spec
             if spec.time == "model":
-                _log(forecaster, stage, "vpt", target, forecast, predictor.scaler.node_scale, spec.step)
-    return torch.where(counted, losses, 0.0).sum() / counted.sum().clamp(min=1)
+                _update(forecaster, stage, "vpt", target, forecast, predictor.scaler.node_scale, spec.step)
+    return torch.where(counted, losses, 0.0).sum(), counted.sum()
 
 
 def make_scores() -> nn.ModuleDict:
@@ -163,9 +173,15 @@ def keep_what_is_freed() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _log(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> None:  # noqa: ANN401 (what that score takes)
-    key = f"{stage}_{name}"
-    metric = forecaster.scores[key]
+def _update(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> None:  # noqa: ANN401 (what it takes)
+    metric = forecaster.scores[f"{stage}_{name}"]
     assert isinstance(metric, Mean)
     metric.update(*given)
-    forecaster.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
+
+
+def _log(forecaster: Forecaster, stage: Stage) -> None:
+    """Log the scores of a stage that this step has updated."""
+    for key, metric in forecaster.scores.items():
+        assert isinstance(metric, Mean)
+        if key.removeprefix(f"{stage}_") in NAMES and metric.update_called:
+            forecaster.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")

@@ -1,0 +1,175 @@
+"""Pieces of a batch: as many windows as a cache holds the numbers of, evaluated one after another."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stgate.inference.members import Members, split
+from stgate.schema.batch import Batch
+
+MOST = 2**25
+"""Numbers that the evaluation of a piece computes. With more of them its blocks are so large that the system gives out,
+and takes back, each one anew; with fewer, operations are so small that calling them costs more than they do."""
+ONCE = 4
+"""Largest ratio of what is computed once a piece (such as a learned graph) to what is computed for each window, in
+pieces of one window; pieces grow in proportion where it is larger."""
+SHARED = ("static", "ever")
+"""Entries of a batch that are the same for all windows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Numbers that an evaluation computes for one member.
+
+    Attributes:
+        once: Numbers that do not depend on the number of windows.
+        each: Numbers of each window.
+        members: Number of members.
+    """
+
+    once: int
+    each: int
+    members: int
+
+    def windows(self, members: int) -> int:
+        """Return the number of windows of a piece, at least one.
+
+        Args:
+            members: Number of members that are evaluated at once.
+        """
+        return max(MOST // max(self.each * members, 1), self.once // (ONCE * max(self.each, 1)), 1)
+
+
+def cut(batch: Batch, windows: int) -> list[Batch]:
+    """Cut a batch into pieces of about equally many windows.
+
+    Args:
+        batch: Windows; further entries are cut along their first axis too.
+        windows: Largest number of windows of a piece.
+    """
+    count = len(batch["time"])
+    number = -(-count // windows)
+    if number == 1:
+        return [batch]
+    ends = [count * k // number for k in range(number + 1)]
+    return [_rows(batch, slice(*span)) for span in itertools.pairwise(ends)]
+
+
+def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], object], *situation: object) -> int:
+    """Return the number of windows of a piece of a batch: a function of the network and of shapes, not of values.
+
+    What an evaluation computes is measured once, on windows without gaps. A network on another device than the CPU
+    takes the whole batch, as does one that mixes windows: layers with batch statistics in training.
+
+    Args:
+        network: The network, or its members.
+        batch: The windows.
+        evaluate: A function that evaluates some windows, without side effects besides those of the network's layers.
+        *situation: What else the cost depends on, such as the epoch.
+    """
+    count = len(batch["time"])
+    if count == 1 or batch["time"].device.type != "cpu" or (network.training and mixes_windows(network)):
+        return count
+    costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
+    shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
+    key = (network.training, *situation, *shapes, batch["static"].shape)
+    if key not in costs:
+        costs[key] = _measured(network, batch, evaluate)
+    cost = costs[key]
+    windows = min(cost.windows(1), count)
+    if isinstance(network, Members):
+        if not network.decided:
+            with network.probing():
+                evaluate(_rows(batch, slice(0, windows)))
+        if network.together:
+            windows = min(cost.windows(cost.members), count)
+    return windows
+
+
+def mixes_windows(network: nn.Module) -> bool:
+    """Return whether a layer of a network in training normalises by the statistics of the whole batch."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+
+
+def in_pieces(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Evaluate a batch, without gradients piece by piece.
+
+    Args:
+        network: The network, or its members.
+        batch: The windows.
+        evaluate: A function that returns tensors of some windows: (member?, batch, lead, node, target, output), then
+            any number of (batch, lead, node, target).
+
+    Returns:
+        The tensors of all windows.
+    """
+    if torch.is_grad_enabled() or network.training:
+        return evaluate(batch)
+    pieces = cut(batch, windows_of(network, batch, evaluate))
+    if len(pieces) == 1:
+        return evaluate(batch)
+    first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
+    return (torch.cat(first, -5), *(torch.cat(other, -4) for other in others))
+
+
+class _Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count of the numbers that operations compute; those of views are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run an operation."""
+        made = func(*args, **(kwargs or {}))
+        parts = made if isinstance(made, tuple) else (made,)
+        for part, returned in zip(parts, func._schema.returns, strict=False):
+            if isinstance(part, Tensor) and returned.alias_info is None:
+                self.count += part.numel()
+        return made
+
+
+def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], object]) -> Cost:
+    """Measure what two windows cost, and one, for a single member; random state and buffers are restored."""
+    members = network if isinstance(network, Members) else None
+    counts = []
+    with _probing(network):
+        drawn = split(members.drawn()) if members else []
+        with members.single_member(drawn[0]) if members else contextlib.nullcontext():
+            for count in (1, 2):
+                with _Numbers() as numbers:
+                    evaluate(_without_gaps(_rows(batch, slice(0, count))))
+                counts.append(numbers.count)
+    one, two = counts
+    return Cost(max(2 * one - two, 0), max(two - one, 1), max(len(drawn), 1))
+
+
+@contextlib.contextmanager
+def _probing(network: nn.Module) -> Iterator[None]:
+    if isinstance(network, Members):
+        with network.probing():
+            yield
+        return
+    held = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        yield
+    for name, tensor in network.named_buffers():
+        tensor.copy_(held[name])
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    tensors = cast(dict[str, Any], batch)
+    return cast(Batch, {name: value if name in SHARED else value[rows] for name, value in tensors.items()})
+
+
+def _without_gaps(batch: Batch) -> Batch:
+    tensors = cast(dict[str, Any], batch)
+    return cast(Batch, {n: torch.nan_to_num(v) if torch.is_tensor(v) else v for n, v in tensors.items()})
