@@ -1,1 +1,1 @@
-"""Speed and memory of the parts of a fit and of a forecast, each beside what it was or what could replace it."""
+"""What a step, a window and a score cost, each beside what it cost or could cost."""

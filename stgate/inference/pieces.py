@@ -21,6 +21,8 @@ and takes back, each one anew; with fewer, operations are so small that calling 
 ONCE = 4
 """Largest ratio of what is computed once a piece (such as a learned graph) to what is computed for each window, in
 pieces of one window; pieces grow in proportion where it is larger."""
+ACCELERATOR = 2**30
+"""The same on another device than the CPU, where large operations are the fastest ones: a bound on memory."""
 SHARED = ("static", "ever")
 """Entries of a batch that are the same for all windows."""
 
@@ -39,13 +41,14 @@ class Cost:
     each: int
     members: int
 
-    def windows(self, members: int) -> int:
+    def windows(self, most: int, members: int) -> int:
         """Return the number of windows of a piece, at least one.
 
         Args:
+            most: Numbers that the evaluation of a piece may compute.
             members: Number of members that are evaluated at once.
         """
-        return max(MOST // max(self.each * members, 1), self.once // (ONCE * max(self.each, 1)), 1)
+        return max(most // max(self.each * members, 1), self.once // (ONCE * max(self.each, 1)), 1)
 
 
 def cut(batch: Batch, windows: int) -> list[Batch]:
@@ -66,8 +69,8 @@ def cut(batch: Batch, windows: int) -> list[Batch]:
 def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], object], *situation: object) -> int:
     """Return the number of windows of a piece of a batch: a function of the network and of shapes, not of values.
 
-    What an evaluation computes is measured once, on windows without gaps. A network on another device than the CPU
-    takes the whole batch, as does one that mixes windows: layers with batch statistics in training.
+    What an evaluation computes is measured once, on windows without gaps. A network that mixes windows, by layers with
+    batch statistics in training, takes the whole batch.
 
     Args:
         network: The network, or its members.
@@ -75,22 +78,23 @@ def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obj
         evaluate: A function that evaluates some windows, without side effects besides those of the network's layers.
         *situation: What else the cost depends on, such as the epoch.
     """
-    count = len(batch["time"])
-    if count == 1 or batch["time"].device.type != "cpu" or (network.training and mixes_windows(network)):
+    count, device = len(batch["time"]), batch["time"].device
+    if count == 1 or (network.training and mixes_windows(network)):
         return count
+    most = MOST if device.type == "cpu" else ACCELERATOR
     costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
     shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
     key = (network.training, *situation, *shapes, batch["static"].shape)
     if key not in costs:
         costs[key] = _measured(network, batch, evaluate)
     cost = costs[key]
-    windows = min(cost.windows(1), count)
+    windows = min(cost.windows(most, 1), count)
     if isinstance(network, Members):
         if not network.decided:
             with network.probing():
                 evaluate(_rows(batch, slice(0, windows)))
         if network.together:
-            windows = min(cost.windows(cost.members), count)
+            windows = min(cost.windows(most, cost.members), count)
     return windows
 
 
@@ -99,7 +103,9 @@ def mixes_windows(network: nn.Module) -> bool:
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
 
 
-def in_pieces(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def in_pieces(
+    network: nn.Module, batch: Batch, evaluate: Callable[[Batch], tuple[Tensor, ...]], *situation: object
+) -> tuple[Tensor, ...]:
     """Evaluate a batch, without gradients piece by piece.
 
     Args:
@@ -107,13 +113,14 @@ def in_pieces(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], tupl
         batch: The windows.
         evaluate: A function that returns tensors of some windows: (member?, batch, lead, node, target, output), then
             any number of (batch, lead, node, target).
+        *situation: What else the cost of a window depends on, such as a number of samples.
 
     Returns:
         The tensors of all windows.
     """
     if torch.is_grad_enabled() or network.training:
         return evaluate(batch)
-    pieces = cut(batch, windows_of(network, batch, evaluate))
+    pieces = cut(batch, windows_of(network, batch, evaluate, *situation))
     if len(pieces) == 1:
         return evaluate(batch)
     first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
@@ -141,7 +148,7 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
     """Measure what two windows cost, and one, for a single member; random state and buffers are restored."""
     members = network if isinstance(network, Members) else None
     counts = []
-    with _probing(network):
+    with _probing(network, batch["time"].device):
         drawn = split(members.drawn()) if members else []
         with members.single_member(drawn[0]) if members else contextlib.nullcontext():
             for count in (1, 2):
@@ -153,16 +160,16 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
 
 
 @contextlib.contextmanager
-def _probing(network: nn.Module) -> Iterator[None]:
+def _probing(network: nn.Module, device: torch.device) -> Iterator[None]:
     if isinstance(network, Members):
         with network.probing():
             yield
         return
-    held = {name: tensor.clone() for name, tensor in network.named_buffers()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    held = {name: tensor.clone() for name, tensor in network.named_buffers() if network.training}
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
-    for name, tensor in network.named_buffers():
-        tensor.copy_(held[name])
+    for name, tensor in held.items():
+        network.get_buffer(name).copy_(tensor)
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
@@ -172,4 +179,4 @@ def _rows(batch: Batch, rows: slice) -> Batch:
 
 def _without_gaps(batch: Batch) -> Batch:
     tensors = cast(dict[str, Any], batch)
-    return cast(Batch, {n: torch.nan_to_num(v) if torch.is_tensor(v) else v for n, v in tensors.items()})
+    return cast(Batch, {name: v if name in SHARED else torch.nan_to_num(v) for name, v in tensors.items()})

@@ -316,7 +316,7 @@ class GatedPredictor(Predictor):
         shape = (self.fitted_spec.horizon, count, len(batch["origin"]), *batch["target"].shape[2:])
         levels = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.device, non_blocking=True)
         tensors = cast(Batch, {**batch, "levels": levels.movedim(2, 0)})  # pieces have the levels of their windows
-        (raw,) = in_pieces(self.built, tensors, lambda piece: (self._trajectories(piece),))
+        (raw,) = in_pieces(self.built, tensors, lambda piece: (self._trajectories(piece),), count)
         return Trajectories(self.distribution(raw.flatten(0, 1) if raw.dim() == 7 else raw))
 
     def _trajectories(self, batch: Batch) -> Tensor:
