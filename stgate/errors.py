@@ -68,7 +68,7 @@ class ClusterError(StgateError):
 
 
 class TrainingError(StgateError):
-    """Raised when a fit diverges: the request was right, but the work failed."""
+    """Raised when a fit diverges or loses a process: the request was right, but the work failed."""
 
     exit_code = 1
 

@@ -50,7 +50,8 @@ class FieldData(WindowData):
         static_covariates: Further node coordinates or node variables. None: `elevation` or `altitude`, if the panel has
             one of them at every node.
         split: Four fractions, or the three times at which validation, calibration and test start.
-        batch_size: Number of times in a batch. None: a hundredth of the training part, from 1 to 64.
+        batch_size: Number of times in a batch, of all processes of a fit together. None: a hundredth of the training
+            part, from 1 to 64.
         eval_every: Stride between the origins of the validation and test parts, in steps.
         seed: Seed of the shuffle; with the epoch it determines every batch.
         num_workers: Number of loader processes; 0 is fastest for panels in memory.

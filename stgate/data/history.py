@@ -14,7 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stgate._memory import memory_limit
-from stgate.data.streaming import StoredSeries, StoredWindows, digest_of
+from stgate.data.digest import digest_of
+from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.windows import Series, Windows
 from stgate.errors import ForecastError, RequestError
 from stgate.io.readers import open_within

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from stgate._memory import size_text
+from stgate.data.digest import add_rows
 from stgate.data.scaling import Moments, Statistics
 from stgate.data.windows import Clock, Series, Windows, hash_seed, static_values, steps_since_observed
 from stgate.errors import PanelError, RequestError
@@ -199,25 +200,6 @@ class StoredSeries:
                 f"`{self.spec.channels[channel]}`: infinite at {where}time {when}, node {self.spec.nodes[node]}; "
                 "mark missing values with NaN"
             )
-
-
-def add_rows(hashed: Any, values: Tensor) -> None:  # noqa: ANN401 (hashlib has no name for it)
-    """Add the values (member, time, node, channel) of some rows to a hash, row by row."""
-    hashed.update(values.transpose(0, 1).contiguous().numpy())
-
-
-def digest_of(series: Series | StoredSeries) -> str:
-    """Return digits that differ as soon as a value of a panel does, the same in memory as in a store.
-
-    Args:
-        series: The panel.
-    """
-    if isinstance(series, StoredSeries):
-        return series.digest
-    hashed = hashlib.blake2b(digest_size=8)
-    for start, stop in series.blocks(0, series.values.shape[1]):
-        add_rows(hashed, series.read(start, stop))
-    return hashed.hexdigest()
 
 
 def mapped(series: StoredSeries, folder: str | os.PathLike[str]) -> Series:

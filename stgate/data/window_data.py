@@ -19,7 +19,7 @@ from stgate._memory import memory_limit
 from stgate.data.climatology import cell_means
 from stgate.data.scaling import Statistics
 from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
-from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins, to_device
+from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins, share_of, to_device
 from stgate.errors import PanelError, RequestError, check_counts
 from stgate.io.lattice import lattice_shape
 from stgate.io.readers import open_within
@@ -59,8 +59,8 @@ class WindowData(L.LightningDataModule):
             day), which can follow sharp peaks such as rush hours. None takes those that the step resolves and of which
             the training part holds a whole period: of the first three, and for steps of months `month`.
         split: Four fractions, or the three times at which validation, calibration and test start.
-        batch_size: Number of windows in a batch; each window holds all nodes. None: 64, fewer where there are more than
-            256 nodes, and 4 at the least.
+        batch_size: Number of windows in a batch, of all processes of a fit together; each window holds all nodes. None:
+            64, fewer where there are more than 256 nodes, and 4 at the least.
         every: Stride between training origins, in steps.
         eval_every: Stride between the origins of the validation and test parts, in steps. Calibration uses all origins:
             with every 24th hourly origin it would see one hour of the day only.
@@ -147,6 +147,7 @@ class WindowData(L.LightningDataModule):
         self._given = panel
         self._loaded: tuple[xr.Dataset, PanelSpec, Series | StoredSeries, Split] | None = None
         self._follows: PanelSpec | None = None
+        self.processes = (0, 1)  # the number of this one, and how many share each training batch
 
     def follow(self, spec: PanelSpec) -> None:
         """Take the units of the data of a fit and count longitudes as they did: the same places have the same values.
@@ -221,7 +222,11 @@ class WindowData(L.LightningDataModule):
         return cell_means(self.series, self.spec, self.parts.train)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note what the forecaster has to know of a batch on the host; workers and pinning copy what batches share."""
+        """Take this process's share of a training batch, and note what the forecaster has to know of it on the host."""
+        rank, count = self.processes
+        if count > 1 and self.trainer is not None and self.trainer.training:
+            batch = share_of(batch, rank, count)
+        # Workers and pinning copy what the windows of a panel share.
         shared: Batch = {**batch, "static": self.series.static, "ever": self.series.ever}
         return noted(getattr(self.trainer and self.trainer.lightning_module, "predictor", None), shared)
 

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from stgate.errors import PanelError
 from stgate.panels.calendar import calendar_features, calendar_groups, cell_keys
-from stgate.schema.batch import Batch
+from stgate.schema.batch import SHARED, Batch
 from stgate.schema.fills import check_marks
 from stgate.schema.longitudes import around, is_longitude
 from stgate.schema.precision import check_precision, check_static
@@ -151,8 +151,6 @@ def steps_since_observed(values: Tensor, before: Tensor | None = None) -> Tensor
     return since
 
 
-SHARED = ("static", "ever")
-"""Names of what all windows of a panel share in a batch."""
 _on_devices: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakIdKeyDictionary()
 PIECE = 2**18
 """Number of entries that are processed at once; with intermediate results they take about 5 MB."""
@@ -346,6 +344,20 @@ class StreamBatches(EpochBatches):
         order = torch.randperm(len(self.stretches), generator=generator)
         for side_by_side in torch.split(order, self.batch_size):
             yield from self.stretches[side_by_side].unbind(1)
+
+
+def share_of(batch: Batch, rank: int, count: int) -> Batch:
+    """Return the windows of a batch that one of several processes takes: none where they are fewer than processes.
+
+    Args:
+        batch: Windows.
+        rank: Number of the process.
+        count: Number of processes.
+    """
+    windows = len(batch["origin"])
+    first, last = (-(-number * windows // count) for number in (rank, rank + 1))
+    tensors: dict[str, Any] = dict(batch)
+    return cast(Batch, {n: t if n in SHARED else t[first:last] for n, t in tensors.items()})
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

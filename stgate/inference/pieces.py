@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stgate.inference.members import Members, split
-from stgate.schema.batch import Batch
+from stgate.schema.batch import SHARED, Batch
 
 MOST = 2**25
 """Numbers that the evaluation of a piece computes. With more of them its blocks are so large that the system gives out,
@@ -23,8 +23,6 @@ ONCE = 4
 pieces of one window; pieces grow in proportion where it is larger."""
 ACCELERATOR = 2**30
 """The same on another device than the CPU, where large operations are the fastest ones: a bound on memory."""
-SHARED = ("static", "ever")
-"""Entries of a batch that are the same for all windows."""
 
 
 @dataclasses.dataclass(frozen=True)

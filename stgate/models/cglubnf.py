@@ -22,7 +22,7 @@ from stgate.models.forecaster import Forecaster
 from stgate.models.training.field_start import choose_field_transforms, start_kriging, withhold
 from stgate.models.training.geometry import take_geometry
 from stgate.models.training.hidden import HiddenReference, hidden_estimates
-from stgate.models.training.steps import masked_loss
+from stgate.models.training.steps import log_nothing, masked_loss
 from stgate.nn.field.context_masking import MaskPattern
 from stgate.nn.gates import GateName
 from stgate.prediction.field.cglubnf import cglubnf
@@ -86,7 +86,9 @@ class FieldForecaster(Forecaster):
         """Log the scores of forecasts, and those of entries that are hidden from the field (`val_hidden_…`)."""
         super().validation_step(batch, batch_idx)
         predictor = self.predictor
-        if isinstance(predictor, KrigedFieldPredictor) and self.hides:
+        if isinstance(predictor, KrigedFieldPredictor) and self.hides and not self.evaluates(batch_idx):
+            log_nothing(self, "val_hidden")
+        elif isinstance(predictor, KrigedFieldPredictor) and self.hides:
             forecast, truth, hidden = hidden_estimates(predictor, batch)
             masked_loss(self, "val_hidden", forecast, truth)
             self.reference.update(hidden, truth, predictor.fitted_spec.window - 1)
@@ -128,6 +130,10 @@ class FieldForecaster(Forecaster):
     def on_validation_epoch_start(self) -> None:
         """Start to sum the errors of interpolation."""
         self.reference = HiddenReference()
+
+    def on_validation_epoch_end(self) -> None:
+        """Add up the errors of interpolation over the processes."""
+        self.reference = self.reference.of_all(self.trainer.strategy)
 
     def on_fit_start(self) -> None:
         """Remove the calibrations of other weights, and fix the seed that gives each batch its random state."""

@@ -18,15 +18,15 @@ from torch.distributions import Distribution
 
 from stgate._configured import check_options
 from stgate.data.window_data import WindowData
-from stgate.data.windows import hash_seed
 from stgate.distributions.likelihoods import Likelihood
 from stgate.errors import CheckpointError, RequestError
 from stgate.inference.base import Inference
 from stgate.models.training.adoption import check_again, check_data, take_scales
 from stgate.models.training.pieces import pieces_of
 from stgate.models.training.precision import keep_precision
+from stgate.models.training.processes import SharedBatches
 from stgate.models.training.schedule import one_cycle
-from stgate.models.training.steps import WatchedLosses, keep_what_is_freed, make_scores, masked_loss, objective
+from stgate.models.training.steps import WatchedLosses, keep_what_is_freed, make_scores, objective, score
 from stgate.models.training.taken_up import check_optimizer, keep_rows, later
 from stgate.nn.imputation import ImputationName
 from stgate.prediction import checkpoint as ckpt
@@ -44,7 +44,7 @@ PREDICTORS_OWN = ("forward", "members", "distribution", "predicted", "scaler")
 """Names, of today or of 0.1.0, that a predictor defines in the place of its forecaster."""
 
 
-class Forecaster(WatchedLosses, ABC):
+class Forecaster(WatchedLosses, SharedBatches, ABC):
     """Base class of forecasters: a subclass defines `build`, and brings its own predictor if it needs more than that.
 
     The attribute `predictor`, a plain torch module, makes the forecasts: it holds network, scaler, likelihood,
@@ -197,7 +197,8 @@ class Forecaster(WatchedLosses, ABC):
     def setup(self, stage: str) -> None:
         """Take the spec, and for a new fit the scales, from the trainer's data module."""
         keep_precision(self.trainer)
-        self.adopt(getattr(self.trainer, "datamodule", None))
+        self.adopt(data := getattr(self.trainer, "datamodule", None))
+        self.join(check_data(self, data))
 
     def adopt(self, data: L.LightningDataModule | None) -> None:
         """Take spec and scales from a data module and build the network; a fitted forecaster checks that they agree.
@@ -265,12 +266,7 @@ class Forecaster(WatchedLosses, ABC):
         last = max(data.parts.train[1], data.parts.validation[1]) - 1
         predictor.seen = later(predictor.seen, data.panel["time"].values[last])  # data after it are new
         if predictor.seed is None:
-            predictor.seed = torch.initial_seed() % 2**63
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
-        """Seed each batch by (seed, step), so that a resumed fit draws the same dropout."""
-        torch.manual_seed(hash_seed(self.predictor.seed or 0, self.global_step))
-        return None
+            predictor.seed = self.trainer.strategy.broadcast(torch.initial_seed() % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Compute the training objective of a batch, a scalar."""
@@ -299,11 +295,11 @@ class Forecaster(WatchedLosses, ABC):
 
         For model time also `vpt`, the valid prediction time.
         """
-        masked_loss(self, "val", self.validation_forward(batch), batch["target"])
+        score(self, "val", batch_idx, lambda: self.validation_forward(batch), batch["target"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the same scores as in validation."""
-        masked_loss(self, "test", self(batch), batch["target"])
+        score(self, "test", batch_idx, lambda: self(batch), batch["target"])
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Prediction:
         """Forecast a batch with 50 and 90 % intervals, calibrated where the forecaster is."""

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SHARED = ("static", "ever")
+"""Entries of a batch that are the same for all of its windows."""
+
+
 class Batch(TypedDict):
     """Windows of a panel as tensors, in raw units, NaN where a value is missing.
 

@@ -1,12 +1,12 @@
-"""Commands take one process: more are refused before anything is made, and none is ever started."""
+"""Several processes are refused where they cannot share the work, before anything is made and before any is started."""
 
-import subprocess
 import sys
 
 import pytest
-from helpers import environment, make_panel, one_line
+from helpers import make_panel, one_line
 
 import stgate
+from stgate.commands.fit import processes
 from stgate.fitting.training import quiet_trainer
 
 FIT = ("--model", "GatedRNN", "--model.hidden", "4", "--data.panel", "panel.nc", "--data.targets", "y")
@@ -21,22 +21,63 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "count"),
+    ("asked", "words"),
     [
-        (("--trainer.devices", 2), 2),
-        (("--trainer.devices", 98, "--trainer.strategy", "ddp"), 98),
-        (("--trainer.devices", 2, "--trainer.strategy", "ddp_spawn"), 2),
-        (("--trainer.num_nodes", 2), 2),
-        (("--trainer.num_nodes", 3, "--trainer.devices", 2), 6),
+        (("--trainer.devices", 98, "--trainer.strategy", "ddp"), ("--trainer.devices 98", "cores")),
+        (("--trainer.devices", 2, "--trainer.strategy", "ddp_spawn"), ("--trainer.strategy", "give ddp")),
+        (("--trainer.devices", 1, "--trainer.strategy", "ddp_spawn"), ("--trainer.strategy", "give ddp")),
+        (("--trainer.num_nodes", 2), ("--trainer.num_nodes 2", "torchrun or srun")),
+        (("--trainer.num_nodes", 3, "--trainer.devices", 2), ("--trainer.num_nodes 3", "torchrun or srun")),
+        (("--model", "Ridge", "--trainer.devices", 2), ("2 processes, but Ridge", "closed form", "give devices 1")),
     ],
     ids=str,
 )
-def test_several_processes_are_refused_and_nothing_is_made(folder, stgate_command, asked, count):
-    argv = [*sys.argv]
-    cpu = ("--trainer.accelerator", "cpu", "--out", "run")
-    one_line(stgate_command("fit", *FIT, *asked, *cpu), f"--trainer.devices: {count} processes", "give 1")
+def test_processes_that_cannot_share_a_fit_are_refused_and_nothing_is_made(folder, stgate_command, asked, words):
+    argv, given = [*sys.argv], FIT if "--model" not in asked else FIT[4:]
+    one_line(stgate_command("fit", *given, *asked, "--trainer.accelerator", "cpu", "--out", "run"), *words)
     assert [path.name for path in folder.iterdir()] == ["panel.nc"]
     assert sys.argv == argv
+
+
+@pytest.mark.parametrize(
+    ("given", "several", "first", "repeats"),
+    [
+        ({}, False, True, False),
+        ({}, True, True, False),
+        ({"LOCAL_RANK": "0"}, True, True, False),
+        ({"LOCAL_RANK": "1"}, True, False, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, True, False, False),  # the first of another machine tells its own errors
+        ({"RANK": "3", "LOCAL_RANK": "1"}, True, False, True),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, True, False, True),
+        ({"SLURM_PROCID": "2", "SLURM_LOCALID": "0"}, True, False, False),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, False, True, False),  # tasks with a fit each
+    ],
+    ids=str,
+)
+def test_one_process_writes_and_one_of_each_machine_tells_errors(monkeypatch, given, several, first, repeats):
+    for name in (*processes.RANKS, "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert processes.is_first(several=several) == first
+    assert processes.repeats(several=several) == repeats
+
+
+@pytest.mark.parametrize(
+    ("arguments", "several"),
+    [
+        ([], False),
+        (["--trainer.devices", "1"], False),
+        (["--trainer.devices=1", "--trainer.num_nodes", "1"], False),
+        (["--trainer.devices", "2"], True),
+        (["--trainer.devices=auto"], True),
+        (["--trainer.devices", "[0,1]"], True),
+        (["--trainer.num_nodes=2"], True),
+    ],
+    ids=str,
+)
+def test_the_words_tell_whether_there_may_be_several(arguments, several):
+    assert processes.asked_for_several(arguments) == several
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
@@ -47,11 +88,10 @@ def test_so_are_they_where_a_checkpoint_is_scored(folder, stgate_command, comman
     assert stgate_command(command, *given)[0] == 0
 
 
-def test_the_command_itself_starts_none(folder):
-    words = [sys.executable, "-m", "stgate", "fit", *FIT, "--trainer.devices", "2", "--trainer.accelerator", "cpu"]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 2 and "can't open file" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("stgate: --trainer.devices: 2 processes")
+def test_an_automatic_fit_takes_one_process(folder, stgate_command):
+    asked = ("--model", "auto", "--data.panel", "panel.nc", "--data.targets", "y", "--trainer.devices", 2)
+    one_line(stgate_command("fit", *asked, "--out", "run"), "trainer.devices")
+    assert [path.name for path in folder.iterdir()] == ["panel.nc"]
 
 
 def test_one_device_is_the_default_everywhere(folder, stgate_command):

@@ -14,8 +14,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from stgate.commands.fit.arguments import value_of
-from stgate.commands.fit.cli import OneLineParser
 from stgate.commands.fit.limits import check_seed
+from stgate.commands.fit.one_line import OneLineParser
 from stgate.commands.fit.resumption import GOES_ON, check_resumed
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written

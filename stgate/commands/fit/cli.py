@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 os.environ.setdefault("POSSIBLE_USER_WARNINGS", "0")  # workers and log intervals are chosen on purpose
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls that Lightning 2.6 makes
@@ -24,15 +23,25 @@ from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 
 from stgate import models  # noqa: E402
+from stgate.commands.fit import processes  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
-from stgate.commands.fit.limits import check_processes, check_seed, check_trainer, check_trainer_given  # noqa: E402
-from stgate.commands.fit.messages import root_of, tidy  # noqa: E402
+from stgate.commands.fit.limits import check_seed, check_trainer, check_trainer_given  # noqa: E402
+from stgate.commands.fit.messages import root_of  # noqa: E402
+from stgate.commands.fit.one_line import OneLineParser, ignore_known  # noqa: E402
 from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, not_taken_up, of_a_run  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
-from stgate.commands.parser import NEGATIVE, report_written  # noqa: E402
+from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import CheckpointError, Interrupted, RequestError, StgateError, StoreError, did_you_mean  # noqa: E402
+from stgate.errors import (  # noqa: E402
+    CheckpointError,
+    Interrupted,
+    RequestError,
+    StgateError,
+    StoreError,
+    TrainingError,
+    did_you_mean,
+)
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -57,7 +66,16 @@ COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run one of Lightning's commands."""
+    """Run one of Lightning's commands; of several processes on a machine one tells the errors."""
+    try:
+        _run(command, arguments)
+    except StgateError as error:
+        if processes.repeats(several=processes.asked_for_several(arguments)):
+            raise SystemExit(error.exit_code) from error
+        raise
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
     quiet()
     check_files(arguments)
     automatic = command == "fit" and is_automatic(arguments)
@@ -65,14 +83,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     argv, sys.argv = sys.argv, [f"stgate {command}"]  # Lightning looks there too, and warns of arguments given twice
     try:
         with warnings.catch_warnings():
-            _ignore_known()
-            if automatic:
-                from stgate.commands.fit.auto import run_auto
+            ignore_known()
+            with contextlib.ExitStack() as held:
+                if not processes.is_first(several=processes.asked_for_several(arguments)):
+                    held.enter_context(processes.silent())
+                if automatic:
+                    from stgate.commands.fit.auto import run_auto
 
-                run_auto(prepared)
-            else:
-                with contextlib.ExitStack() as held:
-                    ForecasterCLI(command, prepared, held)
+                    processes.check_alone("--model auto")
+                    run_auto(prepared)
+                else:
+                    ForecasterCLI(command, prepared, held, [command, *arguments])
     except MisconfigurationException as error:  # Lightning's word for a wrong request
         raise RequestError(str(error).splitlines()[0]) from error
     except RuntimeError as error:
@@ -85,31 +106,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
         sys.argv = argv
 
 
-class OneLineParser(LightningArgumentParser):
-    """Lightning's parser, its errors one helpful line."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 (Lightning's)
-        super().__init__(*arguments, **options)
-        self._negative_number_matcher = NEGATIVE
-
-    def add_class_arguments(self, *arguments: Any, **options: Any) -> list[str]:  # noqa: ANN401 (Lightning's)
-        """Add a class's arguments like Lightning, but treat the name of an existing file as a value, not a config."""
-        names: list[str] = super().add_class_arguments(*arguments, **{**options, "sub_configs": False})
-        return names
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of printing usage and exiting.
-
-        Args:
-            message: The parser's message.
-            ex: The exception behind it.
-
-        Raises:
-            StgateError: Always; a ValueError would be caught and reworded by a parser around this one.
-        """
-        raise StgateError(tidy(message, self))
-
-
 class ForecasterCLI(LightningCLI):
     """LightningCLI with a run folder, a checkpoint that defines the model, and calibration after the fit.
 
@@ -117,10 +113,11 @@ class ForecasterCLI(LightningCLI):
         command: `fit`, `validate`, `test` or `predict`.
         arguments: Arguments of the command, completed by `prepare`.
         held: What is released when the command ends: the lock on the run's folder.
+        words: The command and its arguments as typed, which start other processes of a fit.
     """
 
-    def __init__(self, command: str, arguments: list[str], held: contextlib.ExitStack) -> None:
-        self.command, self.held = command, held
+    def __init__(self, command: str, arguments: list[str], held: contextlib.ExitStack, words: list[str]) -> None:
+        self.command, self.held, self.words = command, held, words
         self.checkpoint = _checkpoint_of(command, arguments)
         named = self.checkpoint[ckpt.KEY]["class"] if self.checkpoint else model_name(arguments)
         super().__init__(
@@ -192,6 +189,10 @@ class ForecasterCLI(LightningCLI):
         """Check the run's folder before anything is loaded."""
         config = self.config[self.command]
         check_trainer_given(config.trainer)
+        self.several = processes.asks_for_several(config.trainer.devices, config.trainer.num_nodes)
+        self.first = processes.is_first(several=self.several)
+        if not self.first:
+            self.held.enter_context(processes.silent())
         if self.command == "predict":
             if config.out is None:
                 raise RequestError("--out: missing; give the file to write, such as hindcast.nc")
@@ -251,7 +252,7 @@ class ForecasterCLI(LightningCLI):
                     if config.resume:
                         check_rows(self.checkpoint, self.datamodule)
             self.choice = choose(config.calibration, self.model, self.datamodule)
-            if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # others are processes of this fit
+            if self.first:
                 self.held.enter_context(claimed(self.out))
                 sweep(self.out)  # a fit that was complete writes nothing more
                 self._check_out(config)  # again: another fit may have ended in between
@@ -272,7 +273,7 @@ class ForecasterCLI(LightningCLI):
             )
         else:
             self.trainer = self.instantiate_trainer(logger=False, enable_checkpointing=False)
-        check_processes(self.trainer, self.command)
+        processes.check_processes(self.trainer, self.command, self.model)
 
     def _plan(self, config: Any, monitor: str) -> None:  # noqa: ANN401 (a parsed namespace)
         """Set the number of epochs where none is given, and stop early on the monitored score."""
@@ -297,15 +298,18 @@ class ForecasterCLI(LightningCLI):
             config["enable_progress_bar"] = False
         try:
             return super()._instantiate_trainer(config, callbacks)
-        except (ValueError, TypeError, ImportError) as error:  # of options that do not go together, or go nowhere
+        except (ValueError, TypeError, ImportError, RuntimeError) as error:  # of options that do not fit together
             raise RequestError(f"--trainer: {' '.join(str(error).split())[:200]}") from error
 
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.fit)
         """Run Lightning's fit; Ctrl-C prints how to continue."""
+        self.others = self.held.enter_context(processes.Others(self.trainer, self.words))
         try:
             self.trainer.fit(**arguments)
         except Exception as error:
-            if never_began(self.out):  # a wrong request leaves no partial run behind
+            if lost := self.others.lost(error):
+                raise TrainingError(f"{lost}; continue with: stgate fit --out {self.out} --resume") from error
+            if self.first and never_began(self.out):  # a wrong request leaves no partial run behind
                 shutil.rmtree(self.out)
             if str(error).startswith("Early stopping conditioned on"):  # a callback of the user's own
                 raise RequestError(f"--trainer.callbacks: {str(error).split('.')[0]}") from error
@@ -322,10 +326,14 @@ class ForecasterCLI(LightningCLI):
     def after_fit(self) -> None:
         """Calibrate the best epoch's forecaster and store the calibration in its checkpoint."""
         best = self.out / "best.ckpt"
-        if (monitor := self.keepers[0].monitor) is None or not best.is_file():
+        monitor = self.keepers[0].monitor
+        if monitor is None or not self.trainer.strategy.broadcast(best.is_file()):
             keep_last(self.trainer, best, monitor)
         elif monitor not in self.trainer.callback_metrics:
             print("no further epoch was validated: the best epoch is the same as before", file=sys.stderr)
+        self.others.part()
+        if not self.first:
+            return
         try:
             finish(best, self.datamodule, self.choice, self.trainer.max_epochs, self._anew)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -344,7 +352,11 @@ class ForecasterCLI(LightningCLI):
     def _anew(self) -> tuple[Forecaster, dict[str, Any]]:
         """Make the forecaster and the trainer's options once more."""
         made = self.parser.instantiate_classes(self.config)
-        return self._get(made, "model"), dict(self._get(made, "trainer"))
+        options = dict(self._get(made, "trainer"))
+        if self.several:  # this process goes on alone
+            devices = options["devices"]
+            options |= {"devices": devices[:1] if isinstance(devices, list) else 1, "num_nodes": 1, "strategy": "auto"}
+        return self._get(made, "model"), options
 
     def predict(self, **arguments: Any) -> None:  # noqa: ANN401 (those of Trainer.predict)
         """Run Lightning's predict, and write its batches as one forecast."""
@@ -381,19 +393,3 @@ def _data_class(model: str | None) -> type[L.LightningDataModule]:
     known = registry.holders()
     kind = known.get((model or "").rsplit(".", 1)[-1])
     return WindowData if kind is None else kind.data_class
-
-
-def _ignore_known() -> None:
-    for text in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory.*",
-        ".*Experiment logs directory.*",
-        ".*callbacks used to create the checkpoint.*",
-        ".*could not find the monitored key.*",  # no epoch is validated: said at the end
-        ".*Total length of .* across ranks is zero.*",  # of the validation, in the fit on all rows
-        ".*You requested to overfit.*",  # the order of the batches is then fixed, as it has to be
-        ".*dirpath has changed.*",  # a fit that goes on in another folder has no best epoch there
-        ".*in eval mode at the start of training.*",  # a language model, which stays as it is
-    ):
-        warnings.filterwarnings("ignore", message=text)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -51,6 +51,8 @@ def keep_last(trainer: L.Trainer, best: Path, monitor: str | None) -> None:
     elif monitor is not None:
         print(f"best.ckpt holds the last epoch: none could be chosen by its {monitor}", file=sys.stderr)
     trainer.save_checkpoint(best)
+    if not trainer.is_global_zero:
+        return
     checkpoint = read_checkpoint(best)
     checkpoint["epoch"] = max(trainer.current_epoch - 1, 0)  # Lightning counts on when a fit is done
     write_checkpoint(checkpoint, best)

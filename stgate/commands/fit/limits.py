@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
 from jsonargparse import Namespace
 
 from stgate.errors import RequestError
@@ -36,22 +35,6 @@ def check_trainer_given(given: object) -> None:
     """
     if not isinstance(given, Namespace):
         raise RequestError(f"--trainer {'null' if given is None else given}: write its options as `name: value`")
-
-
-def check_processes(trainer: L.Trainer, command: str) -> None:
-    """Refuse a trainer that starts processes: each would write the run's folder.
-
-    Args:
-        trainer: The trainer.
-        command: Name of the command.
-
-    Raises:
-        RequestError: It would start processes, or is one of several.
-    """
-    if (count := trainer.world_size) > 1:
-        raise RequestError(f"--trainer.devices: {count} processes, but {command} takes one; give 1, of 1 node")
-    if getattr(trainer.strategy, "_start_method", "popen") != "popen":
-        raise RequestError(f"--trainer.strategy: starts processes, but {command} takes one; leave it out")
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from stgate.commands.fit.arguments import check_files, is_automatic, model_name, prepare
-from stgate.commands.fit.cli import ForecasterCLI, _ignore_known
+from stgate.commands.fit.cli import ForecasterCLI, ignore_known
 from stgate.commands.fit.completion import _LEFT_OUT, _OF_THE_FIRST_FIT
 from stgate.commands.fit.limits import check_seed, check_trainer, check_trainer_given
 from stgate.commands.fit.messages import root_of
@@ -51,7 +51,7 @@ class FitRequest:
         with _one_line():
             argv, sys.argv = sys.argv, ["stgate fit"]  # Lightning looks there, too
             try:
-                self._cli = _Parsed("fit", self._arguments, contextlib.ExitStack())
+                self._cli = _Parsed("fit", self._arguments, contextlib.ExitStack(), [])
             finally:
                 sys.argv = argv
         given = self._cli.config["fit"]
@@ -120,7 +120,7 @@ class FitRequest:
                 return quiet_trainer(**{**kept, **chosen, "callbacks": [*own, *chosen["callbacks"], scores]})
 
             with warnings.catch_warnings():
-                _ignore_known()
+                ignore_known()
                 train(forecaster, data, seed=self.seed, epochs=epochs, make_trainer=make_trainer)
             if forecaster.monitor == "val_crps" and not data.spec.places:
                 return scored(forecaster.predictor, data)[0]

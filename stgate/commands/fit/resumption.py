@@ -123,9 +123,9 @@ class RunFolder(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the run, if it has not, and write the scores, just before the first checkpoint of the epoch is."""
+        found = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])  # of all processes
         if trainer.is_global_zero:
             self.begin(0)
-            found = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
             if found and self.scores in trainer.loggers:
                 step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning does after the checkpoints
                 self.scores.log_metrics({"epoch": trainer.current_epoch, **found}, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -80,6 +81,16 @@ class HiddenReference:
         self.spatial += float((between - truth[:, 0]).abs()[known].sum())
         self.temporal += float((line - truth[:, 0]).abs()[known].sum())
         self.count += int(known.sum())
+
+    def of_all(self, strategy: Strategy) -> HiddenReference:
+        """Return the sums over all processes.
+
+        Args:
+            strategy: The trainer's strategy.
+        """
+        own = torch.tensor([self.spatial, self.temporal, self.count], dtype=torch.float64, device=strategy.root_device)
+        spatial, temporal, count = strategy.reduce(own, reduce_op="sum").tolist()
+        return HiddenReference(spatial, temporal, round(count))
 
     @property
     def line(self) -> str:

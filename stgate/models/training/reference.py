@@ -54,7 +54,7 @@ def reference_errors(data: WindowData) -> ReferenceErrors | None:
     """
     targets, means = len(data.spec.targets), data.cell_means()  # (cell, node, channel)
     totals, count = torch.zeros(2, dtype=torch.float64), 0
-    for batch in data.val_dataloader():
+    for batch in data.part_dataloader("validation"):
         past, truth = batch["past"][..., :targets], batch["target"]
         usual = means[batch["future_cell"]][..., :targets]  # (batch, lead, node, target)
         last = usual.mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
@@ -13,14 +14,13 @@ from stgate.errors import TrainingError
 from stgate.inference.batch_loss import BatchLoss
 from stgate.inference.members import Members
 from stgate.metrics.torch.forms import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
+from stgate.models.training.processes import of_all_processes, reaching_all
 from stgate.schema.batch import Batch
 
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
 
 Stage = Literal["train", "val", "test", "val_hidden"]
-NAMES = ("loss", "mae", "crps", "coverage_90", "vpt")
-"""Names of the scores of a stage."""
 CHECKED = 32
 """Number of training steps after which their losses are read: a device is not waited for at each."""
 
@@ -92,9 +92,15 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
     Raises:
         TrainingError: The loss of one of the last steps is not finite.
     """
-    predictor = forecaster.predictor
-    pieces = forecaster.training_pieces(predictor.encode(batch))
+    predictor, losses = forecaster.predictor, forecaster.scores["train_loss"]
     network = predictor.built
+    assert isinstance(losses, Mean)
+    before = losses.count
+    if len(batch["origin"]) == 0:  # a share of fewer windows than processes
+        log_nothing(forecaster, "train")
+        nothing = of_all_processes(forecaster, torch.zeros((), device=before.device), 0 * before)
+        return reaching_all(forecaster, predictor.inference.objective(nothing, network, predictor.n_observations))
+    pieces = forecaster.training_pieces(predictor.encode(batch))
     if isinstance(network, Members) and not network.decided:
         with network.probing():
             forecaster.training_forward(pieces[0])
@@ -105,9 +111,37 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
                 members = forecaster.training_forward(piece)
                 total.add(*_scored(forecaster, "train", members, forecaster.training_target(piece)))
     _log(forecaster, "train")
-    loss = total.mean()
+    loss = of_all_processes(forecaster, total.mean(), losses.count - before)
     forecaster.note_loss(loss)
-    return predictor.inference.objective(loss, network, predictor.n_observations)
+    return reaching_all(forecaster, predictor.inference.objective(loss, network, predictor.n_observations))
+
+
+def score(
+    forecaster: Forecaster, stage: Stage, number: int, forecast: Callable[[], Distribution], target: Tensor
+) -> None:
+    """Log the scores of a batch of a validation or a test, of which each process scores its own.
+
+    Args:
+        forecaster: The forecaster.
+        stage: `val` or `test`.
+        number: Number of the batch.
+        forecast: A function that makes the forecast.
+        target: (batch, lead, node, target), NaN where missing.
+    """
+    if forecaster.evaluates(number):
+        masked_loss(forecaster, stage, forecast(), target)
+    else:
+        log_nothing(forecaster, stage)
+
+
+def log_nothing(forecaster: Forecaster, stage: Stage) -> None:
+    """Log the scores of a stage without a case: processes add them up together, also one that scores no batch.
+
+    Args:
+        forecaster: The forecaster.
+        stage: The stage.
+    """
+    _log(forecaster, stage)
 
 
 def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, target: Tensor) -> Tensor:
@@ -180,8 +214,16 @@ def _update(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> Non
 
 
 def _log(forecaster: Forecaster, stage: Stage) -> None:
-    """Log the scores of a stage that this step has updated."""
-    for key, metric in forecaster.scores.items():
+    """Log the scores of a stage."""
+    names = ["loss"]
+    if stage != "train" or not forecaster.predictor.transforms:
+        names.append("mae")
+    if stage != "train":
+        names += ["crps", "coverage_90"]
+        if forecaster.predictor.fitted_spec.time == "model":
+            names.append("vpt")
+    for name in names:
+        key = f"{stage}_{name}"
+        metric = forecaster.scores[key]
         assert isinstance(metric, Mean)
-        if key.removeprefix(f"{stage}_") in NAMES and metric.update_called:
-            forecaster.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
+        forecaster.log(key, metric, on_step=False, on_epoch=True, prog_bar=stage != "train")
