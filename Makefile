@@ -8,7 +8,7 @@ LEVELS := --levels 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help install demo test lint notebooks validate fuzz clean
+.PHONY: help install demo test lint notebooks validate fuzz options clean
 help:
 	@echo "make demo       install, simulate, fit, forecast, score, draw (about 5 minutes)"
 	@echo "make test       install and run the tests"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint       ruff, mypy and the order of floors"
 	@echo "make validate   the slow tests"
 	@echo "make fuzz       give ten thousand edited files to each reader (more than an hour)"
+	@echo "make options    write the table of fit's options anew, after an option was added"
 	@echo "make clean      remove what these made"
 
 install: $(VENV)/installed
@@ -66,6 +67,9 @@ validate: $(VENV)/tested
 
 fuzz: $(VENV)/tested
 	@$(BIN)/python -m benchmarks run fuzz
+
+options: $(VENV)/tested
+	$(BIN)/python tests/fit_options.py
 
 clean:
 	rm -rf $(VENV) $(OUT) runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -66,14 +66,21 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS
 
 
-def watch(command: Sequence[str]) -> dict[str, float]:
-    """Run a command to its end; return its wall seconds, its CPU seconds and its peak resident memory in bytes."""
+def watch(command: Sequence[str], *, cwd: Path | str | None = None, code: int = 0) -> dict[str, float]:
+    """Run a command to its end; return its wall seconds, its CPU seconds and its peak resident memory in bytes.
+
+    Args:
+        command: The command and its arguments.
+        cwd: Folder that it runs in; None for this one.
+        code: Exit status that it should have.
+    """
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=cwd, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BenchmarkError(f"failed: {' '.join(command)}")
+    if process.returncode != code:
+        raise BenchmarkError(f"ended with {process.returncode}: {' '.join(command)}")
     spent = {"wall": time.monotonic() - started, "cpu": usage.ru_utime + usage.ru_stime}
     return spent | {"peak": usage.ru_maxrss * MAXRSS}
 

@@ -8,7 +8,7 @@ from stgate.nn.gates import GATES, GateName
 from stgate.nn.imputation import ImputationName, make_imputation
 from stgate.nn.sepnet.fusion import FusionName, make_fusion
 from stgate.panels.calendar import CELLS, CellKey
-from stgate.panels.missing import PATTERNS, Pattern
+from stgate.panels.missing import RANKS, Pattern
 from stgate.simulate.systems.lorenz96_two_scale import PRESETS, PresetName
 
 
@@ -19,7 +19,7 @@ from stgate.simulate.systems.lorenz96_two_scale import PRESETS, PresetName
         (UnitName, UNITS),
         (LinkName, LINKS),
         (PresetName, PRESETS),
-        (Pattern, PATTERNS),
+        (Pattern, RANKS),
         (CellKey, CELLS),
     ],
 )

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from stgate._memory import free_memory, size_text
 from stgate.calibration.groups import EDGES, check_edges, missing_groups
@@ -110,6 +109,8 @@ class OnlineConformal:
         remembered = min(kept, leads + 1) if rate > 0 else 0
         each = leads * cells * 4
         _check_memory(kept * (each + cells + 8) + remembered * (1 + len(lengths)) * count * each, window, leads, cells)
+        from scipy.special import ndtri  # takes a while to import
+
         normal = -ndtri((1 - self.levels) / 2)[:, None]
         self.initial = _half_widths(normal if initial is None else initial, (count, leads))
         self.scores = np.full((kept, leads, cells), np.nan, "float32")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stgate.commands.inputs import check_inputs
 from stgate.commands.parser import Parser, check_blocks, progress, report_written, resumable
-from stgate.io import store
+from stgate.io import paths
+from stgate.schema.words import check_backtest
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -38,11 +40,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_blocks()
     given = parser.parse(arguments)
     check_blocks(given)
-    out = store.check_out(given.out, overwrite=given.overwrite or given.resume)
+    out = paths.check_out(given.out, overwrite=given.overwrite or given.resume)
+    check_backtest(given.every, given.calibration_window, given.calibration)
+    check_inputs(given)
 
     from stgate.forecasting._forecast import backtest
+    from stgate.io import store
 
-    options: dict[str, Any] = {"history": store.history(f"backtest {' '.join(arguments)}")}
+    options: dict[str, Any] = {"history": paths.history(f"backtest {' '.join(arguments)}")}
     stored = out.suffix == ".zarr"
     if stored:
         options |= {"out": out, "overwrite": given.overwrite, "resume": given.resume, "dask": given.dask}

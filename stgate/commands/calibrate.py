@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stgate.commands.inputs import check_inputs
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError
-from stgate.io import store
+from stgate.io import paths
+from stgate.schema.words import check_conformity_score
 
 if TYPE_CHECKING:
     from stgate.prediction.intervals import Calibration
@@ -47,12 +49,16 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_memory()
     parser.add_out("the checkpoint with these intervals, .ckpt")
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
+    out = paths.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
 
     if given.truth and not given.reconstruction:
         raise RequestError("--truth: only used with --reconstruction; add it, or leave --truth out")
     if given.reconstruction and given.by not in (None, ["missing"]):
         raise RequestError("--by: reconstructions are always calibrated by missingness; leave it out")
+    check_conformity_score(given.conformity_score)
+    check_inputs(given)
+    if given.truth:
+        paths.check_panel_path(given.truth)
 
     from stgate.forecasting._calibrate import recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction

@@ -6,21 +6,18 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from stgate.commands import cards
 from stgate.commands.parser import Parser, report_written
 from stgate.commands.select import select_part
 from stgate.errors import RequestError, did_you_mean
-from stgate.io import store
-from stgate.io.frames import Marks, mark_missing, on_grid
-from stgate.io.masked import holds_masked, read_masked
-from stgate.io.npz import read_npz
-from stgate.io.readers import open_panel, read_coords, read_tables
-from stgate.io.tables import HDF, Dialect
-from stgate.panels.summary import summarize
-from stgate.schema.panel import check_panel
+from stgate.io import paths
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from stgate.io.frames import Marks
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -95,18 +92,23 @@ def convert(arguments: Sequence[str]) -> None:
     add("--no-header", action="store_true", help="the first row holds no names; columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite)
-    panel = _read(given)
-    panel.attrs["history"] = store.history(f"data convert ({len(given.files)} files)")
+    out = paths.check_out(given.out, overwrite=given.overwrite)
+    options = _options(given)
+
+    from stgate.io import store
+    from stgate.panels.summary import summarize
+
+    panel = _read(given, options)
+    panel.attrs["history"] = paths.history(f"data convert ({len(given.files)} files)")
     summary = summarize(panel)
     report_written(store.write(panel, out, overwrite=given.overwrite))
     print(summary)
 
 
-def _read(given: argparse.Namespace) -> xr.Dataset:
-    """Read the files into a panel; refuse an option that does not apply to their kind."""
+def _options(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that are given; refuse one that does not apply to the kind of the files, and no files."""
     first = str(given.files[0])
-    options = {
+    options: dict[str, Any] = {
         "rename": _pairs(given.rename, "--rename"),
         "units": _pairs(given.units, "--units"),
         "missing": _marks(given.missing),
@@ -125,20 +127,43 @@ def _read(given: argparse.Namespace) -> xr.Dataset:
                 option = "no-header" if name == "header" else name.replace("_", "-")
                 raise RequestError(f"--{option}: does not apply to {kind}; leave it out")
         options["missing"] = _numbers(options.get("missing", ()))
-        if not first.endswith(".npz"):
-            panel = open_panel(first)
-            panel = panel if given.freq is None else on_grid(panel.sortby("time"), given.freq)
-            check_panel(panel)
-            return mark_missing(panel, options["missing"])
-        if "variables" not in options:
-            raise RequestError("--variables: name the variables of the array, in order")
+        if first.endswith(".npz"):
+            if "variables" not in options:
+                raise RequestError("--variables: name the variables of the array, in order")
+        else:
+            paths.check_stored(first)
+        return options
+    for path in paths.expand(given.files):
+        paths.check_table(path)
+    return options
+
+
+def _read(given: argparse.Namespace, options: dict[str, Any]) -> xr.Dataset:
+    """Read the files into a panel."""
+    from stgate.io.frames import mark_missing, on_grid
+    from stgate.io.npz import read_npz
+    from stgate.io.readers import open_panel, read_tables
+    from stgate.schema.panel import check_panel
+
+    first = str(given.files[0])
+    if first.endswith(".npz"):
         return read_npz(first, **options)
-    if first.endswith(HDF) and os.path.isfile(first) and holds_masked(first):
-        for name in options:
-            if name not in ("variables", "start", "freq", "coords", "rename", "units"):
-                raise RequestError(f"--{name.replace('_', '-')}: does not apply to arrays with masks; leave it out")
-        table = read_coords(Path(given.coords), Dialect()) if given.coords else None
-        return read_masked(given.files, **{**options, "coords": table})
+    if first.endswith((".nc", ".zarr")):
+        panel = open_panel(first)
+        panel = panel if given.freq is None else on_grid(panel.sortby("time"), given.freq)
+        check_panel(panel)
+        return mark_missing(panel, options["missing"])
+    if first.endswith(paths.HDF) and os.path.isfile(first):
+        from stgate.io.masked import holds_masked, read_masked
+        from stgate.io.readers import read_coords
+        from stgate.io.tables import Dialect
+
+        if holds_masked(first):
+            for name in options:
+                if name not in ("variables", "start", "freq", "coords", "rename", "units"):
+                    raise RequestError(f"--{name.replace('_', '-')}: does not apply to arrays with masks; leave it out")
+            table = read_coords(Path(given.coords), Dialect()) if given.coords else None
+            return read_masked(paths.expand(given.files), **{**options, "coords": table})
     return read_tables(given.files, **options)
 
 
@@ -146,7 +171,14 @@ def check(arguments: Sequence[str]) -> None:
     """Check a panel and print its summary."""
     parser = Parser("data check", "Check a panel against the schema and print its summary.", "stgate data check air.nc")
     parser.add_argument("file", metavar="FILE", help="a panel: .nc, .zarr, or a long .csv")
-    panel = open_panel(parser.parse(arguments).file)
+    path = parser.parse(arguments).file
+    paths.check_panel_path(path)
+
+    from stgate.io.readers import open_panel
+    from stgate.panels.summary import summarize
+    from stgate.schema.panel import check_panel
+
+    panel = open_panel(path)
     check_panel(panel)
     print(summarize(panel))
 

@@ -6,18 +6,17 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
-from stgate.evaluation._evaluate import GROUPS, evaluate
-from stgate.io import store
-from stgate.io.readers import open_panel
-from stgate.schema.forecast import in_months, lead_unit, targets_of
-from stgate.schema.units import agree
+from stgate.io import paths
+from stgate.schema.levels import as_levels
+from stgate.schema.words import GROUPS, check_bootstrap
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -62,7 +61,23 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse(arguments)
     if given.truth_variable and not given.truth:
         raise RequestError("--truth-variable: needs a panel; add --truth PANEL")
-    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
+    out = paths.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
+    if given.truth is not None:
+        paths.check_panel_path(given.truth)
+    for path in given.forecast:
+        paths.check_stored(path)
+    if given.levels is not None:
+        as_levels(given.levels)
+    check_bootstrap(given.bootstrap)
+
+    import numpy as np
+    import pandas as pd
+
+    from stgate.evaluation._evaluate import evaluate
+    from stgate.io import store
+    from stgate.io.readers import open_panel
+    from stgate.schema.forecast import in_months, lead_unit
+
     panel = None if given.truth is None else open_panel(given.truth)
     forecasts = [store.open_forecast(path) for path in given.forecast]
     _check_units(given.forecast, forecasts, given.target)
@@ -118,6 +133,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 def _check_units(paths: Sequence[str], forecasts: Sequence[xr.Dataset], target: str | None) -> None:
     """Refuse forecasts of one target in several units, or over several units of model time: they share a table."""
+    from stgate.schema.forecast import targets_of
+    from stgate.schema.units import agree
+
     held: dict[str, tuple[str, str]] = {}
     for path, forecast in zip(paths, forecasts, strict=True):
         for name in {target or targets_of(forecast)[0], "lead_time"} & set(map(str, forecast.variables)):
@@ -129,6 +147,8 @@ def _check_units(paths: Sequence[str], forecasts: Sequence[xr.Dataset], target: 
 
 def _truth(panel: xr.Dataset, name: str | None, forecast: xr.Dataset) -> xr.DataArray:
     """Return the truth of the target from a panel."""
+    from stgate.schema.forecast import targets_of
+
     name = targets_of(forecast)[0] if name is None else name
     if name not in panel:
         raise RequestError(f"--truth: the panel has no `{name}`; {did_you_mean(name, map(str, panel.data_vars))}")
@@ -152,6 +172,8 @@ def _note(scores: xr.Dataset) -> str:
 
 
 def _text(table: pd.DataFrame) -> str:
+    import pandas as pd
+
     shown = table.copy()
     for column in shown:
         if column == "count":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stgate.commands.inputs import check_inputs
 from stgate.commands.parser import Parser, report_written
-from stgate.io import store
+from stgate.io import paths
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -21,12 +22,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     )
     parser.add_out("the forecast, .nc or .zarr")
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite)
+    out = paths.check_out(given.out, overwrite=given.overwrite)
+    check_inputs(given)
 
     from stgate.forecasting._forecast import forecast
+    from stgate.io import store
 
     result = forecast(
         given.checkpoint, given.panel, levels=given.levels, start=given.start, max_memory=given.max_memory
     )
-    result.attrs["history"] = store.history(f"forecast {' '.join(arguments)}")
+    result.attrs["history"] = paths.history(f"forecast {' '.join(arguments)}")
     report_written(store.write(result, out, overwrite=given.overwrite))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from stgate.commands.parser import Parser, progress, report_written
-from stgate.commands.systems import add_parameters, listing, system_of
-from stgate.io import store
-from stgate.simulate.exponents import lyapunov
+from stgate.commands.systems import add_parameters, listing, system_from, system_of
+from stgate.io import paths
 from stgate.simulate.registry import SYSTEMS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CHAOTIC = [name for name, kind in SYSTEMS.items() if kind.zeros]
 
@@ -51,15 +51,20 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add("--json", action="store_true", help="print JSON instead of a table")
     parser.add_out("the result as a dataset, .nc or .zarr", required=False)
     given = parser.parse(rest)
-    out = store.check_out(given.out, overwrite=given.overwrite) if given.out else None
+    out = paths.check_out(given.out, overwrite=given.overwrite) if given.out else None
     values = {n: getattr(given, n) for n in names}
     run_options = {
         n: getattr(given, n) for n in ("exponents", "duration", "transient", "step", "members", "seed", "force")
     }
+    system_from(name, given, names)  # a wrong parameter is refused at once
+
+    from stgate.io import store
+    from stgate.simulate.exponents import lyapunov
+
     found = lyapunov(name, **values, **run_options, progress=progress(f"lyapunov {title}", "steps"))
     print(json.dumps(_plain(found)) if given.json else table(found))
     if out:
-        found.attrs["history"] = store.history(f"{command} {' '.join(arguments)}")
+        found.attrs["history"] = paths.history(f"{command} {' '.join(arguments)}")
         report_written(store.write(found, out, overwrite=given.overwrite))
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
-from stgate.io import store
-from stgate.io.readers import open_panel
-from stgate.panels.missing import PATTERNS, mask
+from stgate.io import paths
+from stgate.schema.words import PATTERNS, check_mask
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -44,7 +43,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise RequestError(
             f"--length {' '.join(map(str, given.length))}: give one number, or the minimum and the maximum"
         )
-    out = store.check_out(given.out, overwrite=given.overwrite)
+    out = paths.check_out(given.out, overwrite=given.overwrite)
+    paths.check_panel_path(given.panel)
+    check_mask(given.pattern, given.rate, given.seed)
+
+    from stgate.io import store
+    from stgate.io.readers import open_panel
+    from stgate.panels.missing import mask
+
     panel = open_panel(given.panel)
     names = [str(name) for name, variable in panel.data_vars.items() if "time" in variable.dims]
     if given.variable is None and len(names) > 1:
@@ -68,7 +74,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         values = values.fillna(panel[f"{name}_hidden"])
     values.attrs = {**panel[name].attrs, **hidden.attrs, "long_name": f"{name}, the masked values"}
     masked[f"{name}_hidden"] = values
-    masked.attrs["history"] = store.history(f"{command} {' '.join(arguments)}") + _before(panel.attrs.get("history"))
+    masked.attrs["history"] = paths.history(f"{command} {' '.join(arguments)}") + _before(panel.attrs.get("history"))
     report_written(store.write(masked, out, overwrite=given.overwrite))
     print(f"{name}: masked {int(hidden.sum()):,} of {int(panel[name].notnull().sum()):,} observed entries")
 

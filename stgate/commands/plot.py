@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stgate.commands.parser import Parser
 from stgate.errors import RequestError, did_you_mean
-from stgate.io import store
+from stgate.io import paths
 
 KINDS = ("fan", "hovmoeller")
 
@@ -34,15 +34,18 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse(arguments)
     if given.kind not in KINDS:
         raise RequestError(f"--kind {given.kind}: {did_you_mean(given.kind, KINDS)}")
-    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".png", ".svg", ".pdf"))
-    forecast = store.open_forecast(given.forecast)
+    out = paths.check_out(given.out, overwrite=given.overwrite, suffixes=(".png", ".svg", ".pdf"))
+    paths.check_stored(given.forecast)
 
     from stgate.evaluation import plot
+    from stgate.io import store
+
+    forecast = store.open_forecast(given.forecast)
 
     if given.kind == "fan":
         figure = plot.fan(forecast, node=given.node, target=given.target, init=given.init, member=given.member)
     else:
         figure = plot.hovmoeller(forecast, target=given.target, init=given.init, member=given.member)
-    with store.atomic(out) as temporary:
+    with paths.atomic(out) as temporary:
         figure.savefig(temporary, format=out.suffix[1:], dpi=150)
     print(out)

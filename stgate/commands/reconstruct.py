@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from stgate.commands.inputs import check_inputs
 from stgate.commands.parser import Parser, check_blocks, progress, report_written, resumable
-from stgate.io import store
+from stgate.io import paths
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -26,11 +27,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_blocks()
     given = parser.parse(arguments)
     check_blocks(given)
-    out = store.check_out(given.out, overwrite=given.overwrite or given.resume)
+    out = paths.check_out(given.out, overwrite=given.overwrite or given.resume)
+    check_inputs(given)
 
     from stgate.forecasting._reconstruct import reconstruct
+    from stgate.io import store
 
-    options: dict[str, Any] = {"history": store.history(f"reconstruct {' '.join(arguments)}")}
+    options: dict[str, Any] = {"history": paths.history(f"reconstruct {' '.join(arguments)}")}
     stored = out.suffix == ".zarr"
     if stored:
         options |= {"out": out, "overwrite": given.overwrite, "resume": given.resume, "dask": given.dask}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, did_you_mean
-from stgate.io import store
-from stgate.io.readers import open_panel
-from stgate.panels.combine import select
-from stgate.schema.panel import at, first_row, last_row
+from stgate.io import paths
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def select_part(arguments: Sequence[str]) -> None:
@@ -38,7 +37,15 @@ def select_part(arguments: Sequence[str]) -> None:
     add("--to", dest="end", metavar="TIME", help="the last time; a date means its last step")
     parser.add_out("the part, .nc or .zarr")
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite)
+    out = paths.check_out(given.out, overwrite=given.overwrite)
+    paths.check_panel_path(given.panel)
+    for name, low, high in given.within:
+        _bounds(name, low, high)
+
+    from stgate.io import store
+    from stgate.io.readers import open_panel
+    from stgate.panels.combine import select
+
     panel = open_panel(given.panel)
     labels = {str(label): label for label in panel["node"].values.tolist()}
     nodes, without = (
@@ -54,7 +61,7 @@ def select_part(arguments: Sequence[str]) -> None:
     if given.variables is not None:
         part = part.drop_vars(_others(part, given.variables))
     before = panel.attrs.get("history")
-    part.attrs["history"] = store.history(f"data select {' '.join(arguments)}") + (f"\n{before}" if before else "")
+    part.attrs["history"] = paths.history(f"data select {' '.join(arguments)}") + (f"\n{before}" if before else "")
     report_written(store.write(part, out, overwrite=given.overwrite))
     print(", ".join(f"{name} {part.sizes[name]:,} of {panel.sizes[name]:,}" for name in ("time", "node")))
 
@@ -68,6 +75,8 @@ def _bounds(name: str, low: str, high: str) -> tuple[float, float]:
 
 def _rows(panel: xr.Dataset, start: str | None, end: str | None) -> slice:
     """Return the rows of a time span, ends included."""
+    from stgate.schema.panel import at, first_row, last_row
+
     options = " ".join(f"{option} {time}" for option, time in (("--from", start), ("--to", end)) if time is not None)
     times = panel["time"].values
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,11 +12,10 @@ from stgate._memory import size_text
 from stgate.commands.parser import Parser, progress, report_written
 from stgate.commands.systems import add_parameters, listing, system_from, system_of
 from stgate.errors import Interrupted, RequestError, StoreError
-from stgate.io import store
+from stgate.io import paths
 from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
 from stgate.simulate.registry import SYSTEMS
-from stgate.simulate.run import simulate
 from stgate.simulate.system import System
 
 
@@ -31,12 +31,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
     options = _options(given)
     if given.dry_run:
         if given.out is not None:
-            store.check_out(given.out, overwrite=given.overwrite or given.resume)
+            paths.check_out(given.out, overwrite=given.overwrite or given.resume)
         print(_dry_run(Plan.make(system, options)))
         return
     if given.out is None:
         raise RequestError(f"the following arguments are required: --out; {parser.prog} --help lists the options")
-    options["history"] = store.history(f"{command} {' '.join(arguments)}")
+    options["history"] = paths.history(f"{command} {' '.join(arguments)}")
     options["progress"] = progress(f"simulating {name}", "steps")
     _run(system, options, given)
 
@@ -82,8 +82,19 @@ def _options(given: argparse.Namespace) -> RunOptions:
     named = ("duration", "step", "every", "members", "seed", "spinup", "dtype", "workers")
     options: dict[str, Any] = {n: getattr(given, n) for n in named if getattr(given, n) is not None}
     if getattr(given, "initial", None):
-        options["initial"] = store.open_dataset(given.initial)
+        paths.check_stored(given.initial)
+
+        from stgate.io.store import open_dataset
+
+        options["initial"] = open_dataset(given.initial)
     return cast(RunOptions, {**options, "verify": not getattr(given, "no_verify", False), "force": given.force})
+
+
+def _plan_of(system: System, options: RunOptions) -> None:
+    """Refuse options of the run before what runs it is imported; it warns of them itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Plan.make(system, options)
 
 
 def _dry_run(plan: Plan) -> str:
@@ -101,9 +112,20 @@ def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None
     if out.suffix != ".zarr":
         if given.resume:
             raise StoreError(f"--resume: only a .zarr store can be resumed; {out} is not one")
-        store.check_out(out, overwrite=given.overwrite)
+        paths.check_out(out, overwrite=given.overwrite)
+        _plan_of(system, options)
+
+        from stgate.io import store
+        from stgate.simulate.run import simulate
+
         report_written(store.write(simulate(system, **options), out, overwrite=given.overwrite))
         return
+    if not given.resume:
+        paths.check_out(out, overwrite=given.overwrite)
+        _plan_of(system, options)
+
+    from stgate.simulate.run import simulate
+
     try:
         options["out"], options["overwrite"], options["resume"] = out, given.overwrite, given.resume
         simulate(system, **options)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stgate._memory import memory_limit
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import RequestError, StoreError
-from stgate.io import store
+from stgate.io import paths
 from stgate.io.safe.documents import parse_yaml, read_yaml
+from stgate.prediction.plain import look
 
 if TYPE_CHECKING:
     from stgate.models.stack import Stack
@@ -37,13 +39,17 @@ def run(command: str, arguments: Sequence[str]) -> None:
     add("--data.max_memory", dest="max_memory", type=float, metavar="MB", help="as in fit")
     parser.add_out("the stack's checkpoint, .ckpt")
     given = parser.parse(arguments)
-    out = store.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
+    out = paths.check_out(given.out, overwrite=given.overwrite, suffixes=(".ckpt",))
+    for member in given.members:
+        look(member)
+    memory_limit(given.max_memory)
+    paths.check_panel_path(given.panel)
+    split = _split(given.split, Path(given.members[0]).parent / "config.yaml")
 
     from stgate.commands.fit.runs import quiet
     from stgate.models.stack import Stack
 
     quiet()
-    split = _split(given.split, Path(given.members[0]).parent / "config.yaml")
     stack = Stack(members=given.members, pool=given.pool)
     data = stack.data_of(given.panel, max_memory=given.max_memory, **({} if split is None else {"split": split}))
     data.setup()

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stgate.commands.fit.desk import examine
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import Interrupted, RequestError, check_counts
-from stgate.io import store
+from stgate.io import paths
 from stgate.tuning.space import Dimension, space
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise RequestError(f"--minutes {given.minutes:g}: must be above zero")
     if given.out is None:
         raise RequestError("--out: missing; give the config to write, such as tuned.yaml")
-    out = store.check_out(given.out, overwrite=True, suffixes=(".yaml", ".yml"))
+    out = paths.check_out(given.out, overwrite=True, suffixes=(".yaml", ".yml"))
     storage = given.storage or str(out.with_suffix(".db"))
     name = given.study or out.stem
     if out.exists() and "://" not in storage and not os.path.exists(storage):
         raise RequestError(f"--out {out}: exists, but its study {storage} does not; give another name")
     for text in given.search:
         Dimension.parse(text)
+
+    examine("fit", fit)
 
     from stgate.commands.fit.request import FitRequest
     from stgate.tuning.study import options_of, search
@@ -46,7 +49,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     def better(options: dict[str, str]) -> None:
         text = request.text(options)
         if not out.is_file() or out.read_text(encoding="utf-8") != text:
-            with store.atomic(out) as temporary:
+            with paths.atomic(out) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
     try:

@@ -13,10 +13,11 @@ import xarray as xr
 from torch.utils.data import DataLoader
 
 from stgate._configured import check_options
+from stgate.data.counts import check_context
 from stgate.data.streaming import StoredSeries, StoredWindows
 from stgate.data.window_data import WindowData
 from stgate.data.windows import Windows
-from stgate.errors import PanelError, RequestError, check_counts
+from stgate.errors import PanelError, RequestError
 from stgate.panels.split import Split, split_panel
 from stgate.schema.batch import Batch
 from stgate.schema.panel import check_panel, check_time
@@ -84,8 +85,7 @@ class FieldData(WindowData):
         max_memory: float | None = None,
         memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
-        counts = {"context": context, "ahead": ahead}
-        check_counts(horizon=(horizon, 1), **{name: (0 if n is None else n, 0) for name, n in counts.items()})
+        check_context(horizon=horizon, context=context, ahead=ahead)
         check_options(FieldData.__init__, locals())
         if context is not None and 0 < context <= horizon:
             raise RequestError(f"context {context}: must be 0 (no context) or above the horizon of {horizon}")

@@ -23,6 +23,7 @@ from stgate.schema.batch import Batch
 from stgate.schema.panel import time_bounds
 from stgate.schema.spec import PanelSpec
 from stgate.schema.steps import extended
+from stgate.schema.words import OPTIONS, check_time
 
 Progress = Callable[[int, int], None]
 """A function of the number of windows done and the number of windows in total."""
@@ -109,7 +110,8 @@ class History:
         """
         spec, times = self.spec, self.frame.indexes["time"][: self.steps]
         span = f"the panel spans {times[0]} to {times[-1]}"
-        option = {"start": "start (--from)", "end": "end (--to)"}[name]
+        option = OPTIONS[name]
+        check_time(name, when)
         try:
             low, high = time_bounds(when, spec.time, spec.step)
         except ValueError as error:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -120,6 +119,8 @@ class StoredSeries:
         values = np.empty((self.members, stop - start, len(self.spec.nodes), len(self.spec.channels)), np.float32)
         held = self.panel.sizes["time"]
         values[:, max(held - start, 0) :] = np.nan
+        import zarr  # takes a while to import
+
         with zarr.config.set({"async.concurrency": 1}):  # one chunk at a time: each in flight takes memory
             for first in range(start - start % self.stride, min(stop, held), self.stride):
                 rows = slice(max(first, start), min(first + self.stride, stop, held))

@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader
 from stgate._configured import check_options
 from stgate._memory import memory_limit
 from stgate.data.climatology import cell_means
+from stgate.data.counts import check_windows
 from stgate.data.scaling import Statistics
 from stgate.data.streaming import BatchNumbers, StoredSeries, StoredWindows, mapped
 from stgate.data.windows import EpochBatches, Series, StreamBatches, Windows, part_origins, share_of, to_device
-from stgate.errors import PanelError, RequestError, check_counts
+from stgate.errors import PanelError, RequestError
 from stgate.io.lattice import lattice_shape
 from stgate.io.readers import open_within
 from stgate.panels.calendar import default_keys
@@ -101,18 +102,16 @@ class WindowData(L.LightningDataModule):
         memory_map: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        check_counts(
-            window=(window, 1),
-            horizon=(horizon, 1),
-            train_horizon=(1 if train_horizon is None else train_horizon, 1),
-            batch_size=(1 if batch_size is None else batch_size, 1),
-            every=(every, 1),
-            eval_every=(eval_every, 1),
-            num_workers=(num_workers, 0),
-            seed=(seed, -(2**63)),
+        check_windows(
+            window=window,
+            horizon=horizon,
+            train_horizon=train_horizon,
+            batch_size=batch_size,
+            every=every,
+            eval_every=eval_every,
+            num_workers=num_workers,
+            seed=seed,
         )
-        if num_workers > (most := 8 * max(os.cpu_count() or 1, 8)):
-            raise RequestError(f"num_workers {num_workers}: each is a process; give at most {most}")
         check_options(WindowData.__init__, locals())
         self.targets = (targets,) if isinstance(targets, str) else tuple(targets)
         self.past_covariates, self.future_covariates = tuple(past_covariates), tuple(future_covariates)

@@ -24,9 +24,7 @@ from stgate.schema.forecast import (
 )
 from stgate.schema.steps import month_numbers
 from stgate.schema.units import in_units
-
-GROUPS = ("lead_time", "node", "init_time", "member", "observed")
-"""Groups that scores can be split by, in addition to node coordinates."""
+from stgate.schema.words import GROUPS, check_bootstrap
 
 
 def evaluate(
@@ -92,8 +90,7 @@ def evaluate(
     groups = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     clusters = [str(key) for key, coord in forecast.coords.items() if coord.dims == ("node",) and key != "node"]
     chosen = levels_of(forecast["quantile"].values.tolist()) if levels is None else as_levels(levels)
-    if not isinstance(bootstrap, int | np.integer) or bootstrap < 0 or bootstrap == 1:
-        raise RequestError(f"bootstrap {bootstrap}: must be at least 2, or 0 for none")
+    check_bootstrap(bootstrap)
     for group in groups:
         known = [*GROUPS, *clusters]
         if group not in known or (group == "member" and "member" not in forecast.dims):

@@ -9,13 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import pandas as pd
 import xarray as xr
 
 from stgate.data.window_data import WindowData
-from stgate.errors import RequestError, TrainingError, did_you_mean
+from stgate.errors import RequestError, TrainingError
 from stgate.fitting.attempts import Attempt, Slow, first_fit, kept
 from stgate.fitting.blocks import Rows, before_test, blocks_of
 from stgate.fitting.choice import choose
@@ -38,6 +38,7 @@ from stgate.prediction.intervals import REFITTED
 from stgate.prediction.loading import load
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.stack import StackPredictor
+from stgate.schema.words import check_automatic
 
 FOLDS = 4
 """Number of blocks that `cross` holds out in turn: each candidate is fitted five times more."""
@@ -108,7 +109,7 @@ def fit(
         StoreError: Another process fits in this folder.
         TrainingError: No candidate could be fitted.
     """
-    check_options(budget, calibration)
+    check_automatic(budget, calibration)
     claim = contextlib.nullcontext() if out is None else claimed(Path(out))
     if follow_no_step(panel):
         given = {"targets": targets, "horizon": horizon, **options}
@@ -147,22 +148,6 @@ def window_data(panel: str | os.PathLike[str] | xr.Dataset, **options: Any) -> W
     if data.parts.validation[1] <= data.parts.validation[0]:
         raise RequestError("split: leaves no validation part, on which candidates are compared; give it a share")
     return data
-
-
-def check_options(budget: float | None, calibration: str) -> None:
-    """Refuse a budget or a way to calibrate that there is not.
-
-    Args:
-        budget: Minutes that the whole may take; None for the default.
-        calibration: The way to calibrate.
-
-    Raises:
-        RequestError: An option is out of range.
-    """
-    if calibration not in get_args(CalibrationMode):
-        raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, get_args(CalibrationMode))}")
-    if budget is not None and not budget > 0:
-        raise RequestError(f"budget {budget:g}: must be above zero, in minutes")
 
 
 def _seconds(budget: float | None, data: WindowData) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
@@ -17,9 +17,7 @@ from stgate.fitting.crossfit import Tell, silent
 from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
 from stgate.forecasting._calibrate import calibrate
 from stgate.models.forecaster import Forecaster
-
-CalibrationMode = Literal["auto", "split", "cross", "refit"]
-"""Ways to calibrate a fit."""
+from stgate.schema.words import CalibrationMode as CalibrationMode
 
 
 @dataclasses.dataclass(frozen=True)

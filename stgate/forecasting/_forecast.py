@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from stgate._memory import free_memory, size_text
 from stgate.data.history import History, Progress
 from stgate.data.windows import to_device
-from stgate.errors import ForecastError, PanelError, RequestError, check_counts, did_you_mean
+from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.forecasting.backtests import Backtest
 from stgate.forecasting.dataset import assemble
 from stgate.forecasting.in_blocks import Job, check_options, to_store
-from stgate.forecasting.online_intervals import MODES, Mode, online_intervals
+from stgate.forecasting.online_intervals import MODES, online_intervals
 from stgate.forecasting.tally import Tally
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
@@ -28,6 +28,7 @@ from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.schema.batch import noted
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec
+from stgate.schema.words import Mode, check_backtest
 
 
 def forecast(
@@ -171,9 +172,7 @@ def plan_backtest(
     max_memory: float | None,
 ) -> Backtest:
     """Choose the origins of a backtest; its options are those of `backtest`."""
-    check_counts(every=(every, 1), calibration_window=(calibration_window, 2))
-    if calibration not in MODES:
-        raise RequestError(f"calibration {calibration!r}: {did_you_mean(calibration, MODES)}")
+    check_backtest(every, calibration_window, calibration)
     predictor = predictor_of(model)
     spec = predictor.fitted_spec
     history = History.of(panel, spec, max_memory)

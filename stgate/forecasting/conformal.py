@@ -15,9 +15,10 @@ from torch.distributions import Distribution
 from stgate.calibration.conformal import needed
 from stgate.calibration.groups import EDGES, check_edges, grouped_conformal, missing_groups, missing_names
 from stgate.errors import RequestError, check_counts, did_you_mean
-from stgate.prediction.intervals import CONFORMITY_SCORES, Calibration, ConformityScore, conformity_scores
+from stgate.prediction.intervals import Calibration, ConformityScore, conformity_scores
 from stgate.schema.forecast import as_levels, quantiles_of
 from stgate.schema.spec import PanelSpec
+from stgate.schema.words import check_conformity_score
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Default central-interval levels of a calibration."""
@@ -50,10 +51,7 @@ class CalibrationOptions:
     minimum: int = 50
 
     def __post_init__(self) -> None:
-        if self.conformity_score not in CONFORMITY_SCORES:
-            raise RequestError(
-                f"conformity_score {self.conformity_score!r}: {did_you_mean(self.conformity_score, CONFORMITY_SCORES)}"
-            )
+        check_conformity_score(self.conformity_score)
         if not self.ordered:
             raise RequestError("levels: give at least one, such as 0.9")
         check_edges(self.edges)

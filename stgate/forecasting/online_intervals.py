@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from stgate.calibration.online import LARGEST, OnlineConformal
 from stgate.distributions.reshaped import curve_at
@@ -18,9 +17,8 @@ from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.prediction import Prediction
 from stgate.prediction.predictor import Predictor
 from stgate.schema.forecast import PARTS, levels_of
+from stgate.schema.words import Mode as Mode
 
-Mode = Literal["stored", "rolling", "adaptive"]
-"""Ways to calibrate a backtest."""
 MODES: dict[Mode, float | None] = {"stored": None, "rolling": 0.0, "adaptive": 0.07}
 """Adaptation rate of each way; None for no online intervals. The rate was chosen on years before the test years."""
 
@@ -197,6 +195,8 @@ def by_origin(joined: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 def _initial(model: Predictor, levels: Sequence[float], leads: int, target: int) -> NDArray[np.float64]:
     """Return the first calibrated quantiles, (level, lead): the stored ones of these levels, else a normal's."""
+    from scipy.special import ndtri  # takes a while to import; only these intervals need it
+
     normal = np.repeat(ndtri((1 + np.asarray(levels)) / 2)[:, None], leads, 1)
     stored = model.calibration
     if stored is None or stored.conformity_score != model.conformity_score or stored.conformity_score == "quantile":

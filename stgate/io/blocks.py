@@ -15,11 +15,12 @@ import zarr
 from numpy.typing import NDArray
 
 from stgate.errors import ForecastWarning, StgateWarning
+from stgate.io.paths import STOPPED
 from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.growing import RUN as DESCRIPTION
 from stgate.io.safe.growing import GrowingStore, nan_text
 from stgate.io.safe.zarr_folder import ZarrFolder
-from stgate.io.store import ORDER, RUN, STOPPED, UNFINISHED, open_lazily, quiet_zarr, with_marks
+from stgate.io.store import ORDER, RUN, UNFINISHED, open_lazily, quiet_zarr, with_marks
 
 BEGUN = "begun"
 """File that is there once the store holds coordinates and empty variables."""

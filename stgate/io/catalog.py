@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stgate.errors import FetchError, RequestError, StoreError, did_you_mean
+from stgate.io.paths import atomic, cards_folder
 from stgate.io.safe.documents import read_yaml
 from stgate.io.safe.download import Report, checksum, download
-from stgate.io.store import atomic, cards_folder
 
 Card = Mapping[str, Any]
 REQUIRED = ("name", "title", "source", "licence", "citation", "reader", "split")

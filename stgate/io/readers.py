@@ -12,15 +12,16 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from stgate.errors import PanelError, PanelWarning, RequestError, StoreError, did_you_mean
+from stgate.errors import PanelError, PanelWarning, RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
 from stgate.io.conventions import check_counted, honoured, with_time
 from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
 from stgate.io.numbers import as_numbers, numbers_of
+from stgate.io.paths import check_panel_path
 from stgate.io.safe.reading import reading
-from stgate.io.tables import CSV, Dialect, expand, is_table, load_frame, plain_labels, stem
+from stgate.io.tables import CSV, Dialect, expand, load_frame, plain_labels, stem
 from stgate.io.times import count_times, parse_times
 from stgate.schema.panel import check_panel
 
@@ -45,8 +46,7 @@ def open_panel(path: str | os.PathLike[str]) -> xr.Dataset:
         raise PanelError(f"a panel is an xarray.Dataset, or a file's path, got {what}; make one with stgate.to_panel")
     if str(path).endswith(CSV):
         return read_tables(path, node="node")
-    if is_table(path) or str(path).endswith(".npz"):
-        raise StoreError(f"{path}: not a panel; make one with stgate data convert, which takes the roles of columns")
+    check_panel_path(path)
     with reading(path, "panel"):
         opened = convert_calendar(honoured(with_time(store.open_dataset(path))))
         check_counted(opened)

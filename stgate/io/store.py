@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,28 @@ import numpy as np
 import xarray as xr
 from xarray.coders import CFTimedeltaCoder
 
-from stgate.errors import StoreError, did_you_mean
+from stgate.errors import StoreError
 from stgate.io.calendars import exact_dates
 from stgate.io.conventions import NUMBER
+from stgate.io.paths import STOPPED, check_stored
+from stgate.io.paths import atomic as atomic
+from stgate.io.paths import cards_folder as cards_folder
+from stgate.io.paths import check_folder as check_folder
+from stgate.io.paths import check_out as check_out
+from stgate.io.paths import config_path as config_path
+from stgate.io.paths import history as history
 from stgate.io.safe import probe
-from stgate.io.safe.reading import exists, reading, reason
+from stgate.io.safe.reading import reading, reason
 from stgate.io.safe.sizes import check_arrays, check_files
-from stgate.io.safe.temporaries import check_name, sweep, temporary_for
 from stgate.schema.forecast import as_forecast, check_forecast
 from stgate.schema.units import NAMES
 
-SUFFIXES = (".nc", ".zarr")
 ORDER = "stgate_variables"
 """Attribute of a zarr store that keeps the order of the variables; zarr itself does not."""
 RUN = "stgate_run"
 """Attribute of a zarr store that keeps what determined its bytes, for a run that is resumed."""
 UNFINISHED = "stgate_unfinished"
 """Attribute of a zarr store that a run has not finished."""
-STOPPED = "not all of it is written: a run that is still going, or was stopped; continue it with --resume"
 OURS = (ORDER, RUN)
 DURATIONS = {
     **{"week": 604800e9, "weeks": 604800e9, "d": 86400e9, "h": 3600e9, "min": 60e9, "s": 1e9},
@@ -54,11 +56,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises:
         StoreError: The file does not exist, has another suffix, or cannot be read.
     """
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise StoreError(f"{path}: the suffix {path.suffix or '(none)'} is not one of {', '.join(SUFFIXES)}")
-    if not exists(path):
-        raise StoreError(f"{path}: no such file; {_neighbour(path)}")
+    path = check_stored(path)
     with reading(path, "zarr store" if path.suffix == ".zarr" else "netCDF file", named=True):
         if path.suffix == ".zarr":
             raw = _opened(path)
@@ -176,15 +174,6 @@ def arranged(opened: xr.Dataset) -> xr.Dataset:
     return ordered
 
 
-def partial_of(out: Path) -> Path:
-    """Return the folder beside a store in which it grows.
-
-    Args:
-        out: The store.
-    """
-    return out.with_name(f"{out.name}.partial")
-
-
 def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a zarr store lazily: its values are read when they are used.
 
@@ -197,9 +186,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises:
         StoreError: The store does not exist or cannot be read.
     """
-    path = Path(path)
-    if not exists(path):
-        raise StoreError(f"{path}: no such file; {_neighbour(path)}")
+    path = check_stored(path)
     with reading(path, "zarr store", named=True):
         return exact_dates(arranged(_decoded(_opened(path, loaded=False))))
 
@@ -221,40 +208,6 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
         forecast = _with_durations(open_dataset(path))
         check_forecast(as_forecast(forecast))
         return forecast
-
-
-def check_out(path: str | os.PathLike[str], *, overwrite: bool, suffixes: tuple[str, ...] = SUFFIXES) -> Path:
-    """Refuse a result's path that cannot be written, before any work is done.
-
-    Args:
-        path: Path of the result.
-        overwrite: Accept a path that exists.
-        suffixes: Suffixes of the formats that can be written.
-
-    Returns:
-        The path.
-
-    Raises:
-        StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
-    """
-    path = Path(path)
-    if path.suffix not in suffixes:
-        raise StoreError(f"--out {path}: the suffix must name the format, one of {', '.join(suffixes)}")
-    try:
-        check_name(path)
-    except StoreError as error:
-        raise StoreError(f"--out {error}") from error
-    if os.path.exists(path) and not overwrite:
-        raise StoreError(f"--out {path}: exists; give another name, or --overwrite")
-    if path.suffix == ".zarr" and os.path.lexists(path) and not path.is_dir():  # also a link to nowhere
-        raise StoreError(f"--out {path}: a file has this name, and a folder does not replace it; give another name")
-    if path.is_dir() and not (path.suffix == ".zarr" and (path / "zarr.json").is_file()):
-        raise StoreError(
-            f"--out {path}: a folder that is not a zarr store, so it is not overwritten; give another name"
-        )
-    check_folder(path.parent)
-    sweep(path.parent)
-    return path
 
 
 def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -309,82 +262,3 @@ def quiet_zarr() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated).*")
         yield
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written to.
-
-    Args:
-        folder: The folder; where it does not exist, its nearest existing parent is checked.
-
-    Raises:
-        StoreError: The folder is not writable.
-    """
-    try:
-        while not folder.exists():
-            folder = folder.parent
-    except OSError as error:  # such as a name that is too long
-        raise StoreError(f"--out: the folder {folder} cannot be made ({error.strerror}); choose another one") from error
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise StoreError(f"--out: the folder {folder} is not writable; choose another folder")
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`. It replaces `path` when the block succeeds and is removed when it fails."""
-    with temporary_for(path) as temporary:
-        yield temporary
-
-
-def history(command: str) -> str:
-    """Return a line for the CF attribute `history`: the time, the version and the command."""
-    from stgate._version import __version__
-
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{now} stgate {__version__} {command}"
-
-
-def cards_folder() -> Path:
-    """Return the folder of the data-set cards: in the wheel, or in the checkout of an editable install.
-
-    Raises:
-        StoreError: Neither folder exists.
-    """
-    packaged = Path(str(resources.files("stgate"))) / "cards"
-    checkout = Path(str(resources.files("stgate"))).parent / "datasets"
-    for folder in (packaged, checkout):
-        if folder.is_dir():
-            return folder
-    raise StoreError("the data-set cards are missing from this installation; install stgate again")
-
-
-def config_path(name: str) -> Path:
-    """Find a config.
-
-    Args:
-        name: Path of a file, or name of a packaged config.
-
-    Returns:
-        The config's path.
-
-    Raises:
-        StoreError: The name is neither a file nor a packaged config.
-    """
-    if os.path.isfile(name):
-        return Path(name)
-    folder = Path(str(resources.files("stgate"))) / "configs"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name in known:
-        return folder / f"{name}.yaml"
-    raise StoreError(f"--config {name}: neither a file nor a packaged config; {did_you_mean(name, known)}")
-
-
-def _neighbour(path: Path) -> str:
-    if partial_of(path).is_dir():
-        return STOPPED
-    if not os.path.isdir(path.parent):
-        return f"the folder {path.parent} does not exist either"
-    names = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES)
-    if not names:
-        return f"{path.parent} holds no {' or '.join(SUFFIXES)}"
-    return did_you_mean(path.name, names) if len(names) <= 8 else f"{path.parent} holds {len(names)} others"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import glob
 import math
 import os
 import warnings
@@ -16,54 +15,21 @@ from typing import Any
 import pandas as pd
 
 from stgate.errors import PanelWarning, RequestError, StoreError
+from stgate.io.paths import CSV as CSV
+from stgate.io.paths import FEATHER, HDF, PARQUET, check_table
+from stgate.io.paths import TABLES as TABLES
+from stgate.io.paths import expand as expand
+from stgate.io.paths import is_table as is_table
 from stgate.io.safe.probe import examine
-from stgate.io.safe.reading import exists, reading, reason
+from stgate.io.safe.reading import reading, reason
 from stgate.io.safe.sizes import check_size, check_unpacked
 from stgate.schema.panel import some
 
-CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.zip", ".txt", ".txt.gz")
-PARQUET = (".parquet", ".pq")
-FEATHER = (".feather", ".arrow")
-HDF = (".h5", ".hdf5", ".hdf")
-TABLES = (*CSV, *PARQUET, *FEATHER, *HDF)
 NA = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 """Texts that pandas takes for missing values."""
-
-
-def expand(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the files of a path, of several paths, or of patterns.
-
-    Args:
-        paths: Paths, or patterns such as `station_*.csv`.
-
-    Returns:
-        The files, those of each pattern in alphabetical order.
-
-    Raises:
-        RequestError: No path is given.
-        StoreError: A pattern matches nothing.
-    """
-    chosen: list[Path] = []
-    for path in [paths] if isinstance(paths, str | os.PathLike) else list(paths):
-        text = os.fspath(path)
-        if glob.has_magic(text) and not os.path.exists(path):
-            found = sorted(glob.glob(text))
-            if not found:
-                raise StoreError(f"{text}: matches no file")
-            chosen += map(Path, found)
-        else:
-            chosen.append(Path(path))
-    if not chosen:
-        raise RequestError("no files: give at least one table")
-    return chosen
-
-
-def is_table(path: str | os.PathLike[str]) -> bool:
-    """Return True if a file is a table by its suffix."""
-    return str(path).endswith(TABLES)
 
 
 def stem(path: Path) -> str:
@@ -111,10 +77,7 @@ def load_frame(
         StoreError: The file does not exist, is not a table or cannot be read, or a csv column appears twice.
         RequestError: The package that reads the file is not installed.
     """
-    if not exists(path):
-        raise StoreError(f"{path}: no such file")
-    if not is_table(path):
-        raise StoreError(f"{path}: not a table; its suffix is not one of {', '.join(TABLES)}")
+    check_table(path)
     with reading(path, "table"):
         if path.name.endswith(HDF):
             frame = _hdf(path)

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from stgate.errors import PanelError, RequestError, check_counts
 from stgate.schema.longitudes import check_longitudes, is_longitude
@@ -112,6 +111,8 @@ class Places:
     @property
     def tree(self) -> Any:  # noqa: ANN401 (a cKDTree, whose stubs know neither its box nor what a query returns)
         """A search tree of the points."""
+        from scipy.spatial import cKDTree  # takes a while to import
+
         if self.period is None:
             return cKDTree(self.points)
         return cKDTree(np.mod(self.points, self.period), boxsize=np.array([self.period]))

@@ -8,19 +8,21 @@ same entries and more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from stgate.errors import PanelError, RequestError, check_counts, check_number, did_you_mean
+from stgate.errors import PanelError, RequestError, check_counts, did_you_mean
 from stgate.panels.geometry import Places, nearest
 from stgate.panels.graph import Graph
 from stgate.schema.panel import check_panel, first_row, some
+from stgate.schema.words import PATTERNS as PATTERNS
+from stgate.schema.words import Pattern as Pattern
+from stgate.schema.words import check_mask
 
 Floats = NDArray[np.float64]
-Pattern = Literal["point", "block", "outage", "spatial_block", "spatiotemporal_block", "value_dependent"]
 
 
 def mask(
@@ -79,12 +81,7 @@ def mask(
     check_panel(panel)
     if name not in panel.data_vars:
         raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, map(str, panel.data_vars))}")
-    if pattern not in PATTERNS:
-        raise RequestError(f"pattern {pattern!r}: {did_you_mean(pattern, PATTERNS)}")
-    check_number("rate", rate)
-    if not 0 <= rate <= 1:
-        raise RequestError(f"rate {rate:g}: must be a share, between 0 and 1")
-    check_counts(seed=(seed, 0))
+    check_mask(pattern, rate, seed)
     variable = panel[name]
     values = variable.values.reshape(-1, *variable.shape[-2:])  # (member, time, node)
     observed = ~np.isnan(values)
@@ -97,7 +94,7 @@ def mask(
         "start": _row(panel, start),
         "strength": strength,
     }
-    rank = PATTERNS[pattern](np.random.default_rng(seed), observed.shape, options)
+    rank = RANKS[pattern](np.random.default_rng(seed), observed.shape, options)
     hidden = _lowest(rank, observed, rate, latest_first=pattern == "outage").reshape(variable.shape)
     flags = xr.DataArray(hidden, variable.coords, variable.dims, name=f"{name}_hidden")
     flags.attrs = {"long_name": f"{name} was masked", "pattern": pattern, "rate": float(rate), "seed": int(seed)}
@@ -157,7 +154,7 @@ def _value_dependent(rng: np.random.Generator, shape: tuple[int, ...], options: 
     return -lost
 
 
-PATTERNS: dict[Pattern, Callable[[np.random.Generator, tuple[int, ...], dict[str, Any]], Floats]] = {
+RANKS: dict[Pattern, Callable[[np.random.Generator, tuple[int, ...], dict[str, Any]], Floats]] = {
     "point": _point,
     "block": _block,
     "outage": _outage,

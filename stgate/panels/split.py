@@ -10,6 +10,7 @@ import xarray as xr
 
 from stgate.errors import RequestError
 from stgate.schema.panel import first_row
+from stgate.schema.words import check_split, shown
 
 PARTS = ("train", "validation", "calibration", "test")
 
@@ -42,23 +43,15 @@ def split_panel(panel: xr.Dataset, split: Sequence[float | str]) -> Split:
     Split(train=(0, 6), validation=(6, 8), calibration=(8, 9), test=(9, 10))
     """
     size = panel.sizes["time"]
-    if len(split) == 4 and all(isinstance(s, int | float) for s in split):
+    check_split(split)
+    if len(split) == 4:
         shares = [float(s) for s in split]
-        if min(shares) < 0 or shares[0] == 0 or not abs(sum(shares) - 1) <= 1e-6:
-            raise RequestError(
-                f"split {_shown(split)}: four fractions must add up to 1, and the first must be above zero"
-            )
         edges = [round(size * total) for total in np.cumsum(shares)]
         edges[-1] = size
-    elif len(split) == 3:
-        edges = [*_rows(panel, split), size]
     else:
-        raise RequestError(
-            f"split {_shown(split)}: give four fractions (training, validation, calibration, test), "
-            "or three times at which validation, calibration and test start"
-        )
+        edges = [*_rows(panel, split), size]
     if sorted(edges) != edges:
-        raise RequestError(f"split {_shown(split)}: the times must be in order")
+        raise RequestError(f"split {shown(split)}: the times must be in order")
     starts = [0, *edges[:-1]]
     return Split(*zip(starts, edges, strict=True))
 
@@ -75,7 +68,3 @@ def _rows(panel: xr.Dataset, starts: Sequence[float | str]) -> list[int]:
             raise RequestError(f"split: {start} lies outside the panel, which spans {times[0]} to {times[-1]}")
         rows.append(row)
     return rows
-
-
-def _shown(split: Sequence[float | str]) -> str:
-    return f"[{', '.join(map(str, split))}]"

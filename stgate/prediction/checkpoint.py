@@ -15,18 +15,18 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from stgate._version import __version__
-from stgate.errors import CheckpointError, StoreError
+from stgate.errors import CheckpointError
 from stgate.io import store
-from stgate.io.safe.reading import exists, reading
+from stgate.io.safe.reading import reading
 from stgate.prediction.migrations import FORMAT, migrate
 from stgate.prediction.parts import options_of
+from stgate.prediction.plain import KEY as KEY
+from stgate.prediction.plain import check_sections, look, refusal
 from stgate.prediction.predictor import Predictor
 from stgate.prediction.registry import PREDICTORS
 from stgate.schema.spec import PanelSpec
 from stgate.schema.units import other_units
 
-KEY = "stgate"
-"""Our entry in a Lightning checkpoint: format, class, version, and the entries of `Predictor.to_plain`."""
 LARGEST = 10**8
 """Largest whole number among the options of a checkpoint: sizes of networks, numbers of rows and epochs."""
 PREFIX = "predictor."
@@ -47,19 +47,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: The file is not a checkpoint of stgate, holds a pickled object, or has a later format.
     """
     path = Path(path)
-    if not exists(path):
-        raise StoreError(f"{path}: no such checkpoint")
+    look(path)
     with reading(path, "checkpoint", CheckpointError, named=True):
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"{path}: refused, it holds a pickled object or is not a checkpoint; fit the model again"
-            ) from error
-        ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-        whole = isinstance(ours, dict) and {"class", "spec", "calibration", "seed", "seen"} <= ours.keys()
-        if ours is None or not whole or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
-            raise CheckpointError(f"{path}: a checkpoint, but not one of an stgate forecaster")
+            raise refusal(path) from error
+        check_sections(checkpoint, path)
+        ours = checkpoint[KEY]
         weights, options = checkpoint["state_dict"], checkpoint["hyper_parameters"]
         tensors = isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())
         if not (tensors and isinstance(options, dict) and isinstance(ours["class"], str)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,14 +16,9 @@ from stgate.distributions.normal_scores import score_in, value_at
 from stgate.distributions.ties import encoded_truth
 from stgate.distributions.transformed import Transformed
 from stgate.errors import RequestError
-from stgate.schema.forecast import levels_of
-
-ConformityScore = Literal["scaled", "residual", "quantile", "distribution"]
-"""Conformity scores: `scaled` is |y - median| / standard deviation, `residual` is |y - median|, `quantile` is the
-distance of y from the forecast's own interval (negative inside), `distribution` is the size of the normal score
-Φ⁻¹(F(y)), where F is the forecast's distribution function."""
-CONFORMITY_SCORES: tuple[ConformityScore, ...] = get_args(ConformityScore)
-
+from stgate.schema.levels import levels_of
+from stgate.schema.words import CONFORMITY_SCORES as CONFORMITY_SCORES
+from stgate.schema.words import ConformityScore as ConformityScore
 
 REFITTED = "refitted on all"
 """Words in the method of a calibration after which the forecaster was fitted on all rows before the test part."""

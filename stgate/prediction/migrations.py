@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from stgate.distributions.ties import EDGE
-from stgate.errors import RENAMED, CheckpointError
+from stgate.errors import CheckpointError
 from stgate.nn.linear import WIDEST, state_size
 from stgate.prediction import registry
 from stgate.prediction.parts import FAMILIES
+from stgate.prediction.plain import OPTIONS, PART_OPTIONS
 
 FORMAT = 5
 """Number of the format that this version writes."""
@@ -68,10 +69,6 @@ def _migrate_members(checkpoint: dict[str, Any]) -> None:
 WHOLE = ("n_observations", "transforms", "directions")
 NEEDED = {1: ("cases",), 2: ("n_observations",), 3: WHOLE, 4: WHOLE, 5: WHOLE}
 """Entries that a checkpoint of each format holds, besides those of every format."""
-OPTIONS = {name: RENAMED[name] for name in ("fill", "hide")}
-"""Names of forecasters' options in format 1, and today's names."""
-PART_OPTIONS = {"inference": {name: RENAMED[name] for name in ("initial_spread",)}}
-"""Names of the options of parts in format 1, and today's names, by the forecaster's option that holds the part."""
 
 
 def _from_1(checkpoint: dict[str, Any]) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import PanelError, RequestError
 from stgate.schema.fixes import of_absent, of_repeated, of_time, uneven_number, uneven_row
 from stgate.schema.longitudes import check_longitudes
 from stgate.schema.steps import Step, step_label, step_length, step_of, time_text
 from stgate.schema.variables import of_dims, of_infinite, of_kind
+from stgate.schema.words import YEAR_FIRST, no_variable
 
 
 def time_kind(panel: xr.Dataset) -> Literal["calendar", "model"]:
@@ -180,8 +181,7 @@ def check_targets(panel: xr.Dataset, targets: Iterable[str], *, values: bool = T
     """
     for name in targets:
         if name not in panel.data_vars:
-            have = sorted(map(str, panel.data_vars))
-            raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+            raise no_variable(name, map(str, panel.data_vars))
         if not values:
             continue
         seen = panel[name].notnull().any([d for d in panel[name].dims if d != "node"])
@@ -240,7 +240,7 @@ def parse_time(text: str | float) -> tuple[pd.Timestamp, pd.Timestamp]:
     """
     if isinstance(text, float) and text.is_integer():
         text = int(text)  # a year that was read as a number
-    if not re.match(r"\d{4}(-|$|T)", str(text).strip()):
+    if not re.match(YEAR_FIRST, str(text).strip()):
         raise RequestError("write times year first, such as 2016-03-01T12:00")
     stamp = pd.Timestamp(str(text))
     if stamp.tz is not None:

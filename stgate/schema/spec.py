@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from stgate.errors import PanelError, RequestError, did_you_mean
+from stgate.errors import PanelError, RequestError
 from stgate.schema.panel import check_panel, some, step_text, time_kind
 from stgate.schema.steps import Step, has_step, step_label
 from stgate.schema.units import agree, check_unit, conversion, in_units, other_units, units_of
+from stgate.schema.words import no_variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,7 @@ class PanelSpec:
         check_places(panel, self.places)
         for name in (*self.channels, *self.static_covariates):
             if name not in (panel.data_vars if name in self.channels else panel):
-                have = sorted(map(str, panel.data_vars))
-                raise PanelError(f"`{name}`: the panel has no such variable; {did_you_mean(name, have)}")
+                raise no_variable(name, map(str, panel.data_vars))
             if name in self.channels and "time" not in panel[name].dims:
                 raise PanelError(f"`{name}`: has no time dimension; give it in static_covariates")
         for name in self.static_covariates:

@@ -8,17 +8,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
-from stgate.schema.panel import some
 from stgate.simulate.counting import member_stream, steps_in
 from stgate.simulate.system import Array, System, number, positive, whole
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Progress = Callable[[int, int], None]
 """Function called with the steps done and the total steps."""
@@ -242,6 +243,10 @@ def _given(system: System, initial: ArrayLike | xr.Dataset | None) -> Array | No
     """Copy the initial states to (member, size), since steps in place must not change the caller's array."""
     if initial is None:
         return None
+    import xarray as xr  # takes longer to import than all that a run without it needs
+
+    from stgate.schema.panel import some
+
     if isinstance(initial, str | os.PathLike):
         raise RequestError(f"initial: {os.fspath(initial)!r} is a path; open it first with stgate.open_panel")
     if isinstance(initial, xr.Dataset):

@@ -11,10 +11,11 @@ import zarr
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationError, SimulationWarning, StoreError
+from stgate.io.paths import STOPPED
 from stgate.io.safe.archive import load_arrays
 from stgate.io.safe.growing import RUN, GrowingStore, nan_text
 from stgate.io.safe.reading import reading
-from stgate.io.store import ORDER, STOPPED, UNFINISHED, quiet_zarr
+from stgate.io.store import ORDER, UNFINISHED, quiet_zarr
 from stgate.simulate.describe import identity
 from stgate.simulate.plan import Plan
 from stgate.simulate.system import Array

@@ -307,13 +307,12 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_a_failure_of_the_work_itself_exits_with_1(stgate_command, tmp_path, monkeypatch):
-    from stgate.commands import simulate
     from stgate.errors import SimulationError
 
     def blow_up(*args, **kwargs):
         raise SimulationError("member 0 blew up by time 1")
 
-    monkeypatch.setattr(simulate, "simulate", blow_up)
+    monkeypatch.setattr("stgate.simulate.run.simulate", blow_up)
     code, _, err = stgate_command("simulate", "lorenz96", "--out", tmp_path / "x.nc")
     assert code == 1
     assert "blew up" in err

@@ -167,7 +167,7 @@ def test_the_cards_are_found_here():
 
 def installation(tmp_path, monkeypatch):
     (tmp_path / "stgate" / "configs").mkdir(parents=True)
-    monkeypatch.setattr(store.resources, "files", lambda package: tmp_path / package)
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / package)
     return tmp_path / "stgate"
 
 

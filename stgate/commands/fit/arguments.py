@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from stgate.commands.fit.messages import forecasters
+from stgate.commands.fit.folder import check_resumable
+from stgate.commands.fit.words import no_forecaster
 from stgate.errors import RequestError, StoreError, did_you_mean
-from stgate.io import store
+from stgate.io.paths import config_path
 from stgate.io.safe.documents import read_yaml
 from stgate.io.safe.reading import exists, reason
-from stgate.prediction.migrations import migrate_config
 
 FLAGS = ("--resume", "--overwrite")
 """Flags of one command, which are no options of the run."""
@@ -52,18 +52,15 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
         RequestError: There is no such forecaster, its module cannot be imported, or a config is not YAML.
         StoreError: `--resume` finds no completed epoch, or no config.
     """
+    from stgate.commands.fit.messages import forecasters
+
     out, config, model = (value_of(arguments, option) for option in ("--out", "--config", "--model"))
-    for option in ("--config", "-c"):
-        for index, argument in enumerate(arguments):
-            if argument == option and index + 1 < len(arguments):
-                arguments[index + 1] = str(store.config_path(arguments[index + 1]))
-            elif argument.startswith(f"{option}="):
-                arguments[index] = f"{option}={store.config_path(argument.split('=', 1)[1])}"
+    arguments = with_paths(arguments)
     if model is not None and "." not in model and model not in forecasters():
-        raise RequestError(f"--model {model}: {did_you_mean(model, [*forecasters(), 'auto'])}")
+        raise RequestError(no_forecaster(model, forecasters()))
     named = [("model", model_name(arguments)), *((name, value_of(arguments, f"--{name}")) for name in CLASSES)]
     for path in _values_of(arguments, "--config", "-c"):
-        options = _read_config(path)
+        options = read_config(path)
         named += _held(options).items()
         if value_of(arguments, "--ckpt_path") is None and isinstance(options.get("ckpt_path"), str):
             arguments = [*arguments, f"--ckpt_path={options['ckpt_path']}"]
@@ -81,14 +78,41 @@ def prepare(command: str, arguments: list[str]) -> list[str]:
     asked = {a.split("=")[0] for a in arguments}
     helped = {"-h", "--help", "--print_config"} & asked or any(a.endswith(".help") for a in asked)
     if command == "fit" and not helped:
-        if out is None:
-            name = Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]
-            out = str(Path("runs") / name)
+        out = out or default_folder(config, model)
         flags = [flag for flag in FLAGS if flag in arguments]
         arguments = [*arguments, f"--out={out}", *flags]  # said last: a config that is given may say otherwise
         if "--resume" in arguments:
             arguments = _resumed(arguments, Path(out), has_config=bool(config or model))
     return arguments
+
+
+def with_paths(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with the paths of configs in the place of their names.
+
+    Args:
+        arguments: Arguments as typed.
+
+    Raises:
+        StoreError: There is no such config.
+    """
+    made = list(arguments)
+    for option in ("--config", "-c"):
+        for index, argument in enumerate(made):
+            if argument == option and index + 1 < len(made):
+                made[index + 1] = str(config_path(made[index + 1]))
+            elif argument.startswith(f"{option}="):
+                made[index] = f"{option}={config_path(argument.split('=', 1)[1])}"
+    return made
+
+
+def default_folder(config: str | None, model: str | None) -> str:
+    """Return the folder of a run that is given none.
+
+    Args:
+        config: Name or path of its config, if it has one.
+        model: Name of its forecaster.
+    """
+    return str(Path("runs") / (Path(config).stem if config else (model or "run").rsplit(".", 1)[-1]))
 
 
 def check_files(arguments: Sequence[str]) -> None:
@@ -106,19 +130,14 @@ def check_files(arguments: Sequence[str]) -> None:
         *(v for v in values if v.endswith(WRITTEN)),
     }:
         if exists(path):
-            _read_config(path)
+            read_config(path)
 
 
 def _resumed(arguments: list[str], out: Path, *, has_config: bool) -> list[str]:
     """Add the run's own config, unless another is given, and its last checkpoint."""
     last, stored = out / "last.ckpt", out / "config.yaml"
-    if not os.path.isfile(last):
-        raise StoreError(
-            f"--resume: {out} holds no last.ckpt, since no epoch was completed; start again without --resume"
-        )
+    check_resumable(out, has_config=has_config)
     if not has_config:
-        if not stored.is_file():
-            raise StoreError(f"--resume: {out} holds no config.yaml; give --config or --model")
         arguments = [f"--config={_of_today(stored)}", *arguments]
     return arguments if value_of(arguments, "--ckpt_path") else [*arguments, f"--ckpt_path={last}"]
 
@@ -132,8 +151,10 @@ def begun_with(out: Path) -> dict[str, Any] | None:
     Raises:
         RequestError: The run's `config.yaml` is not YAML.
     """
+    from stgate.prediction.migrations import migrate_config
+
     stored = out / "config.yaml"
-    return migrate_config(_read_config(str(stored))) if os.path.isfile(stored) else None
+    return migrate_config(read_config(str(stored))) if os.path.isfile(stored) else None
 
 
 def model_name(arguments: Sequence[str]) -> str | None:
@@ -141,7 +162,7 @@ def model_name(arguments: Sequence[str]) -> str | None:
     if given := value_of(arguments, "--model"):
         return given
     configs = [path for path in _values_of(arguments, "--config", "-c") if os.path.isfile(path)]
-    named = [_class_path(_read_config(path)) for path in configs]
+    named = [_class_path(read_config(path)) for path in configs]
     return next((name for name in reversed(named) if name is not None), None)
 
 
@@ -149,7 +170,7 @@ def is_automatic(arguments: Sequence[str]) -> bool:
     """Return True for `--model auto`, and where a run of it is resumed."""
     if "--resume" in arguments and value_of(arguments, "--model") is None:
         beside = Path(value_of(arguments, "--out") or "runs/auto") / "config.yaml"
-        return os.path.isfile(beside) and _read_config(str(beside)).get("model") == "auto"
+        return os.path.isfile(beside) and read_config(str(beside)).get("model") == "auto"
     return value_of(arguments, "--model") == "auto"
 
 
@@ -205,6 +226,8 @@ def _import(path: str | None, option: str = "model") -> None:
     except AttributeError as error:
         if option != "model":  # the parser says so
             return
+        from stgate.commands.fit.messages import forecasters
+
         hint = did_you_mean(path.rpartition(".")[2], forecasters())
         raise RequestError(f"--model {path}: no such class; {hint}") from error
     except ModuleNotFoundError as error:
@@ -221,8 +244,11 @@ def _import(path: str | None, option: str = "model") -> None:
         ) from error
 
 
-def _read_config(path: str) -> dict[str, Any]:
+def read_config(path: str) -> dict[str, Any]:
     """Read the options that a config holds.
+
+    Args:
+        path: The file.
 
     Raises:
         RequestError: The file is not YAML, or it does not hold options by name.
@@ -243,7 +269,9 @@ def _read_config(path: str) -> dict[str, Any]:
 
 def _of_today(path: Path) -> str:
     """Return the path of a run's config with today's option names; a migrated copy is kept until the command ends."""
-    held = _read_config(str(path))
+    from stgate.prediction.migrations import migrate_config
+
+    held = read_config(str(path))
     _import(_class_path(held))
     migrated = {name: value for name, value in migrate_config(held).items() if not (f"--{name}" in FLAGS and value)}
     if migrated == held:

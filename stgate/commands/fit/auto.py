@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -14,20 +13,20 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from stgate.commands.fit.arguments import value_of
+from stgate.commands.fit.folder import check_automatic_folder
 from stgate.commands.fit.limits import check_seed
 from stgate.commands.fit.one_line import OneLineParser
 from stgate.commands.fit.resumption import GOES_ON, check_resumed
 from stgate.commands.fit.runs import quiet
 from stgate.commands.parser import report_written
 from stgate.data.window_data import WindowData
-from stgate.errors import Interrupted, StoreError
-from stgate.fitting.auto import check_options, fit, window_data
+from stgate.errors import Interrupted
+from stgate.fitting.auto import fit, window_data
 from stgate.fitting.field_fit import field_data, follow_no_step
 from stgate.io import store
 from stgate.io.safe.lock import claimed
+from stgate.schema.words import check_automatic
 
-FILES = ("best.ckpt", "config.yaml", "scores.csv", "scores.md")
-"""Files of a run, beside the folder `members`."""
 FREE = (*(name for name in GOES_ON if name != "data.split"), "config", "budget")
 """Options that may differ on a resume."""
 
@@ -45,10 +44,10 @@ def run_auto(arguments: Sequence[str]) -> None:
     check_seed(config.seed_everything)
     out = Path(config.out)
     ways = {"resume": "--resume" in given, "overwrite": "--overwrite" in given}
-    _check(out, **ways)
+    check_automatic_folder(out, **ways)
     options = config.data.as_dict() if isinstance(config.data, Namespace) else dict(config.data)
     options.pop("seed")  # that of the weights is that of the shuffles
-    check_options(config.budget, config.calibration)
+    check_automatic(config.budget, config.calibration)
     if follow_no_step(options["panel"]):  # a wrong request leaves no folder behind
         rest = {name: value for name, value in options.items() if name != "panel"}
         chosen = {"budget": config.budget, "calibration": config.calibration, "seed": config.seed_everything}
@@ -56,7 +55,7 @@ def run_auto(arguments: Sequence[str]) -> None:
     else:
         window_data(**options)
     with claimed(out):
-        _check(out, **ways)  # again: another fit may have ended in between
+        check_automatic_folder(out, **ways)  # again: another fit may have ended in between
         if not ways["resume"]:
             _empty(out)
         with store.atomic(out / "config.yaml") as temporary:
@@ -127,21 +126,6 @@ def _parsed(parser: ArgumentParser, words: list[str], *, resume: bool, overwrite
     before, now = (yaml.safe_load(parser.dump(options, skip_none=False)) for options in (begun, asked))
     check_resumed(now, before, free=FREE)
     return asked
-
-
-def _check(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run.
-
-    Raises:
-        StoreError: The folder exists and is neither to be continued nor replaced, or holds other files.
-    """
-    store.check_folder(out)
-    if not os.path.exists(out) or resume:
-        return
-    if strange := [p.name for p in out.iterdir() if p.name not in (*FILES, "members") and not p.match(".*.tmp")]:
-        raise StoreError(f"--out {out}: not an automatic run (it holds {strange[0]}); give another name")
-    if not overwrite and any(out.iterdir()):
-        raise StoreError(f"--out {out}: exists; continue it with --resume, or replace it with --overwrite")
 
 
 def _empty(out: Path) -> None:

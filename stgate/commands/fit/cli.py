@@ -26,22 +26,16 @@ from stgate import models  # noqa: E402
 from stgate.commands.fit import processes  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
+from stgate.commands.fit.folder import check_run_folder, never_began  # noqa: E402
 from stgate.commands.fit.limits import check_seed, check_trainer, check_trainer_given  # noqa: E402
 from stgate.commands.fit.messages import root_of  # noqa: E402
 from stgate.commands.fit.one_line import OneLineParser, ignore_known  # noqa: E402
-from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, never_began, not_taken_up, of_a_run  # noqa: E402
+from stgate.commands.fit.resumption import Keeper, RunFolder, check_resumed, not_taken_up  # noqa: E402
 from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, quiet  # noqa: E402
+from stgate.commands.fit.words import BOTH, MONITORS, no_checkpoint, not_one_of  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import (  # noqa: E402
-    CheckpointError,
-    Interrupted,
-    RequestError,
-    StgateError,
-    StoreError,
-    TrainingError,
-    did_you_mean,
-)
+from stgate.errors import CheckpointError, Interrupted, RequestError, StgateError, TrainingError  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -60,8 +54,6 @@ from stgate.schema.forecast import quantiles_of  # noqa: E402
 for _name in models.__all__:  # a bare class name is known once its class is imported
     getattr(models, _name)
 
-MONITORS = tuple(f"{part}_{score}" for part in ("val", "val_hidden") for score in ("crps", "mae", "loss"))
-"""Scores by which the best epoch can be chosen; `val_hidden` of entries that are hidden from a field."""
 COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -202,25 +194,13 @@ class ForecasterCLI(LightningCLI):
                 raise RequestError("--out null: give the run's folder, or leave it out")
             self.out = Path(config.out)
             if config.monitor not in (None, *MONITORS):
-                raise RequestError(f"--monitor {config.monitor}: {did_you_mean(config.monitor, MONITORS)}")
+                raise RequestError(not_one_of("monitor", config.monitor, MONITORS))
             check_trainer(config.trainer)
             if config.resume and config.overwrite:
-                raise RequestError("--resume and --overwrite: one continues a run, the other replaces it; give one")
-            self._check_out(config)
+                raise RequestError(BOTH)
+            check_run_folder(self.out, resume=config.resume, overwrite=config.overwrite)
             if config.resume:
                 self._check_resumed()
-
-    def _check_out(self, config: Any) -> None:  # noqa: ANN401 (a parsed namespace)
-        """Refuse a folder that cannot be written, or holds what is not to be replaced."""
-        store.check_folder(self.out)
-        if self.out.exists() and not config.resume:
-            if not config.overwrite and not never_began(self.out):
-                raise StoreError(f"--out {self.out}: exists; continue it with --resume, or replace it with --overwrite")
-            if strange := [path.name for path in self.out.iterdir() if not of_a_run(path)]:
-                raise StoreError(
-                    f"--out {self.out}: not a run (it holds {strange[0]}), so --overwrite does not replace it; "
-                    "give another name"
-                )
 
     def _check_resumed(self) -> None:
         """Refuse options that are not those of the run; a run whose options are not kept is compared by its rows."""
@@ -255,7 +235,8 @@ class ForecasterCLI(LightningCLI):
             if self.first:
                 self.held.enter_context(claimed(self.out))
                 sweep(self.out)  # a fit that was complete writes nothing more
-                self._check_out(config)  # again: another fit may have ended in between
+                # Again: another fit may have ended in between.
+                check_run_folder(self.out, resume=config.resume, overwrite=config.overwrite)
             start, stop = self.datamodule.parts.validation
             monitor = config.monitor or self.model.monitor
             kept = monitor if stop > start and self.model.automatic_optimization else None
@@ -370,7 +351,7 @@ def _checkpoint_of(command: str, arguments: list[str]) -> dict[str, Any] | None:
     path = value_of(arguments, "--ckpt_path")
     if {"-h", "--help"} & set(arguments) or path is None:
         if command != "fit" and path is None and not {"-h", "--help"} & set(arguments):
-            raise RequestError(f"--ckpt_path: missing; {command} needs a checkpoint, such as runs/…/best.ckpt")
+            raise RequestError(no_checkpoint(command))
         return None
     checkpoint = ckpt.read_checkpoint(path)
     name = checkpoint[ckpt.KEY]["class"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from jsonargparse import Namespace
+from typing import TYPE_CHECKING, Any
 
 from stgate.errors import RequestError
+
+if TYPE_CHECKING:
+    pass
 
 LEAST = {
     "max_epochs": -1,
@@ -33,6 +34,8 @@ def check_trainer_given(given: object) -> None:
     Raises:
         RequestError: They are no options.
     """
+    from jsonargparse import Namespace
+
     if not isinstance(given, Namespace):
         raise RequestError(f"--trainer {'null' if given is None else given}: write its options as `name: value`")
 

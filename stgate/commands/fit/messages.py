@@ -9,9 +9,18 @@ from collections.abc import Iterable
 from jsonargparse import ArgumentParser
 
 from stgate._configured import Configured
+from stgate.commands.fit.words import (
+    UNKNOWN,
+    class_missing,
+    expected,
+    missing,
+    no_class,
+    not_of_this,
+    not_one_of,
+    unknown,
+)
 from stgate.distributions.transforms import Transform
-from stgate.errors import RequestError, StgateError, did_you_mean
-from stgate.prediction.migrations import OPTIONS, PART_OPTIONS
+from stgate.errors import RequestError, StgateError
 from stgate.prediction.parts import FAMILIES
 from stgate.prediction.registry import holders
 
@@ -24,7 +33,6 @@ PLAIN = r"<class '(\w+)'>|typing\.Literal\[(.*?)\]"
 ONE_OF = r"Expected a typing\.Literal\[(.+?)\]\. Got value: (\S+)"
 """Pattern of the message on a value that is not one of a few words."""
 FORBIDDEN = r"[Uu]nrecognized arguments?: (\S+)|does not accept option '([\w.]+)'"
-UNKNOWN = "no such option"
 
 
 def tidy(message: str, parser: ArgumentParser) -> str:
@@ -43,13 +51,13 @@ def tidy(message: str, parser: ArgumentParser) -> str:
             return f"--{'.'.join(filter(None, parts))} {found[3]}: expected {kinds}"
         return _within(".".join(filter(None, parts)), found[2])
     if found := re.search(FORBIDDEN, text):
-        known = [*_options(parser), *(f"--model.{name}" for name in _model_options())]
-        return _unknown((found[1] or found[2]).split("=")[0], known)
+        known = [*options_of(parser), *(f"--model.{name}" for name in _model_options())]
+        return unknown((found[1] or found[2]).split("=")[0], known)
     if found := re.search(r"Option '(\w+)' is not accepted", text):
         return f"--{found[1]}: {UNKNOWN}"
     if found := re.search(r"required: (.+)", text):
         names = [name.split(".", 1)[1] if "." in name else name for name in re.split(r",\s*", found[1])]
-        return f"missing: {', '.join(f'--{name}' for name in names)} (or a --config that gives them)"
+        return missing(names)
     keys = re.findall(KEY, text)
     option = ".".join(["model", *keys[1:2]] if keys[:1] == ["model"] else keys[:1])
     if found := re.search(r"Expected an? <class '([\w.]+)'>\. Got value: (.*?)(?= - Expected| Given|$)", text):
@@ -70,8 +78,7 @@ def _within(option: str, inner: str) -> str:
     if found := re.search(ONE_OF, inner):
         return _not_one_of(option, found)
     if "is abstract" in inner:  # an option of a class that was not named
-        owner = option.rsplit(".", 1)[0]
-        return f"--{option}: the class is missing; give --{owner} first, {did_you_mean('', _classes(owner))}"
+        return class_missing(option, _classes(option.rsplit(".", 1)[0]))
     if inner.startswith(f"--{option}."):  # it has its whole name already
         return inner
     deeper = re.match(r"--(\w+)(?=:| )", inner)
@@ -83,12 +90,8 @@ def _within(option: str, inner: str) -> str:
     body = body if body[:1] in (":", " ") else f": {body}"
     if body != f": {UNKNOWN}":
         return f"--{option}{body}"
-    owner, name = option.rsplit(".", 1)
-    owners = _model_options() if owner == "model" else _owners(_subclasses(owner))
-    if name in owners:
-        what = "this model" if owner == "model" else "this class"
-        return f"--{option}: not an option of {what}, but of {', '.join(owners[name])}; leave it out"
-    return _unknown(option, [f"--{owner}.{o}" for o in owners])
+    owner = option.rsplit(".", 1)[0]
+    return not_of_this(option, _model_options() if owner == "model" else _owners(_subclasses(owner)))
 
 
 def _of_no_kind(option: str, kinds: str, value: str) -> str:
@@ -96,22 +99,15 @@ def _of_no_kind(option: str, kinds: str, value: str) -> str:
     found = re.findall(PLAIN, kinds)
     names = [name for name, _ in found if name and name not in ("NoneType", "str")]
     words = list(dict.fromkeys(re.findall(r"[\w.-]+", " ".join(known for _, known in found))))
-    return f"--{option} {value}: {'expected ' + ' or '.join([*names, *words]) if names else did_you_mean(value, words)}"
+    return expected(option, value, [*names, *words]) if names else not_one_of(option, value, words)
 
 
 def _not_one_of(option: str, found: re.Match[str]) -> str:
-    known = re.findall(r"[\w.]+", found[1])
-    return f"--{option} {found[2]}: {did_you_mean(found[2], known)}"
+    return not_one_of(option, found[2], re.findall(r"[\w.]+", found[1]))
 
 
 def _no_class(option: str, name: str) -> str:
-    known = _classes(option)
-    hint = (
-        did_you_mean(name.rpartition(".")[2], known)
-        if known
-        else "give a class's import path, such as torch.optim.AdamW"
-    )
-    return f"--{option} {name}: no such class; {hint}"
+    return no_class(option, name, _classes(option))
 
 
 def _classes(option: str) -> list[str]:
@@ -130,18 +126,6 @@ def forecasters() -> list[str]:
     return sorted(holders())
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    option = name if name.startswith("-") else f"--{name}"
-    known = list(known)
-    owner, _, last = option.rpartition(".")
-    renamed = OPTIONS if owner == "--model" else PART_OPTIONS.get(owner.removeprefix("--model."), {})
-    if last in renamed:
-        return f"{option}: {UNKNOWN}; its name is now {owner}.{renamed[last]}"
-    if option == "--data.window" and "--data.context" in known:
-        return f"{option}: {UNKNOWN} of a field; the number of steps that it sees is --data.context"
-    return f"{option}: {UNKNOWN}" + (f"; {did_you_mean(option, known)}" if known else "")
-
-
 def _model_options() -> dict[str, list[str]]:
     """Return every option of the forecasters, with the names of the forecasters that have it."""
     return _owners(holders().values())
@@ -156,13 +140,14 @@ def _owners(kinds: Iterable[type[object]]) -> dict[str, list[str]]:
     return owners
 
 
-def _options(parser: ArgumentParser) -> list[str]:
+def options_of(parser: ArgumentParser) -> list[str]:
+    """Return the options of a parser and of the parsers in it, with their hyphens, in their order."""
     found: list[str] = []
     for action in parser._actions:
         found += [o for o in action.option_strings if o.startswith("--")]
         if hasattr(action, "_name_parser_map"):
             for child in action._name_parser_map.values():
-                found += _options(child)
+                found += options_of(child)
     return found
 
 

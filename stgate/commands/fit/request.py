@@ -14,10 +14,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from stgate.commands.fit.arguments import check_files, is_automatic, model_name, prepare
-from stgate.commands.fit.cli import ForecasterCLI, ignore_known
+from stgate.commands.fit.cli import ForecasterCLI
 from stgate.commands.fit.completion import _LEFT_OUT, _OF_THE_FIRST_FIT
 from stgate.commands.fit.limits import check_seed, check_trainer, check_trainer_given
 from stgate.commands.fit.messages import root_of
+from stgate.commands.fit.one_line import ignore_known
 from stgate.commands.fit.runs import quiet
 from stgate.data.window_data import WindowData
 from stgate.errors import RequestError

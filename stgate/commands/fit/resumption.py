@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from stgate.commands.fit.runs import Scores
 from stgate.errors import CheckpointError, RequestError
 from stgate.io import store
 from stgate.io.safe.reading import reason
-from stgate.io.safe.temporaries import is_temporary
 from stgate.models.training.plan import BestEpoch
 
 GOES_ON = (
@@ -148,21 +146,6 @@ class RunFolder(Callback):
         with store.atomic(self.out / "config.yaml") as temporary:
             temporary.write_text(self.config(), encoding="utf-8")
         self.scores.begin(epoch)
-
-
-def never_began(out: Path) -> bool:
-    """Return True for the folder of a fit that ended before its first checkpoint: nothing is lost with it."""
-    if not os.path.isdir(out):
-        return False
-    held = list(out.iterdir())
-    return all(map(of_a_run, held)) and not any(path.suffix == ".ckpt" for path in held)
-
-
-def of_a_run(path: Path) -> bool:
-    """Return True for a file that a fit writes: nothing else is ever removed."""
-    names = ("best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml")
-    ours = path.name in names or path.match("metrics*.csv") or path.match(".*.tmp")
-    return is_temporary(path) or (path.is_file() and ours)
 
 
 class Keeper(BestEpoch):

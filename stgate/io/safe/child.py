@@ -2,7 +2,8 @@
 
 It is run as a script, by `stgate.io.safe.probe`: the first line that it reads is the search path of modules, and each
 further line a request as JSON, `{"path", "kind", "all", "seconds"}`. It answers each with a text as JSON: empty if the
-file was read, and else what is wrong with it. Where the system can, each file is read in a fork of this process.
+file was read, and else what is wrong with it; for the kind `names`, the names in it. Where the system can, each file is
+read in a fork of this process.
 """
 
 from __future__ import annotations
@@ -196,21 +197,37 @@ def _hdf5(path: str, *, everything: bool) -> None:
                     item[piece]
 
 
-READERS = {"netcdf": _netcdf, "hdf5": _hdf5}
+def _names(path: str, *, everything: bool) -> str:
+    """Return the names in a netCDF-4 file as JSON: its variables, its dimensions, and those that are coordinates."""
+    import h5py
+
+    coordinates: list[str] = []
+    with h5py.File(path, "r") as file:
+        sets = [item for item in _items(file, DEEPEST - 1) if isinstance(item, h5py.Dataset)]
+        for item in (file, *sets):
+            text = item.attrs.get("coordinates", "")
+            coordinates += (text.decode() if isinstance(text, bytes) else str(text)).split()
+        scales = [item for item in sets if "CLASS" in item.attrs and _is_text(item.attrs.get_id("CLASS"))]
+        bare = [item for item in scales if b"netCDF dimension but not" in bytes(item.attrs.get("NAME", b""))]
+        variables = [item.name.lstrip("/") for item in sets if item not in bare]
+        dims = [item.name.lstrip("/") for item in scales]
+    return json.dumps({"variables": variables, "dims": dims, "coordinates": coordinates})
+
+
+READERS = {"netcdf": _netcdf, "hdf5": _hdf5, "names": _names}
 """Functions that read each kind of file."""
-PACKAGES = {"netcdf": ("netCDF4", "h5py"), "hdf5": ("h5py",)}
+PACKAGES = {"netcdf": ("netCDF4", "h5py"), "hdf5": ("h5py",), "names": ("h5py",)}
 """Packages that they need; imported once, before the forks."""
 
 
 def _read(request: dict[str, Any]) -> str:
-    """Read a file; return what is wrong with it."""
+    """Read a file; return what is wrong with it, or the names in it where they are asked for."""
     try:
-        READERS[request["kind"]](request["path"], everything=request["all"])
+        return READERS[request["kind"]](request["path"], everything=request["all"]) or ""
     except MemoryError:
         return "needs more memory than a file of its size can hold"
     except Exception as error:
         return " ".join(f"{error}".split())[:120] or type(error).__name__
-    return ""
 
 
 def _read_apart(request: dict[str, Any]) -> str:

@@ -17,11 +17,12 @@ import zarr
 
 from stgate._memory import size_text
 from stgate.errors import RequestError, StgateError, StgateWarning, StoreError
+from stgate.io.paths import check_out, partial_of
 from stgate.io.safe.lock import FolderLock, locked
 from stgate.io.safe.reading import reading
 from stgate.io.safe.temporaries import check_name
 from stgate.io.safe.zarr_folder import ZarrFolder
-from stgate.io.store import UNFINISHED, check_out, partial_of, quiet_zarr
+from stgate.io.store import UNFINISHED, quiet_zarr
 
 TEMPORARY = ".unfinished"
 RUN = "run.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stgate.errors import StoreError
 from stgate.io.safe.child import WAIT
-from stgate.io.safe.header import check_header
+from stgate.io.safe.header import HDF5, check_header
 
 UNTRUSTED = "STGATE_UNTRUSTED"
 """Variable of the environment that is set where all values are to be read in the other process, too (`--untrusted`)."""
@@ -63,6 +63,30 @@ def examine(path: Path, kind: str) -> None:
     if why:
         raise StoreError(f"{path}: not a readable {'netCDF' if kind == 'netcdf' else 'HDF5'} file ({why})")
     trust(path)
+
+
+def names_in(path: Path) -> dict[str, list[str]] | None:
+    """Return the names in a netCDF-4 file, read in the other process: `variables`, `dims` and `coordinates`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The names; None where they cannot be had so, as of a file of another format.
+
+    Raises:
+        StoreError: The file is neither netCDF nor HDF5, or its header is broken.
+    """
+    check_header(path)
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            return None
+    answer = _reader().ask({"path": str(path.resolve()), "kind": "names", "all": False, "seconds": SECONDS})
+    try:
+        held = json.loads(answer or "null")
+    except ValueError:  # what is wrong with the file, which its reader will say
+        return None
+    return held if isinstance(held, dict) else None
 
 
 def _identity(path: Path) -> tuple[str, int, int, int]:

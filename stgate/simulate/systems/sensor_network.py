@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from stgate.errors import RequestError, did_you_mean
 from stgate.simulate.counting import member_stream
@@ -86,6 +85,8 @@ class SensorNetwork(System):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        import pandas as pd  # takes longer to import than all systems
+
         positive(stations=self.stations)
         if self.places < 0:
             raise RequestError(f"places {self.places}: must not be negative")
@@ -239,6 +240,8 @@ class SensorNetwork(System):
         seconds = step * 3600
         if abs(seconds - round(seconds)) > 1e-6:
             raise RequestError(f"step {step:g}: must be hours that make up whole seconds")
+        import pandas as pd
+
         return pd.Timestamp(self.start).as_unit("s") + pd.to_timedelta(counts * round(seconds), unit="s").as_unit("s")
 
     def initial(self, stream: np.random.Generator) -> Array:
@@ -273,6 +276,8 @@ class NetworkStepper(Stepper):
         self.at_nodes = weight.reshape(-1, 1) * phases  # (wave, node)
         if system.pollutants > 1:  # only the real part of the product is needed: half of it
             self.at_nodes = np.concatenate([self.at_nodes.real, -self.at_nodes.imag])
+        import pandas as pd
+
         epoch = (pd.Timestamp(system.start) - pd.Timestamp("2000-01-01")) / pd.Timedelta("1h")
         self.epoch = epoch - place.origin * step
         self.lots: dict[int, list[tuple[Array, Array]]] = {}
