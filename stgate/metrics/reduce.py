@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, check_counts
 from stgate.metrics.arrays import as_floats, check_dims, check_labels, check_level, check_tables, fits_within
+from stgate.metrics.resample import check_room, resampled_bounds
 
 Values = TypeVar("Values", xr.DataArray, NDArray[np.floating])
 Groups = str | int | Sequence[str] | Sequence[int]
@@ -204,23 +204,16 @@ def bootstrap(
         raise RequestError(
             f"block {block}: must be a whole number between 1 and {count}, the number of entries of {dim}"
         )
-    outputs = math.prod(values.sizes[name] for name in kept)
-    needed = samples * (40 * count + 32 * outputs)  # bytes: indices twice and times; means and their copies
-    room = free_memory()
-    if room is not None and needed > 0.8 * room:
-        raise RequestError(
-            f"samples {samples}: take {size_text(needed)} and {size_text(room)} of memory are free; choose fewer"
-        )
+    check_room(samples, count, block, math.prod(values.sizes[name] for name in kept))
     total, weight = (x.transpose(dim, *kept) for x in sums(values, [dim, *kept], weights))
-    rng = np.random.default_rng(seed)
-    starts = rng.integers(0, count - block + 1, (samples, -(-count // block)))
-    drawn = (starts[..., None] + np.arange(block)).reshape(samples, -1)[:, :count]
-    times = np.zeros((samples, count))
-    np.add.at(times, (np.arange(samples)[:, None], drawn), 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.tensordot(times, total.values, 1) / np.tensordot(times, weight.values, 1)
-    unseen = weight.values.sum(0) == 0
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.nanquantile(np.where(unseen, 0.0, means), tails, axis=0)
     template = total.isel({dim: 0}, drop=True)
-    return template.copy(data=np.where(unseen, np.nan, low)), template.copy(data=np.where(unseen, np.nan, high))
+    bounds = resampled_bounds(
+        total.values.reshape(count, -1),
+        weight.values.reshape(count, -1),
+        block=block,
+        samples=samples,
+        seed=seed,
+        level=level,
+    )
+    low, high = (template.copy(data=bound.reshape(template.shape)) for bound in bounds)
+    return low, high
