@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stgate.commands.parser import Parser, report_written
+from stgate._memory import memory_limit
+from stgate.commands.parser import Parser, progress, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import paths
 from stgate.schema.levels import as_levels
@@ -73,16 +74,18 @@ def run(command: str, arguments: Sequence[str]) -> None:
     import numpy as np
     import pandas as pd
 
-    from stgate.evaluation._evaluate import evaluate
+    from stgate.evaluation._evaluate import prepare, score
     from stgate.io import store
-    from stgate.io.readers import open_panel
-    from stgate.schema.forecast import in_months, lead_unit
+    from stgate.io.readers import open_within
+    from stgate.schema.forecast import in_months, lead_unit, targets_of
 
-    panel = None if given.truth is None else open_panel(given.truth)
-    forecasts = [store.open_forecast(path) for path in given.forecast]
+    forecasts = [store.open_forecast_lazily(path) for path in given.forecast]
     _check_units(given.forecast, forecasts, given.target)
-    scored = [
-        evaluate(
+    panel, names = None, [given.truth_variable or given.target or targets_of(forecasts[0])[0]]
+    if given.truth is not None:
+        panel, _ = open_within(given.truth, names, names, memory_limit(None))
+    prepared = [
+        prepare(
             forecast,
             by=given.by,
             target=given.target,
@@ -93,6 +96,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
         for forecast in forecasts
     ]
+    scored = [score(*parts, progress("evaluating")) for parts in prepared]
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
     if len(set(labels)) < len(labels):
         labels = [Path(path).stem for path in given.forecast]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from stgate.io.paths import history as history
 from stgate.io.safe import probe
 from stgate.io.safe.reading import reading, reason
 from stgate.io.safe.sizes import check_arrays, check_files
-from stgate.schema.forecast import as_forecast, check_forecast
+from stgate.schema.forecast import as_forecast, check_forecast, check_layout, outline
 from stgate.schema.units import NAMES
 
 ORDER = "stgate_variables"
@@ -37,6 +37,8 @@ RUN = "stgate_run"
 UNFINISHED = "stgate_unfinished"
 """Attribute of a zarr store that a run has not finished."""
 OURS = (ORDER, RUN)
+CHUNK = 2**22
+"""Bytes of a chunk of a forecast's values, before they are compressed."""
 DURATIONS = {
     **{"week": 604800e9, "weeks": 604800e9, "d": 86400e9, "h": 3600e9, "min": 60e9, "s": 1e9},
     **{"milliseconds": 1e6, "ms": 1e6, "microseconds": 1e3, "us": 1e3, "nanoseconds": 1.0, "ns": 1.0},
@@ -61,7 +63,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         if path.suffix == ".zarr":
             raw = _opened(path)
             _check_digits(path, raw)
-            return exact_dates(arranged(_decoded(raw).load()))
+            return exact_dates(arranged(_decoded(raw)).load())
         probe.examine(path, "netcdf")
         with xr.open_dataset(path, engine="netcdf4", decode_cf=False, create_default_indexes=False) as raw:
             check_arrays(path, raw)
@@ -210,6 +212,26 @@ def open_forecast(path: str | os.PathLike[str]) -> xr.Dataset:
         return forecast
 
 
+def open_forecast_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a forecast, a hindcast or a reconstruction whose values need not fit into memory.
+
+    Args:
+        path: The file: netCDF (`.nc`), which is loaded, or zarr (`.zarr`), whose values are read when they are used.
+
+    Returns:
+        The forecast, whose layout is checked, and whose values are not; `encoding["source"]` is the path.
+
+    Raises:
+        StoreError: The file cannot be read.
+        ForecastError: The file does not hold a forecast.
+    """
+    with reading(path, "forecast"):
+        forecast = _with_durations(open_lazily(path) if Path(path).suffix == ".zarr" else open_dataset(path))
+        check_layout(as_forecast(outline(forecast)))
+        forecast.encoding["source"] = os.fspath(path)
+        return forecast
+
+
 def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write a dataset as netCDF or zarr. The write is atomic: to a temporary name first, which is then renamed.
 
@@ -240,9 +262,20 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
 
             with quiet_zarr(), zarr_folder(temporary) as folder:
                 ordered = dataset.assign_attrs({ORDER: "\n".join(map(str, dataset.data_vars))})
-                ordered.to_zarr(folder, consolidated=True, zarr_format=3)
+                ordered.to_zarr(folder, consolidated=True, zarr_format=3, encoding=_chunks(ordered))
     probe.trust(path)
     return path
+
+
+def _chunks(dataset: xr.Dataset) -> dict[Hashable, dict[str, tuple[int, ...]]]:
+    """Return chunks of some origins of a forecast, so that its origins can be read one after the other."""
+    made: dict[Hashable, dict[str, tuple[int, ...]]] = {}
+    for name, variable in dataset.data_vars.items():
+        if "init_time" in variable.dims and variable.size and variable.chunks is None:
+            rows = max(CHUNK * variable.sizes["init_time"] // variable.nbytes, 1)
+            sizes = {**variable.sizes, "init_time": min(rows, variable.sizes["init_time"])}
+            made[name] = {"chunks": tuple(sizes[dim] for dim in variable.dims)}
+    return made
 
 
 @contextlib.contextmanager

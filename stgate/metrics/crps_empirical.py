@@ -109,7 +109,7 @@ def crps_quantiles(
     array([1.])
     """
     levels = levels_of_axis(forecast, quantiles)
-    cells = 2 * _cells(levels)
+    cells = 2 * cells_of(levels)
 
     def integrated(y: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
         miss = y[..., None] - q
@@ -158,7 +158,11 @@ def same_levels(one: Sequence[float], other: NDArray[np.float64]) -> bool:
     return given.shape == other.shape and np.allclose(given, other, rtol=1e-6)
 
 
-def _cells(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Width of the part of [0, 1] that each level stands for."""
+def cells_of(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the width of the part of [0, 1] that each level stands for.
+
+    Args:
+        levels: Levels, ascending.
+    """
     edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
     return np.diff(edges)

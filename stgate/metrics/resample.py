@@ -66,7 +66,11 @@ def resampled_bounds(
         part = slice(first, first + width)
         means = _means(np.ascontiguousarray(total[:, part]), np.ascontiguousarray(weight[:, part]), starts, block)
         unseen = weight[:, part].sum(0) == 0
-        found = np.nanquantile(np.where(unseen, 0.0, means), tails, axis=0)
+        means[:, unseen] = 0.0
+        gaps = np.isnan(means).any(0)  # some resamples have no observation; these columns take numpy a loop
+        found = np.empty((2, len(gaps)))
+        found[:, ~gaps] = np.quantile(means[:, ~gaps], tails, axis=0)
+        found[:, gaps] = np.nanquantile(means[:, gaps], tails, axis=0)
         bounds[:, part] = np.where(unseen, np.nan, found)
     return bounds[0], bounds[1]
 

@@ -37,6 +37,24 @@ def check_forecast(forecast: xr.Dataset) -> None:
     Raises:
         ForecastError: The forecast breaks the schema; the message names the variable and the error.
     """
+    check_layout(forecast)
+    for name in targets_of(forecast):
+        values = forecast[name].transpose(..., "quantile").values
+        with np.errstate(invalid="ignore"):  # inf - inf: two infinite bounds do not cross
+            crossed = np.diff(values, axis=-1) < 0
+        if crossed.any():
+            raise ForecastError(f"`{name}`: quantiles cross at {int(crossed.any(-1).sum())} places; sort them")
+
+
+def check_layout(forecast: xr.Dataset) -> None:
+    """Check the dimensions and coordinates of a forecast, but none of its values.
+
+    Args:
+        forecast: The dataset to check.
+
+    Raises:
+        ForecastError: The forecast breaks the schema; the message names the variable and the error.
+    """
     if not isinstance(forecast, xr.Dataset):
         raise ForecastError(f"a forecast is an xarray.Dataset, got {type(forecast).__name__}")
     for dim in ("init_time", "lead_time", "node", "quantile"):
@@ -53,14 +71,25 @@ def check_forecast(forecast: xr.Dataset) -> None:
     if not (np.diff(forecast["quantile"].values) > 0).all():
         raise ForecastError("`quantile`: not increasing; sort with forecast.sortby('quantile')")
     for name in targets:
-        values = forecast[name].transpose(..., "quantile").values
-        with np.errstate(invalid="ignore"):  # inf - inf: two infinite bounds do not cross
-            crossed = np.diff(values, axis=-1) < 0
-        if crossed.any():
-            raise ForecastError(f"`{name}`: quantiles cross at {int(crossed.any(-1).sum())} places; sort them")
         truth = f"{name}_truth"
         if truth in forecast and "quantile" in forecast[truth].dims:
             raise ForecastError(f"`{truth}`: the truth has no quantiles; drop the dimension")
+
+
+def outline(forecast: xr.Dataset) -> xr.Dataset:
+    """Replace the values of a forecast by zeros that take no memory; coordinates and attributes stay.
+
+    Args:
+        forecast: A forecast, whose values may lie in a store.
+
+    Returns:
+        The same dims, coordinates, types and attributes.
+    """
+    empty = {
+        name: (variable.dims, np.broadcast_to(np.zeros((), variable.dtype), variable.shape), variable.attrs)
+        for name, variable in forecast.data_vars.items()
+    }
+    return forecast.drop_vars(list(forecast.data_vars)).assign(empty)
 
 
 def as_forecast(result: xr.Dataset) -> xr.Dataset:
