@@ -25,8 +25,8 @@ from benchmarks.registry import BenchmarkError, benchmark
 from benchmarks.tables import table
 from stgate.data import FieldData
 from stgate.distributions import NegativeBinomial, Normal, ZeroInflatedNegativeBinomial
-from stgate.distributions.families import NegativeBinomial as Counts
-from stgate.distributions.families import ZeroInflatedNegativeBinomial as ZeroInflatedCounts
+from stgate.distributions.counts import NegativeBinomial as Counts
+from stgate.distributions.counts import ZeroInflatedNegativeBinomial as ZeroInflatedCounts
 from stgate.inference import Ensemble
 from stgate.models import BayesNF
 

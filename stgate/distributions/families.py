@@ -1,37 +1,35 @@
-"""Distributions that torch lacks, or whose quantiles it lacks. Densities carry gradients, quantiles and levels do not.
+"""Continuous distributions that torch lacks, or whose quantiles it lacks. Densities carry gradients, levels do not.
 
 Each can be a component of `stgate.distributions.Mixture`, which rebuilds it from its `arg_constraints` and `fixed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-import scipy.special
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
-from stgate.metrics.crps_closed import lognormal as crps_lognormal
-from stgate.metrics.crps_closed import student_t as crps_student_t
-from stgate.metrics.torch.distributions import check_scale, crps_of, inside
+from stgate.distributions.incomplete_beta import student_cdf, student_quantile, student_quantiles
+from stgate.metrics.torch.distributions import crps_unchecked, inside, median_of, quantiles_of, standardised
 
 
 class StudentT(torch.distributions.StudentT):
-    """Student t distribution of torch, with its distribution function and quantiles (by scipy)."""
+    """Student t distribution of torch, with its distribution function and quantiles."""
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of a value at or below this one."""
-        return _by_scipy(scipy.special.stdtr, self.df, (value - self.loc) / self.scale)
+        return student_cdf((value - self.loc) / self.scale, self.df).to(self.loc.dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Quantile of a level, which is a scalar or of the batch shape."""
-        if value.dim() == 0 and float(value) == 0.5:
-            return self.loc
-        return self.loc + self.scale * _by_scipy(scipy.special.stdtrit, self.df, value)
+        if value.dim():
+            return self.loc + self.scale * student_quantile(value, self.df).to(self.loc.dtype)
+        return quantiles_of(self, value.unsqueeze(0))[0]
 
 
 class ShiftedLogNormal(Distribution):
@@ -88,121 +86,6 @@ class ShiftedLogNormal(Distribution):
         """Draw samples, (*sample_shape, *batch_shape)."""
         made: Tensor = self._shifted.rsample(torch.Size(sample_shape))
         return made - self.shift
-
-
-class NegativeBinomial(Distribution):
-    """Negative binomial distribution of counts, with variance mean + dispersion mean².
-
-    Args:
-        mean: Mean count, above zero.
-        dispersion: Dispersion, above zero; towards zero the counts become Poisson.
-        validate_args: Check the parameters, as torch does; None takes torch's default.
-    """
-
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "mean": constraints.positive,
-        "dispersion": constraints.positive,
-    }
-    support = constraints.nonnegative_integer
-
-    def __init__(self, mean: Tensor, dispersion: Tensor, validate_args: bool | None = None) -> None:
-        self._mean, self.dispersion = broadcast_all(mean, dispersion)
-        super().__init__(self._mean.shape, validate_args=validate_args)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean, of the batch shape."""
-        return self._mean
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance, of the batch shape."""
-        return self._mean + self.dispersion * self._mean.square()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Logarithm of a count's probability; in double precision inside, where large terms cancel."""
-        k, mean, dispersion = (x.double() for x in broadcast_all(value, self._mean, self.dispersion))
-        r = 1 / dispersion
-        made = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
-        made = made - r * torch.log1p(mean * dispersion) + k * (torch.log(mean) - torch.log(mean + r))
-        return made.to(self._mean.dtype)
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """Probability of a count at or below this one."""
-        return self.exact_cdf(value).to(self._mean.dtype)
-
-    def exact_cdf(self, value: Tensor) -> Tensor:
-        """Probability of a count at or below this one, float64: large counts differ by less than float32 holds."""
-        r = 1 / self.dispersion.double()
-        return _by_scipy(_counts_up_to, value.double(), r, r / (r + self._mean.double()))
-
-    def icdf(self, value: Tensor) -> Tensor:
-        """Smallest count whose cumulative probability reaches a level, which is a scalar or of the batch shape."""
-        level = value.double().clamp(max=1 - 1e-12)  # a level of 1 has no count
-        high = (self.mean.double() + 10 * self.variance.double().sqrt() + 10).ceil()
-        for _ in range(ROUNDS):
-            short = self.exact_cdf(high) < level
-            if not bool(short.any()):
-                break
-            high = torch.where(short, 2 * high, high)
-        found = least_count(self.exact_cdf, level, torch.full_like(high, -1.0), high)
-        return torch.where(self.mean.isnan(), torch.nan, found.clamp(min=0)).to(self.mean.dtype)
-
-    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draw samples: Poisson counts whose means are drawn from a gamma distribution."""
-        with torch.no_grad():
-            r = 1 / self.dispersion
-            means = torch.distributions.Gamma(r, r / self._mean, validate_args=False).sample(torch.Size(sample_shape))
-            return torch.poisson(means)
-
-
-class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    """Zero-inflated negative binomial: an extra zero with probability `inflation`, else a negative binomial count.
-
-    Args:
-        count_mean: Mean of the negative binomial counts, above zero.
-        dispersion: Dispersion of the negative binomial counts, above zero.
-        inflation: Probability of an extra zero, in (0, 1).
-        validate_args: Check the parameters, as torch does; None takes torch's default.
-    """
-
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "count_mean": constraints.positive,
-        "dispersion": constraints.positive,
-        "inflation": constraints.unit_interval,
-    }
-
-    def __init__(
-        self, count_mean: Tensor, dispersion: Tensor, inflation: Tensor, validate_args: bool | None = None
-    ) -> None:
-        self.count_mean, dispersion, self.inflation = broadcast_all(count_mean, dispersion, inflation)
-        super().__init__(self.count_mean, dispersion, validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean, of the batch shape."""
-        return (1 - self.inflation) * self.count_mean
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance, of the batch shape."""
-        return (1 - self.inflation) * (super().variance + self.inflation * self.count_mean.square())
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Logarithm of a count's probability."""
-        counted = torch.log1p(-self.inflation) + super().log_prob(value)
-        return torch.where(value == 0, torch.logaddexp(self.inflation.log(), counted), counted)
-
-    def exact_cdf(self, value: Tensor) -> Tensor:
-        """Probability of a count at or below this one, float64: large counts differ by less than float32 holds."""
-        inflation = self.inflation.double()
-        return torch.where(value < 0, 0.0, inflation + (1 - inflation) * super().exact_cdf(value))
-
-    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draw samples, (*sample_shape, *batch_shape)."""
-        counts = super().sample(sample_shape)
-        with torch.no_grad():
-            return torch.where(torch.rand_like(counts) < self.inflation, 0.0, counts)
 
 
 class QuantileFunction(Distribution):
@@ -320,74 +203,53 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
     return values.expand(*index.shape, values.shape[-1]).gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
-ROUNDS = 200
-"""Largest number of times that bounds of a count are halved or doubled."""
+@median_of.register
+def _(forecast: StudentT) -> Tensor:
+    return forecast.loc
 
 
-def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Smallest whole number at which a distribution function reaches a level, by bisection.
-
-    Args:
-        cdf: The distribution function.
-        level: Level in (0, 1), a scalar or of the shape of the bounds.
-        low: Whole numbers below the result.
-        high: Whole numbers at or above the result.
-
-    Returns:
-        Whole numbers, of the shape of the bounds, float64.
-    """
-    low, high = low.double(), high.double()  # beyond 2**24 counts are farther apart in float32
-    for _ in range(ROUNDS):
-        if not bool((high - low > torch.clamp(1e-15 * high, min=1.0)).any()):
-            break
-        middle = torch.floor(low + (high - low) / 2)
-        reached = cdf(middle) >= level
-        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
-    return high
-
-
-def count_inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
-    """Test that counts lie within the central interval of a level.
-
-    Args:
-        forecast: Distribution of counts, of any batch shape.
-        observation: Counts of that shape, without NaN.
-        level: Nominal coverage, in (0, 1).
-
-    Returns:
-        Flags of that shape, from the cumulative probabilities of the count and of the next smaller one.
-    """
-    return (forecast.cdf(observation) >= (1 - level) / 2) & (forecast.cdf(observation - 1) < (1 + level) / 2)
-
-
-inside.register(NegativeBinomial, count_inside)
-
-
-@crps_of.register
+@crps_unchecked.register
+@torch.no_grad()
 def _(forecast: StudentT, observation: Tensor) -> Tensor:
-    check_scale(forecast.loc, forecast.scale)
-    return _by_scipy(crps_student_t, observation, forecast.df, forecast.loc, forecast.scale)
+    """CRPS of a Student t distribution in closed form, for more than one degree of freedom; below it is infinite."""
+    y, df, loc, scale = (x.double() for x in (observation, forecast.df, forecast.loc, forecast.scale))
+    z = standardised(y - loc, scale)
+    gamma = torch.lgamma(df / 2 + 0.5) - torch.lgamma(df / 2)
+    # (df + z²) times the density, without the square of a z that would overflow
+    height = torch.exp(gamma - (df - 1) / 2 * torch.log1p((z / df.sqrt()).square())) * (df / math.pi).sqrt()
+    tails = torch.exp(torch.lgamma(df - 0.5) - torch.lgamma(df) + 2 * gamma) / math.sqrt(math.pi)
+    rest = scale * 2 * (height - df.sqrt() * tails) / (df - 1)
+    made = (y - loc) * (2 * student_cdf(z, df) - 1) + rest
+    return torch.where((df <= 1) & ~z.isnan(), torch.inf, made).to(observation)
 
 
-@crps_of.register
+@crps_unchecked.register
+@torch.no_grad()
 def _(forecast: torch.distributions.LogNormal, observation: Tensor) -> Tensor:
-    check_scale(forecast.loc, forecast.scale)
-    return _by_scipy(crps_lognormal, observation, forecast.loc, forecast.scale)
+    return _crps_log_normal(forecast.loc, forecast.scale, observation)
 
 
-@crps_of.register
+@crps_unchecked.register
+@torch.no_grad()
 def _(forecast: ShiftedLogNormal, observation: Tensor) -> Tensor:
-    check_scale(forecast.loc, forecast.scale)
-    return _by_scipy(crps_lognormal, observation + forecast.shift, forecast.loc, forecast.scale)
+    return _crps_log_normal(forecast.loc, forecast.scale, observation + forecast.shift)
 
 
-def _counts_up_to(value: np.ndarray, r: np.ndarray, success: np.ndarray) -> np.ndarray:
-    """Compute P(X ≤ value) for X ~ NB(r, success), a regularised incomplete beta function."""
-    made = scipy.special.betainc(r, np.maximum(np.floor(value), 0) + 1, success)
-    return np.where(value < 0, 0.0, made)
+def _crps_log_normal(loc: Tensor, scale: Tensor, observation: Tensor) -> Tensor:
+    y, loc, scale = (x.double() for x in (observation, loc, scale))
+    z = standardised(y.clamp(min=0).log() - loc, scale)
+    mean = loc + scale.square() / 2  # exp(mean) overflows where the product with a small probability does not
+    rest = torch.exp(mean + torch.special.log_ndtr(z - scale))
+    rest = rest - torch.exp(mean + torch.special.log_ndtr(-scale * math.sqrt(0.5)))
+    made: Tensor = y * (2 * torch.special.ndtr(z) - 1) - 2 * rest
+    return made.to(observation)
 
 
-def _by_scipy(function: Callable[..., Any], *given: Tensor) -> Tensor:
-    """Apply a function of arrays to tensors; the result has their device and precision."""
-    made = function(*(x.detach().cpu().double().numpy() for x in given))
-    return torch.as_tensor(np.asarray(made)).to(given[0])
+@quantiles_of.register
+def _(forecast: StudentT, levels: Tensor) -> Tensor:
+    return forecast.loc + forecast.scale * student_quantiles(levels, forecast.df).to(forecast.loc.dtype)
+
+
+@inside.register
+def _(forecast: StudentT, observation: Tensor, level: float) -> Tensor:
+    return (forecast.cdf(observation) - 0.5).abs() <= level / 2

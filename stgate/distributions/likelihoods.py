@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from stgate._configured import Configured, check_options
+from stgate.distributions import counts
 from stgate.distributions import families as distributions
 from stgate.errors import RequestError
 from stgate.schema.forecast import quantiles_of
@@ -276,7 +277,7 @@ class NegativeBinomial(Likelihood):
         Returns:
             A distribution of batch shape (..., target).
         """
-        return distributions.NegativeBinomial(
+        return counts.NegativeBinomial(
             _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST, validate_args=False
         )
 
@@ -303,9 +304,7 @@ class ZeroInflatedNegativeBinomial(Likelihood):
             A distribution of batch shape (..., target).
         """
         mean, dispersion = _positive(raw[..., 0], center, scale), softplus(raw[..., 1]) + LEAST
-        return distributions.ZeroInflatedNegativeBinomial(
-            mean, dispersion, torch.sigmoid(raw[..., 2]), validate_args=False
-        )
+        return counts.ZeroInflatedNegativeBinomial(mean, dispersion, torch.sigmoid(raw[..., 2]), validate_args=False)
 
 
 class Quantiles(Likelihood):

@@ -11,11 +11,15 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import Constraint
 
-from stgate.distributions.families import count_inside, least_count
-from stgate.metrics.torch.distributions import check_scale, crps_of, inside, standardised
+from stgate.distributions.counts import NegativeBinomial, count_inside, crps_of_members
+from stgate.metrics.torch.distributions import crps_unchecked, inside, standardised
 
 CHUNK = 2**14
 """Number of mixtures whose quantiles are solved at once; with some tens of members they fit the processor's cache."""
+ROUNDS = 30
+"""Largest number of steps of Chandrupatla's method."""
+HALVINGS = 60
+"""Largest number of times that the bounds of a count are halved."""
 TOLERANCE = 1e-6
 """Tolerance of the distribution function at a quantile; rounding in float32 is a tenth of it."""
 
@@ -123,23 +127,61 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
     x1, x2 = low, high
     f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
     x3, f3 = x1, f1
-    for _ in range(60):
+    open_ = torch.ones_like(found, dtype=torch.bool)
+    for _ in range(ROUNDS):
         x = x1 + t * (x2 - x1)
         f = components.cdf(x).mean(0) - level
-        found[sought] = x
+        found[sought] = torch.where(open_, x, found[sought])
         same = (f < 0) == (f1 < 0)
         x3, f3 = torch.where(same, x1, x2), torch.where(same, f1, f2)
         x2, f2 = torch.where(same, x2, x1), torch.where(same, f2, f1)
         x1, f1 = x, f
-        unsolved = f.abs() > TOLERANCE  # NaN counts as solved: there is nothing to find
-        if not bool(unsolved.any()):
+        open_ = open_ & (f.abs() > TOLERANCE)  # NaN counts as solved: there is nothing to find
+        if settled(open_):
             break
-        if int(unsolved.sum()) < 0.7 * len(sought):
-            sought, components = sought[unsolved], _part(components, unsolved)
-            x1, x2, x3, f1, f2, f3 = (v[unsolved] for v in (x1, x2, x3, f1, f2, f3))
-            level = level[unsolved] if level.dim() else level
+        if looks(open_) and int(open_.sum()) < 0.7 * len(sought):
+            sought, components = sought[open_], _part(components, open_)
+            x1, x2, x3, f1, f2, f3 = (v[open_] for v in (x1, x2, x3, f1, f2, f3))
+            level = level[open_] if level.dim() else level
+            open_ = torch.ones_like(sought, dtype=torch.bool)
         t = next_step(x1, x2, x3, f1, f2, f3)
     return found
+
+
+def looks(values: Tensor) -> bool:
+    """Tell if the host may look at values: on the CPU. Elsewhere it would wait for the device; a graph has no look."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def settled(open_: Tensor) -> bool:
+    """Tell if an iteration may end early: the host may look, and no value is open.
+
+    Args:
+        open_: Flags of the values that are still sought.
+    """
+    return looks(open_) and not bool(open_.any())
+
+
+def least_count(cdf: Callable[[Tensor], Tensor], level: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Smallest whole number at which a distribution function reaches a level, by bisection.
+
+    Args:
+        cdf: The distribution function.
+        level: Level in (0, 1), a scalar or of the shape of the bounds.
+        low: Whole numbers below the result.
+        high: Whole numbers at or above the result.
+
+    Returns:
+        Whole numbers, of the shape of the bounds, float64.
+    """
+    low, high = low.double(), high.double()  # beyond 2**24 counts are farther apart in float32
+    for _ in range(HALVINGS):
+        if settled(high - low > torch.clamp(1e-15 * high, min=1.0)):
+            break
+        middle = torch.floor(low + (high - low) / 2)
+        reached = cdf(middle) >= level
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    return high
 
 
 def next_step(x1: Tensor, x2: Tensor, x3: Tensor, f1: Tensor, f2: Tensor, f3: Tensor) -> Tensor:
@@ -158,15 +200,16 @@ def _(forecast: Mixture, observation: Tensor, level: float) -> Tensor:
     return (forecast.cdf(observation) - 0.5).abs() <= level / 2
 
 
-@crps_of.register
+@crps_unchecked.register
 def _(forecast: Mixture, observation: Tensor) -> Tensor:
-    """CRPS of a mixture: a closed form for normal components, else from quantiles."""
+    """CRPS of a mixture: a closed form for normal components and nearly one for counts, else from quantiles."""
     components = forecast.components
+    if isinstance(components, NegativeBinomial):
+        return crps_of_members(components, observation)
     if not isinstance(components, Normal):
-        distribution: Callable[[Distribution, Tensor], Tensor] = crps_of.dispatch(Distribution)
+        distribution: Callable[[Distribution, Tensor], Tensor] = crps_unchecked.dispatch(Distribution)
         return distribution(forecast, observation)
     loc, scale = components.loc, components.scale
-    check_scale(loc, scale)
     between = 2 / math.sqrt(math.pi) * scale.sum(0)  # of each member and itself
     tiny = torch.finfo(scale.dtype).tiny  # the root of a sum of squares has no gradient at zero
     for member in range(forecast.members - 1):  # a row of pairs at a time: all at once would take members² the room
@@ -190,6 +233,25 @@ def _made_of(components: Distribution, change: Callable[[Tensor], Tensor]) -> Di
     """Make the same family with changed parameters."""
     parameters: dict[str, Any] = {name: change(getattr(components, name)) for name in components.arg_constraints}
     return type(components)(**parameters, **getattr(components, "fixed", {}), validate_args=False)
+
+
+def sample_of(forecast: Distribution, truth: Tensor, count: int) -> tuple[Distribution, Tensor]:
+    """Return about some number of entries, evenly spread and not all of one node, lead or target.
+
+    Args:
+        forecast: A distribution that could be the component of a mixture.
+        truth: Values of its batch shape.
+        count: Number of entries.
+
+    Returns:
+        The distribution and the values of these entries, (entry,).
+    """
+    total = truth.numel()
+    step = max(total // count, 1)
+    while math.gcd(step, total) > 1:
+        step += 1
+    kept = _made_of(forecast, lambda p: p.expand(truth.shape).reshape(-1)[::step])
+    return kept, truth.reshape(-1)[::step]
 
 
 def _counts(components: Distribution) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from stgate.distributions.mixture import settled
 from stgate.distributions.reshaped import SCORES
 from stgate.distributions.ties import EDGE, level_in
 
@@ -32,7 +33,7 @@ def score_in(forecast: Distribution, truth: Tensor) -> Tensor:
     score: Tensor = torch.special.ndtri(level_in(forecast, truth).double().clamp(EDGE, 1 - EDGE)).to(truth)
     for inner, outer in ENDS:
         far = score * outer >= outer * outer
-        if bool(far.any()):
+        if not settled(far):
             end, slope = _line(forecast, inner, outer, truth)
             line = outer + (truth - end) / slope.clamp(min=torch.finfo(truth.dtype).tiny)
             score = torch.where(far & (slope > 0), line.clamp(-FARTHEST, FARTHEST), score)
@@ -50,7 +51,7 @@ def value_at(forecast: Distribution, score: Tensor) -> Tensor:
     value = forecast.icdf(level)
     for inner, outer in ENDS:
         far = score * outer > outer * outer
-        if bool(far.any()):
+        if not settled(far):
             end, slope = _line(forecast, inner, outer, value)
             value = torch.where(far, end + slope * (score - outer), value)
     return torch.where(torch.isinf(score), score, value)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
-from stgate.distributions.mixture import TOLERANCE, next_step
+from stgate.distributions.mixture import TOLERANCE, looks, next_step, settled
 from stgate.distributions.tabulated import Tabulated
 
 PoolName = Literal["quantile", "linear"]
@@ -47,12 +47,10 @@ class Pool(Distribution):
     def weights(self) -> Tensor:
         """Weights of the components that are there, (component, *batch); NaN where none is."""
         there = torch.stack([torch.isfinite(one.icdf(torch.tensor(0.5))) for one in self.components])
-        if bool(there.all()):
-            return self._given.expand(there.shape)
         kept = torch.where(there, self._given, 0.0)
         total = kept.sum(0)
         equal = there / there.sum(0)  # where the weights of all that are there are zero; NaN where none is
-        return torch.where(total > 0, kept / total, equal)
+        return torch.where(there.all(0), self._given, torch.where(total > 0, kept / total, equal))
 
     def pooled(self, value: Callable[[Distribution], Tensor]) -> Tensor:
         """Return the weighted mean of a value over the components, of the batch shape.
@@ -103,7 +101,9 @@ class QuantilePool(Pool):
         used = self.weights > 0
         low, high = torch.where(used, levels, 1.0).amin(0), torch.where(used, levels, 0.0).amax(0)
         tiny = torch.finfo(low.dtype).eps
-        for _ in range(BISECTIONS if bool((high > low).any()) else 0):
+        for _ in range(BISECTIONS):
+            if settled(high > low):
+                break
             middle = 0.5 * (low + high)
             below = self.icdf(middle.clamp(tiny, 1 - tiny)) <= value
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
@@ -199,9 +199,9 @@ def _solved(pool: LinearPool, level: Tensor, low: Tensor, high: Tensor, width: T
     best = torch.where(f1 >= 0, 0.0, torch.minimum(f1.abs(), f2.abs()))  # a component may jump at the lower end
     open_ = (best > TOLERANCE) & ((x2 - x1).abs() > width)  # NaN counts as solved
     for _ in range(60):
-        if not bool(open_.any()):
+        if settled(open_):
             break
-        if 2 * int(open_.sum()) < open_.numel() and (cut := pool.cells(open_)) is not None:
+        if looks(open_) and 2 * int(open_.sum()) < open_.numel() and (cut := pool.cells(open_)) is not None:
             parts = (level, torch.minimum(x1, x2), torch.maximum(x1, x2), width)
             found = torch.where((best > TOLERANCE) & ~open_, torch.maximum(x1, x2), found)
             found[open_] = _solved(cut, *(part[open_] for part in parts))

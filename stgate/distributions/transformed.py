@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 
 from stgate.distributions.mixture import Mixture
 from stgate.distributions.transforms import Transform
-from stgate.metrics.torch.distributions import inside
+from stgate.metrics.torch.distributions import inside, median_of, quantiles_of
 
 NODES = 21
 """Number of nodes of the Gauss-Hermite quadrature of moments."""
@@ -123,9 +123,9 @@ class Transformed(Distribution):
             levels = torch.special.ndtr(torch.as_tensor(points)).clamp(1e-7, 1 - 1e-7).to(members.mean)
             middle = torch.zeros_like(members.mean)
             square = torch.zeros_like(members.mean)
-            centre = self.bound.decode(members.icdf(torch.tensor(0.5)))
-            for level, weight in zip(levels, share, strict=True):
-                off = self.bound.decode(members.icdf(level)) - centre
+            centre = self.bound.decode(median_of(members))
+            for quantile, weight in zip(quantiles_of(members, levels), share, strict=True):
+                off = self.bound.decode(quantile) - centre
                 middle, square = middle + weight * off, square + weight * off.square()
             within = (square - middle.square()).clamp(min=0)
             middle = middle + centre
@@ -158,3 +158,13 @@ def _(forecast: Transformed, observation: Tensor, level: float) -> Tensor:
     """Test that observations lie within the central interval, by their encoded form."""
     made: Tensor = inside(forecast.base, forecast.bound.encode(observation), level)
     return made
+
+
+@median_of.register
+def _(forecast: Transformed) -> Tensor:
+    return forecast.bound.decode(median_of(forecast.base))
+
+
+@quantiles_of.register
+def _(forecast: Transformed, levels: Tensor) -> Tensor:
+    return torch.stack([forecast.bound.decode(quantile) for quantile in quantiles_of(forecast.base, levels)])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from stgate.distributions import Mixture
+from stgate.distributions import Mixture, counts
 from stgate.distributions import families as own
 from stgate.metrics.torch import crps_of, inside
 
@@ -39,11 +39,11 @@ def test_counts_have_the_probabilities_levels_and_quantiles_of_scipy(mean, shape
     k = np.arange(0, 40)
     values = torch.from_numpy(k).to(DOUBLE)
     mean, shape, inflation = (torch.tensor(v, dtype=DOUBLE).expand(len(k)) for v in (mean, shape, inflation))
-    plain = own.NegativeBinomial(mean, shape)
+    plain = counts.NegativeBinomial(mean, shape)
     np.testing.assert_allclose(plain.log_prob(values), reference.logpmf(k), rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(plain.cdf(values), reference.cdf(k), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(plain.variance[0], reference.var(), rtol=1e-9)
-    zeros = own.ZeroInflatedNegativeBinomial(mean, shape, inflation)
+    zeros = counts.ZeroInflatedNegativeBinomial(mean, shape, inflation)
     assert float(zeros.log_prob(values[:1])[0].exp()) == pytest.approx(
         float(inflation[0]) + (1 - float(inflation[0])) * reference.pmf(0)
     )
@@ -59,8 +59,8 @@ def test_counts_have_the_probabilities_levels_and_quantiles_of_scipy(mean, shape
 def test_counts_drawn_have_the_mean_and_variance_that_they_say():
     torch.manual_seed(0)
     for made in (
-        own.NegativeBinomial(torch.tensor([3.0, 40.0]), torch.tensor([0.5, 0.1])),
-        own.ZeroInflatedNegativeBinomial(torch.tensor([3.0, 40.0]), torch.tensor(0.2), torch.tensor([0.1, 0.6])),
+        counts.NegativeBinomial(torch.tensor([3.0, 40.0]), torch.tensor([0.5, 0.1])),
+        counts.ZeroInflatedNegativeBinomial(torch.tensor([3.0, 40.0]), torch.tensor(0.2), torch.tensor([0.1, 0.6])),
     ):
         drawn = made.sample((200_000,))
         torch.testing.assert_close(drawn.mean(0), made.mean, rtol=0.02, atol=0)
@@ -79,7 +79,7 @@ def test_a_shifted_log_normal_is_scipys():
 
 
 def test_few_counts_near_poisson_keep_their_digits():
-    made = own.NegativeBinomial(torch.tensor(2.0), torch.tensor(1e-6))
+    made = counts.NegativeBinomial(torch.tensor(2.0), torch.tensor(1e-6))
     np.testing.assert_allclose(made.log_prob(torch.arange(8.0)), stats.poisson(2.0).logpmf(np.arange(8)), rtol=1e-4)
 
 
@@ -109,8 +109,8 @@ def test_mixtures_of_them_have_exact_quantiles(kind):
     generator = torch.Generator().manual_seed(1)
     first, second, third = (0.1 + torch.rand(4, 30, generator=generator, dtype=DOUBLE) for _ in range(3))
     components = {
-        "counts": lambda: own.NegativeBinomial(20 * first, second),
-        "inflated": lambda: own.ZeroInflatedNegativeBinomial(20 * first, second, third.clamp(max=0.9)),
+        "counts": lambda: counts.NegativeBinomial(20 * first, second),
+        "inflated": lambda: counts.ZeroInflatedNegativeBinomial(20 * first, second, third.clamp(max=0.9)),
         "t": lambda: own.StudentT(2.01 + 5 * first, 3 * second, third),
         "shifted": lambda: own.ShiftedLogNormal(first, second, third),
         "quantiles": lambda: own.QuantileFunction(
@@ -129,12 +129,12 @@ def test_mixtures_of_them_have_exact_quantiles(kind):
 
 
 def test_inside_of_counts_is_between_the_quantiles():
-    counts = own.NegativeBinomial(torch.tensor(4.0).expand(30), torch.tensor(0.5).expand(30))
-    lower, upper = (counts.icdf(torch.tensor(q)) for q in (0.1, 0.9))
+    made = counts.NegativeBinomial(torch.tensor(4.0).expand(30), torch.tensor(0.5).expand(30))
+    lower, upper = (made.icdf(torch.tensor(q)) for q in (0.1, 0.9))
     values = torch.arange(30.0)
     expected = (values >= lower) & (values <= upper)
-    assert torch.equal(inside(counts, values, 0.8), expected)
-    both = Mixture(own.NegativeBinomial(torch.tensor(4.0).expand(2, 30), torch.tensor(0.5).expand(2, 30)))
+    assert torch.equal(inside(made, values, 0.8), expected)
+    both = Mixture(counts.NegativeBinomial(torch.tensor(4.0).expand(2, 30), torch.tensor(0.5).expand(2, 30)))
     assert torch.equal(inside(both, values, 0.8), expected)
 
 
@@ -162,9 +162,9 @@ def test_quantiles_of_counts_of_any_size_are_found_without_end(mean, inflation, 
     )
     means = torch.full_like(dispersion, mean)
     if inflation:
-        made = own.ZeroInflatedNegativeBinomial(means, dispersion, torch.full_like(dispersion, inflation))
+        made = counts.ZeroInflatedNegativeBinomial(means, dispersion, torch.full_like(dispersion, inflation))
     else:
-        made = own.NegativeBinomial(means, dispersion)
+        made = counts.NegativeBinomial(means, dispersion)
     r = 1 / dispersion.double().numpy()
     for level in (0.01, 0.5, 0.975, 0.99999):
         beyond = (level - inflation) / (1 - inflation)
@@ -176,7 +176,7 @@ def test_quantiles_of_counts_of_any_size_are_found_without_end(mean, inflation, 
 
 def test_quantiles_of_a_mixture_of_large_counts_lie_between_those_of_its_members():
     mean = torch.tensor([[1e7, 3e7, 5.0], [2e7, 2.5e7, 1e9]])
-    members = own.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.2), torch.full_like(mean, 0.05))
+    members = counts.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.2), torch.full_like(mean, 0.05))
     for level in (0.05, 0.5, 0.99):
         found, each = Mixture(members).icdf(torch.tensor(level)), members.icdf(torch.tensor(level))
         assert ((found >= each.amin(0)) & (found <= each.amax(0))).all()
@@ -185,7 +185,7 @@ def test_quantiles_of_a_mixture_of_large_counts_lie_between_those_of_its_members
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_quantiles_of_counts_at_the_ends_and_of_unknown_ones_end(level):
-    made = own.NegativeBinomial(torch.tensor([5.0, 1e9, torch.nan, 1e30]), torch.tensor([0.1, 3.0, 0.1, 0.1]), False)
+    made = counts.NegativeBinomial(torch.tensor([5.0, 1e9, torch.nan, 1e30]), torch.tensor([0.1, 3.0, 0.1, 0.1]), False)
     found = made.icdf(torch.tensor(level))
     assert (found[:2] >= 0).all()
     assert torch.isnan(found[2])
@@ -193,7 +193,7 @@ def test_quantiles_of_counts_at_the_ends_and_of_unknown_ones_end(level):
 
 def test_a_thousand_large_counts_take_no_time():
     mean = torch.logspace(3, 9, 10_000)
-    made = own.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.5), torch.full_like(mean, 0.1))
+    made = counts.ZeroInflatedNegativeBinomial(mean, torch.full_like(mean, 0.5), torch.full_like(mean, 0.1))
     begun = time.perf_counter()
     made.icdf(torch.tensor(0.95))
     assert time.perf_counter() - begun < 10

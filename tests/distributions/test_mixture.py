@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.distributions import LogNormal, Normal
 
-from stgate.distributions import Mixture
-from stgate.distributions import families as own
+from stgate.distributions import Mixture, counts
 from stgate.metrics import crps_lognormal, crps_normal_mixture
 from stgate.metrics.torch import crps_of, inside
 
@@ -134,6 +133,6 @@ def test_levels_of_their_own_give_each_mixture_its_quantile():
     torch.testing.assert_close(mixture.cdf(mixture.icdf(level)), level, atol=1e-5, rtol=0)
     one = Mixture(Normal(loc[:1], 0.1 + scale[:1], validate_args=False)).icdf(level)
     torch.testing.assert_close(one, Normal(loc[0], 0.1 + scale[0]).icdf(level), atol=1e-4, rtol=0)
-    counts = Mixture(own.NegativeBinomial(20 * loc + 1, scale + 0.1))
-    found = counts.icdf(level)
-    assert bool((counts.cdf(found) >= level).all() and (counts.cdf(found - 1) < level).all())
+    made = Mixture(counts.NegativeBinomial(20 * loc + 1, scale + 0.1))
+    found = made.icdf(level)
+    assert bool((made.cdf(found) >= level).all() and (made.cdf(found - 1) < level).all())

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from stgate.distributions.families import NegativeBinomial, ShiftedLogNormal
+from stgate.distributions.counts import NegativeBinomial
+from stgate.distributions.families import ShiftedLogNormal
 from stgate.distributions.pools import POOLS, LinearPool, QuantilePool
 
 BOTH = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)

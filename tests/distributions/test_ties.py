@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torch.distributions import Normal
 
-from stgate.distributions.families import NegativeBinomial
+from stgate.distributions.counts import NegativeBinomial
 from stgate.distributions.ties import encoded_truth, level_in, whole
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import Log, Power

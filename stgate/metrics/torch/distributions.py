@@ -28,6 +28,38 @@ def inside(forecast: Distribution, observation: Tensor, level: float) -> Tensor:
 
 
 @singledispatch
+def median_of(forecast: Distribution) -> Tensor:
+    """Median of a distribution: the quantile of level 0.5, or the location of one that is symmetric.
+
+    Args:
+        forecast: Distribution of any batch shape.
+
+    Returns:
+        Medians of that shape.
+    """
+    made: Tensor = forecast.icdf(torch.tensor(0.5))
+    return made
+
+
+@median_of.register
+def _(forecast: Normal) -> Tensor:
+    return forecast.loc
+
+
+@singledispatch
+def quantiles_of(forecast: Distribution, levels: Tensor) -> Tensor:
+    """Quantiles of some levels of a distribution.
+
+    Args:
+        forecast: Distribution of any batch shape.
+        levels: Levels, (level,).
+
+    Returns:
+        Quantiles, (level, …).
+    """
+    return torch.stack([forecast.icdf(level) for level in levels])
+
+
 def crps_of(forecast: Distribution, observation: Tensor) -> Tensor:
     """Continuous ranked probability score of a distribution, one a forecast.
 
@@ -39,15 +71,34 @@ def crps_of(forecast: Distribution, observation: Tensor) -> Tensor:
 
     Returns:
         Scores of that shape, in the target's units.
+
+    Raises:
+        RequestError: A scale is negative, or missing where the location is known.
+    """
+    own = getattr(forecast, "components", forecast)
+    if hasattr(own, "loc") and hasattr(own, "scale"):
+        check_scale(own.loc, own.scale)
+    return crps_unchecked(forecast, observation)
+
+
+@singledispatch
+def crps_unchecked(forecast: Distribution, observation: Tensor) -> Tensor:
+    """Compute `crps_of` without a look at the scales, for which the host would wait for the device.
+
+    Args:
+        forecast: Distribution of any batch shape.
+        observation: Truth of that shape, without NaN.
+
+    Returns:
+        Scores of that shape, in the target's units; NaN where a scale is negative.
     """
     levels = (torch.arange(20, dtype=observation.dtype, device=observation.device) + 0.5) / 20
-    miss = torch.stack([observation - forecast.icdf(level) for level in levels], -1)
+    miss = observation.unsqueeze(-1) - quantiles_of(forecast, levels).movedim(0, -1)
     return 2 * torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
 
 
-@crps_of.register
+@crps_unchecked.register
 def _(forecast: Normal, observation: Tensor) -> Tensor:
-    check_scale(forecast.loc, forecast.scale)
     apart = observation - forecast.loc
     z = standardised(apart, forecast.scale)
     density = torch.exp(-0.5 * z.square()) * 0.3989422804014327

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torchmetrics import Metric
 
-from stgate.metrics.torch.distributions import crps_of, inside
+from stgate.metrics.torch.distributions import crps_unchecked, inside, median_of
 
 
 class Mean(Metric):
@@ -64,7 +64,7 @@ class MeanAbsoluteError(Mean):
             forecast: Distribution of that batch shape.
         """
         filled, observed = _filled(observation, forecast)
-        self.add((forecast.icdf(torch.tensor(0.5)) - filled).abs(), observed)
+        self.add((median_of(forecast) - filled).abs(), observed)
 
 
 class RootMeanSquaredError(Mean):
@@ -118,7 +118,7 @@ class CRPS(Mean):
             forecast: Distribution of that batch shape.
         """
         filled, observed = _filled(observation, forecast)
-        self.add(crps_of(forecast, filled), observed)
+        self.add(crps_unchecked(forecast, filled), observed)
 
 
 class ValidPredictionTime(Mean):

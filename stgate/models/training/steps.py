@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stgate.distributions.counts import NegativeBinomial
+from stgate.distributions.mixture import sample_of
 from stgate.errors import TrainingError
 from stgate.inference.batch_loss import BatchLoss
 from stgate.inference.members import Members
@@ -20,6 +22,8 @@ from stgate.schema.batch import Batch
 if TYPE_CHECKING:
     from stgate.models.forecaster import Forecaster
 
+EVERY, ENTRIES = 16, 512
+"""Steps of training from one to the next in which the median of counts is scored, and the number of entries then."""
 Stage = Literal["train", "val", "test", "val_hidden"]
 CHECKED = 32
 """Number of training steps after which their losses are read: a device is not waited for at each."""
@@ -177,7 +181,7 @@ def _scored(forecaster: Forecaster, stage: Stage, forecast: Distribution, target
     _update(forecaster, stage, "loss", losses.detach(), counted)
     with torch.no_grad():
         if stage != "train" or not predictor.transforms:  # in training both are transformed: no error in its own units
-            _update(forecaster, stage, "mae", target, forecast)
+            _update_median(forecaster, stage, forecast, target)
         if stage != "train":
             _update(forecaster, stage, "crps", target, forecast)
             _update(forecaster, stage, "coverage_90", target, forecast)
@@ -205,6 +209,17 @@ def keep_what_is_freed() -> None:
     So one block just below 32 MiB is allocated, never written to, and freed. With other C libraries this does nothing.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def _update_median(forecaster: Forecaster, stage: Stage, forecast: Distribution, target: Tensor) -> None:
+    """Score the median; in training, if the median takes iterations, of some entries in some steps."""
+    if stage == "train" and isinstance(forecast, NegativeBinomial):
+        metric = forecaster.scores["train_mae"]
+        assert isinstance(metric, Mean)
+        if metric.update_called and forecaster.global_step % EVERY:
+            return
+        forecast, target = sample_of(forecast, target.expand(forecast.batch_shape), ENTRIES)
+    _update(forecaster, stage, "mae", target, forecast)
 
 
 def _update(forecaster: Forecaster, stage: Stage, name: str, *given: Any) -> None:  # noqa: ANN401 (what it takes)
