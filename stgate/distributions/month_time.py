@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+import torch  # noqa: F401 (the doctest's)
 from torch import Tensor
 
+from stgate.distributions.civil import date_of
 from stgate.schema.spec import PanelSpec
-from stgate.schema.steps import MONTH, month_numbers
+from stgate.schema.steps import MONTH
 
 
 def even_months(time: Tensor) -> Tensor:
@@ -21,8 +22,7 @@ def even_months(time: Tensor) -> Tensor:
     >>> even_months(torch.tensor([0.0, 31 * 86400.0], dtype=torch.float64)).tolist()  # 1 January, 1 February 1970
     [0.0, 2629746.0]
     """
-    seconds = time.detach().cpu().double().floor().long().numpy().astype("datetime64[s]")
-    return torch.from_numpy(month_numbers(seconds) * MONTH).to(time)
+    return (date_of(time).month.double() * MONTH).to(time)
 
 
 def even_time(time: Tensor, spec: PanelSpec) -> Tensor:

@@ -61,7 +61,7 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
     Raises:
         RequestError: A key is unknown, or a harmonic is not a whole number of at least 1.
     """
-    asked = [_harmonic(key) for key in keys]
+    asked = [harmonic(key) for key in keys]
     if not keys:
         return np.zeros((len(times), 0), "float32")
     stamps = pd.DatetimeIndex(times)
@@ -76,7 +76,15 @@ def calendar_features(times: NDArray[np.datetime64], keys: Sequence[str]) -> NDA
     return np.stack(columns, axis=1).astype("float32")
 
 
-def _harmonic(key: str) -> tuple[str, int]:
+def harmonic(key: str) -> tuple[str, int]:
+    """Return the name of a calendar key and the number of its harmonic.
+
+    Args:
+        key: A key of calendar features, such as `hour` or `hour/3`.
+
+    Raises:
+        RequestError: The key is unknown, or its harmonic is not a whole number of at least 1.
+    """
     name, _, number = key.partition("/")
     if name not in KEYS:
         raise RequestError(f"calendar {key!r}: {did_you_mean(name, KEYS)}")

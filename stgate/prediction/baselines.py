@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from stgate._configured import check_options
+from stgate.distributions.civil import cells_of
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError
 from stgate.nn.imputation import ImputationName
@@ -92,10 +93,8 @@ class ClimatologyPredictor(BaselinePredictor):
 
     def cells(self, time: Tensor) -> Tensor:
         """Return the calendar cell of each time, of the shape of `time`."""
-        seconds = time.long() if self.fitted_spec.time == "calendar" else torch.zeros_like(time, dtype=torch.int64)
-        times = seconds.cpu().numpy().astype("datetime64[s]")
-        groups = calendar_groups(times.reshape(-1), self._keys(self.fitted_spec)).reshape(times.shape)
-        return torch.from_numpy(groups).to(time.device)
+        calendar = self.fitted_spec.time == "calendar"
+        return cells_of(time, self._keys(self.fitted_spec) if calendar else ())
 
     def forecast(self, batch: Batch) -> Distribution:
         """Forecast an encoded batch."""

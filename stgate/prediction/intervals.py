@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from stgate.calibration.groups import missing_groups
 from stgate.distributions.normal_scores import score_in, value_at
 from stgate.distributions.ties import encoded_truth
 from stgate.distributions.transformed import Transformed
@@ -79,8 +78,9 @@ class Calibration:
             held = ", ".join(f"{h:g}" for h in self.levels)
             raise RequestError(f"level {level:g}: not calibrated; this checkpoint holds {held}")
         table = self.quantiles[:, :, near[0]]  # (missingness group, node or 1, lead, target)
-        group = torch.from_numpy(missing_groups(since.cpu().numpy(), self.edges))  # (batch, node)
-        node = torch.arange(group.shape[1]) if table.shape[1] > 1 else torch.zeros(group.shape[1], dtype=torch.int64)
+        edges = torch.tensor(self.edges, dtype=since.dtype, device=since.device)
+        group = (since.unsqueeze(-1) >= edges).sum(-1).to(table.device)  # (batch, node), as `missing_groups`
+        node = torch.arange(table.shape[1], device=table.device)  # one for all nodes, or each its own
         return table[group, node].transpose(1, 2)
 
 
