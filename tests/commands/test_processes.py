@@ -80,6 +80,20 @@ def test_the_words_tell_whether_there_may_be_several(arguments, several):
     assert processes.asked_for_several(arguments) == several
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [("--out", "run"), ("--out", "new", "--monitor", "val_crsp"), ("--out", "new", "--data.window", "999")],
+    ids=str,
+)
+def test_an_error_is_told_by_one_process_of_a_machine(folder, stgate_command, monkeypatch, asked):
+    (folder / "run").mkdir()
+    (folder / "run" / "last.ckpt").touch()
+    many = ("fit", *FIT, "--trainer.devices", 2, "--trainer.accelerator", "cpu", *asked)
+    assert stgate_command(*many)[0] == 2
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert stgate_command(*many) == (2, "", "")
+
+
 @pytest.mark.parametrize("command", ["validate", "test"])
 def test_so_are_they_where_a_checkpoint_is_scored(folder, stgate_command, command):
     assert stgate_command("fit", *FIT, "--out", "run")[0] == 0

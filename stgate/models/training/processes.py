@@ -18,10 +18,10 @@ from stgate.schema.batch import Batch
 
 
 class SharedBatches(L.LightningModule):
-    """What a forecaster does in a fit by several processes (Lightning's `ddp`).
+    """Base of forecasters that share the batches of a fit with other processes (Lightning's `ddp`).
 
-    Each process loads the same batches in the same order. In training it takes its share of each batch's windows; in
-    validation and in tests it takes every n-th batch whole. One process takes all.
+    Each process loads the same batches in the same order. In training the data module gives it its share of each
+    batch's windows; in validation and in tests it takes every n-th batch whole. One process takes all.
     """
 
     predictor: Predictor
