@@ -11,6 +11,7 @@ import os
 import pickletools
 import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -214,8 +215,12 @@ def _named(name: str) -> _Function:
 
     Raises:
         _ObjectError: It is of a module of Python from which torch takes nothing.
+        KeyError: It is of another package, of which a user may have told torch that it is safe.
     """
-    package = name.partition(" ")[0].partition(".")[0]
+    module = name.partition(" ")[0]
+    package = IMPORT_MAPPING.get(module, module).partition(".")[0]  # pickles have the names of Python 2
     if package in sys.stdlib_module_names and package not in KNOWN:
         raise _ObjectError(name)
+    if package not in KNOWN:
+        raise KeyError(name)
     return _Function(name)
