@@ -18,9 +18,6 @@ from stgate.schema.batch import SHARED, Batch
 MOST = 2**25
 """Numbers that the evaluation of a piece computes. With more of them its blocks are so large that the system gives out,
 and takes back, each one anew; with fewer, operations are so small that calling them costs more than they do."""
-ONCE = 4
-"""Largest ratio of what is computed once a piece (such as a learned graph) to what is computed for each window, in
-pieces of one window; pieces grow in proportion where it is larger."""
 ACCELERATOR = 2**30
 """The same on another device than the CPU, where large operations are the fastest ones: a bound on memory."""
 
@@ -40,13 +37,13 @@ class Cost:
     members: int
 
     def windows(self, most: int, members: int) -> int:
-        """Return the number of windows of a piece, at least one.
+        """Return the number of windows of a piece, such that most of its numbers belong to windows; at least one.
 
         Args:
             most: Numbers that the evaluation of a piece may compute.
             members: Number of members that are evaluated at once.
         """
-        return max(most // max(self.each * members, 1), self.once // (ONCE * max(self.each, 1)), 1)
+        return max(most // (self.each * members), self.once // self.each, 1)
 
 
 def cut(batch: Batch, windows: int) -> list[Batch]:
@@ -149,11 +146,11 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
     with _probing(network, batch["time"].device):
         drawn = split(members.drawn()) if members else []
         with members.single_member(drawn[0]) if members else contextlib.nullcontext():
-            for count in (1, 2):
+            for count in (1, 1, 2):  # the first fills what is kept between evaluations
                 with _Numbers() as numbers:
                     evaluate(_without_gaps(_rows(batch, slice(0, count))))
                 counts.append(numbers.count)
-    one, two = counts
+    _, one, two = counts
     return Cost(max(2 * one - two, 0), max(two - one, 1), max(len(drawn), 1))
 
 
