@@ -9,7 +9,6 @@ of the shape of the data set los_loop; the loop is compared on the data sets too
 from __future__ import annotations
 
 import logging
-import resource
 import time
 import warnings
 from statistics import median
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 import stgate
 from benchmarks.options import Findings, Options
-from benchmarks.processes import call
+from benchmarks.processes import call, peak_memory
 from benchmarks.registry import benchmark
 from benchmarks.tables import table
 from benchmarks.timing import cpu_times
@@ -156,7 +155,7 @@ def memory_of(name, nodes, windows):
     batch = {key: value if key in pieces.SHARED else value[:windows] for key, value in batch.items()}
     started = time.process_time()
     step(model, batch)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, time.process_time() - started
+    return peak_memory() / 2**30, time.process_time() - started
 
 
 def real_panels(options):
