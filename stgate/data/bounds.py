@@ -59,6 +59,7 @@ class CovariateBounds(Watched):
         both = torch.tensor(wide, dtype=torch.float64).view(-1, 2)
         self.register_buffer("low", both[:, 0].float(), persistent=False)
         self.register_buffer("high", both[:, 1].float(), persistent=False)
+        self._last: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of(cls, spec: PanelSpec, statistics: Statistics, static: Tensor) -> CovariateBounds:
@@ -85,39 +86,45 @@ class CovariateBounds(Watched):
             batch: Windows in raw units.
 
         Returns:
-            The same batch where no value lies beyond.
+            The batch with bounded covariates; the static ones are the same object where none lies beyond.
         """
         if not self.ranges:
             return batch
         varying, future = len(self.names) - self.static, batch["future"].shape[-1]
         changed: dict[str, Tensor] = {}
-        past = self._kept(batch["past"][..., self.targets :], slice(0, varying))
-        if past is not None:
+        if varying:
+            past = self._kept(batch["past"][..., self.targets :], 0, varying)
             changed["past"] = torch.cat([batch["past"][..., : self.targets], past], -1)
-        for key, columns in (("future", slice(varying - future, varying)), ("static", slice(varying, None))):
-            kept = self._kept(cast(dict[str, Tensor], batch)[key], columns)
-            if kept is not None:
-                changed[key] = kept
-        return cast(Batch, {**batch, **changed}) if changed else batch
+            changed["future"] = self._kept(batch["future"], varying - future, varying)
+        if self.static:
+            changed["static"] = self._kept_static(batch["static"], varying)
+        return cast(Batch, {**batch, **changed})
 
-    def _kept(self, values: Tensor, columns: slice) -> Tensor | None:
-        """Return values within their bounds, and count those that were not; None if all were."""
-        kept = values.clamp(self.low[columns].to(values), self.high[columns].to(values))
+    def _kept_static(self, values: Tensor, first: int) -> Tensor:
+        """Return static covariates within their bounds: for the same panel the same object."""
+        kept = self._kept(values, first, len(self.names))
+        if self._last is None or self._last[0] is not values:
+            beyond = bool(((kept < values) | (kept > values)).any())  # of a new panel; the host may wait
+            with torch.inference_mode(False):
+                self._last = values, kept.clone() if beyond else values
+        return self._last[1]
+
+    def _kept(self, values: Tensor, first: int, last: int) -> Tensor:
+        """Return values within their bounds, and count those that were not."""
+        kept = values.clamp(self.low[first:last].to(values), self.high[first:last].to(values))
         if self.watched:
-            self._count(values, kept, columns)
-        return kept if bool(((kept < values) | (kept > values)).any()) else None
-
-    def _count(self, values: Tensor, kept: Tensor, columns: slice) -> None:
-        far = ((kept - values).abs() > ROUNDING * kept.abs()).flatten(0, -2).sum(0)
-        seen = (~torch.isnan(values)).flatten(0, -2).sum(0)
-        for name, count, of in zip(self.names[columns], far.tolist(), seen.tolist(), strict=True):
-            counts = self.beyond.setdefault(name, [0, 0])
-            counts[0], counts[1] = counts[0] + count, counts[1] + of
+            far = ((kept - values).abs() > ROUNDING * kept.abs()).flatten(0, -2).sum(0)
+            seen = (~torch.isnan(values)).flatten(0, -2).sum(0)
+            self.beyond[first, last] = torch.stack([far, seen]) + self.beyond.get((first, last), 0)
+        return kept
 
     def report(self) -> list[str]:
         """Return a line for each covariate that was beyond its bounds since the counts began."""
-        lines = []
-        for name, (far, seen) in self.beyond.items():
+        lines, counts = [], {name: (0, 0) for name in self.names}
+        for (first, last), both in self.beyond.items():
+            for name, far, seen in zip(self.names[first:last], *both.tolist(), strict=True):
+                counts[name] = counts[name][0] + far, counts[name][1] + seen
+        for name, (far, seen) in counts.items():
             if far:
                 low, high = self.ranges[name]
                 trained = f"it is always {low:g}" if low == high else f"it spans {low:g} to {high:g}"

@@ -23,7 +23,7 @@ from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.normal_scores import nodes_of
-from stgate.prediction.prediction import Prediction
+from stgate.prediction.prediction import Prediction, on_host
 from stgate.prediction.predictor import Predictor, evaluation_mode
 from stgate.schema.batch import noted
 from stgate.schema.forecast import quantiles_of
@@ -227,10 +227,14 @@ def _predictions(
     windows = len(rows) * history.frame.sizes.get("member", 1)
     _check_memory(history.spec, windows, len(quantiles or nodes_of(model.conformity_score)))
     predictions: list[Prediction] = []
+    made: Prediction | None = None
     with evaluation_mode(model):
         for batch in history.batches(rows, progress):
-            there = to_device(noted(model, batch), model.device)
-            predictions.append(model.predict(there, quantiles) if quantiles else model.predict_online(there))
+            there, before = to_device(noted(model, batch), model.device), made
+            made = model.predict(there, quantiles) if quantiles else model.predict_online(there)
+            if before is not None:  # moved while the device works on the next batch
+                predictions.append(on_host(before))
+    predictions += [] if made is None else [on_host(made)]
     Tally.of(model, predictions).warn(model)
     return predictions
 

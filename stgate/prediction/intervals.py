@@ -77,10 +77,11 @@ class Calibration:
         if not near:
             held = ", ".join(f"{h:g}" for h in self.levels)
             raise RequestError(f"level {level:g}: not calibrated; this checkpoint holds {held}")
-        table = self.quantiles[:, :, near[0]]  # (missingness group, node or 1, lead, target)
-        edges = torch.tensor(self.edges, dtype=since.dtype, device=since.device)
-        group = (since.unsqueeze(-1) >= edges).sum(-1).to(table.device)  # (batch, node), as `missing_groups`
-        node = torch.arange(table.shape[1], device=table.device)  # one for all nodes, or each its own
+        table = self.quantiles[:, :, near[0]].to(since.device, non_blocking=True)  # (group, node or 1, lead, target)
+        group = torch.zeros_like(since, dtype=torch.int64)
+        for edge in self.edges:  # `missing_groups`, on the device
+            group = group + (since >= edge)
+        node = torch.arange(group.shape[1], device=since.device) * (table.shape[1] > 1)
         return table[group, node].transpose(1, 2)
 
 

@@ -53,6 +53,11 @@ def prediction_of(forecast: Distribution, batch: Batch, quantiles: Tensor) -> Pr
     return cast(Prediction, {**held, "origin": batch["origin"], **deviations(forecast)})
 
 
+def on_host(prediction: Prediction) -> Prediction:
+    """Return a prediction in the host's memory: a device then holds one batch of them, not all."""
+    return cast(Prediction, {name: cast(Tensor, value).cpu() for name, value in prediction.items()})
+
+
 def deviations(forecast: Distribution) -> dict[str, Tensor]:
     """Return the two parts of the standard deviation of a mixture of members by name; nothing for another forecast."""
     base = forecast.base if isinstance(forecast, Transformed) else forecast

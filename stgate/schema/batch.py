@@ -35,7 +35,7 @@ class Batch(TypedDict):
     (`noted`); where it is not, the host waits for the device:
 
         complete: True if all targets of the window are observed; for rollouts.
-        origins: `origin` as numbers; for rollouts.
+        origins: `origin` as numbers; for rollouts and fields.
         observed: Positions of the nodes that observe a target at the last input step; for fields in training.
     """
 
@@ -54,7 +54,7 @@ class Batch(TypedDict):
     after: NotRequired[Tensor]
     complete: NotRequired[list[bool]]
     origins: NotRequired[list[list[int]]]
-    observed: NotRequired[list[list[int]]]
+    observed: NotRequired[list[Tensor]]
 
 
 @runtime_checkable

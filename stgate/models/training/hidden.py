@@ -36,12 +36,13 @@ def hidden_estimates(predictor: KrigedFieldPredictor, batch: Batch) -> tuple[Dis
         values = torch.cat([values, batch["after"]], 1)
     patterns: list[MaskPattern] = [p for p in predictor.context_masking if p in ("own", "gaps")] or ["own", "gaps"]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(hash_seed(*batch["origin"][0].tolist()))
+        origins = batch["origins"] if "origins" in batch else batch["origin"].tolist()
+        torch.manual_seed(hash_seed(*origins[0]))
         hidden = hide(values, now, 1, patterns)
     truth = batch["past"][:, now:, :, :targets]
     new = hidden.new.view(-1, 1, 1, 1)
-    if predictor.withheld.any():
-        truth = truth.masked_fill(new & ~predictor.withheld.view(1, 1, -1, 1), torch.nan)
+    withheld = predictor.withheld.view(1, 1, -1, 1)
+    truth = truth.masked_fill(new & ~withheld & withheld.any(), torch.nan)
     return predictor.estimate(batch, predictor.hidden_batch(batch, hidden)), truth, hidden
 
 
@@ -56,9 +57,9 @@ class HiddenReference:
         count: Number of entries.
     """
 
-    spatial: float = 0.0
-    temporal: float = 0.0
-    count: int = 0
+    spatial: float | Tensor = 0.0
+    temporal: float | Tensor = 0.0
+    count: int | Tensor = 0
 
     @torch.no_grad()
     def update(self, hidden: Hidden, truth: Tensor, now: int) -> None:
@@ -78,9 +79,9 @@ class HiddenReference:
         line = interpolated(own, now)
         line = torch.where(torch.isnan(line), between, line)
         known = ~(torch.isnan(truth[:, 0]) | torch.isnan(between) | torch.isnan(line))
-        self.spatial += float((between - truth[:, 0]).abs()[known].sum())
-        self.temporal += float((line - truth[:, 0]).abs()[known].sum())
-        self.count += int(known.sum())
+        self.spatial = self.spatial + torch.where(known, (between - truth[:, 0]).abs(), 0.0).double().sum()
+        self.temporal = self.temporal + torch.where(known, (line - truth[:, 0]).abs(), 0.0).double().sum()
+        self.count = self.count + known.sum()
 
     def of_all(self, strategy: Strategy) -> HiddenReference:
         """Return the sums over all processes.
@@ -95,7 +96,7 @@ class HiddenReference:
     @property
     def line(self) -> str:
         """The errors in words."""
-        spatial, temporal = self.spatial / max(self.count, 1), self.temporal / max(self.count, 1)
+        spatial, temporal = (float(total) / max(int(self.count), 1) for total in (self.spatial, self.temporal))
         return f"val_hidden_mae to beat: mean of the other nodes {spatial:.4g}, interpolation in time {temporal:.4g}"
 
     def warning(self, error: float) -> str | None:
@@ -104,11 +105,12 @@ class HiddenReference:
         Args:
             error: Mean absolute error of the field on the same entries.
         """
-        if not self.count or error < min(self.spatial, self.temporal) / self.count:
+        spatial, temporal, count = float(self.spatial), float(self.temporal), int(self.count)
+        if not count or error < min(spatial, temporal) / count:
             return None
-        name = "the mean of the other nodes" if self.spatial <= self.temporal else "interpolation in time"
+        name = "the mean of the other nodes" if spatial <= temporal else "interpolation in time"
         return (
-            f"val_hidden_mae {error:.4g} is no better than the {min(self.spatial, self.temporal) / self.count:.4g} of "
+            f"val_hidden_mae {error:.4g} is no better than the {min(spatial, temporal) / count:.4g} of "
             f"{name}: try a longer context (data.context), more epochs, static covariates such as elevation, or "
             "other transforms"
         )

@@ -28,8 +28,7 @@ def mask_context(past: Tensor, horizon: int, patterns: Sequence[MaskPattern] = P
         place does not see its own values.
     """
     size, lags, nodes, _ = past.shape
-    kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=past.device)
-    kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=past.device)]
+    kind = drawn_patterns(size, patterns, past.device)
     age = torch.arange(lags - 1, -1, -1, device=past.device).view(1, -1, 1)
     late = age < ((horizon + 1.0) ** torch.rand((size, 1, 1), device=past.device)).floor()  # short leads more often
     share = torch.rand((size, 1, 1), device=past.device)
@@ -37,3 +36,18 @@ def mask_context(past: Tensor, horizon: int, patterns: Sequence[MaskPattern] = P
     some = torch.rand((size, lags, nodes), device=past.device) < share
     gone = (late & (kind == 0)) | (nowhere & (kind == 1)) | (some & (kind == 2))
     return past.masked_fill(gone.unsqueeze(-1), math.nan), (kind == 3).flatten()
+
+
+def drawn_patterns(size: int, patterns: Sequence[MaskPattern], device: torch.device) -> Tensor:
+    """Draw a pattern for each window: its position in `PATTERNS`, (batch, 1, 1).
+
+    Args:
+        size: Number of windows.
+        patterns: Patterns to draw from.
+        device: Device of the draws.
+    """
+    drawn = torch.randint(len(patterns), (size, 1, 1), device=device)
+    kind = torch.zeros_like(drawn)
+    for number, pattern in enumerate(patterns):  # no table, which would be copied to the device
+        kind = torch.where(drawn == number, PATTERNS.index(pattern), kind)
+    return kind

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stgate.nn.field.context_masking import PATTERNS, MaskPattern
+from stgate.nn.field.context_masking import MaskPattern, drawn_patterns
 
 
 @dataclasses.dataclass
@@ -37,8 +37,7 @@ def hide(values: Tensor, now: int, horizon: int, patterns: Sequence[MaskPattern]
         patterns: Patterns to draw from.
     """
     size, steps, nodes, _ = values.shape
-    kinds = torch.tensor([PATTERNS.index(pattern) for pattern in patterns], device=values.device)
-    kind = kinds[torch.randint(len(kinds), (size, 1, 1), device=values.device)]
+    kind = drawn_patterns(size, patterns, values.device)
     age = (now - torch.arange(steps, device=values.device)).view(1, -1, 1)
 
     def drawn(*shape: int) -> Tensor:

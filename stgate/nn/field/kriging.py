@@ -86,8 +86,11 @@ class LocalKriging(nn.Module):
         covariance = torch.where(pair, covariance, eye * total) + (noise + JITTER * total) * eye
         cross = _covariance(own, (straight + 1e-8).sqrt(), lag.abs(), around.own, torch.zeros_like(lag)) * there
         factor, failed = torch.linalg.cholesky_ex(covariance)
-        if failed.any():  # stations that nearly share a position, in single precision
-            factor = torch.linalg.cholesky(covariance + 100 * JITTER * total * eye)
+        if failed.device.type != "cpu" or failed.any():  # to factor twice takes less than to wait for a device
+            # Stations that nearly share a position, in single precision.
+            more = 100 * JITTER * total * (failed > 0)[:, None, None] * eye
+            factor, failed = torch.linalg.cholesky_ex(covariance + more)
+            factor = factor.masked_fill((failed > 0)[:, None, None], math.nan)
         both = torch.stack([torch.where(there, around.values, 0.0), cross], -1)
         white = torch.linalg.solve_triangular(factor, both, upper=False)
         mean = (white[..., 0] * white[..., 1]).sum(-1)

@@ -21,6 +21,7 @@ from stgate.nn.field.kriging import NEIGHBOURS, Around, Entries, LocalKriging, a
 from stgate.nn.field.network import FieldInputs, FieldNetwork
 from stgate.panels.geometry import EARTH, nearest_of
 from stgate.prediction.field.climate import PlaceClimate, Sites
+from stgate.prediction.field.neighbourhoods import columns, same
 from stgate.prediction.field.predictor import FieldPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec
@@ -67,6 +68,7 @@ class KrigedFieldPredictor(FieldPredictor):
             options["context_masking"] = ("own", "gaps", "late", "stations")
         super().__init__(**{**options, "likelihood": options.get("likelihood") or StudentT(min_scale=0.01)})
         self._last: tuple[Tensor, Tensor, PanelPlaces] | None = None
+        self._held: tuple[int, int, Tensor] | None = None
         self.withheld: Tensor
 
     # Building
@@ -147,7 +149,7 @@ class KrigedFieldPredictor(FieldPredictor):
 
     def places_of(self, static: Tensor, ever: Tensor) -> PanelPlaces:
         """Return the places of a panel; those of the last panel are kept."""
-        if self._last is None or not (torch.equal(self._last[0], static) and torch.equal(self._last[1], ever)):
+        if self._last is None or not (same(self._last[0], static) and same(self._last[1], ever)):
             self._last = static, ever, self._find_places(static, ever)
         return self._last[2]
 
@@ -192,7 +194,7 @@ class KrigedFieldPredictor(FieldPredictor):
             batch, last = self.bounded(batch), self.transforms[-1]
             places = self.places_of(batch["static"], batch["ever"])
             given[-1] = last.bind(places.state, time)
-            if new is not None and new.any():
+            if new is not None and len(batch["static"]) == len(self.climate.error):
                 other = {**places.state, "coefficients": self.climate.left_out, "scale": self.climate.left_out_scale}
                 given[-1] = torch.where(new.view(-1, 1, 1, 1, 1), last.bind(other, time), given[-1])
         return BoundTransforms(self.transforms, tuple(given))
@@ -266,12 +268,12 @@ class KrigedFieldPredictor(FieldPredictor):
         """Return the targets at the last step of each window, (batch, node, target), NaN where missing."""
         return batch["entry"] if "entry" in batch else super().now(batch)  # type: ignore[typeddict-item]
 
-    def entries_of(self, batch: Batch) -> Tensor:
-        """Return the positions in (batch, node), flattened, that observe a target; in training not withheld ones."""
-        there = (~torch.isnan(self.now(batch))).any(-1)
-        if self.training and self.kriged:
-            there = there & ~self.withheld
-        return torch.nonzero(there.flatten()).squeeze(-1)
+    @property
+    def left_out(self) -> Tensor | None:
+        """Flags of the withheld nodes, on the host, (node,); None without kriging."""
+        if self.kriged and (self._held is None or self._held[:2] != (id(self.withheld), self.withheld._version)):
+            self._held = id(self.withheld), self.withheld._version, self.withheld.cpu()
+        return self._held[2] if self.kriged and self._held else None
 
     def _raw(self, batch: Batch, lead: int, rows: Tensor) -> Tensor:
         """Return raw outputs at rows of (batch, node): (member?, row, target, parameter)."""
@@ -327,13 +329,10 @@ class KrigedFieldPredictor(FieldPredictor):
             made = [kriging(around) for kriging, around in zip(self.kriging, found, strict=True)]
         mean, deviation = (torch.stack(parts, -1).to(values) for parts in zip(*made, strict=True))
         new, error = places.new[entries.place], places.error[entries.place]
-        if self.anomaly is not None:
+        if self.anomaly is not None and len(batch["static"]) == len(self.climate.error):
             simulated = plain["new"][entries.which]
-            if simulated.any():
-                new, error = (
-                    new | simulated,
-                    torch.where(simulated.unsqueeze(-1), self.climate.error[entries.place], error),
-                )
+            new = new | simulated
+            error = torch.where(simulated.unsqueeze(-1), self.climate.error[entries.place], error)
         error = torch.where(new.unsqueeze(-1), error / self.scaler.target_scale, 0.0)
         deviation = (deviation.square() + error.square()).sqrt()
         kriged = [new.to(values).unsqueeze(-1), mean, deviation.log(), torch.log(error + 0.01) * (error > 0)]
@@ -350,7 +349,7 @@ class KrigedFieldPredictor(FieldPredictor):
         steps = (even_time(batch["time"][:, spec.window - 1 + lead], spec) - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
-        given = given[..., self._kept(spec.future_covariates)]
+        given = columns(given, self._kept(spec.future_covariates))
         sites, stations, _ = self.neighbourhoods.of(batch["static"], batch["ever"])
         elapsed = (steps / ground.length).to(given).unsqueeze(-1)
         which, place = entries.which, entries.place
@@ -376,7 +375,7 @@ def _summaries(found: list[Around], mean: Tensor) -> list[Tensor]:
 
 def _context(values: Tensor, mine: Tensor, chosen: Tensor, entries: Entries, mean: Tensor) -> Tensor:
     """Return the values around each row less the kriging, with their masks, (row, 1 + neighbour, feature)."""
-    steps = torch.tensor(OFFSETS, device=values.device) + entries.now
+    steps = torch.arange(OFFSETS[0], OFFSETS[-1] + 1, device=values.device) + entries.now
     inside = (steps >= 0) & (steps < values.shape[1])
     steps = steps.clamp(0, values.shape[1] - 1)
     which = entries.which[:, None, None]

@@ -50,7 +50,7 @@ class Neighbourhoods:
             Place -> training stations, station -> stations, and place -> observing places; in the last two a place is
             never its own neighbour.
         """
-        if self._last is None or not (_same(self._last[0], static) and _same(self._last[1], ever)):
+        if self._last is None or not (same(self._last[0], static) and same(self._last[1], ever)):
             stations = self._join(self.ground.static)
             known = torch.equal(static, self.ground.static)
             sites = stations if known else self._join(static, self.ground.static)
@@ -80,5 +80,13 @@ class Neighbourhoods:
         return Neighbourhood(torch.nan_to_num(own[:, self.features], nan=0.0), index, edges)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.device == other.device and torch.equal(one, other)
+def same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same; for one object without waiting for its device."""
+    return one is other or (one.device == other.device and torch.equal(one, other))
+
+
+def columns(x: Tensor, kept: Sequence[int]) -> Tensor:
+    """Return some entries of the last axis, without a table of them on the device."""
+    if list(kept) == list(range(x.shape[-1])):
+        return x
+    return torch.cat([x[..., i : i + 1] for i in kept], -1) if kept else x[..., :0]

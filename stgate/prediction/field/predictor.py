@@ -20,7 +20,7 @@ from stgate.inference.ensemble import Ensemble
 from stgate.nn.field.context_masking import MaskPattern, mask_context
 from stgate.nn.field.network import FieldGeometry, FieldInputs, FieldNetwork, with_latest
 from stgate.nn.gates import GateName
-from stgate.prediction.field.neighbourhoods import Neighbourhoods
+from stgate.prediction.field.neighbourhoods import Neighbourhoods, columns
 from stgate.prediction.intervals import Calibration
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
@@ -263,9 +263,31 @@ class FieldPredictor(Predictor):
         now: Tensor = batch["past"][:, -1, :, : len(self.fitted_spec.targets)]
         return now
 
+    def noted(self, batch: Batch) -> Batch:
+        """Return a batch of the host with what training has to know there: the nodes that observe a target."""
+        origins = batch["origin"].tolist()
+        if not self.training:
+            return {**batch, "origins": origins}
+        values = batch["past"][:, self.fitted_spec.window - 1, :, : len(self.fitted_spec.targets)]
+        there = (~torch.isnan(values)).any(-1)
+        left_out = self.left_out
+        there = there if left_out is None else there & ~left_out
+        return {**batch, "origins": origins, "observed": [torch.nonzero(row).squeeze(-1) for row in there]}
+
+    @property
+    def left_out(self) -> Tensor | None:
+        """Flags of the nodes that training leaves out, on the host, (node,); None if there are none."""
+        return None
+
     def entries_of(self, batch: Batch) -> Tensor:
         """Return the positions in (batch, node), flattened, that observe a target at the last step."""
-        return torch.nonzero((~torch.isnan(self.now(batch))).any(-1).flatten()).squeeze(-1)
+        if "observed" in batch:
+            nodes = len(batch["static"])
+            rows = torch.cat([row + number * nodes for number, row in enumerate(batch["observed"])])
+            return rows.to(self.device, non_blocking=True)
+        there, left_out = (~torch.isnan(self.now(batch))).any(-1), self.left_out if self.training else None
+        there = there if left_out is None else there & ~left_out.to(there.device)
+        return torch.nonzero(there.flatten()).squeeze(-1)
 
     def _inputs(self, batch: Batch, lead: int, rows: Tensor) -> FieldInputs:
         """Return the network's inputs at rows of (batch, node), `lead` steps after the window."""
@@ -275,7 +297,7 @@ class FieldPredictor(Predictor):
         steps = (even_time(batch["time"][:, spec.window - 1 + lead], spec) - ground.start) / spec.step
         given = batch["future"][:, lead - 1] if lead else batch["past"][:, -1, :, first:]
         given = torch.nan_to_num((given - self.scaler.center[first:]) / self.scaler.scale[first:], nan=0.0)
-        given = given[..., self._kept(spec.future_covariates)]
+        given = columns(given, self._kept(spec.future_covariates))
         sites, stations, among = self.neighbourhoods.of(batch["static"], batch["ever"])
         elapsed = (steps / ground.length).to(given).unsqueeze(-1)
         seen = self._seen(batch, lead, which, place, among.near) if spec.window > 1 else given[:0, 0]

@@ -156,9 +156,9 @@ class BoostingNetwork(nn.Module):
             group: Number of the group of leads.
         """
         known = torch.cat([rows, linear[:, None]], 1)
-        use, floor = (float(self.get_buffer(name)[target, group]) for name in ("use", "floor"))
+        use, floor = (self.get_buffer(name)[target, group] for name in ("use", "floor"))
         location = use * linear + self.ensemble(known, target, group, 0)
-        bounds = self.get_buffer("bounds")[target].tolist()
+        bounds = self.get_buffer("bounds")[target].unbind()
         location = location.clamp(*bounds)
         known = torch.cat([rows, location[:, None]], 1)
         scale = self.ensemble(known, target, group, 1).clamp(min=floor)
