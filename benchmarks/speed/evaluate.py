@@ -19,7 +19,7 @@ LEADS, NODES = 20, 100
 QUANTILES = np.round(np.arange(1, 20) / 20, 6)
 ORIGINS, QUICK = 1000, 100
 GROWTH = (1, 4, 16)
-TWICE, FLAT = 2.0, 1.25
+TWICE, FLAT, LEAST = 2.0, 1.25, 80
 RUNS = {
     "all": {},
     "by lead_time": {"by": "lead_time"},
@@ -166,7 +166,7 @@ def run(options: Options):
     missed = [f"{name}: {ratio[name]} of the blocked pass" for name in BOUND if ratio[name] > TWICE]
     missed += [f"other numbers than the pass: {apart:.1e}"] if apart > 1e-6 else []
     first, last = (peaks["all"][times]["MB"] for times in (sizes[0], sizes[-1]))
-    missed += [f"memory grows from {first} to {last} MB"] if last > FLAT * max(first, 40) else []
+    missed += [f"memory grows from {first} to {last} MB"] if last > FLAT * max(first, LEAST) else []
     figures = {"CPU seconds": seconds, "ratio": ratio, "apart": apart, "memory": peaks}
     note = f"{origins * LEADS * NODES:,} observations x {len(QUANTILES)} quantiles, float32, a tenth missing."
     return Findings("Evaluation", lines, figures, note, missed)

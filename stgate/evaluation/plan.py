@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from stgate.schema.steps import month_numbers
 from stgate.schema.units import conversion
 from stgate.schema.words import GROUPS, check_bootstrap
 
-CASES = 2**17
+CASES = 2**16
 """Most observations of a block, unless one origin has more. Fixed: sums do not depend on who computes which block."""
 PLACES = ("lead_time", "node", "observed")
 """Groups within one trajectory, which a valid prediction time does not have."""
@@ -164,7 +165,7 @@ def make_plan(
     return plan
 
 
-def aligned(variable: xr.Variable, dims: Sequence[str]) -> NDArray[np.generic]:
+def aligned(variable: xr.Variable, dims: Sequence[str]) -> NDArray[Any]:
     """Return values with their dims in an order, and with a length of one for those that they lack.
 
     Args:

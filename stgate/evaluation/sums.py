@@ -57,13 +57,14 @@ class Tally:
         """Add sums of all entries but valid prediction times.
 
         Args:
-            columns: Places of the sums, each of which is one origin's group, ascending.
+            columns: Places of the sums, each of which is one origin's group, none twice.
             totals: Sums of each entry.
             missing: Numbers of missing values, of entries that have any.
             counts: Numbers of observations.
         """
         whole = self.totals.reshape(len(self.totals), -1)
-        whole[: len(totals), slice(None) if len(columns) == whole.shape[1] else columns] += np.array(totals)
+        every = np.array_equal(columns, np.arange(whole.shape[1]))  # a slice is added faster
+        whole[: len(totals), slice(None) if every else columns] += np.array(totals)
         for entry, numbers in missing.items():
             self.surplus[entry].reshape(-1)[columns] -= numbers
         self.scored.reshape(-1)[columns] += counts
@@ -107,7 +108,8 @@ class _Places:
     seen: NDArray[np.bool_] | None
 
     def at(self, index: slice | NDArray[Any]) -> _Places:
-        return _Places(*(None if a is None else a[index] for a in vars(self).values()))
+        held: list[Any] = [None if a is None else a[index] for a in (self.groups, self.origins, self.seen)]
+        return _Places(held[0], held[1], self.within[index], held[2])
 
 
 def block_sums(block: Block, plan: Plan) -> Sums:
@@ -272,8 +274,8 @@ def _add_valid_times(sums: Sums, plan: Plan, block: Block) -> None:
     leads = np.asarray(plan.frame["lead_time"].values)
     errors = np.moveaxis(np.take(means, np.argsort(leads), lead), lead, -1) ** 0.5
     leads = np.sort(leads)
-    missed, there = errors >= 0.5, ~np.isnan(errors)
-    reached, known = missed.any(-1), there[..., 0]
+    missed, there = np.asarray(errors >= 0.5), np.asarray(~np.isnan(errors))
+    reached, known = np.asarray(missed.any(-1)), there[..., 0]
     before = np.concatenate([[0.0], leads[:-1]])[missed.argmax(-1)]
     last = leads[len(leads) - 1 - there[..., ::-1].argmax(-1)]
     groups = np.broadcast_to(_groups(block, plan).squeeze(lead), known.shape)[known]

@@ -80,8 +80,11 @@ def _of(name: str, tally: Tally, plan: Plan) -> tuple[NDArray[np.float64], NDArr
 def _empty(plan: Plan) -> xr.Dataset:
     """Return a table without scores."""
     coords = {name: plan.frame[name].variable for name in plan.order if name in plan.frame.coords}
-    coords |= {g: labels for g, labels in zip(plan.groups, plan.labels, strict=True) if g not in plan.dims}
-    return xr.Dataset(coords=coords)
+    scores = xr.Dataset(coords=coords)
+    for group, labels in zip(plan.groups, plan.labels, strict=True):
+        if group not in plan.dims:
+            scores = scores.assign_coords(xr.Coordinates.from_xindex(xr.indexes.PandasIndex(labels, group)))
+    return scores
 
 
 def _named(values: NDArray[np.generic], plan: Plan) -> xr.Variable:

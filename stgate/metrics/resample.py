@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError
 
-DRAWS = 2**21
+DRAWS = 2**18
 """Draws that are counted at once."""
 MEANS = 2**23
 """Resampled means that are held at once."""
@@ -67,10 +67,11 @@ def resampled_bounds(
         means = _means(np.ascontiguousarray(total[:, part]), np.ascontiguousarray(weight[:, part]), starts, block)
         unseen = weight[:, part].sum(0) == 0
         means[:, unseen] = 0.0
-        gaps = np.isnan(means).any(0)  # some resamples have no observation; these columns take numpy a loop
+        gaps = np.asarray(np.isnan(means).any(0))  # some resamples have no observation; these columns take numpy a loop
         found = np.empty((2, len(gaps)))
-        found[:, ~gaps] = np.quantile(means[:, ~gaps], tails, axis=0)
-        found[:, gaps] = np.nanquantile(means[:, gaps], tails, axis=0)
+        with np.errstate(invalid="ignore"):  # of infinite means
+            found[:, ~gaps] = np.quantile(means[:, ~gaps], tails, axis=0)
+            found[:, gaps] = np.nanquantile(means[:, gaps], tails, axis=0)
         bounds[:, part] = np.where(unseen, np.nan, found)
     return bounds[0], bounds[1]
 

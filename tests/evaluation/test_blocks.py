@@ -39,6 +39,13 @@ def gappy(seed=0, lost=0.2, holes=0.05, infinite=0.05, inits=11, **options):
     return forecast.assign_coords(kind=("node", ["x", "y", "x", None]))
 
 
+def to_zarr(dataset, path):
+    """Write a store with the chunks of dask, or whole."""
+    with store.quiet_zarr():
+        dataset.drop_encoding().drop_vars("kind", errors="ignore").to_zarr(path, consolidated=False, zarr_format=3)
+    return path
+
+
 def by_pandas(forecast, by):
     """Scores by group, of a table with one row an observation."""
     truth, middle, mean = forecast["y_truth"], forecast["y"].sel(quantile=0.5, drop=True), forecast["y_mean"]
@@ -55,8 +62,11 @@ def by_pandas(forecast, by):
             "interval_score_90": metrics.interval_score(scored, low, high, level=0.9),
             "no_forecast": xr.where(truth.notnull(), scored.isnull(), np.nan),
         }
-    frame = xr.Dataset(entries).assign(observed=forecast["steps_since_observed"] == 0, kind=forecast["kind"])
-    rows = frame.reset_coords(drop=True).to_dataframe().reset_index()
+    frame = xr.Dataset(entries).reset_coords(drop=True)
+    frame = frame.assign(
+        observed=(forecast["steps_since_observed"] == 0).variable, kind=("node", forecast["kind"].values)
+    )
+    rows = frame.to_dataframe().reset_index()
     rows["observed"] = rows["observed"].map({True: "at origin", False: "before origin"})
     rows["kind"] = rows["kind"].astype(object).where(rows["kind"].notna(), "none")
     grouped = rows.groupby(by) if by else rows.groupby(lambda _: 0)
@@ -74,7 +84,7 @@ def same(one, other):
     xr.testing.assert_identical(one, other)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     by=st.sampled_from(BY + APART),
     seed=st.integers(0, 99),
@@ -102,7 +112,7 @@ def test_bootstrap_bounds_are_those_of_all_scores_at_once(by):
         np.testing.assert_allclose(scores[name].transpose(*by), bound, rtol=1e-10)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 11, (4, 1, 6)])
+@pytest.mark.parametrize("chunk", [1, 3, 11, (4, 1, 6)])
 @pytest.mark.parametrize(("by", "bootstrap"), [([], 0), (["node", "observed"], 20), (["init_time"], 0)])
 def test_dask_and_stores_give_the_bits_of_memory_whatever_their_chunks(chunk, by, bootstrap, tmp_path):
     forecast = gappy()
@@ -110,7 +120,7 @@ def test_dask_and_stores_give_the_bits_of_memory_whatever_their_chunks(chunk, by
     cut = forecast.chunk(init_time=chunk, node=2)
     same(stgate.evaluate(cut, by=by, bootstrap=bootstrap), expected)
     if isinstance(chunk, int):
-        cut.drop_encoding().to_zarr(tmp_path / "f.zarr", consolidated=False, zarr_format=3)
+        to_zarr(cut, tmp_path / "f.zarr")
         same(
             stgate.evaluate(
                 xr.open_zarr(tmp_path / "f.zarr", consolidated=False, chunks=None), by=by, bootstrap=bootstrap
@@ -170,13 +180,12 @@ def test_dask_is_computed_in_blocks_each_once():
 @pytest.mark.parametrize("limit", [1.0, 2000.0])
 def test_chunks_that_memory_does_not_hold_are_read_in_parts(limit, monkeypatch, tmp_path):
     forecast = gappy(inits=40)
-    path = tmp_path / "f.zarr"
-    forecast.drop_encoding().chunk(init_time=40).drop_vars("kind").to_zarr(path, consolidated=False, zarr_format=3)
+    path = to_zarr(forecast.chunk(init_time=40), tmp_path / "f.zarr")
     monkeypatch.setattr(blocks, "memory_limit", lambda _: limit)
-    most = []
+    expected, most = stgate.evaluate(forecast), []
     read = blocks.Source._read
     monkeypatch.setattr(blocks.Source, "_read", lambda *a: most.append(a[-1].stop - a[-1].start) or read(*a))
-    same(stgate.evaluate(path), stgate.evaluate(forecast))
+    same(stgate.evaluate(path), expected)
     assert max(most) < 10 and sum(most) == 40
 
 
@@ -184,7 +193,7 @@ def test_chunks_that_memory_does_not_hold_are_read_in_parts(limit, monkeypatch, 
 def test_a_truth_is_read_by_the_times_of_blocks(change, tmp_path):
     forecast = gappy()
     truth = change(truth_of(forecast))
-    truth.to_zarr(tmp_path / "t.zarr", consolidated=False, zarr_format=3)
+    to_zarr(truth, tmp_path / "t.zarr")
     lazy = xr.open_zarr(tmp_path / "t.zarr", consolidated=False, chunks=None)["y"]
     for held in (lazy, truth["y"].chunk(time=5)):
         same(stgate.evaluate(forecast, truth=held), stgate.evaluate(forecast, truth=truth["y"]))
@@ -238,7 +247,7 @@ def test_clusters_of_nodes_have_no_valid_prediction_time(by):
     assert "vpt" not in stgate.evaluate(forecast, by=by) and "vpt" in stgate.evaluate(forecast)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 99), missing=st.sampled_from([0.0, 0.4]), by=st.sampled_from(["init_time", "member", ()]))
 def test_valid_prediction_times_are_those_of_the_metric(seed, missing, by):
     forecast = make_forecast(step=0.5, every=1.5, inits=9, leads=5, members=2, seed=seed, missing=missing, noise=1.0)
