@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def add_rows(hashed: Any, values: Tensor) -> None:  # noqa: ANN401 (hashlib has 
         hashed: A hash.
         values: (member, time, node, channel).
     """
-    hashed.update(values.transpose(0, 1).contiguous().numpy())
+    plain = values.masked_fill(torch.isnan(values), torch.nan)  # a NaN has many forms
+    hashed.update(plain.transpose(0, 1).contiguous().numpy())
 
 
 def digest_of(series: Series | StoredSeries) -> str:

@@ -149,9 +149,10 @@ class History:
         """Return digits that differ as soon as a value, a time, a node or a coordinate of the panel does."""
         hashed = hashlib.blake2b(digest_of(self.series).encode(), digest_size=6)
         for name in sorted(self.frame.coords, key=str):
-            values = np.asarray(self.frame[name].values)
-            hashed.update(f"{name} {values.shape}".encode())
-            hashed.update(repr(values.tolist()).encode() if values.dtype == object else values.tobytes())
+            values = self.series.clock.time.numpy() if name == "time" else np.asarray(self.frame[name].values)
+            hashed.update(f"{name} {values.shape}".encode())  # of types that depend on how the panel was opened
+            plain = values.dtype.kind in "biuf"
+            hashed.update(values.astype("float64").tobytes() if plain else repr([*map(str, values.flat)]).encode())
         return hashed.hexdigest()
 
     def batches(

@@ -125,9 +125,7 @@ class StoredSeries:
             for first in range(start - start % self.stride, min(stop, held), self.stride):
                 rows = slice(max(first, start), min(first + self.stride, stop, held))
                 for i, name in enumerate(self.spec.channels):
-                    part = (
-                        self.panel[name].isel(time=rows).transpose(..., "time", "node").load()
-                    )  # (member?, time, node)
+                    part = self.panel[name].isel(time=rows).load()  # (member?, time, node)
                     piece = part.where(~declared_missing(part)).values
                     if (bounds := valid_bounds(self.panel[name])) is not None:
                         piece = np.where(beyond(piece, bounds), np.nan, piece)
