@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from stgate._memory import size_text
-from stgate.commands.parser import Parser, progress, report_written
+from stgate.commands.parser import Parser, check_blocks, progress, report_written
 from stgate.commands.systems import add_parameters, listing, system_from, system_of
-from stgate.errors import Interrupted, RequestError, StoreError
+from stgate.errors import Interrupted, RequestError
 from stgate.io import paths
 from stgate.simulate.engine import seconds_needed
 from stgate.simulate.plan import Plan, RunOptions
@@ -74,6 +74,7 @@ def _parser(command: str, name: str) -> tuple[Parser, list[str]]:
     add("--workers", type=int, help="number of threads, over blocks of members (default: one a core)")
     add("--dry-run", action="store_true", help="print the size and the run time, and stop")
     add("--resume", action="store_true", help="resume the stopped run of --out, a .zarr store")
+    parser.add_dask()
     parser.add_out("the panel, .nc or .zarr; a .zarr store is streamed to, and can be resumed", required=False)
     return parser, names
 
@@ -109,9 +110,8 @@ def _dry_run(plan: Plan) -> str:
 
 def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None:
     out = Path(given.out)
+    check_blocks(given)
     if out.suffix != ".zarr":
-        if given.resume:
-            raise StoreError(f"--resume: only a .zarr store can be resumed; {out} is not one")
         paths.check_out(out, overwrite=given.overwrite)
         _plan_of(system, options)
 
@@ -128,6 +128,7 @@ def _run(system: System, options: RunOptions, given: argparse.Namespace) -> None
 
     try:
         options["out"], options["overwrite"], options["resume"] = out, given.overwrite, given.resume
+        options["dask"] = given.dask
         simulate(system, **options)
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; resume with stgate simulate … --out {out} --resume") from error

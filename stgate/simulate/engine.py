@@ -62,7 +62,7 @@ class Engine:
             plan.system.stepper(
                 states[block.start : block.stop],
                 step=plan.step,
-                place=Place(clock, plan.discarded, plan.seed, block.start, self.planned),
+                place=Place(clock, plan.discarded, plan.seed, plan.first + block.start, self.planned),
             )
             for block in self.blocks
         ]
@@ -166,4 +166,6 @@ class Engine:
         steps = clock + int(row) * every - plan.discarded
         safe = min(plan.step / 2, plan.system.limits.warn)
         when = f"by time {steps * plan.step:g}" if steps > 0 else "in the spin-up"
-        raise SimulationError(f"member {member} blew up {when} with step {plan.step:g}; try --step {safe:.3g}")
+        raise SimulationError(
+            f"member {plan.first + member} blew up {when} with step {plan.step:g}; try --step {safe:.3g}"
+        )

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from stgate._memory import free_memory, size_text
 from stgate.errors import RequestError, SimulationWarning, did_you_mean
+from stgate.io.cluster import check_dask
 from stgate.simulate.counting import member_stream, steps_in
 from stgate.simulate.system import Array, System, number, positive, whole
 
@@ -47,6 +48,8 @@ class RunOptions(TypedDict, total=False):
     out: Path of a .zarr store to stream to; the panel is then opened lazily.
     overwrite: Replace an existing `out`.
     resume: Continue the stopped run of `out`; it ends in the same bits.
+    dask: `local:N` for N processes of this machine, or the address of a dask scheduler, whose workers run blocks of
+        members into `out`.
     history: Line for the panel's history.
     progress: Function called with (steps done, total steps).
     """
@@ -65,6 +68,7 @@ class RunOptions(TypedDict, total=False):
     out: str | os.PathLike[str] | None
     overwrite: bool
     resume: bool
+    dask: str | None
     history: str | None
     progress: Progress | None
 
@@ -88,6 +92,8 @@ class Plan:
     verify: bool
     workers: int
     out: Path | None
+    first: int = 0
+    """Number of the first member, of a part of a run."""
 
     @classmethod
     def make(cls, system: System, options: RunOptions) -> Plan:
@@ -112,6 +118,8 @@ class Plan:
             raise RequestError(f"step {step:g}: must be positive")
         kept = f"kept states (every {every} steps of {step:g})" if every > 1 else "steps"
         outputs = _steps(options.get("duration"), defaults.duration, every * step, "duration", kept) + 1
+        if (dask := options.get("dask")) is not None:
+            check_dask(dask)
         given = _given(system, options.get("initial"))
         spinup = options.get("spinup")
         members = options.get("members")
@@ -126,7 +134,7 @@ class Plan:
         positive(members=members, workers=workers)
         if not 0 <= seed < 2**63:
             raise RequestError(f"seed {seed}: must be between 0 and 2^63")
-        for name in ("overwrite", "resume"):
+        for name in ("overwrite", "resume", "dask"):
             if options.get(name) and options.get("out") is None:
                 raise RequestError(f"{name}: only used with out, the store to stream to; give out")
         _check_memory(system, members)
@@ -186,7 +194,10 @@ class Plan:
         """Make the initial internal states, (member, internal size)."""
         if self.given is not None:
             return self.system.encode(self.given)
-        streams = (member_stream(self.system.name, self.seed, member) for member in range(self.members))
+        streams = (
+            member_stream(self.system.name, self.seed, member)
+            for member in range(self.first, self.first + self.members)
+        )
         return self.system.encode(np.stack([self.system.initial(stream) for stream in streams]))
 
 

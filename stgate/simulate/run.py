@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Unpack
 
-import numpy as np
 import xarray as xr
 
-from stgate.errors import SimulationWarning
 from stgate.simulate.describe import template
 from stgate.simulate.engine import Engine
+from stgate.simulate.members import run_members
 from stgate.simulate.plan import Plan, RunOptions
 from stgate.simulate.stream import Memory, Store
-from stgate.simulate.system import Array, Attrs, System
-from stgate.simulate.verify import valid_ground_truth
-
-TAIL = 1e-10
-"""Largest energy at the cut-off, relative to the peak, of a resolved spectral run."""
+from stgate.simulate.system import System
+from stgate.simulate.verify import TailWatch, valid_ground_truth
 
 
 def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
@@ -45,8 +40,10 @@ def simulate(system: System, **options: Unpack[RunOptions]) -> xr.Dataset:
             for first, rows, whole in engine.chunks():
                 if whole:
                     memory.write(first, rows)
-                    watch(engine)
+                    watch(engine.states)
             return memory.finish(panel.assign_attrs(watch.attrs))
+    if (dask := options.get("dask")) is not None:
+        return run_members(plan, options, dask)
     with Store(plan, overwrite=options.get("overwrite", False), resume=options.get("resume", False)) as store:
         return store.opened() if store.whole else _stream(plan, options, store)
 
@@ -70,11 +67,11 @@ def _stream(plan: Plan, options: RunOptions, store: Store) -> xr.Dataset:
             if whole:
                 store.write(first, rows)
                 store.save(first + len(rows), rows[:0], engine.states)
-                watch(engine)
+                watch(engine.states)
             else:
                 store.save(first, rows, engine.states)
         if done == plan.outputs:  # it was killed after its last chunk
-            watch(engine)
+            watch(engine.states)
         return store.finish(watch.attrs)
 
 
@@ -92,33 +89,3 @@ def _begin(plan: Plan, options: RunOptions) -> tuple[xr.Dataset, Engine]:
         engine.__exit__(None, None, None)
         raise
     return panel, engine
-
-
-class TailWatch:
-    """Check of the resolution of a spectral system, chunk by chunk, with one warning if it is too low.
-
-    Args:
-        plan: Plan of the run.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.system, self.warned = plan.system, False
-        self.attrs: Attrs = {}
-
-    def __call__(self, engine: Engine) -> None:
-        """Check the engine's states and set the attributes.
-
-        Args:
-            engine: Engine of the run.
-        """
-        states: Array = engine.states
-        if np.iscomplexobj(states) and (found := self.system.tail(states)) is not None:
-            ratio, grid = found
-            self.attrs = {"spectral_tail": float(f"{ratio:.3g}")}
-            if ratio > TAIL and not self.warned:
-                self.warned = True
-                self.attrs["spectral_tail_comment"] = (
-                    f"above {TAIL:g}: the grid does not resolve the field, so this is not quite the equation's flow"
-                )
-                text = f"spectral tail {ratio:.1e}: the grid does not resolve the field; --nodes {grid} would"
-                warnings.warn(text, SimulationWarning, stacklevel=4)

@@ -6,13 +6,18 @@ the equation. A forecast that stays right for longer has learnt the discrete map
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
+from stgate.errors import SimulationWarning
 from stgate.simulate.plan import Plan
 from stgate.simulate.system import Array, Attrs, Place
 
 THRESHOLD = 0.5
 """Normalised root-mean-square difference above which two runs have diverged."""
+TAIL = 1e-10
+"""Largest energy at the cut-off, relative to the peak, of a resolved spectral run."""
 MEMBERS = 4
 LONGEST = 20_000
 """Number of steps after which the time is given as a lower bound."""
@@ -66,3 +71,32 @@ def _attrs(plan: Plan, times: Array, members: int, *, reached: bool) -> Attrs:
         "valid_ground_truth_comment": f"time until NRMSE of {name} > {THRESHOLD} to a twin run at step "
         f"{plan.step / 2:g}, mean and least of {members} members{bound}",
     }
+
+
+class TailWatch:
+    """Check of the resolution of a spectral system, chunk by chunk, with one warning if it is too low.
+
+    Args:
+        plan: Plan of the run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.system, self.warned = plan.system, False
+        self.attrs: Attrs = {}
+
+    def __call__(self, states: Array) -> None:
+        """Check states and set the attributes.
+
+        Args:
+            states: Internal states, (member, internal size).
+        """
+        if np.iscomplexobj(states) and (found := self.system.tail(states)) is not None:
+            ratio, grid = found
+            self.attrs = {"spectral_tail": float(f"{ratio:.3g}")}
+            if ratio > TAIL and not self.warned:
+                self.warned = True
+                self.attrs["spectral_tail_comment"] = (
+                    f"above {TAIL:g}: the grid does not resolve the field, so this is not quite the equation's flow"
+                )
+                text = f"spectral tail {ratio:.1e}: the grid does not resolve the field; --nodes {grid} would"
+                warnings.warn(text, SimulationWarning, stacklevel=4)
