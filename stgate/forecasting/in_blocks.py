@@ -20,8 +20,8 @@ from stgate.data.history import BATCH, History, Progress
 from stgate.errors import ClusterError, RequestError
 from stgate.forecasting.online_intervals import OnlineIntervals
 from stgate.forecasting.tally import Tally
-from stgate.io.blocks import BlockStore, grown_of, note_of, write_note, write_rows
 from stgate.io.cluster import check_dask, run_blocks
+from stgate.io.safe.blocks import BlockStore, grown_of, note_of, write_note, write_rows
 from stgate.prediction.loading import Model
 from stgate.prediction.predictor import Predictor, evaluation_mode
 

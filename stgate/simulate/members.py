@@ -13,8 +13,8 @@ import xarray as xr
 import zarr
 
 from stgate.errors import SimulationError, SimulationWarning
-from stgate.io.blocks import BlockStore, note_of, write_note
 from stgate.io.cluster import run_blocks
+from stgate.io.safe.blocks import BlockStore, note_of, write_note
 from stgate.io.safe.zarr_folder import ZarrFolder
 from stgate.simulate.describe import identity, template
 from stgate.simulate.engine import Engine

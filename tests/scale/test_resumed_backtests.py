@@ -15,7 +15,7 @@ from helpers import built, field_data, field_panel, make_model, make_panel, mode
 import stgate
 from stgate.errors import ForecastWarning, RequestError, StoreError
 from stgate.forecasting import _forecast, in_blocks
-from stgate.io.blocks import BlockStore
+from stgate.io.safe.blocks import BlockStore
 
 ONLINE = {"calibration_window": 20, "start": "2020-01-04"}
 WAYS = {
