@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stgate.errors import RequestError, StgateError
     from stgate.evaluation import plot
     from stgate.evaluation._evaluate import evaluate
+    from stgate.exporting._export import export
     from stgate.fitting.auto import fit
     from stgate.forecasting._calibrate import calibrate, recalibrate
     from stgate.forecasting._calibrate_reconstruction import calibrate_reconstruction, cross_calibrate_reconstruction
@@ -79,6 +80,7 @@ __all__ = [
     "data",
     "distributions",
     "evaluate",
+    "export",
     "fit",
     "fitting",
     "forecast",
@@ -133,6 +135,7 @@ __getattr__, __dir__ = attach(
         "data": "stgate.data",
         "distributions": "stgate.distributions",
         "evaluate": "stgate.evaluation._evaluate",
+        "export": "stgate.exporting._export",
         "forecast": "stgate.forecasting._forecast",
         "free_run": "stgate.forecasting._free_run",
         "from_lattice": "stgate.io.lattice",

@@ -33,6 +33,7 @@ COMMANDS = {
     "calibrate": ("stgate.commands.calibrate", "fit a checkpoint's intervals again, on data it has not seen"),
     "forecast": ("stgate.commands.forecast", "forecast the steps after a panel's last observation"),
     "backtest": ("stgate.commands.backtest", "forecast again and again through the past"),
+    "export": ("stgate.commands.export", "write a checkpoint as one graph, for onnxruntime or torch.export"),
     "reconstruct": (
         "stgate.commands.reconstruct",
         "impute a panel's gaps, or other places, from a fitted field",

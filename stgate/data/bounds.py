@@ -103,6 +103,8 @@ class CovariateBounds(Watched):
     def _kept_static(self, values: Tensor, first: int) -> Tensor:
         """Return static covariates within their bounds: for the same panel the same object."""
         kept = self._kept(values, first, len(self.names))
+        if torch.compiler.is_compiling():
+            return kept
         if self._last is None or self._last[0] is not values:
             beyond = bool(((kept < values) | (kept > values)).any())  # of a new panel; the host may wait
             with torch.inference_mode(False):

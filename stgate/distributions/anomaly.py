@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stgate._configured import check_options
-from stgate.distributions.month_time import even_months, even_time
+from stgate.distributions.civil import even_months, even_time
 from stgate.distributions.transforms import State, TrainingPart, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
 from stgate.panels.calendar import PERIODS

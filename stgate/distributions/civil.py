@@ -1,4 +1,4 @@
-"""Dates of the calendar as tensors: days, months and hours of times, computed where the times are."""
+"""Dates of the calendar as tensors, computed where the times are, and even times for steps of calendar months."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from stgate.panels.calendar import CELLS, CellKey
+from stgate.schema.spec import PanelSpec
+from stgate.schema.steps import MONTH
 
 DAY = 86_400
 """Seconds of a day."""
@@ -94,3 +96,23 @@ def cells_of(time: Tensor, keys: Sequence[CellKey]) -> Tensor:
     for key in keys:
         cell = cell * CELLS[key] + parts[key]
     return cell
+
+
+def even_months(time: Tensor) -> Tensor:
+    """Return times at which all months are equally long, and a year has exactly twelve of them.
+
+    Args:
+        time: Seconds since 1970, of any shape.
+
+    Returns:
+        The number of each time's month since January 1970, in seconds of a mean month; of the shape of `time`.
+
+    >>> even_months(torch.tensor([0.0, 31 * 86400.0], dtype=torch.float64)).tolist()  # 1 January, 1 February 1970
+    [0.0, 2629746.0]
+    """
+    return (date_of(time).month.double() * MONTH).to(time)
+
+
+def even_time(time: Tensor, spec: PanelSpec) -> Tensor:
+    """Return times at which all steps are equally long: those given, but for steps of calendar months `even_months`."""
+    return even_months(time) if spec.months else time

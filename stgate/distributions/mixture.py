@@ -16,8 +16,8 @@ from stgate.metrics.torch.distributions import crps_unchecked, inside, standardi
 
 CHUNK = 2**14
 """Number of mixtures whose quantiles are solved at once; with some tens of members they fit the processor's cache."""
-ROUNDS = 30
-"""Largest number of steps of Chandrupatla's method."""
+ROUNDS, STEPS = 30, 16
+"""Largest number of steps of Chandrupatla's method, and their number in a graph."""
 HALVINGS = 60
 """Largest number of times that the bounds of a count are halved."""
 TOLERANCE = 1e-6
@@ -107,6 +107,8 @@ class Mixture(Distribution):
             own = flat.icdf(level.to(flat.mean).expand(flat.batch_shape) if value.dim() else level.to(flat.mean))
             found = least_count(Mixture(flat).cdf, level, own.amin(0) - 1, own.amax(0))
             return found.to(own.dtype).view(self.batch_shape)
+        if torch.compiler.is_compiling():  # the number of mixtures is open
+            return _solve(flat, level).view(self.batch_shape)
         chunks = (slice(i, i + CHUNK) for i in range(0, flat.batch_shape[1], CHUNK))
         parts = [_solve(_part(flat, chunk), level[chunk] if value.dim() else level) for chunk in chunks]
         return torch.cat(parts).view(self.batch_shape)
@@ -118,7 +120,7 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
     own = components.icdf(level.expand(components.batch_shape) if level.dim() else level)
     low, high = own.amin(0), own.amax(0)
     found = 0.5 * (low + high)
-    sought = torch.arange(len(found), device=found.device)
+    sought = torch.arange(found.shape[0], device=found.device)
     # The first guess is the quantile of a normal of the same mean and variance.
     mean = components.mean.mean(0)
     deviation = (components.variance.mean(0) + components.mean.var(0, unbiased=False)).sqrt()
@@ -127,16 +129,23 @@ def _solve(components: Distribution, level: Tensor) -> Tensor:
     x1, x2 = low, high
     f1, f2 = (components.cdf(x).mean(0) - level for x in (low, high))
     x3, f3 = x1, f1
+    traced = torch.compiler.is_compiling()  # a graph has a fixed number of steps, and solves all mixtures in each
     open_ = torch.ones_like(found, dtype=torch.bool)
-    for _ in range(ROUNDS):
+    for _ in range(STEPS if traced else ROUNDS):
         x = x1 + t * (x2 - x1)
         f = components.cdf(x).mean(0) - level
-        found[sought] = torch.where(open_, x, found[sought])
+        if traced:
+            found = torch.where(open_, x, found)
+        else:
+            found[sought] = torch.where(open_, x, found[sought])
         same = (f < 0) == (f1 < 0)
         x3, f3 = torch.where(same, x1, x2), torch.where(same, f1, f2)
         x2, f2 = torch.where(same, x2, x1), torch.where(same, f2, f1)
         x1, f1 = x, f
         open_ = open_ & (f.abs() > TOLERANCE)  # NaN counts as solved: there is nothing to find
+        if traced:
+            t = next_step(x1, x2, x3, f1, f2, f3)
+            continue
         if settled(open_):
             break
         if looks(open_) and int(open_.sum()) < 0.7 * len(sought):

@@ -67,6 +67,10 @@ class Members(nn.Module):
         """True if all members are evaluated in one pass in the present mode."""
         return self._together[self.training]
 
+    def take_turns(self) -> None:
+        """Evaluate members one after another from now on."""
+        self._together = dict.fromkeys((True, False), False)
+
     @contextlib.contextmanager
     def probing(self) -> Iterator[None]:
         """Evaluate without side effects: no gradients; random state and buffers are restored."""

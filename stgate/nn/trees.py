@@ -68,6 +68,7 @@ class Trees(nn.Module):
     def __init__(self, trees: int = 0, nodes: int = 1, features: int = 1) -> None:
         super().__init__()
         self.features = features
+        self._depths: dict[tuple[int, int | None], int] = {}
         self.register_buffer("column", torch.zeros(trees, nodes, dtype=torch.int32))
         self.register_buffer("threshold", torch.zeros(trees, nodes))
         self.register_buffer("branch", torch.zeros(trees, nodes, 2, dtype=torch.int32))
@@ -126,19 +127,20 @@ class Trees(nn.Module):
         column, threshold = self.column[chosen].long().flatten(), self.threshold[chosen].flatten()
         count, nodes = self.value[chosen].shape
         if count == 0:
-            return rows.new_zeros(len(rows), 0)
+            return rows.new_zeros(rows.shape[0], 0)
         start = torch.arange(count, device=rows.device) * nodes
         branch = (self.branch[chosen].long() + start[:, None, None]).flatten()
-        value, depth = self.value[chosen].flatten(), int(self.depth[chosen].max())
+        if not torch.compiler.is_compiling():  # which cannot ask: a call before has
+            self._depths[first, last] = int(self.depth[chosen].max())
+        value, depth = self.value[chosen].flatten(), self._depths[first, last]
         made = []
-        length = max(PIECE // count, 1)
-        for begin in range(0, len(rows), length):
-            piece = rows[begin : begin + length]
+        pieces = [rows] if torch.compiler.is_compiling() else torch.split(rows, max(PIECE // count, 1))
+        for piece in pieces:
             missing = torch.isnan(piece)
             both = torch.cat([piece.masked_fill(missing, torch.inf), piece.masked_fill(missing, -torch.inf)], 1)
-            node = start.expand(len(piece), -1)
+            node = start.expand(piece.shape[0], -1)
             for _ in range(depth):
                 right = both.gather(1, column[node]) > threshold[node]
                 node = branch[2 * node + right]
             made.append(value[node])
-        return torch.cat(made) if made else rows.new_zeros(0, count)
+        return torch.cat(made)

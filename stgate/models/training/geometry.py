@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from stgate.data.window_data import WindowData
-from stgate.distributions.month_time import even_time
+from stgate.distributions.civil import even_time
 from stgate.panels.geometry import nearest
 from stgate.prediction.field.predictor import FieldPredictor
 

@@ -49,6 +49,6 @@ class Factored:
 def _map_part(part: Tensor, index: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
     if index is None:
         return linear(part, weight, bias)
-    if len(part) < len(index):
+    if torch.compiler.is_compiling() or len(part) < len(index):  # the number of rows may be open
         return linear(part, weight, bias).index_select(0, index)
     return linear(part.index_select(0, index), weight, bias)

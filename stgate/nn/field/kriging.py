@@ -86,7 +86,7 @@ class LocalKriging(nn.Module):
         covariance = torch.where(pair, covariance, eye * total) + (noise + JITTER * total) * eye
         cross = _covariance(own, (straight + 1e-8).sqrt(), lag.abs(), around.own, torch.zeros_like(lag)) * there
         factor, failed = torch.linalg.cholesky_ex(covariance)
-        if failed.device.type != "cpu" or failed.any():  # to factor twice takes less than to wait for a device
+        if torch.compiler.is_compiling() or failed.device.type != "cpu" or failed.any():  # no wait
             # Stations that nearly share a position, in single precision.
             more = 100 * JITTER * total * (failed > 0)[:, None, None] * eye
             factor, failed = torch.linalg.cholesky_ex(covariance + more)

@@ -166,7 +166,7 @@ class FieldNetwork(nn.Module):
         if self.straight is not None and context is not None:  # nearby observations are nearly the answer
             made = made + self.straight(context)
         if self.constant is not None:
-            made = torch.cat([made, self.constant.expand(len(made), -1)], -1)
+            made = torch.cat([made, self.constant.expand(made.shape[0], -1)], -1)
         return made
 
 

@@ -53,7 +53,7 @@ class RecurrentHighway(nn.Module):
             The states, (batch, time, hidden), and the last state, (batch, hidden).
         """
         entering = self.from_input(x)  # for all steps at once
-        state = x.new_zeros(len(x), self.hidden) if state is None else state
+        state = x.new_zeros(x.shape[0], self.hidden) if state is None else state
         states = []
         for step in entering.unbind(1):
             state = self._step(step, state)

@@ -177,7 +177,7 @@ class HybridNetwork(nn.Module):
         graph: EdgeList | None,
     ) -> Iterator[Tensor]:
         """Yield the raw outputs of each lead, (batch, node, target, output), and feed each back into the next."""
-        fast = self.single_member and not torch.is_grad_enabled()
+        fast = self.single_member and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         advance = FusedTransition.of(self.transition) if fast else self.transition
         since = torch.zeros_like(field).unsqueeze(1)
         for lead in itertools.count():
@@ -199,7 +199,9 @@ class HybridNetwork(nn.Module):
         """Run over the window; return its last one-step forecasts, the last field with its context, and the memory."""
         memory = self.carried if self.training else None
         observed = inputs.mask[..., : self.targets] > 0
-        if bool(observed.all()) if complete is None else complete:
+        if complete is None:
+            complete = not torch.compiler.is_compiling() and bool(observed.all())
+        if complete:
             fields, outputs = inputs.values[..., : self.targets], []
             parts = (inputs.values, inputs.mask, inputs.since, inputs.calendar, inputs.static)
             context, memory = self._absorb(*parts, memory, last=not teacher_forced, graph=graph)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate.distributions.anomaly import Anomaly
+from stgate.distributions.civil import even_time
 from stgate.distributions.likelihoods import Normal, StudentT
-from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import State
 from stgate.errors import RequestError
@@ -215,7 +215,7 @@ class KrigedFieldPredictor(FieldPredictor):
     def _unhidden(values: Tensor, now: int) -> Hidden:
         mine = torch.zeros(values.shape[:3], dtype=torch.bool, device=values.device)
         mine[:, now] = True
-        return Hidden(values, mine, mine.new_zeros(len(values)))
+        return Hidden(values, mine, mine.new_zeros(values.shape[0]))
 
     def hidden_batch(self, batch: Batch, hidden: Hidden) -> Batch:
         """Transform the targets of a raw batch of which a field sees a part.
@@ -306,7 +306,7 @@ class KrigedFieldPredictor(FieldPredictor):
         values = (plain["seen"] - self.scaler.target_center) / self.scaler.target_scale
         mine, now = plain["mine"], spec.window - 1 + lead
         if lead:
-            shape = (len(values), max(lead, 1), *values.shape[2:])
+            shape = (values.shape[0], max(lead, 1), *values.shape[2:])
             values = torch.cat([values[:, : spec.window], values.new_full(shape, torch.nan)], 1)
             mine = torch.zeros(values.shape[:3], dtype=torch.bool, device=values.device)
         places = self.places_of(batch["static"], batch["ever"])

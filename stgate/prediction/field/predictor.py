@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stgate._configured import check_options
+from stgate.distributions.civil import even_time
 from stgate.distributions.likelihoods import Likelihood, Normal
-from stgate.distributions.month_time import even_time
 from stgate.distributions.transformed import Transformed
 from stgate.distributions.transforms import Auto, Transform
 from stgate.errors import RequestError, check_counts, did_you_mean
@@ -238,8 +238,9 @@ class FieldPredictor(Predictor):
 
     def _at(self, batch: Batch, lead: int) -> Tensor:
         """Return raw outputs (member?, batch, 1, node, target, parameter), `lead` steps after the window."""
-        size, nodes = len(batch["time"]), len(batch["static"])
-        pieces = torch.split(torch.arange(size * nodes, device=self.device), ROWS)
+        size, nodes = batch["time"].shape[0], len(batch["static"])
+        every = torch.arange(size * nodes, device=self.device)
+        pieces = [every] if torch.compiler.is_compiling() else torch.split(every, ROWS)
         raw = torch.cat([self._raw(batch, lead, rows) for rows in pieces], -3)
         made: Tensor = raw.unflatten(-3, (size, 1, nodes))  # type: ignore[no-untyped-call]
         return made
@@ -309,7 +310,7 @@ class FieldPredictor(Predictor):
         past, center = (x / self.scaler.target_scale for x in (batch["past"][..., :targets], self.scaler.target_center))
         past = torch.log1p(8 * past) - torch.log1p(8 * center) if self.log_context else past - center
         past = torch.cat([past[:, lead:], torch.full_like(past[:, :lead], torch.nan)], 1)  # (batch, lag, node, target)
-        own = torch.zeros(len(past), dtype=torch.bool, device=past.device)
+        own = torch.zeros(past.shape[0], dtype=torch.bool, device=past.device)
         if self.training:
             past, own = mask_context(past, self.fitted_spec.horizon, self.context_masking)
         among = torch.cat([torch.arange(len(near), device=near.device)[:, None], near], 1)[place]

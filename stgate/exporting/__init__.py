@@ -1,0 +1,1 @@
+"""Export of fitted forecasters: one graph from raw windows to calibrated quantiles, for processes without torch."""
