@@ -56,10 +56,10 @@ def export(
         StoreError: The suffix is unknown, the folder does not exist, or the file exists and `overwrite` is False.
         PanelError: The panel does not fit the forecaster.
     """
-    predictor, quantiles = predictor_of(model), quantiles_of(levels)
     path = store.check_out(path, overwrite=overwrite, suffixes=tuple(WRITERS))
     write, check = WRITERS[path.suffix]
     check()
+    predictor, quantiles = predictor_of(model), quantiles_of(levels)
     _check(predictor, panel)
     places, nodes = None, list(predictor.fitted_spec.nodes)
     if panel is not None:
