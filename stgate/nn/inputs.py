@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.imputation import Zero
+from stgate.nn.single import single_precision
 from stgate.schema.batch import Batch
 
 
@@ -87,6 +88,12 @@ class Standardize(nn.Module):
         """Scales of the targets, (target,)."""
         return self.scale[: self.targets]
 
+    @property
+    def of_targets(self) -> tuple[Tensor, Tensor]:
+        """Centres and scales of the targets, each (target,)."""
+        return self.target_center, self.target_scale
+
+    @single_precision()
     def forward(self, batch: Batch) -> Inputs:
         """Standardise and impute a batch.
 

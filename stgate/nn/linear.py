@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stgate.nn.inputs import Inputs
+from stgate.nn.single import single_precision
 from stgate.schema.spec import PanelSpec
 
 WIDEST, PATTERNS, LARGEST = 300, 30, 30_000_000
@@ -114,6 +115,7 @@ class LinearTable(nn.Module):
         self.register_buffer("by_features", torch.zeros_like(self.linear.weight))
         self.register_buffer("by_node", torch.ones(len(spec.nodes), spec.horizon, len(spec.targets)))
 
+    @single_precision()
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return means and standard deviations, standardised, each (batch, lead, node, target)."""
         features = self.linear.features(inputs)

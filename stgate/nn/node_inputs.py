@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stgate.nn.edges import EdgeList, GivenEdges
 from stgate.nn.inputs import Inputs
+from stgate.nn.single import single_precision
 from stgate.schema.spec import PanelSpec
 
 DENSE = 700
@@ -49,6 +50,7 @@ class NodeInputs(nn.Module):
         )
         """The spec of the inputs, with the added names."""
 
+    @single_precision()
     def forward(self, inputs: Inputs) -> Inputs:
         """Add the static inputs and the channels.
 

@@ -331,7 +331,7 @@ class GatedPredictor(Predictor):
         center, scale = self.scaler.target_center, self.scaler.target_scale
 
         def draw(raw: Tensor, lead: int) -> Tensor:
-            return (self.likelihood(raw, center, scale).icdf(levels[lead].flatten(0, 1)) - center) / scale
+            return (self.likelihood(raw.float(), center, scale).icdf(levels[lead].flatten(0, 1)) - center) / scale
 
         raw: Tensor = self.built(Inputs(**members), draw=draw, graph=self.graph, complete=self.complete(batch))
         made: Tensor = raw.unflatten(raw.dim() - 5, (count, size))  # type: ignore[no-untyped-call]

@@ -284,11 +284,12 @@ class Predictor(nn.Module, ABC):
             return (raw,)
         location, stddev = self.linear(inputs)
         center, scale = self.scaler.target_center, self.scaler.target_scale
-        return raw * self.share, center + scale * location, scale * stddev / self.likelihood.spread_at_zero
+        unit = scale * stddev / self.likelihood.spread_at_zero
+        return raw.float() * self.share, center + scale * location, unit
 
     def distribution(self, raw: Tensor) -> Distribution:
         """Turn raw outputs (…, target, parameter) into a distribution (…, target) in the targets' units."""
-        forecast: Distribution = self.likelihood(raw, self.scaler.target_center, self.scaler.target_scale)
+        forecast: Distribution = self.likelihood(raw.float(), *self.scaler.of_targets)
         return forecast
 
     def predict(self, batch: Batch, quantiles: Sequence[float]) -> Prediction:

@@ -15,6 +15,7 @@ from stgate.distributions.difference import Difference
 from stgate.distributions.transformed import BoundTransforms, Transformed
 from stgate.distributions.transforms import State, TrainingPart, Transform
 from stgate.errors import PanelWarning
+from stgate.nn.single import single_precision
 from stgate.schema.batch import Batch
 from stgate.schema.panel import at
 from stgate.schema.spec import PanelSpec
@@ -57,6 +58,7 @@ class TargetTransforms(Watched):
             for name, value in transform.learn(before).items():
                 getattr(self, f"{number}_{name}").copy_(value)
 
+    @single_precision()
     def bind(self, time: Tensor, count: int | None = None, batch: Batch | None = None) -> BoundTransforms:
         """Return the transforms at some times.
 

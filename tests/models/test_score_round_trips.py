@@ -33,7 +33,7 @@ def refused(*given, **options):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("inference", [None, Ensemble(members=2)], ids=["one", "ensemble"])
+@pytest.mark.parametrize("inference", [None, Ensemble(members=2, vectorized=False)], ids=["one", "ensemble"])
 def test_no_tensor_goes_to_numpy_in_a_step(name, inference, monkeypatch):
     panel = make_panel(steps=120)
     panel["y"] = panel["y"].round().clip(min=1)

@@ -17,6 +17,7 @@ from stgate.inference.batch_loss import BatchLoss
 from stgate.inference.members import Members
 from stgate.metrics.torch.forms import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models.training.processes import of_all_processes, reaching_all
+from stgate.nn.single import single_precision
 from stgate.schema.batch import Batch
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def masked_loss(forecaster: Forecaster, stage: Stage, forecast: Distribution, ta
     return total / count.clamp(min=1)
 
 
+@single_precision()
 def _scored(forecaster: Forecaster, stage: Stage, forecast: Distribution, target: Tensor) -> tuple[Tensor, Tensor]:
     """Add to the scores of a stage; return the sum of the losses over observed targets, and their number."""
     predictor, leads = forecaster.predictor, forecast.batch_shape[-3]

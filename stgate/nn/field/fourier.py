@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from stgate.errors import RequestError
 from stgate.nn.field.factored import Factored
+from stgate.nn.single import single_precision
 
 KINDS = TIME, PLACE, ROW = range(3)
 """Kinds of features: of a time, of a place, or of a row (a place at a time)."""
@@ -96,6 +97,7 @@ class FieldFeatures(nn.Module):
         self.log_units = nn.Parameter(torch.zeros(coordinates))
         self.scales = nn.Parameter(torch.zeros(groups))
 
+    @single_precision()
     def forward(
         self,
         time: Tensor,

@@ -9,6 +9,7 @@ from stgate.nn.feedforward import UNITS, GatedFeedForward
 from stgate.nn.gated.exponential import Coefficients
 from stgate.nn.gated.transition import Transition
 from stgate.nn.gates import Additive
+from stgate.nn.single import single_precision
 
 
 class FusedTransition(Transition):
@@ -31,6 +32,7 @@ class FusedTransition(Transition):
         made._fuse()
         return made
 
+    @single_precision()
     def _fuse(self) -> None:
         self._maps: list[tuple[GatedFeedForward, Tensor, Tensor]] = [
             (layer, layer.hidden.weight.T.contiguous(), layer.mix.weight.T.contiguous())
@@ -44,9 +46,10 @@ class FusedTransition(Transition):
     def _coefficients(self) -> Coefficients | None:
         return self._fixed
 
+    @single_precision()
     def _hidden(self, field: Tensor, known: Tensor | None) -> Tensor:
         seen = self.patches.surround(field)
-        shape, seen = seen.shape[:-1], seen.flatten(0, -2)
+        shape, seen = seen.shape[:-1], seen.flatten(0, -2).float()
         rows, width = len(seen), self._entry.shape[1]
         if self._room is None or len(self._room[0]) != rows:
             self._room = seen.new_empty(rows, width), seen.new_empty(rows, 2 * width), seen.new_empty(rows, width)
