@@ -21,7 +21,7 @@ from benchmarks.registry import benchmark
 from benchmarks.tables import table
 from benchmarks.timing import cpu_times
 from stgate.data.history import History
-from stgate.prediction.predictor import evaluation_mode
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.schema.forecast import quantiles_of
 
 NAMES = ("persistence", "climatology", "ridge", "gated_rnn", "gated_transformer", "sth_sepnet")

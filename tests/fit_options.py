@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from stgate import models
 from stgate.commands.fit import auto, cli, messages
-from stgate.commands.fit.desk import FILE
+from stgate.commands.fit.desk.examine import FILE
 from stgate.data.field_data import FieldData
 from stgate.data.window_data import WindowData
 from stgate.errors import StgateError

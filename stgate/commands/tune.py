@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stgate.commands.fit.desk import examine
+from stgate.commands.fit.desk.examine import examine
 from stgate.commands.parser import Parser, report_written
 from stgate.errors import Interrupted, RequestError, check_counts
 from stgate.io import paths

@@ -20,10 +20,11 @@ from stgate.fitting.training import Length, MakeTrainer, keep_choices, quiet_tra
 from stgate.forecasting._calibrate import set_calibration
 from stgate.forecasting.conformal import CalibrationOptions, Scored
 from stgate.models.forecaster import Forecaster
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.intervals import REFITTED
 from stgate.prediction.normal_scores import normal_scores
 from stgate.prediction.past_errors import PastErrors
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 
 Completion = Literal["cross", "refit"]

@@ -18,8 +18,9 @@ from stgate.fitting.training import Length, MakeTrainer, quiet_trainer, train
 from stgate.forecasting.dataset import assemble
 from stgate.io import store
 from stgate.models.forecaster import Forecaster
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.prediction import Prediction
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import quantiles_of
 

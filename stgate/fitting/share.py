@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from stgate.data.window_data import WindowData
 from stgate.data.windows import to_device
 from stgate.metrics.torch.distributions import crps_of
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.evaluating import evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 
 Share = tuple[tuple[float, ...], ...]

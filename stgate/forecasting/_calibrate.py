@@ -19,9 +19,10 @@ from stgate.data.windows import to_device
 from stgate.errors import CalibrationWarning, RequestError
 from stgate.forecasting.conformal import CalibrationOptions, Scored, clusters_of, split_conformal_calibration
 from stgate.prediction.checkpoint import write_calibrated
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch, noted
 
 if TYPE_CHECKING:

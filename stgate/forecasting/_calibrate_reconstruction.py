@@ -23,10 +23,11 @@ from stgate.forecasting._calibrate import stored
 from stgate.forecasting._reconstruct import field_of, rows_of, steps_before
 from stgate.forecasting.conformal import CalibrationOptions, Scored, split_conformal_calibration
 from stgate.io.readers import open_panel
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import ConformityScore
 from stgate.prediction.loading import Model, predictor_of
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.fills import check_marks
 from stgate.schema.precision import check_precision

@@ -21,10 +21,11 @@ from stgate.forecasting.online_intervals import MODES, online_intervals
 from stgate.forecasting.tally import Tally
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.prediction import Prediction, on_host
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import noted
 from stgate.schema.forecast import quantiles_of
 from stgate.schema.spec import PanelSpec

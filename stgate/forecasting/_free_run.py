@@ -15,9 +15,10 @@ from stgate.data.windows import to_device
 from stgate.errors import ForecastError, RequestError, check_counts
 from stgate.inference.base import PointEstimate
 from stgate.io import store
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.gated import GatedPredictor
 from stgate.prediction.loading import Model, predictor_of
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import noted
 
 PIECE = 1000

@@ -21,11 +21,12 @@ from stgate.forecasting.identity import calibration_of
 from stgate.forecasting.in_blocks import Job, check_options, to_store
 from stgate.forecasting.tally import Tally
 from stgate.io import store
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import quantiles_of_forecast
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.prediction import deviations
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 from stgate.schema.forecast import PARTS, levels_of, quantiles_of
 

@@ -19,8 +19,9 @@ from stgate.forecasting.identity import calibration_of
 from stgate.forecasting.online_intervals import MODES, Mode, OnlineIntervals, by_origin
 from stgate.forecasting.tally import Tally
 from stgate.forecasting.warm_up import errors_before, errors_instead
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.prediction import Prediction
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 from stgate.schema.forecast import levels_of
 
 

@@ -22,8 +22,9 @@ from stgate.forecasting.online_intervals import OnlineIntervals
 from stgate.forecasting.tally import Tally
 from stgate.io.cluster import check_dask, run_blocks
 from stgate.io.safe.blocks import BlockStore, grown_of, note_of, write_note, write_rows
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.loading import Model
-from stgate.prediction.predictor import Predictor, evaluation_mode
+from stgate.prediction.predictor import Predictor
 
 BLOCK = 2**25
 """Most bytes in a block, unless a single row is larger."""

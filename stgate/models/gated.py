@@ -14,9 +14,9 @@ from stgate.data.window_data import WindowData
 from stgate.errors import FitWarning, RequestError
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.adoption import check_leads
-from stgate.models.training.graphs import graph_of
 from stgate.models.training.step_statistics import typical_change, whitening
 from stgate.nn.inputs import Inputs
+from stgate.panels.own_graph import graph_of
 from stgate.prediction.gated import GatedPredictor
 from stgate.schema.batch import Batch
 from stgate.schema.spec import PanelSpec

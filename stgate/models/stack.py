@@ -21,9 +21,9 @@ from stgate.inference.pool_weights import ELEMENTS, LEVELS, Cases, Learned, lear
 from stgate.models.baselines import Baseline
 from stgate.models.training.adoption import check_data
 from stgate.prediction import checkpoint as ckpt
+from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.intervals import REFITTED
 from stgate.prediction.loading import Model
-from stgate.prediction.predictor import evaluation_mode
 from stgate.prediction.stack import PoolChoice, StackPredictor
 from stgate.schema.batch import Batch
 

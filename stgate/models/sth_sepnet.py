@@ -16,8 +16,8 @@ from stgate.distributions.transforms import Auto, Transform
 from stgate.inference.base import Inference
 from stgate.models.forecaster import Forecaster
 from stgate.models.training.adoption import check_leads
-from stgate.models.training.graphs import find_graph, graph_of
 from stgate.nn.imputation import ImputationName
+from stgate.panels.own_graph import find_graph, graph_of
 from stgate.prediction.predictor import NeighbourMeans
 from stgate.prediction.sepnet import Fusion, GraphKind, SepNetPredictor
 from stgate.schema.spec import PanelSpec

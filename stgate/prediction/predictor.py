@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from stgate.data.bounds import CovariateBounds, watched
+from stgate.data.bounds import CovariateBounds
 from stgate.data.encoded import EncodedSeries
 from stgate.data.streaming import StoredSeries
 from stgate.data.windows import Series
@@ -382,20 +381,3 @@ class WindowPredictor(Predictor):
     def build(self, spec: PanelSpec) -> nn.Module:
         """Build the network by the given function."""
         return self._build(spec)
-
-
-@contextlib.contextmanager
-def evaluation_mode(predictor: Predictor) -> Iterator[None]:
-    """Evaluate without gradients, and warn of covariates out of bounds; the mode is restored afterwards."""
-    if predictor.network is not None and predictor.scaler.center.dtype != torch.float32:
-        kind = str(predictor.scaler.center.dtype).removeprefix("torch.")
-        raise RequestError(
-            f"{predictor.name}: was converted to {kind}, forecasts need float32; load its checkpoint again"
-        )
-    was_training = predictor.training
-    predictor.eval()
-    try:
-        with torch.no_grad(), watched(predictor):
-            yield
-    finally:
-        predictor.train(was_training)

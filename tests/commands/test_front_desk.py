@@ -10,7 +10,8 @@ import pytest
 from helpers import make_panel, one_line
 
 import stgate
-from stgate.commands.fit import cli, desk
+from stgate.commands.fit import cli
+from stgate.commands.fit.desk import examine as desk
 from stgate.errors import StgateError
 from stgate.io.names import variables_of
 

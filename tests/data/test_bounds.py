@@ -78,7 +78,7 @@ def test_gaps_stay_gaps_and_rounding_is_not_told():
     batch["past"][0, 0, 0, 1] = torch.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with stgate.prediction.predictor.evaluation_mode(model.predictor):
+        with stgate.prediction.evaluating.evaluation_mode(model.predictor):
             kept = model.predictor.bounded(batch)["past"][..., 1]
     assert torch.isnan(kept[0, 0, 0])
     assert (kept[1:] == torch.tensor(0.1)).all()

@@ -10,8 +10,8 @@ from stgate.distributions import StudentT
 from stgate.errors import RequestError
 from stgate.inference import Ensemble
 from stgate.models import STHSepNet
-from stgate.models.training.graphs import find_graph
 from stgate.nn.sepnet.neighbours import strongest
+from stgate.panels.own_graph import find_graph
 
 
 @pytest.mark.parametrize("fusion", ["adaptive", "attention", "lstm"])

@@ -1,6 +1,6 @@
 """Messages on wrong options of a fit, from names and values alone, as its parser and its front desk both say them.
 
-It imports no library: the front desk (`desk.py`) speaks before the parser, which knows the classes, is imported.
+It imports no library: the front desk (`desk/`) speaks before the parser, which knows the classes, is imported.
 """
 
 from __future__ import annotations

@@ -23,12 +23,12 @@ from stgate.distributions.likelihoods import Quantiles
 from stgate.distributions.transforms import Transform
 from stgate.errors import FitWarning, RequestError
 from stgate.models.closed_form.regression import ROWS, fit_linear, fit_spread, tail_ratio, thinned
-from stgate.models.training.graphs import find_graph, graph_of
 from stgate.models.training.targets import TrainingTargets
 from stgate.models.training.transform_choice import choose_transforms
 from stgate.nn.imputation import Climatology
 from stgate.nn.linear import LinearTable
 from stgate.panels.graph import Graph
+from stgate.panels.own_graph import find_graph, graph_of
 from stgate.prediction.checkpoint import difference
 from stgate.prediction.predictor import Predictor
 

@@ -12,8 +12,8 @@ import yaml
 from stgate._memory import memory_limit
 from stgate.commands.fit import words
 from stgate.commands.fit.arguments import default_folder
+from stgate.commands.fit.desk.given import Given
 from stgate.commands.fit.folder import check_automatic_folder, check_resumable, check_run_folder
-from stgate.commands.fit.given import Given
 from stgate.commands.fit.limits import check_seed, check_trainer
 from stgate.data.counts import check_context, check_windows
 from stgate.errors import RequestError

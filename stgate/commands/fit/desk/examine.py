@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from stgate.commands.fit import words
 from stgate.commands.fit.arguments import check_files, is_automatic, model_name, value_of, with_paths
-from stgate.commands.fit.given import SPECIAL, WORD, Given, read
-from stgate.commands.fit.requested import check_request
+from stgate.commands.fit.desk.given import SPECIAL, WORD, Given, read
+from stgate.commands.fit.desk.requested import check_request
 from stgate.errors import RequestError, StgateError
 from stgate.prediction.plain import KEY, look
 
