@@ -174,4 +174,5 @@ def _rows(batch: Batch, rows: slice) -> Batch:
 
 def _without_gaps(batch: Batch) -> Batch:
     tensors = cast(dict[str, Any], batch)
-    return cast(Batch, {name: v if name in SHARED else torch.nan_to_num(v) for name, v in tensors.items()})
+    kept = {n: v if n in SHARED or not torch.is_tensor(v) else torch.nan_to_num(v) for n, v in tensors.items()}
+    return cast(Batch, kept)

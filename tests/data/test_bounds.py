@@ -24,6 +24,7 @@ from stgate.data.bounds import CovariateBounds
 from stgate.data.streaming import StoredSeries
 from stgate.errors import FitWarning, ForecastWarning
 from stgate.models import GatedRNN, GatedTransformer, GradientBoosting, Ridge, STHSepNet
+from stgate.prediction.evaluating import evaluation_mode
 
 ROLES = ("past_covariates", "future_covariates")
 CUT = 96
@@ -78,7 +79,7 @@ def test_gaps_stay_gaps_and_rounding_is_not_told():
     batch["past"][0, 0, 0, 1] = torch.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with stgate.prediction.evaluating.evaluation_mode(model.predictor):
+        with evaluation_mode(model.predictor):
             kept = model.predictor.bounded(batch)["past"][..., 1]
     assert torch.isnan(kept[0, 0, 0])
     assert (kept[1:] == torch.tensor(0.1)).all()

@@ -49,7 +49,7 @@ class FusedTransition(Transition):
     @single_precision()
     def _hidden(self, field: Tensor, known: Tensor | None) -> Tensor:
         seen = self.patches.surround(field)
-        shape, seen = seen.shape[:-1], seen.flatten(0, -2).float()
+        shape, seen = seen.shape[:-1], seen.flatten(0, -2).to(self._entry)
         rows, width = len(seen), self._entry.shape[1]
         if self._room is None or len(self._room[0]) != rows:
             self._room = seen.new_empty(rows, width), seen.new_empty(rows, 2 * width), seen.new_empty(rows, width)
