@@ -14,7 +14,7 @@ from unittest import mock
 from lightning.pytorch import Trainer
 
 from stgate import models
-from stgate.commands.fit import auto, cli, messages
+from stgate.commands.fit import auto, cli, messages, one_line
 from stgate.commands.fit.desk.examine import FILE
 from stgate.data.field_data import FieldData
 from stgate.data.window_data import WindowData
@@ -66,12 +66,12 @@ def _listed(command, model):
         return message
 
     with (
-        mock.patch.object(cli, "tidy", note),
+        mock.patch.object(one_line, "tidy", note),
         mock.patch.object(sys, "argv", ["stgate"]),  # Lightning looks there, too
         mock.patch.object(cli, "_checkpoint_of", lambda *_: None),
         contextlib.suppress(StgateError),
     ):
-        cli.ForecasterCLI(command, ["--model", model, f"--{WORD}", "1"], contextlib.ExitStack())
+        cli.ForecasterCLI(command, ["--model", model, f"--{WORD}", "1"], contextlib.ExitStack(), [])
     return found[0]
 
 

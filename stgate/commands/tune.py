@@ -17,6 +17,9 @@ from stgate.tuning.space import Dimension, space
 if TYPE_CHECKING:
     from optuna import Study
 
+OF_ONE_FIT = ("--resume", "--overwrite", "--ckpt_path")
+"""Options that a search does not take."""
+
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Search the options of a fit, and write the best ones as a config."""
@@ -35,6 +38,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for text in given.search:
         Dimension.parse(text)
 
+    if named := next((word for word in fit if word.split("=")[0] in OF_ONE_FIT), None):
+        raise RequestError(f"{named}: of a single fit; a search begins each fit anew, so leave it out")
     examine("fit", fit)
 
     from stgate.commands.fit.request import FitRequest

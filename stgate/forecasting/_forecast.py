@@ -27,7 +27,7 @@ from stgate.prediction.normal_scores import nodes_of
 from stgate.prediction.prediction import Prediction, on_host
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import noted
-from stgate.schema.forecast import quantiles_of
+from stgate.schema.levels import as_levels, quantiles_of
 from stgate.schema.spec import PanelSpec
 from stgate.schema.words import Mode, check_backtest
 
@@ -134,7 +134,7 @@ def backtest(
     """
     check_options(out, overwrite=overwrite, resume=resume, dask=dask)
     given: dict[str, Any] = {
-        **{"start": start, "end": end, "every": every, "levels": tuple(levels), "calibration": calibration},
+        **{"start": start, "end": end, "every": every, "levels": tuple(as_levels(levels)), "calibration": calibration},
         "calibration_window": calibration_window,
     }
     plan = plan_backtest(model, panel, max_memory=max_memory, **given)

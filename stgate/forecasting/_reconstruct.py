@@ -28,7 +28,8 @@ from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.prediction import deviations
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
-from stgate.schema.forecast import PARTS, levels_of, quantiles_of
+from stgate.schema.forecast import PARTS
+from stgate.schema.levels import as_levels, levels_of, quantiles_of
 
 
 def reconstruct(
@@ -81,7 +82,7 @@ def reconstruct(
         StoreError: `out` cannot be written, or holds a stopped run.
     """
     check_options(out, overwrite=overwrite, resume=resume, dask=dask)
-    given: dict[str, Any] = {"levels": tuple(levels), "start": start, "end": end}
+    given: dict[str, Any] = {"levels": tuple(as_levels(levels)), "start": start, "end": end}
     plan = plan_reconstruction(model, panel, max_memory=max_memory, **given)
     line = history or store.history("reconstruct")
     if out is not None:

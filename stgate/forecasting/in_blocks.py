@@ -91,7 +91,7 @@ class Plan(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a worker needs to make a plan by itself: paths and options.
+    """Paths and options from which a worker makes a plan by itself.
 
     Attributes:
         make: Function that makes it.
@@ -120,6 +120,12 @@ class Job:
 
 def check_options(out: str | os.PathLike[str] | None, *, overwrite: bool, resume: bool, dask: str | None) -> None:
     """Refuse options of a store where there is none, and what names no cluster.
+
+    Args:
+        out: The store; None for a result in memory.
+        overwrite: Replace an existing store.
+        resume: Continue a stopped run.
+        dask: The cluster; None for this process.
 
     Raises:
         RequestError: An option needs `out`, or `dask` names no cluster.

@@ -225,7 +225,7 @@ def partial_of(out: Path) -> Path:
 
 
 def _neighbour(path: Path) -> str:
-    if partial_of(path).is_dir():
+    if os.path.isdir(partial_of(path)):
         return STOPPED
     if not os.path.isdir(path.parent):
         return f"the folder {path.parent} does not exist either"

@@ -10,10 +10,11 @@ import pytest
 from helpers import make_panel, one_line
 
 import stgate
-from stgate.commands.fit import cli
+from stgate.commands.fit import cli, messages
 from stgate.commands.fit.desk import examine as desk
 from stgate.errors import StgateError
 from stgate.io.names import variables_of
+from stgate.prediction import registry
 
 MODEL = "--model GatedRNN --data.panel p.nc --data.targets y"
 HEAVY = ("torch", "lightning", "xarray", "pandas", "jsonargparse", "h5py", "scipy", "zarr", "matplotlib")
@@ -65,6 +66,9 @@ def folder(tmp_path, monkeypatch):
     stgate.write(make_panel(steps=80), "p.nc")
     for name, text in CONFIGS.items():
         Path(name).write_text(text)
+    ours = {name: kind for name, kind in registry.holders().items() if registry.is_ours(kind)}
+    monkeypatch.setattr(registry, "holders", lambda: ours)  # other tests define classes of their own
+    monkeypatch.setattr(messages, "holders", lambda: ours)
     return tmp_path
 
 

@@ -15,6 +15,7 @@ from helpers import make_panel
 import stgate
 from stgate.__main__ import main
 from stgate.commands.fit import auto, resumption, runs
+from stgate.commands.fit.folder import AUTOMATIC
 from stgate.commands.fit.runs import Scores
 from stgate.errors import FitWarning
 from stgate.fitting.shortlist import Candidate
@@ -175,7 +176,7 @@ def test_an_automatic_fit_goes_on(folder, name):
 
 def test_of_an_automatic_run_that_is_replaced_the_result_goes_first(folder):
     (folder / "auto" / "members").mkdir(parents=True)
-    for name in auto.FILES:
+    for name in AUTOMATIC:
         (folder / "auto" / name).write_text(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto.shutil, "rmtree", die)

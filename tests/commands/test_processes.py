@@ -6,7 +6,7 @@ import pytest
 from helpers import make_panel, one_line
 
 import stgate
-from stgate.commands.fit import processes
+from stgate.commands.fit import ranks
 from stgate.fitting.training import quiet_trainer
 
 FIT = ("--model", "GatedRNN", "--model.hidden", "4", "--data.panel", "panel.nc", "--data.targets", "y")
@@ -55,12 +55,12 @@ def test_processes_that_cannot_share_a_fit_are_refused_and_nothing_is_made(folde
     ids=str,
 )
 def test_one_process_writes_and_one_of_each_machine_tells_errors(monkeypatch, given, several, first, repeats):
-    for name in (*processes.RANKS, "SLURM_LOCALID"):
+    for name in (*ranks.RANKS, "SLURM_LOCALID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert processes.is_first(several=several) == first
-    assert processes.repeats(several=several) == repeats
+    assert ranks.is_first(several=several) == first
+    assert ranks.repeats(several=several) == repeats
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_one_process_writes_and_one_of_each_machine_tells_errors(monkeypatch, gi
     ids=str,
 )
 def test_the_words_tell_whether_there_may_be_several(arguments, several):
-    assert processes.asked_for_several(arguments) == several
+    assert ranks.asked_for_several(arguments) == several
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import torch
 from helpers import make_panel
 
 from stgate.data import WindowData
-from stgate.data.windows import OF_ALL_WINDOWS, share_of
+from stgate.data.windows import share_of
+from stgate.schema.batch import SHARED
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def batch():
 def test_the_shares_make_up_the_batch(batch, count):
     shares = [share_of(batch, rank, count) for rank in range(count)]
     for name, tensor in batch.items():
-        if name in OF_ALL_WINDOWS:
+        if name in SHARED:
             assert all(share[name] is tensor for share in shares)
         else:
             assert torch.equal(torch.cat([share[name] for share in shares]).nan_to_num(-99), tensor.nan_to_num(-99))

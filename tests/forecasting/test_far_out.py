@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from stgate.errors import ForecastWarning
-from stgate.forecasting._forecast import _warn_if_far_out
+from stgate.forecasting.tally import Tally
 
 
 def warned(low, high, mean):
-    model = types.SimpleNamespace(range=[(low, high)], fitted_spec=types.SimpleNamespace(targets=("y",)))
+    model = types.SimpleNamespace(
+        range=[(low, high)], always_forecasts=False, fitted_spec=types.SimpleNamespace(targets=("y",))
+    )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        _warn_if_far_out(model, [{"mean": torch.tensor([[mean]])}])
+        Tally.of(model, [{"mean": torch.tensor([[mean]])}]).warn(model)
     assert all(w.category is ForecastWarning for w in told)
     return bool(told)
 

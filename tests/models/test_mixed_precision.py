@@ -44,6 +44,7 @@ TOLERANCE = 0.1
 OPTIONS = {"limit_train_batches": 3, "limit_val_batches": 2}
 
 
+@pytest.mark.filterwarnings("ignore:members run one after another")  # a recurrent layer cannot be vectorised
 @pytest.mark.parametrize("kind", FITS)
 def test_a_mixed_fit_is_finite_and_nearly_as_good_and_its_forecasts_and_weights_are_float32(kind, tmp_path):
     make, data = FITS[kind]

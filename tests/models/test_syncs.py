@@ -102,7 +102,7 @@ WORK = {
 @contextlib.contextmanager
 def pieces(name, monkeypatch):
     if name.endswith("pieces"):
-        monkeypatch.setattr("stgate.models.cglubnf.HELD", 500)
+        monkeypatch.setattr("stgate.inference.pieces.MOST", 1)
     yield
 
 

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI  # noqa: E402
 
 from stgate import models  # noqa: E402
-from stgate.commands.fit import processes  # noqa: E402
+from stgate.commands.fit import processes, ranks  # noqa: E402
 from stgate.commands.fit.arguments import begun_with, check_files, is_automatic, model_name, prepare, value_of  # noqa: E402
 from stgate.commands.fit.completion import finish, keep_last  # noqa: E402
 from stgate.commands.fit.folder import check_run_folder, never_began  # noqa: E402
@@ -35,7 +35,7 @@ from stgate.commands.fit.runs import AtomicCheckpoints, EpochLines, Reference, q
 from stgate.commands.fit.words import BOTH, MONITORS, no_checkpoint, not_one_of  # noqa: E402
 from stgate.commands.parser import report_written  # noqa: E402
 from stgate.data.window_data import WindowData  # noqa: E402
-from stgate.errors import CheckpointError, Interrupted, RequestError, StgateError, TrainingError  # noqa: E402
+from stgate.errors import CheckpointError, Interrupted, RequestError, TrainingError  # noqa: E402
 from stgate.fitting import CalibrationMode  # noqa: E402
 from stgate.fitting.choice import choose  # noqa: E402
 from stgate.forecasting.dataset import assemble  # noqa: E402
@@ -58,16 +58,7 @@ COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run one of Lightning's commands; of several processes on a machine one tells the errors."""
-    try:
-        _run(command, arguments)
-    except StgateError as error:
-        if processes.repeats(several=processes.asked_for_several(arguments)):
-            raise SystemExit(error.exit_code) from error
-        raise
-
-
-def _run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of Lightning's commands."""
     quiet()
     check_files(arguments)
     automatic = command == "fit" and is_automatic(arguments)
@@ -77,7 +68,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         with warnings.catch_warnings():
             ignore_known()
             with contextlib.ExitStack() as held:
-                if not processes.is_first(several=processes.asked_for_several(arguments)):
+                if not ranks.is_first(several=ranks.asked_for_several(arguments)):
                     held.enter_context(processes.silent())
                 if automatic:
                     from stgate.commands.fit.auto import run_auto
@@ -181,8 +172,8 @@ class ForecasterCLI(LightningCLI):
         """Check the run's folder before anything is loaded."""
         config = self.config[self.command]
         check_trainer_given(config.trainer)
-        self.several = processes.asks_for_several(config.trainer.devices, config.trainer.num_nodes)
-        self.first = processes.is_first(several=self.several)
+        self.several = ranks.asks_for_several(config.trainer.devices, config.trainer.num_nodes)
+        self.first = ranks.is_first(several=self.several)
         if not self.first:
             self.held.enter_context(processes.silent())
         if self.command == "predict":

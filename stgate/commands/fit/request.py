@@ -42,8 +42,6 @@ class FitRequest:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         quiet()
-        if named := next((a for a in arguments if a.split("=")[0] in ("--resume", "--overwrite", "--ckpt_path")), None):
-            raise RequestError(f"{named}: of a single fit; a search begins each fit anew, so leave it out")
         check_files(arguments)
         if is_automatic(arguments):
             raise RequestError("--model auto: fits a list of its own; name one forecaster, such as GatedRNN")

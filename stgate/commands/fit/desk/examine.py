@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from stgate.commands.fit import words
+from stgate.commands.fit import ranks, words
 from stgate.commands.fit.arguments import check_files, is_automatic, model_name, value_of, with_paths
 from stgate.commands.fit.desk.given import SPECIAL, WORD, Given, read
 from stgate.commands.fit.desk.requested import check_request
@@ -28,12 +28,17 @@ HELP = {"-h", "--help", "--print_config"}
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run one of Lightning's commands, unless the front desk refuses it."""
-    examine(command, arguments)
+    """Run one of Lightning's commands, unless the front desk refuses it; of several processes one tells the errors."""
+    try:
+        examine(command, arguments)
 
-    from stgate.commands.fit import cli
+        from stgate.commands.fit import cli
 
-    cli.run(command, arguments)
+        cli.run(command, arguments)
+    except StgateError as error:
+        if ranks.repeats(several=ranks.asked_for_several(arguments)):
+            raise SystemExit(error.exit_code) from error
+        raise
 
 
 @functools.cache
