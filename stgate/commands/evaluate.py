@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stgate._memory import memory_limit
-from stgate.commands.parser import Parser, progress, report_written
+from stgate.commands.parser import Parser, check_cluster, progress, report_written
 from stgate.errors import RequestError, did_you_mean
 from stgate.io import paths
 from stgate.schema.levels import as_levels
@@ -56,10 +56,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--block", type=int, metavar="ORIGINS", help="number of origins in a block (default: as many as overlap)"
     )
+    parser.add_dask()
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", metavar="FILE", help="write the table too: .csv or .json")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
     given = parser.parse(arguments)
+    check_cluster(given.dask, given.forecast)
     if given.truth_variable and not given.truth:
         raise RequestError("--truth-variable: needs a panel; add --truth PANEL")
     out = paths.check_out(given.out, overwrite=given.overwrite, suffixes=(".csv", ".json")) if given.out else None
@@ -96,7 +98,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
         for forecast in forecasts
     ]
-    scored = [score(*parts, progress("evaluating")) for parts in prepared]
+    scored = [score(*parts, progress("evaluating"), given.dask) for parts in prepared]
     labels = [str(scores.attrs.get("model", "")) for scores in scored]
     if len(set(labels)) < len(labels):
         labels = [Path(path).stem for path in given.forecast]

@@ -116,6 +116,25 @@ def check_blocks(given: argparse.Namespace) -> None:
         check_dask(given.dask)
 
 
+def check_cluster(dask: str | None, stores: Sequence[str]) -> None:
+    """Refuse a cluster whose workers could not open what they are to read.
+
+    Args:
+        dask: The value of `--dask`; None for no cluster.
+        stores: Paths of what is read.
+
+    Raises:
+        RequestError: A path is no .zarr store, or `--dask` names no cluster.
+    """
+    if dask is None:
+        return
+    if other := next((path for path in stores if not path.rstrip("/").endswith(".zarr")), None):
+        raise RequestError(f"--dask: workers read a .zarr store only, {other} is none; leave --dask out")
+    from stgate.io.cluster import check_dask
+
+    check_dask(dask)
+
+
 @contextlib.contextmanager
 def resumable(command: str, out: object) -> Iterator[None]:
     """Say how an interrupted run goes on.

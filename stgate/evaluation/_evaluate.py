@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 
-from stgate.errors import ForecastError
+from stgate.errors import ForecastError, RequestError
 from stgate.evaluation.blocks import Source
 from stgate.evaluation.plan import Plan, make_plan, target_of
 from stgate.evaluation.sums import Sums, block_sums
 from stgate.evaluation.tables import table
 from stgate.evaluation.truth import lookup
+from stgate.io.cluster import check_dask, map_blocks
 from stgate.io.store import open_forecast_lazily
 from stgate.schema.forecast import as_forecast, check_layout, outline
+
+SHARES = 128
+"""Largest number of shares of an evaluation on a cluster, about: each is sent to a worker."""
 
 
 def evaluate(
@@ -28,6 +33,7 @@ def evaluate(
     bootstrap: int = 0,
     block: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    dask: str | None = None,
 ) -> xr.Dataset:
     """Score a forecast against its truth.
 
@@ -47,6 +53,8 @@ def evaluate(
         block: Number of origins in a block; None takes as many as have overlapping leads, and at least the cube root of
             the number of origins.
         progress: A function called with the number of blocks done and the total.
+        dask: `local:N`, for N processes of this machine, or the address of a dask scheduler, whose workers read the
+            forecast themselves, by its path; the bits are those of one process. None scores in this process.
 
     Returns:
         Scores over the groups:
@@ -70,17 +78,24 @@ def evaluate(
         RequestError: A target, group or level is unknown, the bootstrap's options are wrong, or the truth is in a unit
             that cannot be converted to that of the forecast.
     """
+    if dask is not None:
+        check_dask(dask)
+        if not str(forecast).endswith(".zarr") or isinstance(forecast, xr.Dataset):
+            raise RequestError("dask: its workers open the forecast themselves; give the path of a .zarr store")
     source, plan = prepare(forecast, by=by, target=target, truth=truth, levels=levels, bootstrap=bootstrap, block=block)
-    return score(source, plan, progress)
+    return score(source, plan, progress, dask)
 
 
-def score(source: Source, plan: Plan, progress: Callable[[int, int], None] | None = None) -> xr.Dataset:
+def score(
+    source: Source, plan: Plan, progress: Callable[[int, int], None] | None = None, dask: str | None = None
+) -> xr.Dataset:
     """Score what was prepared, block by block.
 
     Args:
         source: The values.
         plan: The plan of the evaluation.
         progress: A function called with the number of blocks done and the total.
+        dask: A cluster; None scores in this process.
 
     Returns:
         The table, as for `evaluate`.
@@ -89,12 +104,40 @@ def score(source: Source, plan: Plan, progress: Callable[[int, int], None] | Non
         ForecastError: Nothing is observed, or quantiles cross.
         StoreError: The values cannot be read.
     """
-    sums = Sums.none(plan)
-    for done, part in enumerate(source.blocks(plan), 1):
-        sums = sums + block_sums(part, plan)
+    sums, done = Sums.none(plan), 0
+    for part in (
+        (block_sums(part, plan) for part in source.blocks(plan)) if dask is None else _shared(source, plan, dask)
+    ):
+        sums, done = sums + part, done + 1
         if progress:
             progress(done, plan.blocks)
     return table(sums, plan)
+
+
+def _shared(source: Source, plan: Plan, dask: str) -> Iterator[Sums]:
+    """Yield the sums of all blocks in their order, as the workers of a cluster return them."""
+    size = max(plan.blocks // SHARES, 1)
+    early: dict[int, list[Sums]] = {}
+    turn = 0
+    for number, made in map_blocks(_Share(source, plan, size), range(-(-plan.blocks // size)), dask):
+        early[number] = made
+        while turn in early:  # floating-point sums depend on their order
+            yield from early.pop(turn)
+            turn += 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """Successive blocks that one worker sums."""
+
+    source: Source
+    plan: Plan
+    size: int
+
+    def __call__(self, number: int) -> list[Sums]:
+        first = number * self.size
+        blocks = self.source.blocks(self.plan, first, min(first + self.size, self.plan.blocks))
+        return [block_sums(part, self.plan) for part in blocks]
 
 
 def prepare(

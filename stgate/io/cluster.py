@@ -10,10 +10,11 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from stgate.errors import ClusterError, RequestError, StgateError, StgateWarning, one_line
 
+Made = TypeVar("Made")
 PATIENCE = 10
 """Seconds to wait for a scheduler."""
 LOCAL = re.compile(r"local:(\d+)")
@@ -45,8 +46,24 @@ def run_blocks(work: Callable[[int], object], numbers: Sequence[int], dask: str 
     """Work on blocks, and yield the number of each that is done.
 
     Args:
-        work: A function of the number of a block, which writes what it makes. On a cluster it is sent to the workers,
-            so it holds paths, not data; a block whose worker dies is begun again by another.
+        work: A function of the number of a block, which writes what it makes.
+        numbers: Numbers of the blocks.
+        dask: `local:N` or the address of a scheduler; None works here, in order.
+
+    Raises:
+        StgateError: As for `map_blocks`.
+    """
+    return (number for number, _ in map_blocks(work, numbers, dask))
+
+
+def map_blocks(
+    work: Callable[[int], Made], numbers: Sequence[int], dask: str | None = None
+) -> Iterator[tuple[int, Made]]:
+    """Work on blocks, and yield the number of each that is done, with what was made.
+
+    Args:
+        work: A function of the number of a block. On a cluster it is sent to the workers, so it holds paths, not data;
+            a block whose worker dies is begun again by another.
         numbers: Numbers of the blocks.
         dask: `local:N` or the address of a scheduler; None works here, in order.
 
@@ -57,8 +74,7 @@ def run_blocks(work: Callable[[int], object], numbers: Sequence[int], dask: str 
     """
     if dask is None:
         for number in numbers:
-            work(number)
-            yield number
+            yield number, work(number)
         return
     if not numbers:
         return
@@ -71,12 +87,13 @@ def run_blocks(work: Callable[[int], object], numbers: Sequence[int], dask: str 
         try:
             for future in as_completed(futures, loop=client.loop):
                 number = which[future.key]
-                for text, category in future.result():
+                made, told = future.result()
+                for text, category in told:
                     if (kind := re.sub(r"\d+", "#", text)) not in shown:  # blocks differ in their counts only
                         shown.add(kind)
                         warnings.warn(text, category, stacklevel=3)
                 future.release()
-                yield number
+                yield number, made
         except KilledWorker as error:
             raise ClusterError(
                 f"--dask {dask}: a block has ended several workers; give them more memory, or less each (max_memory)"
@@ -89,17 +106,17 @@ def run_blocks(work: Callable[[int], object], numbers: Sequence[int], dask: str 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """Work on a block, which returns what it warns of: a worker has no terminal."""
+class _Task(Generic[Made]):
+    """Work on a block, which also returns what it warns of: a worker has no terminal."""
 
-    work: Callable[[int], object]
+    work: Callable[[int], Made]
 
-    def __call__(self, number: int) -> list[tuple[str, type[Warning]]]:
+    def __call__(self, number: int) -> tuple[Made, list[tuple[str, type[Warning]]]]:
         with _ONE, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", StgateWarning)
-            self.work(number)
-        return [(str(one.message), one.category) for one in caught]
+            made = self.work(number)
+        return made, [(str(one.message), one.category) for one in caught]
 
 
 @contextlib.contextmanager
