@@ -13,6 +13,7 @@ import argparse
 import difflib
 import inspect
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 from benchmarks import index, record
 from benchmarks.options import Findings, Options, command_of, data_folder, own_parser
-from benchmarks.registry import HERE, ONE_THREAD, RESULTS, BenchmarkError, Entry, find
+from benchmarks.registry import HERE, ONE_THREAD, RESULTS, ROOT, BenchmarkError, Entry, find
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path = HERE) -> int:
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None, folder: Path = HERE) -> int:
         if given.verb == "index":
             print(index.write_index(known))
             return 0
-        return _run(_entry(known, given.name), given, words[cut + 1 :])
+        entries = [entry for name in given.names for entry in _entries(known, name)]
+        if len(entries) < 2:
+            return _run(entries[0] if entries else None, given, words[cut + 1 :])
+        return _run_all(entries, given, words[cut + 1 :])
     except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (nothing is left to flush into the pipe)
         return 0
@@ -56,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("list", help="name, claim and rough cost of each benchmark")
     verbs.add_parser("index", help=f"write {RESULTS.name}/README.md: file, benchmark, commit and date of each result")
     run = verbs.add_parser("run", help="run one benchmark; its own options come after --", add_help=False)
-    run.add_argument("name", nargs="?")
+    run.add_argument("names", nargs="*", help="benchmarks, or groups of them: `speed` is all speed_...")
     run.add_argument("-h", "--help", action="store_true", help="describe this command, or the benchmark NAME")
     run.add_argument("--quick", action="store_true", help="a reduced run; its figures go to a temporary folder")
     run.add_argument("--out", type=Path, help="folder of the results (benchmarks/results)")
@@ -74,11 +78,26 @@ def _list(known: dict[str, Entry]) -> int:
     return 0
 
 
-def _entry(known: dict[str, Entry], name: str | None) -> Entry | None:
-    if name is None or name in known:
-        return known[name] if name else None
+def _entries(known: dict[str, Entry], name: str) -> list[Entry]:
+    """Return the benchmark of a name, or those of a group."""
+    if found := [known[name]] if name in known else [e for n, e in known.items() if n.startswith(f"{name}_")]:
+        return found
     near = difflib.get_close_matches(name, known, n=1)
     raise BenchmarkError(f"no benchmark {name}" + (f"; did you mean {near[0]}?" if near else "; see `list`"))
+
+
+def _run_all(entries: list[Entry], given: argparse.Namespace, rest: list[str]) -> int:
+    """Run several benchmarks, each in a process of its own; return 1 if any missed a bar or failed."""
+    if rest or given.help:
+        raise BenchmarkError(f"{len(entries)} benchmarks have no options in common; name one")
+    shared = [f"--{name}={getattr(given, name)}" for name in ("out", "data", "work") if getattr(given, name)]
+    shared += ["--quick"] if given.quick else []
+    codes = []
+    for entry in entries:
+        print(f"== {entry.name}", flush=True)
+        command = [sys.executable, "-m", "benchmarks", "run", entry.name, *shared]
+        codes.append(subprocess.run(command, check=False, cwd=ROOT).returncode)
+    return int(any(codes))
 
 
 def _run(entry: Entry | None, given: argparse.Namespace, rest: list[str]) -> int:

@@ -133,3 +133,11 @@ def test_the_index_names_the_commit_of_every_result(package):
     listed = {line.split("[")[1].split("]")[0] for line in rows if line.startswith("| [")}
     results = (ROOT / "benchmarks" / "results").iterdir()
     assert listed == {p.name for p in results if p.suffix in (".json", ".md")} - {"README.md"}
+
+
+def test_a_group_is_all_benchmarks_whose_names_begin_with_it(package, capsys):
+    main, known = package("__main__"), package("registry").find()
+    assert {entry.name for entry in main._entries(known, "speed")} == {n for n in known if n.startswith("speed_")}
+    assert [entry.name for entry in main._entries(known, "export")] == ["export"]
+    assert main.main(["run", "speed", "--", "--words", "x"]) == 2
+    assert "no options in common" in capsys.readouterr().err
