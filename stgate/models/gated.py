@@ -167,7 +167,7 @@ def warn_of_reach(predictor: GatedPredictor) -> None:
         return
     readers = ["the linear part"] if predictor.has_linear else []
     if not readers or predictor.imputation == "last" or predictor.transform.of_window:
-        readers.append("what takes the last observation of a node that has no later one")
+        readers.append("the search for the last observation of a node that is silent since")
     warnings.warn(
         f"window {window}: the network sees only its last {reach} steps; earlier ones are read by "
         f"{' and '.join(readers)} alone; give more layers or a longer span, or a shorter window",

@@ -304,9 +304,9 @@ def test_training_windows_can_be_shorter_than_a_forecast(ring):
     [
         (GatedTransformer, {"span": 4}, "last 4 steps; earlier ones are read by the linear part alone"),
         (GatedTransformer, {"span": 3, "layers": 2}, "last 5 steps; earlier ones are read by the linear part alone"),
-        (GatedTransformer, {"span": 4, "linear": False}, "read by what takes the last observation"),
-        (GatedTransformer, {"span": 4, "imputation": "last"}, "by the linear part and what takes the last"),
-        (GatedTransformer, {"span": 4, "transforms": [Difference()]}, "by the linear part and what takes the last"),
+        (GatedTransformer, {"span": 4, "linear": False}, "read by the search for the last observation"),
+        (GatedTransformer, {"span": 4, "imputation": "last"}, "by the linear part and the search for the last"),
+        (GatedTransformer, {"span": 4, "transforms": [Difference()]}, "by the linear part and the search for the last"),
         (GatedRNN, {"span": 4, "cell": "none", "attention": 2}, "last 4 steps"),
     ],
 )
