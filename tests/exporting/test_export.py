@@ -191,8 +191,13 @@ def test_the_command_refuses_in_one_line(stgate_command, tmp_path, monkeypatch, 
 # All forecasters
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["climatology", "gated_rnn", "gated_transformer", "sth_sepnet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gated_rnn",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("climatology", "gated_transformer", "sth_sepnet")),
+    ],
+)
 def test_each_forecaster(exported, panel, tmp_path, name):
     model, graph = exported(OLD / f"{name}.ckpt", panel=panel)
     for rows in (ROWS[:1], ROWS):
