@@ -67,11 +67,11 @@ REFUSED = {
     "test: no such checkpoint": "test --ckpt_path none.ckpt",
 }
 DONE = {
-    "forecast": "forecast p.nc --checkpoint c.ckpt --out f.nc --overwrite",
-    "backtest": "backtest p.nc --checkpoint c.ckpt --every 50 --out h.nc --overwrite",
-    "calibrate": "calibrate p.nc --checkpoint c.ckpt --out d.ckpt --overwrite",
+    "forecast": "forecast p.nc --checkpoint c.ckpt --out done.nc --overwrite",
+    "backtest": "backtest p.nc --checkpoint c.ckpt --every 50 --out backtest.nc --overwrite",
+    "calibrate": "calibrate p.nc --checkpoint c.ckpt --out done.ckpt --overwrite",
     "evaluate": "evaluate hindcast.nc",
-    "plot": "plot hindcast.nc --out f.png --overwrite",
+    "plot": "plot hindcast.nc --out done.png --overwrite",
 }
 SCRIPTS = {
     "python -c pass": "pass",
