@@ -16,11 +16,11 @@ from stgate.data.windows import to_device
 from stgate.errors import ForecastError, PanelError, RequestError
 from stgate.forecasting.backtests import Backtest
 from stgate.forecasting.dataset import assemble
-from stgate.forecasting.in_blocks import Job, check_options, to_store
 from stgate.forecasting.online_intervals import MODES, online_intervals
 from stgate.forecasting.tally import Tally
 from stgate.forecasting.warm_up import known_errors, warm_up_rows
 from stgate.io import store
+from stgate.io.cluster import check_store_options
 from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.loading import Model, predictor_of
 from stgate.prediction.normal_scores import nodes_of
@@ -132,7 +132,7 @@ def backtest(
         RequestError: A time lies outside the panel, a level is not calibrated, or an option is out of range.
         StoreError: `out` cannot be written, or holds a stopped run.
     """
-    check_options(out, overwrite=overwrite, resume=resume, dask=dask)
+    check_store_options(out, overwrite=overwrite, resume=resume, dask=dask)
     given: dict[str, Any] = {
         **{"start": start, "end": end, "every": every, "levels": tuple(as_levels(levels)), "calibration": calibration},
         "calibration_window": calibration_window,
@@ -140,6 +140,8 @@ def backtest(
     plan = plan_backtest(model, panel, max_memory=max_memory, **given)
     line = history or store.history("backtest")
     if out is not None:
+        from stgate.forecasting.in_blocks import Job, to_store  # zarr takes a while to import
+
         job = Job(plan_backtest, model, panel, given)
         return to_store(plan, job, out, overwrite=overwrite, resume=resume, dask=dask, history=line, progress=progress)
     predictor, rate = plan.model, MODES[calibration]

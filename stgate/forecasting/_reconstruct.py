@@ -18,9 +18,9 @@ from stgate.data.windows import to_device
 from stgate.errors import ForecastError, RequestError
 from stgate.forecasting.dataset import attributes_of
 from stgate.forecasting.identity import calibration_of
-from stgate.forecasting.in_blocks import Job, check_options, to_store
 from stgate.forecasting.tally import Tally
 from stgate.io import store
+from stgate.io.cluster import check_store_options
 from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.field.predictor import FieldPredictor
 from stgate.prediction.intervals import quantiles_of_forecast
@@ -81,11 +81,13 @@ def reconstruct(
         ForecastError: No time has the context.
         StoreError: `out` cannot be written, or holds a stopped run.
     """
-    check_options(out, overwrite=overwrite, resume=resume, dask=dask)
+    check_store_options(out, overwrite=overwrite, resume=resume, dask=dask)
     given: dict[str, Any] = {"levels": tuple(as_levels(levels)), "start": start, "end": end}
     plan = plan_reconstruction(model, panel, max_memory=max_memory, **given)
     line = history or store.history("reconstruct")
     if out is not None:
+        from stgate.forecasting.in_blocks import Job, to_store  # zarr takes a while to import
+
         job = Job(plan_reconstruction, model, panel, given)
         return to_store(plan, job, out, overwrite=overwrite, resume=resume, dask=dask, history=line, progress=progress)
     field, parts = plan.model, []

@@ -20,7 +20,7 @@ from stgate.data.history import BATCH, History, Progress
 from stgate.errors import ClusterError, RequestError
 from stgate.forecasting.online_intervals import OnlineIntervals
 from stgate.forecasting.tally import Tally
-from stgate.io.cluster import check_dask, run_blocks
+from stgate.io.cluster import run_blocks
 from stgate.io.safe.blocks import BlockStore, grown_of, note_of, write_note, write_rows
 from stgate.prediction.evaluating import evaluation_mode
 from stgate.prediction.loading import Model
@@ -116,25 +116,6 @@ class Job:
                 raise RequestError(f"dask: its workers open the {name} themselves; give its path")
         model, panel = (os.path.abspath(cast(str, path)) for path in (self.model, self.panel))
         return dataclasses.replace(self, model=model, panel=panel)
-
-
-def check_options(out: str | os.PathLike[str] | None, *, overwrite: bool, resume: bool, dask: str | None) -> None:
-    """Refuse options of a store where there is none, and what names no cluster.
-
-    Args:
-        out: The store; None for a result in memory.
-        overwrite: Replace an existing store.
-        resume: Continue a stopped run.
-        dask: The cluster; None for this process.
-
-    Raises:
-        RequestError: An option needs `out`, or `dask` names no cluster.
-    """
-    for name, given in {"overwrite": overwrite, "resume": resume, "dask": dask}.items():
-        if given and out is None:
-            raise RequestError(f"{name}: only used with out, the .zarr store to write to; give out")
-    if dask is not None:
-        check_dask(dask)
 
 
 def to_store(

@@ -15,9 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stgate.inference.members import Members, split
 from stgate.schema.batch import SHARED, Batch
 
-MOST = 2**25
+MOST = 2**26
 """Numbers that the evaluation of a piece computes. With more of them its blocks are so large that the system gives out,
 and takes back, each one anew; with fewer, operations are so small that calling them costs more than they do."""
+FEW, LARGER = 16, 8
+"""Smallest ratio of what windows of a piece compute to what is computed once, as far as a piece may be so many times as
+large as others."""
 ACCELERATOR = 2**30
 """The same on another device than the CPU, where large operations are the fastest ones: a bound on memory."""
 
@@ -37,13 +40,16 @@ class Cost:
     members: int
 
     def windows(self, most: int, members: int) -> int:
-        """Return the number of windows of a piece, such that most of its numbers belong to windows; at least one.
+        """Return the number of windows of a piece, at least one.
+
+        Where much is computed once a piece, such as a learned graph, pieces are larger, up to `LARGER` times.
 
         Args:
             most: Numbers that the evaluation of a piece may compute.
             members: Number of members that are evaluated at once.
         """
-        return max(most // (self.each * members), self.once // self.each, 1)
+        usual = most / (self.each * members)
+        return max(int(usual), int(min(FEW * self.once / self.each, LARGER * usual)), 1)
 
 
 def cut(batch: Batch, windows: int) -> list[Batch]:

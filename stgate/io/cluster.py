@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
+import os
 import re
 import threading
 import warnings
@@ -40,6 +41,25 @@ def check_dask(dask: str) -> None:
         )
     if importlib.util.find_spec("distributed") is None:
         raise RequestError(f"--dask {dask}: dask is not installed; install it with pip install 'stgate[dask]'")
+
+
+def check_store_options(out: str | os.PathLike[str] | None, *, overwrite: bool, resume: bool, dask: str | None) -> None:
+    """Refuse options of a store where there is none, and what names no cluster.
+
+    Args:
+        out: The store; None for a result in memory.
+        overwrite: Replace an existing store.
+        resume: Continue a stopped run.
+        dask: The cluster; None for this process.
+
+    Raises:
+        RequestError: An option needs `out`, or `dask` names no cluster.
+    """
+    for name, given in {"overwrite": overwrite, "resume": resume, "dask": dask}.items():
+        if given and out is None:
+            raise RequestError(f"{name}: only used with out, the .zarr store to write to; give out")
+    if dask is not None:
+        check_dask(dask)
 
 
 def run_blocks(work: Callable[[int], object], numbers: Sequence[int], dask: str | None = None) -> Iterator[int]:
