@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ RUN = "run.json"
 OLD = "replaced"
 
 
-class GrowingStore:
+class GrowingStore(ABC):
     """A store that is written piece by piece, by one run at a time.
 
     It grows beside `out`, in `out.partial`, and is renamed to `out` when it is whole. A run that is killed at any
@@ -85,9 +86,9 @@ class GrowingStore:
             )
         self._claim(afresh=overwrite or not stopped)
 
+    @abstractmethod
     def begun(self) -> bool:
         """Return whether anything has been written that a resumed run would use."""
-        raise NotImplementedError
 
     def described(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return what determined the bytes of a whole store, from its attributes."""
@@ -193,9 +194,9 @@ class GrowingStore:
             shutil.rmtree(self.partial)
         return self.read()
 
+    @abstractmethod
     def read(self) -> xr.Dataset:
         """Open the store at `out`."""
-        raise NotImplementedError
 
     def _same(self, path: Path, stored: dict[str, Any]) -> None:
         for name, value in self.identity.items():
