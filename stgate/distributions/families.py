@@ -19,7 +19,26 @@ from stgate.metrics.torch.distributions import crps_unchecked, inside, median_of
 
 
 class StudentT(torch.distributions.StudentT):
-    """Student t distribution of torch, with its distribution function and quantiles."""
+    """Student t distribution of torch, with its distribution function and quantiles.
+
+    Args:
+        df: Degrees of freedom, above zero.
+        loc: Location.
+        scale: Scale, above zero.
+        validate_args: Check the parameters, as torch does; None takes torch's default.
+    """
+
+    def __init__(
+        self,
+        df: Tensor | float,
+        loc: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
+        # Torch's own checks its parameters whatever is asked: the host would wait for a device in each step.
+        self._chi2 = torch.distributions.Chi2(self.df, validate_args=False)
+        Distribution.__init__(self, self.df.shape, validate_args=validate_args)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of a value at or below this one."""
