@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -22,6 +22,8 @@ FOLDS = 4
 """Number of contiguous blocks of the training part that choose the shrinkage by cross-validation."""
 SHRINKAGE = (0.0, 3.0, 30.0, 300.0, 3000.0, math.inf)
 """Numbers of observations that weigh as much as the mean over nodes; infinity takes that mean alone."""
+MOST = 2**24
+"""Numbers of the normal equations by which cross-validation chooses; of more nodes it takes evenly spaced ones."""
 TWICE = 1.9
 """Number of periods of a season that the training part must hold; below 2, for records that lack some weeks of it."""
 PAIRS = 2
@@ -83,12 +85,14 @@ class Anomaly(Transform):
         """Fit the climatology of each node, and the standard deviation around it."""
         seasons = self._seasons(part.spec)
         frequency = torch.tensor([f for _, f in seasons], dtype=torch.float64)
-        sums = _normal_equations(part, frequency)
-        covered = [self.by is not None or sums.span + part.spec.step >= TWICE * PERIODS[name] for name, _ in seasons]
+        span, folds, whole = _normal_equations(part, frequency)
+        covered = [self.by is not None or span + part.spec.step >= TWICE * PERIODS[name] for name, _ in seasons]
         used = torch.tensor([True, *covered, *covered])
-        coefficients = _fit(sums, used)
-        squares = _squared_errors(sums, coefficients).sum(0)  # (node, target)
-        count = sums.count.sum(0)
+        kept = [fold for fold in folds if fold.count.sum() > 0]
+        parts = [whole] if whole else kept or folds
+        coefficients = _shrunk(_merged(parts, used), used, *_shrinkage(kept, used))
+        squares = torch.stack([_squared_errors(sums, coefficients) for sums in parts]).sum(0)  # (node, target)
+        count = torch.stack([sums.count for sums in parts]).sum(0)
         pooled = squares.sum(0) / count.sum(0).clamp(min=1)
         variance = (squares + FEW * pooled) / (count + FEW)
         scale = torch.where(variance > 0, variance, 1.0).sqrt()
@@ -122,17 +126,39 @@ class Anomaly(Transform):
 
 FEW = 20.0
 """Number of observations that the standard deviation over all nodes counts in that of each node."""
+TOGETHER = 2**22
+"""Numbers of normal equations that are worked on at once."""
 
 
-@dataclasses.dataclass
 class _Sums:
-    """Normal equations of each fold: of features p, at node n, for target t."""
+    """Normal equations: of features p, at node n, for target t.
 
-    gram: Tensor  # (fold, node, target, p, p)
-    cross: Tensor  # (fold, node, target, p)
-    square: Tensor  # (fold, node, target)
-    count: Tensor  # (fold, node, target)
-    span: float  # seconds from the first time to the last
+    Args:
+        nodes: Number of nodes.
+        targets: Number of targets.
+        size: Number of features.
+
+    Attributes:
+        gram: (node, target, p, p).
+        cross: (node, target, p).
+        square: (node, target).
+        count: (node, target).
+    """
+
+    def __init__(self, nodes: int, targets: int, size: int) -> None:
+        self.gram = torch.zeros((nodes, targets, size, size), dtype=torch.float64)
+        self.cross = torch.zeros((nodes, targets, size), dtype=torch.float64)
+        self.square, self.count = (torch.zeros((nodes, targets), dtype=torch.float64) for _ in range(2))
+
+    def add(self, values: Tensor, features: Tensor) -> None:
+        """Add times: values (time, node, target), NaN where missing, and features (time, p)."""
+        seen = ~torch.isnan(values)
+        flat, weight = (part.double().flatten(1) for part in (torch.where(seen, values, 0.0), seen))
+        outer = (features.unsqueeze(-1) * features.unsqueeze(-2)).flatten(1)
+        self.gram.view(flat.shape[1], -1).addmm_(weight.T, outer)
+        self.cross.view(flat.shape[1], -1).addmm_(flat.T, features)
+        self.square += flat.square().sum(0).view_as(self.square)
+        self.count += weight.sum(0).view_as(self.count)
 
 
 def _features(time: Tensor, frequency: Tensor) -> Tensor:
@@ -141,91 +167,117 @@ def _features(time: Tensor, frequency: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(time.double()).unsqueeze(-1), torch.sin(phase), torch.cos(phase)], -1)
 
 
-def _normal_equations(part: TrainingPart, frequency: Tensor) -> _Sums:
+def _normal_equations(part: TrainingPart, frequency: Tensor) -> tuple[float, list[_Sums], _Sums | None]:
+    """Sum the normal equations of a training part.
+
+    Returns:
+        Seconds from the first time to the last; the sums of each fold; and those of all folds and nodes, where they
+        are so many that those of the folds are of evenly spaced nodes.
+    """
     times = [even_time(time, part.spec) for _, time in part.blocks()]
     first, last = float(times[0][0]), float(times[-1][-1])
     size, nodes, targets = 1 + 2 * len(frequency), len(part.spec.nodes), len(part.spec.targets)
-    gram = torch.zeros((FOLDS, nodes, targets, size, size), dtype=torch.float64)
-    cross = torch.zeros((FOLDS, nodes, targets, size), dtype=torch.float64)
-    square, count = (torch.zeros((FOLDS, nodes, targets), dtype=torch.float64) for _ in range(2))
+    among = min(nodes, max(MOST // (FOLDS * targets * size**2), 1))
+    chosen = torch.arange(among) * nodes // among
+    by_fold = [_Sums(among, targets, size) for _ in range(FOLDS)]
+    whole = _Sums(nodes, targets, size) if among < nodes else None
     for values, time in part.blocks():
         time = even_time(time, part.spec)
         folds = ((time - first) / max(last - first, 1e-9) * FOLDS).long().clamp(max=FOLDS - 1)
-        for fold in sorted(set(folds.tolist())):
-            rows = folds == fold
-            features = _features(time[rows], frequency)  # (time, p)
-            outer = (features.unsqueeze(-1) * features.unsqueeze(-2)).flatten(1)
-            for member in values[:, rows].double():
-                seen = ~torch.isnan(member)
-                filled = torch.where(seen, member, 0.0)
-                flat, weight = filled.flatten(1), seen.double().flatten(1)  # (time, node * target)
-                gram[fold] += (weight.T @ outer).view_as(gram[fold])
-                cross[fold] += (flat.T @ features).view_as(cross[fold])
-                square[fold] += flat.square().sum(0).view(nodes, targets)
-                count[fold] += weight.sum(0).view(nodes, targets)
-    return _Sums(gram, cross, square, count, last - first)
+        features = _features(time, frequency)  # (time, p)
+        for member in values:
+            if whole:
+                whole.add(member, features)
+                member = member[:, chosen]
+            for fold in sorted(set(folds.tolist())):
+                rows = folds == fold
+                by_fold[fold].add(member[rows], features[rows])
+    return last - first, by_fold, whole
 
 
 def _squared_errors(sums: _Sums, coefficients: Tensor) -> Tensor:
-    """Return the sum of squared errors of coefficients (node, target, p), (fold, node, target)."""
-    fitted = torch.einsum("fntpq,ntq->fntp", sums.gram, coefficients)
+    """Return the sum of squared errors of coefficients (node, target, p), (node, target)."""
+    fitted = torch.einsum("ntpq,ntq->ntp", sums.gram, coefficients)
     return (sums.square - 2 * (sums.cross * coefficients).sum(-1) + (fitted * coefficients).sum(-1)).clamp(min=0)
 
 
-def _fit(sums: _Sums, used: Tensor) -> Tensor:
-    """Return coefficients (node, target, p), shrunk as cross-validation over the folds chooses."""
+@dataclasses.dataclass(frozen=True)
+class _Merged:
+    """Normal equations of some folds together, of the features q in use, and the coefficients of all nodes together."""
+
+    gram: Tensor  # (node, target, q, q)
+    cross: Tensor  # (node, target, q)
+    count: Tensor  # (node, target)
+    pooled: Tensor  # (target, q)
+
+
+def _shrinkage(folds: list[_Sums], used: Tensor) -> tuple[float, float]:
+    """Choose the shrinkage of the levels and of the other coefficients by cross-validation over folds."""
+    tried = [(level, season) for level, season in itertools.product(SHRINKAGE, SHRINKAGE) if level <= season]
+    errors = dict.fromkeys(tried, 0.0)
+    for left_out in folds if len(folds) > 1 else []:
+        others = _merged([fold for fold in folds if fold is not left_out], used)
+        for level, season in tried:
+            coefficients = _shrunk(others, used, level, season)
+            errors[level, season] += float(_squared_errors(left_out, coefficients).sum())
     best, chosen = math.inf, (0.0, math.inf)
-    kept = [fold for fold in range(FOLDS) if sums.count[fold].sum() > 0]
-    for level, season in itertools.product(SHRINKAGE, SHRINKAGE):
-        if season < level or len(kept) < 2:
-            continue
-        error = 0.0
-        for fold in kept:
-            others = [f for f in kept if f != fold]
-            coefficients = _solve(sums, others, used, level, season)
-            error += float(_squared_errors(sums, coefficients)[fold].sum())
+    for pair, error in errors.items() if len(folds) > 1 else []:
         if error < best * (1 - 1e-4):
-            best, chosen = error, (level, season)
-    return _solve(sums, kept, used, *chosen)
+            best, chosen = error, pair
+    return chosen
 
 
-def _solve(sums: _Sums, folds: list[int], used: Tensor, level: float, season: float) -> Tensor:
-    """Solve the normal equations of some folds, shrunk towards the coefficients of all nodes together.
+def _merged(folds: list[_Sums], used: Tensor) -> _Merged:
+    """Add up normal equations of some folds; the first feature is the level, which is always in use."""
+    count = torch.stack([fold.count for fold in folds]).sum(0)  # (node, target)
+    cross = torch.stack([fold.cross[..., used] for fold in folds]).sum(0)
+    gram = folds[0].gram[..., used, :][..., used]
+    for fold in folds[1:]:
+        gram += fold.gram[..., used, :][..., used]
+    # All nodes together: the season around each node's own mean, then the mean over nodes of their levels.
+    known = count.clamp(min=1).unsqueeze(-1)
+    share = gram[..., 0, :] / known  # mean of the features where the node is observed
+    own = cross[..., :1] / known
+    centred = torch.zeros_like(gram[0])  # (target, q, q)
+    for one, nodes, mean in _split(gram, count[..., None, None], share):
+        centred += (one - nodes * mean.unsqueeze(-1) * mean.unsqueeze(-2)).sum(0)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
+    around = (cross - count.unsqueeze(-1) * share * own).sum(0)
+    pooled = torch.linalg.solve(centred + 1e-6 * count.sum(0).clamp(min=1)[:, None, None] * eye, around)
+    pooled[:, 0] = 0.0
+    seen = (count > 0).double()
+    levels = (own[..., 0] - (share * pooled).sum(-1)) * seen  # (node, target)
+    pooled[:, 0] = levels.sum(0) / seen.sum(0).clamp(min=1)
+    return _Merged(gram, cross, count, pooled)
+
+
+def _shrunk(sums: _Merged, used: Tensor, level: float, season: float) -> Tensor:
+    """Solve normal equations, shrunk towards the coefficients of all nodes together.
 
     Args:
         sums: Normal equations.
-        folds: Folds to add up.
-        used: (p,), flags of the features in use; the first is the level.
+        used: (p,), flags of the features in use.
         level: Shrinkage of the levels, in observations.
         season: Shrinkage of the other coefficients, in observations.
 
     Returns:
         (node, target, p).
     """
-    count = sums.count[folds].sum(0)  # (node, target)
-    gram = sums.gram[folds].sum(0)[..., used, :][..., used]  # (node, target, q, q), of the features in use
-    cross = sums.cross[folds].sum(0)[..., used]
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
-    # All nodes together: the season around each node's own mean, then the mean over nodes of their levels.
-    known = count.clamp(min=1).unsqueeze(-1)
-    share = gram[..., 0, :] / known  # mean of the features where the node is observed
-    own = cross[..., :1] / known
-    centred = gram - count[..., None, None] * share.unsqueeze(-1) * share.unsqueeze(-2)
-    around = (cross - count.unsqueeze(-1) * share * own).sum(0)
-    pooled = torch.linalg.solve(centred.sum(0) + 1e-6 * count.sum(0).clamp(min=1)[:, None, None] * eye, around)
-    pooled[:, 0] = 0.0
-    seen = (count > 0).double()
-    levels = (own[..., 0] - (share * pooled).sum(-1)) * seen  # (node, target)
-    pooled[:, 0] = levels.sum(0) / seen.sum(0).clamp(min=1)
-    # Each node's deviation from these.
-    weights = torch.full((gram.shape[-1],), season, dtype=gram.dtype)
+    weights = torch.full((sums.gram.shape[-1],), season, dtype=sums.gram.dtype)
     weights[0] = level
     free = torch.isfinite(weights)
-    made = pooled.expand_as(cross).clone()
+    made = sums.pooled.expand_as(sums.cross).clone()
     if free.any():
-        left = cross - torch.einsum("ntpq,tq->ntp", gram, pooled)
-        damped = gram[..., free, :][..., free] + torch.diag(weights[free] + 1e-6)
-        made[..., free] += torch.linalg.solve(damped, left[..., free])
-    coefficients = torch.zeros((*count.shape, len(used)), dtype=gram.dtype)
+        for gram, cross, own in _split(sums.gram, sums.cross, made):
+            left = cross - torch.einsum("ntpq,tq->ntp", gram, sums.pooled)
+            damped = gram[..., free, :][..., free] + torch.diag(weights[free] + 1e-6)
+            own[..., free] += torch.linalg.solve(damped, left[..., free])
+    coefficients = torch.zeros((*sums.count.shape, len(used)), dtype=sums.gram.dtype)
     coefficients[..., used] = made
     return coefficients
+
+
+def _split(gram: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors along their nodes into pieces of not too many numbers of normal equations."""
+    nodes = max(TOGETHER // max(gram[0].numel(), 1), 1)
+    return zip(*(torch.split(tensor, nodes) for tensor in (gram, *others)), strict=True)

@@ -42,6 +42,20 @@ def test_a_season_that_all_nodes_share_is_found_at_a_node_of_few_observations():
     assert np.abs(found[:, 0] - truth[:, 0]).mean() < 0.5
 
 
+def test_of_many_nodes_some_choose_how_far_all_are_shrunk(monkeypatch):
+    rng, times = np.random.default_rng(4), np.arange(1500.0)
+    truth = np.linspace(-2, 2, 12) + yearly(times, np.linspace(1, 3, 12), 0.5)
+    values = truth + rng.standard_normal(truth.shape)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    whole, scales = climatology(values)
+    monkeypatch.setattr("stgate.distributions.anomaly.MOST", 4 * 41**2 * 4)  # four nodes
+    monkeypatch.setattr("stgate.distributions.anomaly.TOGETHER", 5 * 17**2)  # they are solved in pieces
+    found, scale = climatology(values)
+    np.testing.assert_allclose(found, whole, atol=0.02)
+    np.testing.assert_allclose(scale, scales, atol=0.002)
+    assert np.abs(found - truth).mean() < 0.15
+
+
 def test_a_node_without_any_observation_takes_the_mean_over_nodes():
     values = np.random.default_rng(2).standard_normal((800, 4)) + 7
     values[:, 3] = np.nan

@@ -253,6 +253,15 @@ def test_auto_compares_on_a_panel_of_which_it_takes_a_part_only(monkeypatch):
     assert all(np.isfinite(score) for score in choice.scores.values()) and choice.transforms
 
 
+def test_auto_compares_some_nodes_of_a_large_panel(monkeypatch):
+    panel = counts().assign_coords(population=("node", [1.0, 2.7, 7.4]))
+    few = choose_transforms(make_data(panel.isel(node=[0, 1]), static_covariates=["population"]))
+    monkeypatch.setattr("stgate.models.training.transform_choice.MOST", 2 * 1000)  # of two nodes
+    some = choose_transforms(make_data(panel, static_covariates=["population"]))
+    assert some.scores.keys() == few.scores.keys()
+    assert list(some.scores.values()) == pytest.approx(list(few.scores.values()), rel=1e-3)
+
+
 def test_auto_says_so_where_there_is_too_little_to_compare(monkeypatch):
     monkeypatch.setattr("stgate.models.training.transform_choice.RECENT", 100)
     choice = choose_transforms(make_data(make_panel(steps=120)))

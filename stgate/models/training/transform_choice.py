@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
-from stgate.data.windows import Clock
 from stgate.distributions.anomaly import Anomaly
 from stgate.distributions.transforms import Log, Power, Rate, Transform
 from stgate.errors import PanelError
@@ -26,6 +25,8 @@ RECENT = 8
 """Number of steps whose mean is a predictor."""
 ENOUGH = 2**21
 """Number of entries (time, node) that are enough before a cut, and after it; of more the nearest are taken."""
+MOST = 2**24
+"""Number of values of the training part that are compared; of a larger one evenly spaced nodes are, all their times."""
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
 """Quantile levels of the CRPS."""
 
@@ -64,13 +65,13 @@ def choose_transforms(data: WindowData) -> TransformChoice:
     and the calendar. Normal quantiles of the transformed target are decoded and scored on the quarter that follows.
     The candidates are no transform, a logarithm, a square root and a fourth root, each with and without anomalies; the
     logarithm and the roots need values that are not negative, also in the later parts, which a last fit learns from,
-    all but the test part. A static covariate called `population` adds each of them
-    after a rate.
+    all but the test part. A static covariate called `population` adds each of them after a rate. Of a panel of many
+    values evenly spaced nodes are compared.
 
     Args:
         data: The data of the fit.
     """
-    part = TrainingTargets(data)
+    sample = _Sample.of(data)
     before: list[Transform] = [Rate("population")] if "population" in data.static_covariates else []
     elementwise: list[list[Transform]] = [[]] if _negative_later(data) else [[], [Power(0.5)], [Power(0.25)], [Log()]]
     scores: dict[str, float] = {}
@@ -81,7 +82,7 @@ def choose_transforms(data: WindowData) -> TransformChoice:
             for last in ([], [Anomaly()]):
                 chain = (*first, *middle, *last)
                 try:
-                    found = _crps(data, part, chain)
+                    found = _crps(sample, chain)
                 except PanelError:  # values that the transform does not take
                     continue
                 if not chain:
@@ -109,77 +110,102 @@ def name_of(transforms: Sequence[Transform]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _First:
-    """The first rows of a training part."""
+class _Sample:
+    """The first rows of a training part, at some nodes.
+
+    Attributes:
+        part: The training part.
+        chosen: (node,), numbers of the nodes.
+        values: (member, time, node, target).
+        time: (time,).
+        calendar: (time, feature).
+        edges: Row ranges that make up the rows.
+    """
 
     part: TrainingTargets
-    stop: int
+    chosen: Tensor
+    values: Tensor
+    time: Tensor
+    calendar: Tensor
+    edges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, data: WindowData) -> _Sample:
+        """Read a sample of the training part into memory."""
+        part, nodes, (start, stop) = TrainingTargets(data), len(data.spec.nodes), data.parts.train
+        row = data.panel.sizes.get("member", 1) * len(data.spec.targets)
+        among = min(nodes, max(MOST // (row * (stop - start)), 1))
+        chosen = torch.arange(among) * nodes // among
+        values = torch.cat([block[:, :, chosen] for block, _ in part.blocks()], 1)
+        edges = tuple((first - start, last - start) for first, last in data.series.blocks(start, stop))
+        clock = data.series.clock[start:stop]
+        return cls(part, chosen, values, clock.time, clock.calendar, edges)
+
+    def first(self, count: int) -> _Sample:
+        """Return the first rows of the sample."""
+        edges = tuple((first, min(last, count)) for first, last in self.edges if first < count)
+        return dataclasses.replace(self, values=self.values[:, :count], time=self.time[:count], edges=edges)
 
     @property
     def spec(self) -> PanelSpec:
-        return self.part.spec
+        spec = self.part.spec
+        return dataclasses.replace(spec, nodes=tuple(spec.nodes[i] for i in self.chosen.tolist()))
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        done = 0
-        for values, time in self.part.blocks():
-            left = self.stop - done
-            if left > 0:
-                yield values[:, :left], time[:left]
-            done += len(time)
-            if done >= self.stop:
-                return
+        for first, last in self.edges:
+            yield self.values[:, first:last], self.time[first:last]
 
     def static(self, name: str) -> Tensor:
-        return self.part.static(name)
+        return self.part.static(name)[self.chosen]
 
 
-def _crps(data: WindowData, part: TrainingTargets, chain: Sequence[Transform]) -> float:
+def _crps(sample: _Sample, chain: Sequence[Transform]) -> float:
     """Return the geometric mean of the CRPS over leads and targets, in the targets' units; infinite if unknown."""
-    start, stop = data.parts.train
+    count, spec = len(sample.time), sample.spec
     losses: dict[tuple[int, int], list[Tensor]] = {}
     for share in FOLDS:
-        first, cut, last = (start + round(k * (stop - start)) for k in (0.0, share, share + 1 - FOLDS[-1]))
-        transforms = TargetTransforms(chain, data.spec)
-        transforms.learn(_First(part, cut - start))
-        rows = max(ENOUGH // len(data.spec.nodes), 4 * RECENT)  # on either side of the cut
-        first, last = max(first, cut - rows), min(last, cut + rows)
-        values = data.series.read(first, last)[..., : len(data.spec.targets)]
-        clock = data.series.clock[first:last]
-        for lead in sorted({1, data.spec.horizon}):
+        cut, last = round(share * count), round((share + 1 - FOLDS[-1]) * count)
+        transforms = TargetTransforms(chain, spec)
+        transforms.learn(sample.first(cut))
+        rows = max(ENOUGH // len(spec.nodes), 4 * RECENT)  # on either side of the cut
+        first, last = max(0, cut - rows), min(last, cut + rows)
+        values, time, calendar = sample.values[:, first:last], sample.time[first:last], sample.calendar[first:last]
+        for lead in sorted({1, spec.horizon}):
             if cut - first > lead and last - first > lead + RECENT:
-                for target, loss in _losses(transforms, values, clock, lead, cut - first):
+                for target, loss in _losses(transforms, values, time, calendar, lead, cut - first):
                     losses.setdefault((lead, target), []).append(loss)
     means = [float(torch.cat(found).mean()) for found in losses.values()]
     return math.exp(sum(math.log(max(m, 1e-30)) for m in means) / len(means)) if means else math.inf
 
 
 def _losses(
-    transforms: TargetTransforms, values: Tensor, clock: Clock, lead: int, cut: int
+    transforms: TargetTransforms, values: Tensor, time: Tensor, calendar: Tensor, lead: int, cut: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield for each target the CRPS of each known entry after row `cut`, forecast a lead before from a fit before it.
 
     Args:
         transforms: Transforms that have learned from the rows before `cut`.
         values: (member, time, node, target).
-        clock: The times.
+        time: (time,).
+        calendar: (time, feature).
         lead: Number of steps ahead.
         cut: Row at which the held-out entries begin.
     """
-    encoded, ahead = transforms.encode_rows(values, clock.time), transforms.bind(clock.time[None, lead:])
+    encoded, ahead = transforms.encode_rows(values, time), transforms.bind(time[None, cut:])
+    later = values[:, cut:]
     for target in range(values.shape[-1]):
-        features, truth = _features(encoded[..., target], clock.calendar, lead), encoded[:, lead:, :, target]
+        features, truth = _features(encoded[..., target], calendar, lead), encoded[:, lead:, :, target]
         known = ~(features.isnan().any(-1) | truth.isnan())
-        early = torch.arange(truth.shape[1])[None, :, None] < cut - lead
-        fitted, held = known & early, known & ~early
+        fitted, held = known[:, : cut - lead], known[:, cut - lead :]
         if int(fitted.sum()) < 2 * features.shape[-1] or not bool(held.any()):
             continue
-        weight, sigma = _regression(features[fitted], truth[fitted])
-        location = (torch.nan_to_num(features).double() @ weight).float()
+        weight, sigma = _regression(features[:, : cut - lead][fitted], truth[:, : cut - lead][fitted])
+        location = (torch.nan_to_num(features[:, cut - lead :]).double() @ weight).float()
         loss = torch.zeros(int(held.sum()), dtype=torch.float64)
         for level in LEVELS:
-            quantile = torch.zeros_like(encoded[:, lead:])
+            quantile = torch.zeros_like(later)
             quantile[..., target] = location + float(sigma * torch.special.ndtri(level))
-            miss = (values[:, lead:] - ahead.decode(quantile))[..., target][held].double()
+            miss = (later - ahead.decode(quantile))[..., target][held].double()
             loss += 2 * torch.maximum(level * miss, (level - 1) * miss)
         yield target, loss / len(LEVELS)
 
