@@ -70,6 +70,11 @@ class BoundTransforms:
         kept = tuple(p[:, :steps] if p.dim() == 5 and p.shape[1] > 1 else p for p in self.parameters)
         return BoundTransforms(self.transforms, kept)
 
+    def of_target(self, place: int) -> BoundTransforms:
+        """Return the transforms of one target, by its place among the targets."""
+        kept = tuple(p[..., place : place + 1, :] if p.dim() > 1 and p.shape[-2] > 1 else p for p in self.parameters)
+        return BoundTransforms(self.transforms, kept)
+
 
 class Transformed(Distribution):
     """Distribution of values whose encoded form has the distribution `base`.

@@ -64,7 +64,7 @@ def cut(batch: Batch, windows: int) -> list[Batch]:
     if number == 1:
         return [batch]
     ends = [count * k // number for k in range(number + 1)]
-    return [_rows(batch, slice(*span)) for span in itertools.pairwise(ends)]
+    return [rows_of(batch, slice(*span)) for span in itertools.pairwise(ends)]
 
 
 def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], object], *situation: object) -> int:
@@ -93,7 +93,7 @@ def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obj
     if isinstance(network, Members):
         if not network.decided:
             with network.probing():
-                evaluate(_rows(batch, slice(0, windows)))
+                evaluate(rows_of(batch, slice(0, windows)))
         if network.together:
             windows = min(cost.windows(most, cost.members), count)
     return windows
@@ -154,7 +154,7 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
         with members.single_member(drawn[0]) if members else contextlib.nullcontext():
             for count in (1, 1, 2):  # the first fills what is kept between evaluations
                 with _Numbers() as numbers:
-                    evaluate(_without_gaps(_rows(batch, slice(0, count))))
+                    evaluate(_without_gaps(rows_of(batch, slice(0, count))))
                 counts.append(numbers.count)
     _, one, two = counts
     return Cost(max(2 * one - two, 0), max(two - one, 1), max(len(drawn), 1))
@@ -173,7 +173,13 @@ def _probing(network: nn.Module, device: torch.device) -> Iterator[None]:
         network.get_buffer(name).copy_(tensor)
 
 
-def _rows(batch: Batch, rows: slice) -> Batch:
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Return some windows of a batch.
+
+    Args:
+        batch: Windows; further entries are cut along their first axis too.
+        rows: The windows.
+    """
     tensors = cast(dict[str, Any], batch)
     return cast(Batch, {name: value if name in SHARED else value[rows] for name, value in tensors.items()})
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import stgate
 from stgate.models import Ridge
-from stgate.models.closed_form.regression import FOLDS, PENALTIES, Sums, training_batches
+from stgate.models.closed_form.normal_equations import FOLDS, MOST, PENALTIES, Sums, affordable_rows, together
+from stgate.models.closed_form.regression import ROWS, training_batches
 from stgate.nn import linear
 from stgate.nn.linear import LinearTable
 
@@ -119,11 +120,50 @@ def test_standard_deviations_follow_a_covariate_and_the_node():
     assert float(score) == pytest.approx(1, abs=0.3)
 
 
-def test_batches_are_left_out_evenly_where_fewer_rows_are_enough():
+@pytest.mark.parametrize("windows", [1, 3, 10, 100])
+def test_windows_of_all_batches_are_left_out_where_fewer_are_enough(windows):
     data = make_data(make_panel(steps=400), targets="y")
-    model = fitted(Ridge(), data)
-    count = [sum(1 for _ in training_batches(model.predictor, data, rows)) for rows in (None, 1)]
-    assert count[0] > 3 and count[1] == 1
+    model, nodes = fitted(Ridge(), data), len(data.spec.nodes)
+    every = [len(fold) for _, _, fold in training_batches(model.predictor, data, None)]
+    some = [len(fold) for _, _, fold in training_batches(model.predictor, data, windows * nodes)]
+    assert len(every) > 3 and len(some) >= min(windows, len(every)) / 2
+    assert windows / 2 <= sum(some) <= windows
+
+
+def test_pieces_of_a_batch_give_the_same_fit(monkeypatch):
+    data = make_data(make_panel(steps=300, missing=0.2), **OPTIONS)
+    whole = fitted(Ridge(), data).predictor.built
+    monkeypatch.setattr("stgate.models.closed_form.regression.PIECE", 3 * len(whole.linear.weight) * 5)
+    pieces = fitted(Ridge(), data).predictor.built
+    for one, other in zip(whole.buffers(), pieces.buffers(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_leads_that_share_rows_are_solved_on_those_at_which_all_are_observed(monkeypatch):
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((400, 4)), rng.standard_normal((400, 3, 2))
+    y += (x @ rng.standard_normal((4, 6))).reshape(400, 3, 2)
+    y[rng.random(y.shape) < 0.3] = np.nan
+    monkeypatch.setattr("stgate.models.closed_form.normal_equations.MOST", FOLDS * 16 * 2 * 2)  # two groups a target
+    sums, fold = Sums.empty(4, 3, 2), np.arange(400) * FOLDS // 400
+    for number in range(FOLDS):
+        sums.add(number, *(torch.from_numpy(a[fold == number]).flatten(1) for a in (x, y)))
+    found = sums.solve(torch.full((6,), 0.1, dtype=torch.float64)).view(4, 3, 2)
+    for leads, target in ((slice(0, 2), 0), (slice(0, 2), 1), (slice(2, 3), 0), (slice(2, 3), 1)):
+        seen = ~np.isnan(y[:, leads, target]).any(1)
+        rows, truth = x[seen], y[seen, leads, target]
+        weight = np.linalg.solve(rows.T @ rows / len(rows) + 0.1 * np.eye(4), rows.T @ truth / len(rows))
+        np.testing.assert_allclose(found[:, leads, target], weight, rtol=1e-9)
+    assert len(sums.missing) == 4
+
+
+def test_a_fit_of_many_features_and_leads_takes_bounded_memory_and_time():
+    size, leads, targets = 750, 24, 6  # a day of six pollutants, hourly
+    shared = together(size, leads, targets)
+    groups = -(-leads // shared) * targets
+    assert shared > 1 and FOLDS * groups * size**2 <= MOST
+    assert affordable_rows(size, leads, targets) > 100 * size
+    assert together(130, 12, 1) == 1 and affordable_rows(130, 12, 1) > ROWS
 
 
 def test_many_nodes_read_patterns_in_space(tmp_path, monkeypatch):

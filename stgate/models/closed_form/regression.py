@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
@@ -11,17 +10,13 @@ import torch
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
+from stgate.inference.pieces import cut, rows_of
+from stgate.models.closed_form.normal_equations import FOLDS, PENALTIES, Sums, affordable_rows
 from stgate.nn.inputs import Inputs
 from stgate.nn.linear import LinearForecast, LinearTable
 from stgate.prediction.predictor import Predictor
 from stgate.schema.batch import Batch
 
-FOLDS = 5
-"""Number of blocks of time; penalties are chosen by the error on each block of a regression on the others."""
-PENALTIES = tuple(10 ** (k / 2) for k in range(-8, 4))
-"""Penalties to choose from, in units of the features' mean square, which is about 1."""
-LEADS = 5
-"""Number of leads whose penalty is chosen; those of other leads lie between."""
 FLOOR = 0.1
 """Share of a lead's standard deviation that is added to absolute errors before their logarithm is taken."""
 SHRINK = 50
@@ -30,113 +25,25 @@ SNAPSHOTS = 2000
 """Largest number of windows from whose last values patterns in space are made."""
 ROWS = 2_000_000
 """Largest number of pairs of window and node from which a network's linear part is fitted."""
-
-
-@dataclasses.dataclass
-class Sums:
-    """Sums over the training windows of each fold.
-
-    Attributes:
-        gram: Cross-products of the features, (fold, feature, feature).
-        missing: Those of the rows whose target is missing, by column, (fold, feature, feature).
-        cross: Products of features and targets, (fold, feature, column).
-        square: Squares of the targets, (fold, column).
-        count: Numbers of observed targets, (fold, column).
-    """
-
-    gram: Tensor
-    missing: dict[int, Tensor]
-    cross: Tensor
-    square: Tensor
-    count: Tensor
-
-    @classmethod
-    def empty(cls, features: int, columns: int) -> Sums:
-        """Return sums of nothing."""
-        zeros = torch.zeros(FOLDS, columns, dtype=torch.float64)
-        gram = torch.zeros(FOLDS, features, features, dtype=torch.float64)
-        return cls(gram, {}, torch.zeros(FOLDS, features, columns, dtype=torch.float64), zeros, zeros.clone())
-
-    def add(self, fold: int, features: Tensor, target: Tensor, *, grams: bool = True) -> None:
-        """Add rows of one fold.
-
-        Args:
-            fold: Number of the fold.
-            features: (row, feature).
-            target: (row, column), NaN where missing.
-            grams: Add the cross-products of the features, too.
-        """
-        seen = ~torch.isnan(target)
-        filled = torch.where(seen, target, 0.0)
-        self.cross[fold] += features.T @ filled
-        self.square[fold] += filled.square().sum(0)
-        self.count[fold] += seen.sum(0)
-        if not grams:
-            return
-        self.gram[fold] += features.T @ features
-        for column in torch.nonzero(~seen.all(0)).flatten().tolist():
-            rows = features[~seen[:, column]]
-            self.missing.setdefault(column, torch.zeros_like(self.gram))[fold] += rows.T @ rows
-
-    def with_targets_of(self, other: Sums) -> Sums:
-        """Return these cross-products of the features, with the sums of other targets, missing at the same places."""
-        return Sums(self.gram, self.missing, other.cross, other.square, other.count)
-
-    def grams_of(self, column: int) -> Tensor:
-        """Return the cross-products of the rows whose target is observed, (fold, feature, feature)."""
-        return self.gram - self.missing[column] if column in self.missing else self.gram
-
-    def solve(self, penalties: Tensor) -> Tensor:
-        """Return the weights of each column for its penalty, (feature, column)."""
-        weights = []
-        for column, penalty in enumerate(penalties.tolist()):
-            count = self.count[:, column].sum().clamp(min=1)
-            gram = self.grams_of(column).sum(0) / count
-            damped = gram + penalty * torch.eye(len(gram), dtype=gram.dtype)
-            weights.append(torch.linalg.solve(damped, self.cross[:, :, column].sum(0) / count))
-        return torch.stack(weights, 1)
-
-    def errors(self, column: int) -> Tensor:
-        """Return the mean square error over the folds, each left out in turn, by penalty."""
-        grams, cross, count = self.grams_of(column), self.cross[:, :, column], self.count[:, column]
-        total = torch.zeros(len(PENALTIES), dtype=torch.float64)
-        for fold in range(FOLDS):
-            rest = (count.sum() - count[fold]).clamp(min=1)
-            values, vectors = torch.linalg.eigh((grams.sum(0) - grams[fold]) / rest)
-            turned = vectors.T @ ((cross.sum(0) - cross[fold]) / rest)
-            weight = vectors @ (turned[:, None] / (values.clamp(min=0)[:, None] + torch.tensor(PENALTIES).double()))
-            inner = (weight * (grams[fold] @ weight)).sum(0)
-            total += self.square[fold, column] - 2 * cross[fold] @ weight + inner
-        return total / count.sum().clamp(min=1)
-
-    def choose(self, leads: int) -> Tensor:
-        """Return the penalty of each column, chosen for some leads and interpolated for those between, (column,)."""
-        targets = self.cross.shape[-1] // leads
-        tried = torch.tensor(sorted({round(k * (leads - 1) / (LEADS - 1)) for k in range(LEADS)}))
-        chosen = torch.zeros(leads, targets, dtype=torch.float64)
-        for target in range(targets):
-            best = [PENALTIES[int(self.errors(lead * targets + target).argmin())] for lead in tried.tolist()]
-            logs = torch.tensor(best, dtype=torch.float64).log()
-            for lead in range(leads):
-                above = int(torch.searchsorted(tried, lead).clamp(max=len(tried) - 1))
-                below = max(above - 1, 0) if int(tried[above]) > lead else above
-                span = int(tried[above] - tried[below])
-                share = (lead - int(tried[below])) / span if span else 0.0
-                chosen[lead, target] = (logs[below] * (1 - share) + logs[above] * share).exp()
-        return chosen.flatten()
+PIECE = 2**23
+"""Largest number of features of the windows that are worked on at once."""
 
 
 def thinned(data: WindowData, rows: int | None) -> Iterator[Batch]:
-    """Return raw batches of the training windows, left out evenly where there are more than are wanted.
+    """Return raw batches of the training windows, with fewer windows where there are more than are wanted.
+
+    Some windows of each batch are taken, or one of every n-th batch where there are more batches than wanted windows.
 
     Args:
         data: The data of the fit.
         rows: Number of pairs of window and node that are enough. None for all.
     """
     loader = data.train_dataloader()
-    each = data.batch_size * len(data.spec.nodes)
-    every = 1 if rows is None else max(1, -(-len(loader) * each // max(rows, each)))
-    return itertools.islice(loader, 0, None, every)
+    wanted = len(loader) * data.batch_size if rows is None else max(rows // len(data.spec.nodes), 1)
+    each = min(max(wanted // len(loader), 1), data.batch_size)
+    every = -(-len(loader) * each // wanted)
+    for batch in itertools.islice(loader, 0, None, every):
+        yield batch if each >= len(batch["time"]) else rows_of(batch, slice(0, each))
 
 
 def training_batches(
@@ -147,14 +54,27 @@ def training_batches(
     Args:
         predictor: A predictor with scales and transforms.
         data: The data of the fit.
-        rows: Number of pairs of window and node that are enough; batches are left out evenly. None for all.
+        rows: Number of pairs of window and node that are enough; some windows are left out. None for all.
     """
     first, last = data.parts.train
     center, scale = predictor.scaler.target_center, predictor.scaler.target_scale
+    features = max((len(part.weight) for part in predictor.modules() if isinstance(part, LinearForecast)), default=1)
+    windows = max(PIECE // (features * len(data.spec.nodes)), 1)
     for batch in thinned(data, rows):
-        encoded = predictor.encode(batch)
-        fold = ((batch["origin"][:, 1] - first) * FOLDS // max(last - first, 1)).clamp(0, FOLDS - 1)
-        yield predictor.inputs_of(encoded), (encoded["target"] - center) / scale, fold
+        for piece in cut(batch, windows):
+            encoded = predictor.encode(piece)
+            fold = ((piece["origin"][:, 1] - first) * FOLDS // max(last - first, 1)).clamp(0, FOLDS - 1)
+            yield predictor.inputs_of(encoded), (encoded["target"] - center) / scale, fold
+
+
+def fitting_rows(linear: LinearForecast, rows: int | None) -> int | None:
+    """Return the number of rows from which the weights of all nodes are fitted, fewer than wanted if each costs much.
+
+    Args:
+        linear: The forecast that is fitted.
+        rows: Number of pairs of window and node that are enough; None for all.
+    """
+    return None if rows is None else min(rows, affordable_rows(*linear.weight.shape))
 
 
 def _numbers(fold: Tensor) -> list[int]:
@@ -180,8 +100,8 @@ def fit_linear(
         The sums of the shared features.
     """
     leads, targets = linear.weight.shape[1:]
-    sums = Sums.empty(len(linear.weight), leads * targets)
-    for inputs, target, fold in training_batches(predictor, data, rows):
+    sums = Sums.empty(len(linear.weight), leads, targets)
+    for inputs, target, fold in training_batches(predictor, data, fitting_rows(linear, rows)):
         features, columns = linear.features(inputs).double(), target.transpose(1, 2).flatten(2).double()
         for number in _numbers(fold):
             sums.add(number, features[fold == number].flatten(0, 1), columns[fold == number].flatten(0, 1))
@@ -273,8 +193,8 @@ def fit_spread(
         count += (~torch.isnan(left)).sum(0).transpose(0, 1)
     overall = (total.sum(0) / count.sum(0).clamp(min=1)).clamp(min=1e-12).sqrt()
     network.spread.copy_(overall)
-    logs = Sums.empty(len(network.by_features), leads * targets)
-    for inputs, target, fold in training_batches(predictor, data, rows):
+    logs = Sums.empty(len(network.by_features), leads, targets)
+    for inputs, target, fold in training_batches(predictor, data, fitting_rows(network.linear, rows)):
         features = network.linear.features(inputs)
         left = (target - network.linear.of_features(features, inputs)).abs().double() / overall[:, None]
         columns = (left + FLOOR).log().transpose(1, 2).flatten(2)

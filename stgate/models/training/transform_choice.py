@@ -192,7 +192,6 @@ def _losses(
         cut: Row at which the held-out entries begin.
     """
     encoded, ahead = transforms.encode_rows(values, time), transforms.bind(time[None, cut:])
-    later = values[:, cut:]
     for target in range(values.shape[-1]):
         features, truth = _features(encoded[..., target], calendar, lead), encoded[:, lead:, :, target]
         known = ~(features.isnan().any(-1) | truth.isnan())
@@ -202,10 +201,10 @@ def _losses(
         weight, sigma = _regression(features[:, : cut - lead][fitted], truth[:, : cut - lead][fitted])
         location = (torch.nan_to_num(features[:, cut - lead :]).double() @ weight).float()
         loss = torch.zeros(int(held.sum()), dtype=torch.float64)
+        own, later = ahead.of_target(target), values[:, cut:, :, target][held]
         for level in LEVELS:
-            quantile = torch.zeros_like(later)
-            quantile[..., target] = location + float(sigma * torch.special.ndtri(level))
-            miss = (later - ahead.decode(quantile))[..., target][held].double()
+            quantile = location + float(sigma * torch.special.ndtri(level))
+            miss = (later - own.decode(quantile.unsqueeze(-1))[..., 0][held]).double()
             loss += 2 * torch.maximum(level * miss, (level - 1) * miss)
         yield target, loss / len(LEVELS)
 
