@@ -15,14 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stgate.inference.members import Members, split
 from stgate.schema.batch import SHARED, Batch
 
-MOST = 2**26
-"""Numbers that the evaluation of a piece computes. With more of them its blocks are so large that the system gives out,
-and takes back, each one anew; with fewer, operations are so small that calling them costs more than they do."""
-FEW, LARGER = 16, 8
+MOST = 3 * 2**15
+"""Numbers that an operation of a piece computes, on average. Where there are more, they leave the cache before the next
+operation reads them; where there are fewer, calling the operations costs more than they do."""
+FEW, LARGER = 4, 8
 """Smallest ratio of what windows of a piece compute to what is computed once, as far as a piece may be so many times as
 large as others."""
 ACCELERATOR = 2**30
-"""The same on another device than the CPU, where large operations are the fastest ones: a bound on memory."""
+"""Numbers that a piece computes on another device than the CPU, where large operations are the fastest ones: a bound on
+memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Cost:
     Attributes:
         once: Numbers that do not depend on the number of windows.
         each: Numbers of each window.
+        calls: Number of operations.
         members: Number of members.
     """
 
     once: int
     each: int
+    calls: int
     members: int
 
     def windows(self, most: int, members: int) -> int:
@@ -82,13 +85,13 @@ def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obj
     count, device = len(batch["time"]), batch["time"].device
     if count == 1 or (network.training and mixes_windows(network)):
         return count
-    most = MOST if device.type == "cpu" else ACCELERATOR
     costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
     shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
     key = (network.training, *situation, *shapes, batch["static"].shape)
     if key not in costs:
         costs[key] = _measured(network, batch, evaluate)
     cost = costs[key]
+    most = MOST * cost.calls if device.type == "cpu" else ACCELERATOR
     windows = min(cost.windows(most, 1), count)
     if isinstance(network, Members):
         if not network.decided:
@@ -129,19 +132,20 @@ def in_pieces(
 
 
 class _Numbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count of the numbers that operations compute; those of views are not counted."""
+    """Count of operations, and of the numbers that they compute; views are not counted."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
+        self.count = self.calls = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run an operation."""
         made = func(*args, **(kwargs or {}))
-        parts = made if isinstance(made, tuple) else (made,)
+        parts, before = made if isinstance(made, tuple) else (made,), self.count
         for part, returned in zip(parts, func._schema.returns, strict=False):
-            if isinstance(part, Tensor) and returned.alias_info is None:
+            if isinstance(part, Tensor) and (returned.alias_info is None or returned.alias_info.is_write):
                 self.count += part.numel()
+        self.calls += self.count > before
         return made
 
 
@@ -155,9 +159,10 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
             for count in (1, 1, 2):  # the first fills what is kept between evaluations
                 with _Numbers() as numbers:
                     evaluate(_without_gaps(rows_of(batch, slice(0, count))))
-                counts.append(numbers.count)
+                counts.append(numbers)
     _, one, two = counts
-    return Cost(max(2 * one - two, 0), max(two - one, 1), max(len(drawn), 1))
+    each = max(two.count - one.count, 1)
+    return Cost(max(one.count - each, 0), each, max(two.calls, 1), max(len(drawn), 1))
 
 
 @contextlib.contextmanager

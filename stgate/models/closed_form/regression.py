@@ -126,25 +126,26 @@ def fit_across(linear: LinearForecast, predictor: Predictor, data: WindowData, r
         for number in _numbers(fold):
             z, r = state[fold == number], left[fold == number]
             gram[number] += z.T @ z
-            cross[number] += z.T @ r
+            cross[number].addmm_(z.T, r)
             count[number] += len(z)
+    by_lead = cross.view(FOLDS, size, leads, -1)
     penalties = torch.tensor(PENALTIES).double() * 10
     gain = torch.zeros(len(penalties), leads, dtype=torch.float64)
     for left_out in range(FOLDS):
         rest = (count.sum() - count[left_out]).clamp(min=1)
         values, vectors = torch.linalg.eigh((gram.sum(0) - gram[left_out]) / rest)
-        turned = vectors.T @ ((cross.sum(0) - cross[left_out]) / rest)
-        for number, penalty in enumerate(penalties.tolist()):
-            weight = vectors @ (turned / (values.clamp(min=0)[:, None] + penalty))
-            change = (weight * (gram[left_out] @ weight - 2 * cross[left_out])).sum(0)
-            gain[number] += change.view(leads, -1).sum(1)
+        for lead in range(leads):  # of all leads at once they take much memory
+            own = by_lead[left_out, :, lead]
+            turned = vectors.T @ ((by_lead[:, :, lead].sum(0) - own) / rest)
+            for number, penalty in enumerate(penalties.tolist()):
+                weight = vectors @ (turned / (values.clamp(min=0)[:, None] + penalty))
+                gain[number, lead] += (weight * (gram[left_out] @ weight - 2 * own)).sum()
     best = gain.min(0)
     values, vectors = torch.linalg.eigh(gram.sum(0) / count.sum().clamp(min=1))
-    turned = (vectors.T @ (cross.sum(0) / count.sum().clamp(min=1))).view(size, leads, -1)
-    damping = penalties[best.indices]
-    weight = torch.einsum("zk,klc->zlc", vectors, turned / (values.clamp(min=0)[:, None] + damping)[..., None])
-    weight = torch.where((best.values < 0)[None, :, None], weight, 0.0)
-    linear.across.copy_(weight.view_as(linear.across))
+    for lead, (least, at) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
+        turned = vectors.T @ (by_lead[:, :, lead].sum(0) / count.sum().clamp(min=1))
+        weight = vectors @ (turned / (values.clamp(min=0) + penalties[at])[:, None])
+        linear.across[:, lead] = (weight if least < 0 else torch.zeros_like(weight)).view_as(linear.across[:, lead])
 
 
 def leading_patterns(linear: LinearForecast, predictor: Predictor, data: WindowData) -> Tensor:

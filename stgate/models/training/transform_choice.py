@@ -25,7 +25,7 @@ RECENT = 8
 """Number of steps whose mean is a predictor."""
 ENOUGH = 2**21
 """Number of entries (time, node) that are enough before a cut, and after it; of more the nearest are taken."""
-MOST = 2**24
+MOST = 2**22
 """Number of values of the training part that are compared; of a larger one evenly spaced nodes are, all their times."""
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
 """Quantile levels of the CRPS."""

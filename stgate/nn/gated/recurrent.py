@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from stgate.errors import RequestError, did_you_mean
 from stgate.nn.attention import CausalAttention, steps_needed
 from stgate.nn.gated.cells import RecurrentHighway
+from stgate.nn.gated.gru import GRU
 from stgate.nn.gates import GateName, make_gate
 
 CellName = Literal["gru", "lstm", "rhn", "none"]
@@ -60,7 +61,9 @@ class RecurrentStack(nn.Module):
             if cell == "rhn":
                 parts["cell"] = RecurrentHighway(channels, channels, depth, free=free_carry)
             elif cell != "none":
-                parts["cell"] = (nn.GRU if cell == "gru" else nn.LSTM)(channels, channels, batch_first=True)
+                parts["cell"] = (
+                    GRU(channels, channels) if cell == "gru" else nn.LSTM(channels, channels, batch_first=True)
+                )
             if cell != "none":
                 parts["gate"] = make_gate(gate, channels)
             if heads:
@@ -110,7 +113,8 @@ class RecurrentStack(nn.Module):
             states, one = parts["cell"](x, memory[0] if memory else None)
             held = (one,)
         if last:
-            x, states = x[:, -1:], states[:, -1:]
+            final = held[0] if self.cell == "rhn" else held[0][0]
+            x, states = x[:, -1:], final.unsqueeze(1)  # a slice of the states would have gradients of all steps
         return parts["gate"](x, states), held
 
 

@@ -1,0 +1,79 @@
+"""The gated recurrent unit of windows: torch's numbers and gradients, by another road."""
+
+import pytest
+import torch
+from torch import nn
+
+from stgate.nn.gated.gru import GRU, _Steps
+
+
+def pair(inputs, hidden, dtype=torch.float32):
+    torch.manual_seed(0)
+    ours, theirs = GRU(inputs, hidden).to(dtype), nn.GRU(inputs, hidden, batch_first=True).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("used", ["states", "last", "both"])
+@pytest.mark.parametrize(("inputs", "hidden", "rows", "steps"), [(3, 5, 7, 6), (5, 2, 1, 2), (1, 1, 4, 3)])
+def test_states_and_gradients_are_those_of_torch(inputs, hidden, rows, steps, used, state):
+    results = []
+    for cell in pair(inputs, hidden, torch.float64):
+        torch.manual_seed(1)
+        x = torch.randn(rows, steps, inputs, dtype=torch.float64, requires_grad=True)
+        before = torch.randn(1, rows, hidden, dtype=torch.float64, requires_grad=True) if state else None
+        states, last = cell(x, before)
+        weights = [torch.randn(made.shape, dtype=torch.float64) for made in (states, last)]
+        kinds = {"states": (0,), "last": (1,), "both": (0, 1)}[used]
+        sum(((states, last)[k] * weights[k]).sum() for k in kinds).backward()
+        grads = [x.grad, *([before.grad] if state else []), *(weight.grad for weight in cell.parameters())]
+        results.append([states, last, *grads])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_are_those_of_differences():
+    cell = GRU(2, 3).double()
+    x, before = torch.randn(2, 4, 2).double().requires_grad_(), torch.randn(2, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *given: _Steps.apply(True, *given), (x, before, *cell.parameters()))
+
+
+def test_only_the_gradients_that_are_asked_for_are_computed():
+    cell, x = GRU(2, 3), torch.randn(5, 4, 2)
+    cell(x)[1].sum().backward()
+    assert x.grad is None and all(weight.grad is not None for weight in cell.parameters())
+    for weight in cell.parameters():
+        weight.requires_grad_(False)
+    cell(x.requires_grad_())[0].sum().backward()
+    assert x.grad is not None
+    assert not cell(x.detach())[0].requires_grad
+
+
+def test_forecasts_without_gradients_have_the_bits_of_training():
+    cell, x = GRU(4, 8), torch.randn(50, 24, 4)
+    with torch.no_grad():
+        quiet = cell(x)
+    for one, other in zip(cell(x), quiet, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_window_in_two_parts_is_the_window():
+    cell, x = GRU(3, 6), torch.randn(9, 10, 3)
+    whole, _ = cell(x)
+    early, state = cell(x[:, :9])
+    late, last = cell(x[:, 9:], state)  # one step is torch's own
+    torch.testing.assert_close(torch.cat([early, late], 1), whole)
+    torch.testing.assert_close(last[0], whole[:, -1])
+
+
+def test_it_is_torchs_in_other_hands():
+    ours, theirs = pair(3, 4)
+    x = torch.randn(6, 5, 3)
+    for cell in (ours, theirs):  # no member of an ensemble is evaluated with others
+        stacks = {name: torch.stack([weight, 2 * weight]) for name, weight in cell.named_parameters()}
+        with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::gru"):
+            torch.func.vmap(lambda own, cell=cell: torch.func.functional_call(cell, own, (x,))[0])(stacks)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=0)
+    torch.testing.assert_close(ours(x[0])[0], theirs(x[0])[0])  # without rows
