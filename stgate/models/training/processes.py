@@ -68,8 +68,20 @@ class SharedBatches(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
         """Seed each batch by (seed, step), so that a resumed fit draws the same dropout; processes draw their own."""
         rank, _ = self.processes
-        torch.manual_seed(hash_seed(self.predictor.seed or 0, self.global_step, *([rank] if rank else [])))
+        seed_devices(hash_seed(self.predictor.seed or 0, self.global_step, *([rank] if rank else [])))
         return None
+
+
+def seed_devices(seed: int) -> None:
+    """Seed the generators of torch that are in use; `torch.manual_seed` looks at those of all backends, for 1 ms.
+
+    Args:
+        seed: The seed.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def check_processes(forecaster: L.LightningModule, count: int) -> None:

@@ -45,14 +45,55 @@ class GRU(nn.GRU):
         Returns:
             The states, (row, time, hidden), and the last state, (1, row, hidden).
         """
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        weights = [cast(Tensor, getattr(self, name)) for name in names]
-        if input.dim() != 3 or input.shape[1] == 1 or _in_other_hands(input, weights[0]):
+        weights = self._plain_weights(input)
+        if weights is None:
             made: tuple[Tensor, Tensor] = super().forward(input, hx)
             return made
         given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights)
-        states, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
+        _, states, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
         return states, last.unsqueeze(0)
+
+    def ends(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Run over a sequence of which later layers read the last step only.
+
+        Slices of the inputs and of the states would have gradients of all steps, which are zero but for the last.
+
+        Args:
+            input: Inputs, (row, time, channel).
+            hx: State before the first step, (1, row, hidden); zero when None.
+
+        Returns:
+            The last input, (row, 1, channel), its state, (row, 1, hidden), and the last state as `forward` returns it.
+        """
+        weights = self._plain_weights(input)
+        if weights is None:
+            last = super().forward(input, hx)[1]
+            return input[:, -1:], last[0].unsqueeze(1), last
+        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights)
+        entered, _, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
+        return entered.unsqueeze(1), last.unsqueeze(1), last.unsqueeze(0)
+
+    def _plain_weights(self, x: Tensor) -> list[Tensor] | None:
+        """Return the weights and biases, or None where torch's layer is to run."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        weights = [cast(Tensor, getattr(self, name)) for name in names]
+        return None if x.dim() != 3 or x.shape[1] == 1 or _in_other_hands(x, weights[0]) else weights
+
+
+def rows_last(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer so that in memory the rows come last, as `GRU` reads them.
+
+    Args:
+        layer: The layer.
+        x: Inputs, (row, time, channel).
+
+    Returns:
+        (row, time, channel).
+    """
+    rows, steps, channels = x.shape
+    flat = x.permute(2, 1, 0).reshape(channels, steps * rows)
+    made = torch.addmm(layer.bias.unsqueeze(1), layer.weight, flat)
+    return made.view(-1, steps, rows).permute(2, 1, 0)
 
 
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
@@ -79,8 +120,8 @@ class _Steps(torch.autograd.Function):
         of_state: Tensor,
         input_bias: Tensor,
         state_bias: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the states, (row, time, hidden), and the last one, (row, hidden)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the last input, (row, input), the states, (row, time, hidden), and the last one, (row, hidden)."""
         rows, steps, inputs = x.shape
         hidden, own = of_state.shape[1], inputs + 1  # the state's first channel of a step
         both = 2 * hidden
@@ -94,24 +135,30 @@ class _Steps(torch.autograd.Function):
         seen[0, own:] = 0.0 if before is None else before.T
         kept = steps if graded else 1  # a backward pass needs the gates of all steps
         gates, parts = x.new_empty(kept, 3 * hidden, rows), x.new_empty(kept, hidden, rows)
-        for step in range(steps):
-            now, state = seen[step], seen[step, own:]
-            gate, part = gates[step % kept], parts[step % kept]
-            torch.mm(gating, now, out=gate[:both]).sigmoid_()
-            torch.mm(returning, now[inputs:], out=part)
-            new = torch.mm(entering, now[:own], out=gate[both:]).addcmul_(gate[:hidden], part).tanh_()
-            torch.lerp(new, state, gate[hidden:both], out=seen[step + 1, own:])
+        views = (seen[:-1], seen[:-1, inputs:], seen[:-1, :own], seen[:-1, own:], seen[1:, own:])
+        blocks = (gates[:, :both], gates[:, :hidden], gates[:, hidden:both], gates[:, both:], parts)
+        of_gates = [block.expand(steps, -1, -1) for block in blocks]  # without gradients all steps share one
+        for now, with_state, with_input, state, later, both_gates, reset, update, new, part in zip(
+            *(view.unbind(0) for view in (*views, *of_gates)), strict=True
+        ):
+            torch.mm(gating, now, out=both_gates).sigmoid_()
+            torch.mm(returning, with_state, out=part)
+            torch.mm(entering, with_input, out=new).addcmul_(reset, part).tanh_()
+            torch.lerp(new, state, update, out=later)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(seen, gates, parts, gating, entering, returning)
         states = seen[1:, own:].permute(2, 0, 1)
-        return states, states[:, -1].clone()
+        return x[:, -1].clone(), states, states[:, -1].clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_states: Tensor | None, of_last: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        of_entered: Tensor | None,
+        of_states: Tensor | None,
+        of_last: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the inputs, of the state before, and of the weights."""
-        if of_states is None and of_last is None:
-            return (None,) * 7
         seen, gates, parts, gating, entering, returning = ctx.saved_tensors
         steps, hidden, rows = parts.shape
         own, both = entering.shape[1], 2 * hidden
@@ -120,6 +167,7 @@ class _Steps(torch.autograd.Function):
         to_state = returning.T[1:].contiguous()
         sums = [torch.zeros_like(weight) for weight in (gating, entering, returning)]
         slopes, (part_slope, room) = seen.new_empty(3 * hidden, rows), seen.new_empty(2, hidden, rows)
+        of_gates, of_reset, of_update, of_new = slopes[:both], slopes[:hidden], slopes[hidden:both], slopes[both:]
         of_seen = seen.new_empty(1 if first else steps, own + hidden - first, rows)
         outer = seen.new_zeros(hidden, rows) if of_last is None else of_last.T.contiguous()
         for step in range(steps - 1, -1, -1):
@@ -127,18 +175,19 @@ class _Steps(torch.autograd.Function):
                 outer = outer + of_states[:, step].T
             now, part, new = seen[step], parts[step], gates[step, both:]
             reset, update = gates[step, :hidden], gates[step, hidden:both]
-            _sigmoid_slope(torch.sub(now[own:], new, out=room).mul_(outer), update, grad_input=slopes[hidden:both])
-            _tanh_slope(torch.addcmul(outer, outer, update, value=-1, out=room), new, grad_input=slopes[both:])
-            _sigmoid_slope(torch.mul(slopes[both:], part, out=room), reset, grad_input=slopes[:hidden])
-            torch.mul(slopes[both:], reset, out=part_slope)
-            inner = torch.mm(to_seen, slopes[:both], out=of_seen[0 if first else step])
+            _sigmoid_slope(torch.sub(now[own:], new, out=room).mul_(outer), update, grad_input=of_update)
+            _tanh_slope(torch.addcmul(outer, outer, update, value=-1, out=room), new, grad_input=of_new)
+            _sigmoid_slope(torch.mul(of_new, part, out=room), reset, grad_input=of_reset)
+            torch.mul(of_new, reset, out=part_slope)
+            inner = torch.mm(to_seen, of_gates, out=of_seen[0 if first else step])
             if not first:
-                inner[: own - 1].addmm_(to_input, slopes[both:])
+                inner[: own - 1].addmm_(to_input, of_new)
             outer = inner[own - first :].addmm_(to_state, part_slope).addcmul(outer, update)
-            for total, slope, given in zip(
-                sums, (slopes[:both], slopes[both:], part_slope), (now, now[:own], now[own - 1 :]), strict=True
-            ):
-                total.addmm_(slope, given.T)
+            sums[0].addmm_(of_gates, now.T)
+            sums[1].addmm_(of_new, now[:own].T)
+            sums[2].addmm_(part_slope, now[own - 1 :].T)
+        if of_entered is not None and not first:
+            of_seen[-1, : own - 1] += of_entered.T
         gate, enter, back = sums
         return (
             None,

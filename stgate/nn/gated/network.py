@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from stgate.nn.direct import Direct
 from stgate.nn.edges import EdgeList
 from stgate.nn.features import StepFeatures
 from stgate.nn.gated.fused import FusedTransition
+from stgate.nn.gated.gru import rows_last
 from stgate.nn.gated.recurrent import Memory, detached
 from stgate.nn.gated.rollout import RollOut
 from stgate.nn.gated.transition import Transition
@@ -250,7 +251,8 @@ class HybridNetwork(nn.Module):
             values, mask, since, calendar = (x[:, -self.reach :] for x in (values, mask, since, calendar))
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
-        states = self.embed(seen.transpose(1, 2).flatten(0, 1))  # (batch * patch, time, hidden)
+        linear, activation = self.embed
+        states = activation(rows_last(cast(nn.Linear, linear), seen.transpose(1, 2).flatten(0, 1)))
         if self.mixing is not None:
             assert graph is not None
             apart = states.unflatten(0, (batch, patches))

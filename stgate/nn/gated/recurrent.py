@@ -107,14 +107,17 @@ class RecurrentStack(nn.Module):
     def _recur(
         self, parts: nn.ModuleDict, x: Tensor, memory: tuple[Tensor, ...] | None, last: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        cell = parts["cell"]
+        if last and isinstance(cell, GRU):
+            x, states, one = cell.ends(x, memory[0] if memory else None)
+            return parts["gate"](x, states), (one,)
         if self.cell == "lstm":
-            states, held = parts["cell"](x, memory)
+            states, held = cell(x, memory)
         else:
-            states, one = parts["cell"](x, memory[0] if memory else None)
+            states, one = cell(x, memory[0] if memory else None)
             held = (one,)
         if last:
-            final = held[0] if self.cell == "rhn" else held[0][0]
-            x, states = x[:, -1:], final.unsqueeze(1)  # a slice of the states would have gradients of all steps
+            x, states = x[:, -1:], states[:, -1:]
         return parts["gate"](x, states), held
 
 
