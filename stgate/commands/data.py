@@ -91,7 +91,12 @@ def convert(arguments: Sequence[str]) -> None:
     add("--encoding", metavar="NAME", help="text encoding, such as latin-1 (default utf-8)")
     add("--no-header", action="store_true", help="the first row holds no names; columns are numbered from 0")
     parser.add_out("the panel, .nc or .zarr")
+    parser.add_dask()
     given = parser.parse(arguments)
+    if given.dask is not None:
+        from stgate.io.cluster import check_dask
+
+        check_dask(given.dask)
     out = paths.check_out(given.out, overwrite=given.overwrite)
     options = _options(given)
 
@@ -115,6 +120,7 @@ def _options(given: argparse.Namespace) -> dict[str, Any]:
         **{n: getattr(given, n) for n in ("time", "node", "name", "variables", "drop", "coords", "start", "freq")},
         **{n: getattr(given, n) for n in ("time_format", "time_zone", "separator", "decimal", "thousands", "encoding")},
         "header": False if given.no_header else None,
+        "dask": given.dask,
     }
     options = {name: value for name, value in options.items() if value not in (None, {}, [])}
     if first.endswith((".nc", ".zarr", ".npz")):

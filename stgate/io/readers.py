@@ -15,6 +15,7 @@ import xarray as xr
 from stgate.errors import PanelError, PanelWarning, RequestError, did_you_mean
 from stgate.io import store
 from stgate.io.calendars import convert_calendar
+from stgate.io.cluster import map_blocks
 from stgate.io.conventions import check_counted, honoured, with_time
 from stgate.io.frames import LIMITS, PLACES, Marks, mark_missing, to_panel
 from stgate.io.lattice import AXES, from_lattice
@@ -114,6 +115,7 @@ def read_tables(
     thousands: str | None = None,
     header: bool = True,
     encoding: str = "utf-8-sig",
+    dask: str | None = None,
 ) -> xr.Dataset:
     """Read one table or several into one panel: csv, parquet, or pandas frames in HDF5.
 
@@ -143,9 +145,11 @@ def read_tables(
         thousands: Mark between groups of three digits in csv tables; None if there is none.
         header: The first row of csv tables names the columns; if False, columns are numbered from 0.
         encoding: Text encoding of csv tables.
+        dask: Read each file on a worker of a dask cluster: `local:N` for N processes of this machine, or the address of
+            a scheduler, whose workers see the files. None reads them here, one after another.
 
     Returns:
-        A checked panel, float32.
+        A checked panel, float32; the same one with and without a cluster.
 
     Raises:
         StoreError: A file does not exist or is not a table.
@@ -163,32 +167,11 @@ def read_tables(
     dialect = Dialect(separator, decimal, header, encoding, texts, thousands)
     more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
     with reading(f"{chosen[0]}{more}", "table"):
-        frames = []
-        for path in chosen:
-            frame = load_frame(path, dialect, label=node, texts=time)
-            frame.columns = frame.columns.map(str)
-            if start is not None and freq is not None:
-                if set(time) <= set(frame.columns):
-                    raise RequestError(f"start {start}: {path.name} has times, in {', '.join(time)}; leave it out")
-                frame = frame.assign(time=count_times(len(frame), start, freq))
-            _check_columns(frame, path, [*time, *([node] if node else []), *(variables or []), *drop])
-            if time_format is None and len(time) == 1 and (decimal, thousands) != (".", None):  # it may be model time
-                ways = pd.to_numeric(frame[time[0]], errors="coerce"), numbers_of(frame[time[0]], decimal, thousands)
-                if any(numbers.notna().all() for numbers in ways):
-                    frame[time[0]] = as_numbers(frame[time[0]], time[0], path.name, decimal, thousands)
-            times = parse_times(frame, time, label=path.name, time_format=time_format, time_zone=time_zone, by=node)
-            kept = variables or _named(frame, [c for c in frame.columns if c not in {*time, node, *drop}], path)
-            if not kept:
-                raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
-            frame = frame[([node] if node else []) + list(kept)].assign(time=times)
-            frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
-            if node is None and name is None:  # one file a station, named after it
-                if len(chosen) == 1:
-                    raise RequestError(
-                        f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
-                    )
-                frame = frame.assign(node=stem(path))
-            frames.append(frame)
+        work = _Tables(
+            tuple(chosen), dialect, tuple(time), node, name, variables, drop, start, freq, time_format, time_zone
+        )
+        made = dict(map_blocks(work, range(len(chosen)), dask))
+        frames = [made[number] for number in range(len(chosen))]
         for old, new in (rename or {}).items():
             if not any(old in part.columns for part in frames):
                 raise PanelError(f"rename: no column {old!r}; {did_you_mean(old, map(str, frames[0].columns))}")
@@ -214,6 +197,53 @@ def read_tables(
         )
         numbers = missing if isinstance(missing, Mapping) else [m for m in missing if not isinstance(m, str)]
         return mark_missing(panel, numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tables:
+    """Tables to read, by the options of `read_tables`."""
+
+    paths: tuple[Path, ...]
+    dialect: Dialect
+    time: tuple[str, ...]
+    node: str | None
+    name: str | None
+    variables: Sequence[str] | None
+    drop: Sequence[str]
+    start: str | None
+    freq: str | None
+    time_format: str | None
+    time_zone: str | None
+
+    def __call__(self, number: int) -> pd.DataFrame:
+        """Return the rows of a file: their times, as `time`, node labels, and numbers."""
+        path, node, time = self.paths[number], self.node, self.time
+        decimal, thousands = self.dialect.decimal, self.dialect.thousands
+        frame = load_frame(path, self.dialect, label=node, texts=time)
+        frame.columns = frame.columns.map(str)
+        if self.start is not None and self.freq is not None:
+            if set(time) <= set(frame.columns):
+                raise RequestError(f"start {self.start}: {path.name} has times, in {', '.join(time)}; leave it out")
+            frame = frame.assign(time=count_times(len(frame), self.start, self.freq))
+        _check_columns(frame, path, [*time, *([node] if node else []), *(self.variables or []), *self.drop])
+        if self.time_format is None and len(time) == 1 and (decimal, thousands) != (".", None):  # it may be model time
+            ways = pd.to_numeric(frame[time[0]], errors="coerce"), numbers_of(frame[time[0]], decimal, thousands)
+            if any(numbers.notna().all() for numbers in ways):
+                frame[time[0]] = as_numbers(frame[time[0]], time[0], path.name, decimal, thousands)
+        form = {"time_format": self.time_format, "time_zone": self.time_zone}
+        times = parse_times(frame, time, label=path.name, by=node, **form)
+        kept = self.variables or _named(frame, [c for c in frame.columns if c not in {*time, node, *self.drop}], path)
+        if not kept:
+            raise PanelError(f"{path.name}: no variable is left beside times and nodes; leave out fewer columns")
+        frame = frame[([node] if node else []) + list(kept)].assign(time=times)
+        frame = frame.assign(**{c: as_numbers(frame[c], c, path.name, decimal, thousands) for c in kept})
+        if node is None and self.name is None:  # one file a station, named after it
+            if len(self.paths) == 1:
+                raise RequestError(
+                    f"{path}: layout unknown; give --node COLUMN for a long table, --name VARIABLE for a wide one"
+                )
+            frame = frame.assign(node=stem(path))
+        return frame
 
 
 def _named(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> list[str]:
