@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from stgate.nn.inputs import Inputs
 from stgate.nn.patches import Patches
@@ -58,9 +57,11 @@ class Direct(nn.Module):
         hidden = self.from_state(state).unsqueeze(1)  # (batch, 1, patch, hidden)
         if self.from_known is not None:
             calendar, own = inputs.future_calendar[:, :leads, None], self.patches.fold(inputs.future[:, :leads])
-            by_own, by_calendar = torch.split(self.from_known.weight, [own.shape[-1], calendar.shape[-1]], 1)
-            of_lead = of_lead + linear(calendar, by_calendar)  # the same for all patches
-            hidden = hidden + linear(own, by_own) if own.shape[-1] else hidden
+            if own.shape[-1] == 0:
+                of_lead = of_lead + self.from_known(calendar)  # the same for all patches
+            else:
+                known = torch.cat([own, calendar.expand(-1, -1, patches, -1)], -1)
+                hidden = hidden + self.from_known(known)
         hidden = hidden + of_lead  # (batch, lead, patch, hidden)
         raw = self.head(hidden).view(batch, leads, patches, self.targets, self.outputs + 1)
         # A linear read-out for each lead, beside the shared one: short leads need detail that long ones blur.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stgate.nn.gated.gru import GRU, _Steps
+from stgate.nn.gated.gru import GRU, _Steps, rows_last
 
 
 def pair(inputs, hidden, dtype=torch.float32):
@@ -77,3 +77,14 @@ def test_it_is_torchs_in_other_hands():
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=0)
     torch.testing.assert_close(ours(x[0])[0], theirs(x[0])[0])  # without rows
+
+
+def test_a_layer_that_draws_its_outputs_is_applied_as_it_is():
+    class Drawn(nn.Linear):
+        def forward(self, input):
+            return super().forward(input) + 1
+
+    plain, drawn, x = nn.Linear(3, 4), Drawn(3, 4), torch.randn(5, 6, 3)
+    drawn.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(rows_last(plain, x), plain(x))
+    torch.testing.assert_close(rows_last(drawn, x), plain(x) + 1)

@@ -84,12 +84,15 @@ def rows_last(layer: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer so that in memory the rows come last, as `GRU` reads them.
 
     Args:
-        layer: The layer.
+        layer: The layer. One that is no plain `nn.Linear`, such as a layer that draws its outputs, is applied as it is.
         x: Inputs, (row, time, channel).
 
     Returns:
         (row, time, channel).
     """
+    if type(layer) is not nn.Linear:
+        drawn: Tensor = layer(x)
+        return drawn
     rows, steps, channels = x.shape
     flat = x.permute(2, 1, 0).reshape(channels, steps * rows)
     made = torch.addmm(layer.bias.unsqueeze(1), layer.weight, flat)
