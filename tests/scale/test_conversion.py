@@ -51,7 +51,7 @@ def test_the_command_converts_on_processes_of_its_own(stations, stgate_command):
 
 def test_errors_and_warnings_of_workers_are_told(stations, address, stgate_command):
     (stations / "d.csv").write_text("time,pm25\n2020-01-01,1\n2020-01-02,oops\n")
-    with pytest.raises(PanelError, match="text .*oops.* at 2020-01-02"):
+    with pytest.raises(PanelError, match=r"text .*oops.* at 2020-01-02"):
         read_tables(str(stations / "*.csv"), dask=address)
     (stations / "d.csv").write_text("time,pm25,no2,\n2020-01-01,1,2,3\n")
     with pytest.warns(PanelWarning, match="column 4 has no name"):
