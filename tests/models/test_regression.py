@@ -1,5 +1,7 @@
 """Ridge regression: least squares by hand, penalties that suit the data, honest standard deviations."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stgate
+from stgate.errors import FitWarning
 from stgate.models import Ridge
 from stgate.models.closed_form.normal_equations import FOLDS, MOST, PENALTIES, Sums, affordable_rows, together
 from stgate.models.closed_form.regression import ROWS, training_batches
@@ -157,12 +160,24 @@ def test_leads_that_share_rows_are_solved_on_those_at_which_all_are_observed(mon
     assert len(sums.missing) == 4
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.6])
+def test_a_fit_says_so_where_shared_rows_leave_out_most_targets(monkeypatch, missing):
+    monkeypatch.setattr("stgate.models.closed_form.normal_equations.MOST", 1)
+    data = make_data(make_panel(steps=200, missing=missing), targets="y")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fitted(Ridge(), data)
+    lines = [str(one.message) for one in told if one.category is FitWarning]
+    assert len(lines) == (missing > 0) and all("of the observed targets" in line for line in lines)
+
+
 def test_a_fit_of_many_features_and_leads_takes_bounded_memory_and_time():
     size, leads, targets = 750, 24, 6  # a day of six pollutants, hourly
     shared = together(size, leads, targets)
     groups = -(-leads // shared) * targets
     assert shared > 1 and FOLDS * groups * size**2 <= MOST
     assert affordable_rows(size, leads, targets) > 100 * size
+    assert affordable_rows(100_000, leads, targets) > 100_000
     assert together(130, 12, 1) == 1 and affordable_rows(130, 12, 1) > ROWS
 
 

@@ -256,7 +256,8 @@ def test_auto_compares_on_a_panel_of_which_it_takes_a_part_only(monkeypatch):
 def test_auto_compares_some_nodes_of_a_large_panel(monkeypatch):
     panel = counts().assign_coords(population=("node", [1.0, 2.7, 7.4]))
     few = choose_transforms(make_data(panel.isel(node=[0, 1]), static_covariates=["population"]))
-    monkeypatch.setattr("stgate.models.training.transform_choice.MOST", 2 * 1000)  # of two nodes
+    monkeypatch.setattr("stgate.models.training.transform_choice.NODES", 2)
+    monkeypatch.setattr("stgate.models.training.transform_choice.MOST", 1)
     some = choose_transforms(make_data(panel, static_covariates=["population"]))
     assert some.scores.keys() == few.scores.keys()
     assert list(some.scores.values()) == pytest.approx(list(few.scores.values()), rel=1e-3)

@@ -79,6 +79,24 @@ def test_it_is_torchs_in_other_hands():
     torch.testing.assert_close(ours(x[0])[0], theirs(x[0])[0])  # without rows
 
 
+@pytest.mark.parametrize("steps", [1, 6])
+def test_the_ends_of_a_sequence_have_the_values_and_gradients_of_slices(steps):
+    cell, made = GRU(3, 4).double(), []
+    for ends in (True, False):
+        torch.manual_seed(0)
+        x = torch.randn(5, steps, 3, dtype=torch.float64, requires_grad=True)
+        if ends:
+            entered, state, last = cell.ends(x)
+        else:
+            states, last = cell(x)
+            entered, state = x[:, -1:], states[:, -1:]
+        cell.zero_grad()
+        (2 * entered.square().sum() + state.sum() + last.square().sum()).backward()
+        made.append([entered, state, last, x.grad, *(weight.grad.clone() for weight in cell.parameters())])
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_layer_that_draws_its_outputs_is_applied_as_it_is():
     class Drawn(nn.Linear):
         def forward(self, input):

@@ -1,5 +1,7 @@
 """Tables that workers of a dask cluster read: the panel of one process, and its errors in one line."""
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,22 +9,12 @@ from helpers import one_line
 
 import stgate
 from stgate.errors import PanelError, PanelWarning
-from stgate.io import read_tables
+from stgate.io import read_tables, readers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def address():
-    """A scheduler with a worker, in this process."""
-    from distributed import LocalCluster
-
-    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "protocol": "tcp", "host": "127.0.0.1"}
-    with LocalCluster(**options, dashboard_address="127.0.0.1:0", memory_limit=0) as running:
-        yield running.scheduler_address
 
 
 @pytest.fixture
@@ -36,10 +28,18 @@ def stations(tmp_path):
     return tmp_path
 
 
-def test_the_panel_is_that_of_one_process(stations, address):
+def test_the_panel_is_that_of_one_process(stations, address, monkeypatch):
     options = {"freq": "h", "rename": {"pm25": "y"}, "units": {"y": "ug/m3"}}
-    alone = read_tables(str(stations / "*.csv"), **options)
+    alone, threads = read_tables(str(stations / "*.csv"), **options), []
+    load = readers.load_frame
+
+    def noted(*given, **more):
+        threads.append(threading.current_thread())
+        return load(*given, **more)
+
+    monkeypatch.setattr(readers, "load_frame", noted)
     assert read_tables(str(stations / "*.csv"), dask=address, **options).identical(alone)
+    assert len(threads) == 3 and threading.main_thread() not in threads  # the worker has threads of its own
 
 
 def test_the_command_converts_on_processes_of_its_own(stations, stgate_command):

@@ -15,16 +15,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address():
-    """A scheduler with a worker, in this process."""
-    from distributed import LocalCluster
-
-    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "protocol": "tcp", "host": "127.0.0.1"}
-    with LocalCluster(**options, dashboard_address="127.0.0.1:0", memory_limit=0) as running:
-        yield running.scheduler_address
-
-
-@pytest.fixture(scope="module")
 def hindcast(tmp_path_factory):
     path = tmp_path_factory.mktemp("hindcast") / "h.zarr"
     stgate.write(make_forecast(inits=90, nodes="abcd"), path)

@@ -15,6 +15,8 @@ LEADS = 5
 """Number of leads whose penalty is chosen; those of other leads lie between."""
 MOST = 2**26
 """Numbers of the cross-products of rows whose targets are missing; where there would be more, leads share theirs."""
+FEWEST = 10
+"""Number of rows for each feature below which a fit is not cut."""
 WORK = 2**42
 """Multiplications for these cross-products that are affordable: it bounds the number of rows of a fit."""
 
@@ -40,7 +42,7 @@ def affordable_rows(features: int, leads: int, targets: int) -> int:
         targets: Number of targets.
     """
     groups = -(-leads // together(features, leads, targets)) * targets
-    return WORK // (features**2 * groups)
+    return max(WORK // (features**2 * groups), FEWEST * features)
 
 
 @dataclasses.dataclass
@@ -55,6 +57,7 @@ class Sums:
         count: Numbers of observed targets, (fold, column).
         group: Number of the group of each column, (column,). The columns of a group take the same rows: those at which
             all of them are observed.
+        observed: Number of observed targets, those in rows that are not taken included.
     """
 
     gram: Tensor
@@ -63,6 +66,12 @@ class Sums:
     square: Tensor
     count: Tensor
     group: Tensor
+    observed: float = 0.0
+
+    @property
+    def taken(self) -> float:
+        """Share of the observed targets whose rows are taken; 1 where no columns share rows."""
+        return float(self.count.sum()) / self.observed if self.observed else 1.0
 
     @classmethod
     def empty(cls, features: int, leads: int, targets: int = 1) -> Sums:
@@ -91,6 +100,7 @@ class Sums:
             grams: Add the cross-products of the features, too.
         """
         seen = ~torch.isnan(target)
+        self.observed += float(seen.sum())
         if len(groups := torch.unique(self.group)) < len(self.group):
             for group in groups.tolist():
                 seen[:, self.group == group] = seen[:, self.group == group].all(1, keepdim=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from stgate.data.window_data import WindowData
+from stgate.errors import FitWarning
 from stgate.inference.pieces import cut, rows_of
 from stgate.models.closed_form.normal_equations import FOLDS, PENALTIES, Sums, affordable_rows
 from stgate.nn.inputs import Inputs
@@ -105,6 +107,13 @@ def fit_linear(
         features, columns = linear.features(inputs).double(), target.transpose(1, 2).flatten(2).double()
         for number in _numbers(fold):
             sums.add(number, features[fold == number].flatten(0, 1), columns[fold == number].flatten(0, 1))
+    if sums.taken < 0.5:
+        warnings.warn(
+            f"linear part: fitted from {sums.taken:.0%} of the observed targets, since consecutive leads share the rows at "
+            "which all of them are observed; a shorter window or horizon takes more",
+            FitWarning,
+            stacklevel=2,
+        )
     chosen = sums.choose(leads) if penalty is None else torch.full((leads * targets,), penalty, dtype=torch.float64)
     linear.weight.copy_(sums.solve(chosen).view_as(linear.weight))
     if len(linear.across):

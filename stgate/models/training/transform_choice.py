@@ -27,6 +27,8 @@ ENOUGH = 2**21
 """Number of entries (time, node) that are enough before a cut, and after it; of more the nearest are taken."""
 MOST = 2**22
 """Number of values of the training part that are compared; of a larger one evenly spaced nodes are, all their times."""
+NODES = 16
+"""Number of nodes that are compared at least, where there are so many: the choice is that of all."""
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
 """Quantile levels of the CRPS."""
 
@@ -134,7 +136,7 @@ class _Sample:
         """Read a sample of the training part into memory."""
         part, nodes, (start, stop) = TrainingTargets(data), len(data.spec.nodes), data.parts.train
         row = data.panel.sizes.get("member", 1) * len(data.spec.targets)
-        among = min(nodes, max(MOST // (row * (stop - start)), 1))
+        among = min(nodes, max(MOST // (row * (stop - start)), NODES))
         chosen = torch.arange(among) * nodes // among
         values = torch.cat([block[:, :, chosen] for block, _ in part.blocks()], 1)
         edges = tuple((first - start, last - start) for first, last in data.series.blocks(start, stop))
