@@ -109,8 +109,8 @@ def fit_linear(
             sums.add(number, features[fold == number].flatten(0, 1), columns[fold == number].flatten(0, 1))
     if sums.taken < 0.5:
         warnings.warn(
-            f"linear part: fitted from {sums.taken:.0%} of the observed targets, since consecutive leads share the rows at "
-            "which all of them are observed; a shorter window or horizon takes more",
+            f"linear part: fitted from {sums.taken:.0%} of the observed targets, since leads in a row share the rows "
+            "where all of them are observed; a shorter window or horizon takes more",
             FitWarning,
             stacklevel=2,
         )
