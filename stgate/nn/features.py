@@ -20,7 +20,12 @@ class StepFeatures(nn.Module):
         spec: Description of the panel.
         patches: Patches into which the nodes are cut.
         forcing: Leave out all features of the targets.
+
+    Attributes:
+        rows_last: True to place the patches of all batches last in memory, by step, as `GRU` reads several steps.
     """
+
+    rows_last = False
 
     def __init__(self, spec: PanelSpec, patches: Patches, *, forcing: bool = False) -> None:
         super().__init__()
@@ -49,7 +54,7 @@ class StepFeatures(nn.Module):
         always = self.patches.fold(static).expand(*values.shape[:2], -1, -1)
         if self.forcing:
             own = self.patches.fold(torch.cat([values[..., self.targets :], mask[..., self.targets :]], -1))
-            return _joined([own, around, always])
+            return self._joined([own, around, always])
         target, seen = values[..., : self.targets], mask[..., : self.targets]
         if self.local:
             near = self.patches.surround(torch.cat([target, seen], -1))
@@ -57,9 +62,10 @@ class StepFeatures(nn.Module):
             mean = (target * seen).sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1)
             near = mean.expand_as(target)
         own = self.patches.fold(torch.cat([values, mask, since], -1))
-        return _joined([own, near, around, always])
+        return self._joined([own, near, around, always])
 
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """Concatenate features (batch, time, patch, feature); in memory the patches of all batches come last, by step."""
-    return torch.cat([part.permute(3, 1, 0, 2) for part in parts]).permute(2, 1, 3, 0)
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        """Concatenate features, (batch, time, patch, feature)."""
+        if self.rows_last and parts[0].shape[1] > 1:
+            return torch.cat([part.permute(3, 1, 0, 2) for part in parts]).permute(2, 1, 3, 0)
+        return torch.cat(parts, -1)

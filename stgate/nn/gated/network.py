@@ -102,6 +102,7 @@ class HybridNetwork(nn.Module):
         elif convolution_options:
             raise RequestError("spatial_options: without a layer; name one in spatial, or leave spatial_options out")
         self.core = None if core is None else core(hidden)
+        self.features.rows_last = getattr(self.core, "rows_last", False)
         self.dropout = nn.Dropout(dropout)
         self.carried: Memory | None = None  # into the next stretch, where backpropagation through time is cut
         self.rollout, self.single_member = rollout, single_member
@@ -251,8 +252,12 @@ class HybridNetwork(nn.Module):
             values, mask, since, calendar = (x[:, -self.reach :] for x in (values, mask, since, calendar))
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
-        linear, activation = self.embed
-        states = activation(rows_last(cast(nn.Linear, linear), seen.transpose(1, 2).flatten(0, 1)))
+        rows = seen.transpose(1, 2).flatten(0, 1)  # (batch * patch, time, feature)
+        if self.features.rows_last and rows.shape[1] > 1:
+            layer, activation = self.embed
+            states = activation(rows_last(cast(nn.Linear, layer), rows))
+        else:
+            states = self.embed(rows)
         if self.mixing is not None:
             assert graph is not None
             apart = states.unflatten(0, (batch, patches))

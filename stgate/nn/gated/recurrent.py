@@ -72,6 +72,11 @@ class RecurrentStack(nn.Module):
             self.layers.append(nn.ModuleDict(parts))
 
     @property
+    def rows_last(self) -> bool:
+        """True if inputs whose rows lie last in memory are read without a copy."""
+        return self.cell == "gru"
+
+    @property
     def reach(self) -> int | None:
         """Number of last steps that the output of the last step depends on; None if it may be any number."""
         return steps_needed(len(self.layers) if self.heads else 0, self.span) if self.cell == "none" else None
