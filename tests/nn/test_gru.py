@@ -58,6 +58,15 @@ def test_forecasts_without_gradients_have_the_bits_of_training():
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_gradients_that_fade_in_a_long_window_are_normal_numbers_or_zero():
+    cell, x = GRU(4, 8), torch.randn(50, 400, 4, requires_grad=True)
+    cell(x)[1].sum().backward()
+    size = x.grad.abs()
+    faint = (size > 0) & (size < torch.finfo(torch.float32).tiny)
+    assert faint.float().mean() < 1e-3
+    assert (size[:, :100] == 0).float().mean() > 0.5 and (size[:, -20:] > 0).all()
+
+
 def test_a_window_in_two_parts_is_the_window():
     cell, x = GRU(3, 6), torch.randn(9, 10, 3)
     whole, _ = cell(x)

@@ -11,6 +11,10 @@ from torch.autograd.function import once_differentiable
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_slope = torch.ops.aten.tanh_backward.grad_input
 
+TINY, EVERY = 1e-28, 4
+"""Gradients of states that become zero, and after how many steps: they fade with the steps, and what is left of them in
+a long window would be below the normal numbers of float32, with which a CPU computes many times as long."""
+
 
 class GRU(nn.GRU):
     """Gated recurrent unit of one layer, (row, time, channel) in and out, with the parameters of `torch.nn.GRU`.
@@ -176,6 +180,8 @@ class _Steps(torch.autograd.Function):
         for step in range(steps - 1, -1, -1):
             if of_states is not None:
                 outer = outer + of_states[:, step].T
+            if step % EVERY == 0:
+                outer = torch.hardshrink(outer, TINY)
             now, part, new = seen[step], parts[step], gates[step, both:]
             reset, update = gates[step, :hidden], gates[step, hidden:both]
             _sigmoid_slope(torch.sub(now[own:], new, out=room).mul_(outer), update, grad_input=of_update)
