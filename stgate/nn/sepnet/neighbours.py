@@ -1,4 +1,4 @@
-"""Weighted neighbours of each node, and sums over them: by a matrix, or by gathers without an N x N matrix."""
+"""Weighted neighbours of each node, and sums over them: by a matrix, or without an N x N matrix."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
 from stgate.panels.graph import Graph
 
 DENSE = 700
-"""Largest number of nodes for sums by a matrix product: with 20 neighbours, on one core, it is faster at 500 nodes and
-slower at 1,000."""
+"""Largest number of nodes for sums by a matrix product where a compiler or an accelerator computes them."""
+FEW, MORE = 100, 4
+"""Largest number of nodes for sums by a matrix product on a CPU, and how many more for each neighbour of a node."""
+
+_per_weight = torch.ops.aten._embedding_bag_per_sample_weights_backward
 
 
 @dataclasses.dataclass
@@ -40,10 +44,13 @@ class Neighbours:
 
     def sums(self) -> tuple[Sums, Sums]:
         """Make the sums over the incoming and over the outgoing edges of each node, for tensors (node, …)."""
-        if len(self.index) <= DENSE:
+        nodes, count = self.index.shape
+        bags = self.index.device.type == "cpu" and not torch.compiler.is_compiling()
+        if nodes <= (FEW + MORE * count if bags else DENSE):
             matrix = self.matrix()
             return Sums(matrix), Sums(matrix.T)
-        return Sums(self, False), Sums(self, True)
+        over = _Bags.of(self) if bags else self
+        return Sums(over, False), Sums(over, True)
 
 
 class GivenGraph(nn.Module):
@@ -97,11 +104,11 @@ class Sums:
     """Weighted sums over the neighbours of each node.
 
     Args:
-        over: Weight matrix, (node, node), or neighbours.
-        back: Sum over outgoing edges in place of incoming ones, if neighbours are given.
+        over: Weight matrix, (node, node), or edges.
+        back: Sum over outgoing edges in place of incoming ones, if edges are given.
     """
 
-    def __init__(self, over: Tensor | Neighbours, back: bool = False) -> None:
+    def __init__(self, over: Tensor | Neighbours | _Bags, back: bool = False) -> None:
         self.over, self.back = over, back
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -109,9 +116,93 @@ class Sums:
         flat = x.reshape(len(x), -1)
         if isinstance(self.over, Tensor):
             made = self.over @ flat
+        elif isinstance(self.over, _Bags):
+            made = self.over.sum(flat, self.back)
         else:
             made = _Sum.apply(flat, self.over.index, self.over.weight, self.back)  # type: ignore[no-untyped-call]
         return made.view_as(x)
+
+
+@dataclasses.dataclass
+class _Bags:
+    """Edges as bags for `embedding_bag`, by target and, in `order`, by source.
+
+    Attributes:
+        weight: Weights, (edge,).
+        source: Source nodes, (edge,).
+        target: Target nodes, (edge,), in order.
+        starts: First edge of each target, (node,).
+        order: Edges by their sources, (edge,).
+        starts_back: First place of each source in `order`, (node,).
+    """
+
+    weight: Tensor
+    source: Tensor
+    target: Tensor
+    starts: Tensor
+    order: Tensor
+    starts_back: Tensor
+
+    @classmethod
+    def of(cls, near: Neighbours) -> _Bags:
+        """Order the edges of some neighbours."""
+        (nodes, count), source = near.index.shape, near.index.flatten()
+        number = torch.arange(nodes * count)
+        degree = torch.zeros_like(source[:nodes]).scatter_add(0, source, torch.ones_like(source))
+        order, starts_back = source.argsort(stable=True), degree.cumsum(0) - degree
+        return cls(near.weight.flatten(), source, number // count, number[::count], order, starts_back)
+
+    def sum(self, x: Tensor, back: bool) -> Tensor:
+        """Sum (node, feature) over the incoming or, if back, the outgoing edges of each node."""
+        kind = torch.promote_types(x.dtype, self.weight.dtype)
+        edges = (self.source, self.target, self.starts, self.order, self.starts_back)
+        made: Tensor = _BagSum.apply(x.to(kind), self.weight.to(kind), *edges, back)  # type: ignore[no-untyped-call]
+        return made
+
+
+class _BagSum(torch.autograd.Function):
+    """Autograd function of the sums of `_Bags`, its attributes given in turn; members of an ensemble go one by one."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        source: Tensor,
+        target: Tensor,
+        starts: Tensor,
+        order: Tensor,
+        starts_back: Tensor,
+        back: bool,
+    ) -> Tensor:
+        if back:
+            return embedding_bag(target[order], x, starts_back, per_sample_weights=weight[order], mode="sum")
+        return embedding_bag(source, x, starts, per_sample_weights=weight, mode="sum")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.back = inputs[-1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, weight, source, target, starts, *others = ctx.saved_tensors
+        grad, of_x, of_weight = grad.contiguous(), None, None
+        if ctx.needs_input_grad[0]:
+            of_x = _BagSum.apply(grad, weight, source, target, starts, *others, not ctx.back)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[1]:
+            of_target, of_source = (x, grad) if ctx.back else (grad, x)
+            of_weight = _per_weight(of_target, of_source, source, starts, target, 0)
+        return of_x, of_weight, *[None] * 6
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> tuple[Tensor, int]:  # noqa: ANN401
+        made = [
+            _BagSum.apply(  # type: ignore[no-untyped-call]
+                *(one if dim is None else one.select(dim, member) for one, dim in zip(given, in_dims, strict=True))
+            )
+            for member in range(info.batch_size)
+        ]
+        return torch.stack(made), 0
 
 
 def _gathered(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:

@@ -21,18 +21,67 @@ def some_neighbours(nodes=7, k=3, dtype=torch.float64):
     return Neighbours(index, torch.rand(nodes, k, dtype=dtype, requires_grad=True))
 
 
+KINDS = {"matrix": torch.Tensor, "bags": neighbours._Bags, "gathers": Neighbours}
+
+
+def sums_by(kind, near, way, monkeypatch):
+    """Make sums of one kind, of which the last is for compilers and accelerators."""
+    with monkeypatch.context() as patch:
+        patch.setattr(neighbours, "FEW", 100 if kind == "matrix" else -100)
+        patch.setattr(neighbours, "DENSE", 0)
+        patch.setattr(torch.compiler, "is_compiling", lambda: kind == "gathers")
+        made = near.sums()[way]
+    assert isinstance(made.over, KINDS[kind])
+    return made
+
+
 @pytest.mark.parametrize("way", [0, 1])
-def test_sums_are_the_same_by_a_matrix_and_by_gathers(monkeypatch, way):
+def test_sums_are_the_same_by_a_matrix_by_bags_and_by_gathers(monkeypatch, way):
     near = some_neighbours()
     x = torch.randn(7, 2, 5, dtype=torch.float64, requires_grad=True)
     found = []
-    for dense in (100, 0):
-        monkeypatch.setattr(neighbours, "DENSE", dense)
-        made = near.sums()[way](x)
+    for kind in KINDS:
+        made = sums_by(kind, near, way, monkeypatch)(x)
         found.append((made, *torch.autograd.grad(made.square().sum(), [x, near.weight])))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
-    assert torch.autograd.gradcheck(lambda x, w: Neighbours(near.index, w).sums()[way](x), (x, near.weight))
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", [0, 1])
+def test_gradients_of_sums_are_those_of_differences(monkeypatch, way, kind):
+    near, x = some_neighbours(), torch.randn(7, 2, 5, dtype=torch.float64, requires_grad=True)
+
+    def summed(x, weight):
+        return sums_by(kind, Neighbours(near.index, weight), way, monkeypatch)(x)
+
+    assert torch.autograd.gradcheck(summed, (x, near.weight))
+    assert torch.autograd.gradcheck(lambda x: summed(x, near.weight.detach()), (x,))
+    assert torch.autograd.gradcheck(lambda weight: summed(x.detach(), weight), (near.weight,))
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_members_of_an_ensemble_have_the_sums_of_each(monkeypatch, way):
+    members = [some_neighbours() for _ in range(3)]
+    for number, near in enumerate(members):
+        near.index, near.weight = near.index.roll(number, 0), (near.weight + number).detach().requires_grad_()
+    x = torch.randn(3, 7, 4, dtype=torch.float64, requires_grad=True)
+    index, weight = torch.stack([near.index for near in members]), torch.stack([near.weight for near in members])
+    together = torch.vmap(lambda x, i, w: sums_by("bags", Neighbours(i, w), way, monkeypatch)(x))(x, index, weight)
+    apart = torch.stack([sums_by("bags", n, way, monkeypatch)(part) for n, part in zip(members, x, strict=True)])
+    wanted = [x, *(near.weight for near in members)]
+    torch.testing.assert_close(together, apart)
+    for ours, theirs in zip(*(torch.autograd.grad(m.square().sum(), wanted) for m in (together, apart)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    shared = torch.vmap(sums_by("bags", members[0], way, monkeypatch))(x)
+    torch.testing.assert_close(shared[0], apart[0])
+
+
+def test_sums_in_low_precision_are_those_of_their_weights(monkeypatch):
+    near, x = some_neighbours(dtype=torch.float32), torch.randn(7, 4)
+    made = sums_by("bags", near, 0, monkeypatch)(x.bfloat16())
+    torch.testing.assert_close(made, sums_by("bags", near, 0, monkeypatch)(x), rtol=0.02, atol=0.02)
 
 
 def test_averages_of_a_constant_are_that_constant():
