@@ -67,5 +67,5 @@ class StepFeatures(nn.Module):
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Concatenate features, (batch, time, patch, feature)."""
         if self.rows_last and parts[0].shape[1] > 1:
-            return torch.cat([part.permute(3, 1, 0, 2) for part in parts]).permute(2, 1, 3, 0)
+            return torch.cat([part.permute(1, 3, 0, 2) for part in parts], 1).permute(2, 0, 3, 1)
         return torch.cat(parts, -1)

@@ -34,9 +34,13 @@ def test_states_and_gradients_are_those_of_torch(inputs, hidden, rows, steps, us
 
 
 def test_gradients_are_those_of_differences():
-    cell = GRU(2, 3).double()
+    cell, entry = GRU(2, 3).double(), nn.Linear(5, 2).double()
     x, before = torch.randn(2, 4, 2).double().requires_grad_(), torch.randn(2, 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda *given: _Steps.apply(True, *given), (x, before, *cell.parameters()))
+    given = (x, before, *cell.parameters())
+    assert torch.autograd.gradcheck(lambda *given: _Steps.apply(True, *given, None, None), given)
+    features = torch.randn(2, 4, 5).double().requires_grad_()
+    given = (features, before, *cell.parameters(), *entry.parameters())
+    assert torch.autograd.gradcheck(lambda *given: _Steps.apply(True, *given), given)
 
 
 def test_only_the_gradients_that_are_asked_for_are_computed():
@@ -88,6 +92,36 @@ def test_it_is_torchs_in_other_hands():
     torch.testing.assert_close(ours(x[0])[0], theirs(x[0])[0])  # without rows
 
 
+class Drawn(nn.Linear):
+    """A layer that draws its outputs."""
+
+    def forward(self, input):
+        return super().forward(input) + 1
+
+
+ENTRIES = {"own": (nn.Linear, "none"), "drawn": (Drawn, "none"), "other": (nn.Linear, "tanh")}
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("features", [False, True])
+def test_layers_before_the_unit_have_the_values_and_gradients_of_their_own(steps, kind, features):
+    torch.manual_seed(0)
+    layer, approximate = ENTRIES[kind]
+    cell, entry, made = GRU(3, 4).double(), nn.Sequential(layer(7, 3), nn.GELU(approximate)).double(), []
+    x = torch.randn(5, steps, 7, dtype=torch.float64, requires_grad=features)
+    for together in (True, False):
+        parts = cell.ends(x, None, entry) if together else cell.ends(entry(x))
+        weights = [*cell.parameters(), *entry.parameters(), *([x] if features else [])]
+        loss = sum((number + 1) * part.square().sum() for number, part in enumerate(parts))
+        made.append([*parts, *torch.autograd.grad(loss, weights)])
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        for one, other in zip(cell.ends(x, None, entry), made[0], strict=False):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("steps", [1, 6])
 def test_the_ends_of_a_sequence_have_the_values_and_gradients_of_slices(steps):
     cell, made = GRU(3, 4).double(), []
@@ -107,10 +141,6 @@ def test_the_ends_of_a_sequence_have_the_values_and_gradients_of_slices(steps):
 
 
 def test_a_layer_that_draws_its_outputs_is_applied_as_it_is():
-    class Drawn(nn.Linear):
-        def forward(self, input):
-            return super().forward(input) + 1
-
     plain, drawn, x = nn.Linear(3, 4), Drawn(3, 4), torch.randn(5, 6, 3)
     drawn.load_state_dict(plain.state_dict())
     torch.testing.assert_close(rows_last(plain, x), plain(x))

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_slope = torch.ops.aten.tanh_backward.grad_input
+_gelu, _gelu_slope = torch.ops.aten.gelu.out, torch.ops.aten.gelu_backward.grad_input
 
 TINY, EVERY = 1e-28, 4
 """Gradients of states that become zero, and after how many steps: they fade with the steps, and what is left of them in
@@ -53,11 +54,13 @@ class GRU(nn.GRU):
         if weights is None:
             made: tuple[Tensor, Tensor] = super().forward(input, hx)
             return made
-        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights)
+        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights, None, None)
         _, states, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
         return states, last.unsqueeze(0)
 
-    def ends(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def ends(
+        self, input: Tensor, hx: Tensor | None = None, entry: nn.Sequential | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run over a sequence of which later layers read the last step only.
 
         Slices of the inputs and of the states would have gradients of all steps, which are zero but for the last.
@@ -65,15 +68,23 @@ class GRU(nn.GRU):
         Args:
             input: Inputs, (row, time, channel).
             hx: State before the first step, (1, row, hidden); zero when None.
+            entry: Layers that are applied to the inputs first, a step at a time if they are `nn.Linear` and `nn.GELU`.
 
         Returns:
             The last input, (row, 1, channel), its state, (row, 1, hidden), and the last state as `forward` returns it.
         """
         weights = self._plain_weights(input)
+        entering: list[Tensor] | list[None] = [None, None]
+        if entry is not None:
+            known = None if weights is None else _entering(entry)
+            if known is None:
+                input = entry(input)
+            else:
+                entering = known
         if weights is None:
             last = super().forward(input, hx)[1]
             return input[:, -1:], last[0].unsqueeze(1), last
-        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights)
+        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights, *entering)
         entered, _, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
         return entered.unsqueeze(1), last.unsqueeze(1), last.unsqueeze(0)
 
@@ -85,7 +96,7 @@ class GRU(nn.GRU):
 
 
 def rows_last(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a linear layer so that in memory the rows come last, as `GRU` reads them.
+    """Apply a linear layer so that in memory the rows of each step come last, as `GRU` reads them.
 
     Args:
         layer: The layer. One that is no plain `nn.Linear`, such as a layer that draws its outputs, is applied as it is.
@@ -97,10 +108,15 @@ def rows_last(layer: nn.Linear, x: Tensor) -> Tensor:
     if type(layer) is not nn.Linear:
         drawn: Tensor = layer(x)
         return drawn
-    rows, steps, channels = x.shape
-    flat = x.permute(2, 1, 0).reshape(channels, steps * rows)
-    made = torch.addmm(layer.bias.unsqueeze(1), layer.weight, flat)
-    return made.view(-1, steps, rows).permute(2, 1, 0)
+    weight = layer.weight.expand(x.shape[1], -1, -1)
+    return torch.baddbmm(layer.bias.unsqueeze(1), weight, x.permute(1, 2, 0)).permute(2, 0, 1)
+
+
+def _entering(entry: nn.Sequential) -> list[Tensor] | None:
+    """Return the weight and the bias of a linear layer before a GELU; None for any other layers."""
+    if [type(layer) for layer in entry] != [nn.Linear, nn.GELU] or entry[1].approximate != "none":
+        return None
+    return [cast(Tensor, entry[0].weight), cast(Tensor, entry[0].bias)]
 
 
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
@@ -127,35 +143,45 @@ class _Steps(torch.autograd.Function):
         of_state: Tensor,
         input_bias: Tensor,
         state_bias: Tensor,
+        of_entry: Tensor | None,
+        entry_bias: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the last input, (row, input), the states, (row, time, hidden), and the last one, (row, hidden)."""
-        rows, steps, inputs = x.shape
-        hidden, own = of_state.shape[1], inputs + 1  # the state's first channel of a step
-        both = 2 * hidden
+        rows, steps, _ = x.shape
+        inputs, hidden = of_input.shape[1], of_state.shape[1]
+        own, both = inputs + 1, 2 * hidden  # the state's first channel of a step; the channels of two gates
         # Reset and update gate see all channels; of the new state, the input's part and the state's part are apart.
         gating = torch.cat([of_input[:both], (input_bias + state_bias)[:both, None], of_state[:both]], 1)
         entering = torch.cat([of_input[both:], input_bias[both:, None]], 1)
         returning = torch.cat([state_bias[both:, None], of_state[both:]], 1)
         seen = x.new_empty(steps + 1, own + hidden, rows)
-        seen[:steps, :inputs] = x.permute(1, 2, 0)
         seen[:, inputs] = 1.0
         seen[0, own:] = 0.0 if before is None else before.T
         kept = steps if graded else 1  # a backward pass needs the gates of all steps
         gates, parts = x.new_empty(kept, 3 * hidden, rows), x.new_empty(kept, hidden, rows)
+        given = x.permute(1, 2, 0)
+        raw = None  # of the entry, before its GELU
+        if of_entry is None:
+            seen[:steps, :inputs] = given
+        else:
+            raw, bias = x.new_empty(kept, inputs, rows), cast(Tensor, entry_bias).unsqueeze(1)
         views = (seen[:-1], seen[:-1, inputs:], seen[:-1, :own], seen[:-1, own:], seen[1:, own:])
         blocks = (gates[:, :both], gates[:, :hidden], gates[:, hidden:both], gates[:, both:], parts)
         of_gates = [block.expand(steps, -1, -1) for block in blocks]  # without gradients all steps share one
-        for now, with_state, with_input, state, later, both_gates, reset, update, new, part in zip(
-            *(view.unbind(0) for view in (*views, *of_gates)), strict=True
+        for step, now, with_state, with_input, state, later, both_gates, reset, update, new, part in zip(
+            range(steps), *(view.unbind(0) for view in (*views, *of_gates)), strict=True
         ):
+            if of_entry is not None and raw is not None:
+                entered = torch.addmm(bias, of_entry, given[step], out=raw[step % kept])
+                _gelu(entered, out=now[:inputs])
             torch.mm(gating, now, out=both_gates).sigmoid_()
             torch.mm(returning, with_state, out=part)
             torch.mm(entering, with_input, out=new).addcmul_(reset, part).tanh_()
             torch.lerp(new, state, update, out=later)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(seen, gates, parts, gating, entering, returning)
+        ctx.save_for_backward(seen, gates, parts, gating, entering, returning, given, raw, of_entry)
         states = seen[1:, own:].permute(2, 0, 1)
-        return x[:, -1].clone(), states, states[:, -1].clone()
+        return seen[-2, :inputs].T.contiguous(), states, states[:, -1].clone()
 
     @staticmethod
     @once_differentiable
@@ -166,44 +192,72 @@ class _Steps(torch.autograd.Function):
         of_last: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the inputs, of the state before, and of the weights."""
-        seen, gates, parts, gating, entering, returning = ctx.saved_tensors
+        seen, gates, parts, gating, entering, returning, given, raw, of_entry = ctx.saved_tensors
         steps, hidden, rows = parts.shape
-        own, both = entering.shape[1], 2 * hidden
-        first = 0 if ctx.needs_input_grad[1] else own  # gradients of the channels from this one on
-        to_seen, to_input = gating.T[first:].contiguous(), entering.T[first : own - 1].contiguous()
-        to_state = returning.T[1:].contiguous()
-        sums = [torch.zeros_like(weight) for weight in (gating, entering, returning)]
-        slopes, (part_slope, room) = seen.new_empty(3 * hidden, rows), seen.new_empty(2, hidden, rows)
-        of_gates, of_reset, of_update, of_new = slopes[:both], slopes[:hidden], slopes[hidden:both], slopes[both:]
-        of_seen = seen.new_empty(1 if first else steps, own + hidden - first, rows)
+        own, both, wide = entering.shape[1], 2 * hidden, 3 * hidden
+        inputs = own - 1
+        # Slopes of the new state, of both gates, and of the state's part: the input leads to the first three of these
+        # four blocks, the state before to the last three.
+        to_input = torch.cat([entering[:, :inputs], gating[:, :inputs]]).T.contiguous()
+        to_state = torch.cat([gating[:, own:], returning[:, 1:]]).T.contiguous()
+        slopes, (spare, inner) = seen.new_empty(4 * hidden, rows), seen.new_empty(2, hidden, rows)
+        of_new, of_reset, of_update, of_part = slopes.split(hidden)
+        input_slopes, state_slopes = slopes[:wide], slopes[hidden:]
+        by_input, by_state = seen.new_zeros(own, wide), seen.new_zeros(hidden + 1, wide)
+        of_input = seen.new_empty(steps if raw is None else 1, inputs, rows).expand(steps, -1, -1)
+        before = None if raw is None else _Entry(given, raw, of_entry, sought=ctx.needs_input_grad[1])
         outer = seen.new_zeros(hidden, rows) if of_last is None else of_last.T.contiguous()
-        for step in range(steps - 1, -1, -1):
+        views = (seen[:-1, :own], seen[:-1, inputs:], seen[1:, own:], gates[:, :hidden], gates[:, hidden:both])
+        unbound = [view.unbind(0) for view in (*views, gates[:, both:], parts, of_input)]
+        sought = ctx.needs_input_grad[1] or before is not None
+        for step, with_input, with_state, later, reset, update, new, part, entered in zip(
+            range(steps - 1, -1, -1), *(reversed(view) for view in unbound), strict=True
+        ):
             if of_states is not None:
                 outer = outer + of_states[:, step].T
             if step % EVERY == 0:
                 outer = torch.hardshrink(outer, TINY)
-            now, part, new = seen[step], parts[step], gates[step, both:]
-            reset, update = gates[step, :hidden], gates[step, hidden:both]
-            _sigmoid_slope(torch.sub(now[own:], new, out=room).mul_(outer), update, grad_input=of_update)
-            _tanh_slope(torch.addcmul(outer, outer, update, value=-1, out=room), new, grad_input=of_new)
-            _sigmoid_slope(torch.mul(of_new, part, out=room), reset, grad_input=of_reset)
-            torch.mul(of_new, reset, out=part_slope)
-            inner = torch.mm(to_seen, of_gates, out=of_seen[0 if first else step])
-            if not first:
-                inner[: own - 1].addmm_(to_input, of_new)
-            outer = inner[own - first :].addmm_(to_state, part_slope).addcmul(outer, update)
-            sums[0].addmm_(of_gates, now.T)
-            sums[1].addmm_(of_new, now[:own].T)
-            sums[2].addmm_(part_slope, now[own - 1 :].T)
-        if of_entered is not None and not first:
-            of_seen[-1, : own - 1] += of_entered.T
-        gate, enter, back = sums
+            torch.addcmul(outer, outer, update, value=-1, out=spare)
+            torch.sub(later, new, out=of_update).mul_(spare)
+            _tanh_slope(spare, new, grad_input=of_new)
+            _sigmoid_slope(torch.mul(of_new, part, out=spare), reset, grad_input=of_reset)
+            torch.mul(of_new, reset, out=of_part)
+            by_input.addmm_(with_input, input_slopes.T)
+            by_state.addmm_(with_state, state_slopes.T)
+            outer = torch.mm(to_state, state_slopes, out=inner).addcmul(outer, update)
+            if not sought:
+                continue
+            torch.mm(to_input, input_slopes, out=entered)
+            if of_entered is not None and step == steps - 1:
+                entered += of_entered.T
+            if before is not None:
+                before.add(step, entered)
+        through = before.of_given if before is not None else (of_input if sought else None)
         return (
             None,
-            None if first else of_seen[:, : own - 1].permute(2, 0, 1),
+            None if through is None else through.permute(2, 0, 1),
             outer.T if ctx.needs_input_grad[2] else None,
-            torch.cat([gate[:, : own - 1], enter[:, :-1]]),
-            torch.cat([gate[:, own:], back[:, 1:]]),
-            torch.cat([gate[:, own - 1], enter[:, -1]]),
-            torch.cat([gate[:, own - 1], back[:, 0]]),
+            torch.cat([by_input[:inputs, hidden:], by_input[:inputs, :hidden]], 1).T,
+            by_state[1:].T,
+            torch.cat([by_input[inputs, hidden:], by_input[inputs, :hidden]]),
+            by_state[0],
+            None if before is None else before.of_weight.T,
+            None if before is None else before.of_bias,
         )
+
+
+class _Entry:
+    """Gradients of a linear layer and a GELU before the unit, step by step; `given` is (step, channel, row)."""
+
+    def __init__(self, given: Tensor, raw: Tensor, weight: Tensor, *, sought: bool) -> None:
+        self.given, self.raw, self.weight = given, raw, weight.T.contiguous()
+        self.of_given = torch.empty_like(given) if sought else None
+        self.of_weight, self.of_bias = torch.zeros_like(self.weight), weight.new_zeros(len(weight))
+
+    def add(self, step: int, slopes: Tensor) -> None:
+        """Add those of a step, given the gradients of its outputs, (channel, row), which become those of the layer."""
+        _gelu_slope(slopes, self.raw[step], grad_input=slopes)
+        self.of_weight.addmm_(self.given[step], slopes.T)
+        self.of_bias += slopes.sum(1)
+        if self.of_given is not None:
+            torch.mm(self.weight, slopes, out=self.of_given[step])

@@ -253,6 +253,9 @@ class HybridNetwork(nn.Module):
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
         rows = seen.transpose(1, 2).flatten(0, 1)  # (batch * patch, time, feature)
+        if last and self.mixing is None and getattr(self.core, "enters", False):
+            states, memory = cast(nn.Module, self.core)(rows, memory, last=True, entry=self.embed)
+            return self.dropout(states).unflatten(0, (batch, patches)).transpose(1, 2), memory
         if self.features.rows_last and rows.shape[1] > 1:
             layer, activation = self.embed
             states = activation(rows_last(cast(nn.Linear, layer), rows))

@@ -77,17 +77,25 @@ class RecurrentStack(nn.Module):
         return self.cell == "gru"
 
     @property
+    def enters(self) -> bool:
+        """True if the stack applies layers to its inputs itself, step by step, for the output of the last step."""
+        return self.cell == "gru" and len(self.layers) == 1 and not self.heads
+
+    @property
     def reach(self) -> int | None:
         """Number of last steps that the output of the last step depends on; None if it may be any number."""
         return steps_needed(len(self.layers) if self.heads else 0, self.span) if self.cell == "none" else None
 
-    def forward(self, x: Tensor, memory: Memory | None = None, *, last: bool = False) -> tuple[Tensor, Memory]:
+    def forward(
+        self, x: Tensor, memory: Memory | None = None, *, last: bool = False, entry: nn.Sequential | None = None
+    ) -> tuple[Tensor, Memory]:
         """Run over consecutive steps.
 
         Args:
             x: Inputs, (row, time, channel).
             memory: Memory after the steps right before, as the call for those steps returned it; None at the start.
             last: Return the output of the last step only.
+            entry: Layers that are applied to the inputs first; of a stack that `enters`, for the last step only.
 
         Returns:
             Outputs, (row, time, channel), with one time if only the last is returned; and the memory after the steps.
@@ -99,7 +107,7 @@ class RecurrentStack(nn.Module):
             later = len(self.layers) - 1 - number
             only = last and not later
             if "cell" in parts:
-                x, held = self._recur(parts, x, next(before, None), only and "attention" not in parts)
+                x, held = self._recur(parts, x, next(before, None), only and "attention" not in parts, entry)
                 after.append(held)
             if "attention" in parts:
                 crop = only or (last and self.cell == "none")  # a cell of a later layer reads all steps
@@ -110,11 +118,16 @@ class RecurrentStack(nn.Module):
         return (x[:, -1:] if last else x), after
 
     def _recur(
-        self, parts: nn.ModuleDict, x: Tensor, memory: tuple[Tensor, ...] | None, last: bool
+        self,
+        parts: nn.ModuleDict,
+        x: Tensor,
+        memory: tuple[Tensor, ...] | None,
+        last: bool,
+        entry: nn.Sequential | None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         cell = parts["cell"]
         if last and isinstance(cell, GRU):
-            x, states, one = cell.ends(x, memory[0] if memory else None)
+            x, states, one = cell.ends(x, memory[0] if memory else None, entry)
             return parts["gate"](x, states), (one,)
         if self.cell == "lstm":
             states, held = cell(x, memory)
