@@ -73,8 +73,9 @@ def cut(batch: Batch, windows: int) -> list[Batch]:
 def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], object], *situation: object) -> int:
     """Return the number of windows of a piece of a batch: a function of the network and of shapes, not of values.
 
-    What an evaluation computes is measured once, on windows without gaps. A network that mixes windows, by layers with
-    batch statistics in training, takes the whole batch.
+    What an evaluation computes is measured once, on windows without gaps; a rollout, which goes through windows with
+    gaps step by step, is measured for batches with gaps apart. A network that mixes windows, by layers with batch
+    statistics in training, takes the whole batch.
 
     Args:
         network: The network, or its members.
@@ -87,9 +88,10 @@ def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obj
         return count
     costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
     shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
-    key = (network.training, *situation, *shapes, batch["static"].shape)
+    complete = all(batch.get("complete", ()))
+    key = (network.training, complete, *situation, *shapes, batch["static"].shape)
     if key not in costs:
-        costs[key] = _measured(network, batch, evaluate)
+        costs[key] = _measured(network, _without_gaps(batch, complete), evaluate)
     cost = costs[key]
     most = MOST * cost.calls if device.type == "cpu" else ACCELERATOR
     windows = min(cost.windows(most, 1), count)
@@ -158,7 +160,7 @@ def _measured(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obje
         with members.single_member(drawn[0]) if members else contextlib.nullcontext():
             for count in (1, 1, 2):  # the first fills what is kept between evaluations
                 with _Numbers() as numbers:
-                    evaluate(_without_gaps(rows_of(batch, slice(0, count))))
+                    evaluate(rows_of(batch, slice(0, count)))
                 counts.append(numbers)
     _, one, two = counts
     each = max(two.count - one.count, 1)
@@ -189,7 +191,8 @@ def rows_of(batch: Batch, rows: slice) -> Batch:
     return cast(Batch, {name: value if name in SHARED else value[rows] for name, value in tensors.items()})
 
 
-def _without_gaps(batch: Batch) -> Batch:
-    tensors = cast(dict[str, Any], batch)
+def _without_gaps(batch: Batch, complete: bool) -> Batch:
+    """Return two windows without gaps, noted as complete or not where a batch says so."""
+    tensors = cast(dict[str, Any], rows_of(batch, slice(0, 2)))
     kept = {n: v if n in SHARED or not torch.is_tensor(v) else torch.nan_to_num(v) for n, v in tensors.items()}
-    return cast(Batch, kept)
+    return cast(Batch, kept | ({"complete": [complete] * 2} if "complete" in kept else {}))

@@ -184,6 +184,17 @@ def test_the_size_of_a_piece_follows_from_the_network_and_not_from_values(monkey
     assert len(sized(monkeypatch, wide, batch, 2**9)) > len(sized(monkeypatch, narrow, batch, 2**9))
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_size_of_a_piece_of_a_rollout_does_not_follow_from_its_first_windows(monkeypatch, cell):
+    data, found = make_data(make_panel(steps=160, missing=0.0)), []
+    for first in (True, False):
+        model = built(GatedRNN(rollout=RollOut(), cell=cell, **PLAIN), data).train()
+        batch = model.predictor.noted(next(iter(data.train_dataloader())))
+        batch["complete"] = [first] * 2 + [not first] * (len(batch["complete"]) - 2)
+        found.append(sized(monkeypatch, model, batch, 2**9))
+    assert found[0] == found[1]
+
+
 class Normalised(Forecaster):
     """A network with batch statistics: each window's output depends on the others of its batch."""
 

@@ -87,8 +87,6 @@ def test_it_is_torchs_in_other_hands():
         stacks = {name: torch.stack([weight, 2 * weight]) for name, weight in cell.named_parameters()}
         with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::gru"):
             torch.func.vmap(lambda own, cell=cell: torch.func.functional_call(cell, own, (x,))[0])(stacks)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=0)
     torch.testing.assert_close(ours(x[0])[0], theirs(x[0])[0])  # without rows
 
 
@@ -120,6 +118,18 @@ def test_layers_before_the_unit_have_the_values_and_gradients_of_their_own(steps
     with torch.no_grad():
         for one, other in zip(cell.ends(x, None, entry), made[0], strict=False):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_autocast_leaves_the_unit_in_the_precision_of_its_weights():
+    cell, entry, x = GRU(3, 4), nn.Sequential(nn.Linear(7, 3), nn.GELU()), torch.randn(5, 6, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = cell.ends(x, None, entry)
+        low = cell(x.bfloat16()[..., :3])[0]
+    for one, other in zip(mixed, cell.ends(x, None, entry), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert low.dtype == torch.float32
+    sum(part.sum() for part in mixed).backward()
+    assert all(weight.grad is not None for weight in (*cell.parameters(), *entry.parameters()))
 
 
 @pytest.mark.parametrize("steps", [1, 6])

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from stgate.nn.single import single_precision
+
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_slope = torch.ops.aten.tanh_backward.grad_input
 _gelu, _gelu_slope = torch.ops.aten.gelu.out, torch.ops.aten.gelu_backward.grad_input
@@ -20,9 +22,10 @@ a long window would be below the normal numbers of float32, with which a CPU com
 class GRU(nn.GRU):
     """Gated recurrent unit of one layer, (row, time, channel) in and out, with the parameters of `torch.nn.GRU`.
 
-    On a CPU in full precision the rows lie last in memory: gates are then blocks, the biases part of the products, and
-    the gradients of the weights summed in place. Elsewhere, for a single step, in a compiled graph and under the
-    transforms of `torch.func` it is `torch.nn.GRU`. Gradients of gradients are not computed.
+    On a CPU the rows lie last in memory: gates are then blocks, the biases part of the products, and the gradients of
+    the weights summed in place; all of it in the precision of the weights, also under autocast. Elsewhere, for a single
+    step, in a compiled graph and under the transforms of `torch.func` it is `torch.nn.GRU`. Gradients of gradients are
+    not computed.
 
     Args:
         inputs: Number of channels of the input.
@@ -54,8 +57,7 @@ class GRU(nn.GRU):
         if weights is None:
             made: tuple[Tensor, Tensor] = super().forward(input, hx)
             return made
-        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights, None, None)
-        _, states, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
+        _, states, last = _run(weights, input, hx, [None, None])
         return states, last.unsqueeze(0)
 
     def ends(
@@ -84,8 +86,7 @@ class GRU(nn.GRU):
         if weights is None:
             last = super().forward(input, hx)[1]
             return input[:, -1:], last[0].unsqueeze(1), last
-        given = (torch.is_grad_enabled(), input, None if hx is None else hx[0], *weights, *entering)
-        entered, _, last = _Steps.apply(*given)  # type: ignore[no-untyped-call]
+        entered, _, last = _run(weights, input, hx, entering)
         return entered.unsqueeze(1), last.unsqueeze(1), last.unsqueeze(0)
 
     def _plain_weights(self, x: Tensor) -> list[Tensor] | None:
@@ -122,12 +123,22 @@ def _entering(entry: nn.Sequential) -> list[Tensor] | None:
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
-def _in_other_hands(*tensors: Tensor) -> bool:
-    """Tell if tensors are on an accelerator, of low precision, or if a compiler or `torch.func` sees them."""
+def _in_other_hands(x: Tensor, weight: Tensor) -> bool:
+    """Tell if tensors are on an accelerator, weights of low precision, or if a compiler or `torch.func` sees them."""
     if torch.compiler.is_compiling() or _transformed():
         return True
-    wanted = (torch.float32, torch.float64)
-    return torch.is_autocast_enabled("cpu") or any(t.device.type != "cpu" or t.dtype not in wanted for t in tensors)
+    return x.device.type != "cpu" or weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64)
+
+
+def _run(
+    weights: list[Tensor], x: Tensor, before: Tensor | None, entering: list[Tensor] | list[None]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the unit in the precision of its weights: autocast's is not faster, and loses the digits of long windows."""
+    kind = weights[0].dtype
+    with single_precision():
+        given = (torch.is_grad_enabled(), x.to(kind), None if before is None else before[0].to(kind))
+        made: tuple[Tensor, Tensor, Tensor] = _Steps.apply(*given, *weights, *entering)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _Steps(torch.autograd.Function):
