@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stgate.inference.members import Members, split
+from stgate.nn.once import fixed_weights
 from stgate.schema.batch import SHARED, Batch
 
 MOST = 3 * 2**15
@@ -129,7 +130,8 @@ def in_pieces(
     pieces = cut(batch, windows_of(network, batch, evaluate, *situation))
     if len(pieces) == 1:
         return evaluate(batch)
-    first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
+    with fixed_weights():
+        first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
     return (torch.cat(first, -5), *(torch.cat(other, -4) for other in others))
 
 

@@ -17,6 +17,7 @@ from stgate.inference.batch_loss import BatchLoss
 from stgate.inference.members import Members
 from stgate.metrics.torch.forms import CRPS, Coverage, MaskedMean, Mean, MeanAbsoluteError, ValidPredictionTime
 from stgate.models.training.processes import of_all_processes, reaching_all
+from stgate.nn.once import fixed_weights
 from stgate.nn.single import single_precision
 from stgate.schema.batch import Batch
 
@@ -111,7 +112,7 @@ def objective(forecaster: Forecaster, batch: Batch) -> Tensor:
             forecaster.training_forward(pieces[0])
     total = BatchLoss(network, forecaster.parameters(), whole=len(pieces) == 1)
     for turn in total.turns():
-        with turn:
+        with turn, fixed_weights():
             for piece in pieces:
                 members = forecaster.training_forward(piece)
                 total.add(*_scored(forecaster, "train", members, forecaster.training_target(piece)))

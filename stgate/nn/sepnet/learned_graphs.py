@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from stgate.nn.once import once
 from stgate.nn.sepnet.neighbours import Neighbours
 
 SHARPNESS = 3.0
@@ -42,8 +43,7 @@ class AdaptiveGraph(nn.Module):
         one = torch.tanh(SHARPNESS * self.of_first(self.first))
         two = torch.tanh(SHARPNESS * self.of_second(self.second))
         target, source = torch.cat([one, -two], -1), torch.cat([two, one], -1)
-        with torch.no_grad():
-            index = _largest(lambda piece: piece @ source.T, target, self.neighbours)
+        index = once(self, lambda: _largest(lambda piece: piece @ source.T, target, self.neighbours))
         score = (target.unsqueeze(1) * source[index]).mean(-1)
         return Neighbours(index, torch.relu(torch.tanh(SHARPNESS * score)))
 
@@ -81,17 +81,21 @@ class AdaptiveHypergraph(nn.Module):
             Members and degrees, (node, order); in training (node, 4 * order), with weight zero beyond order.
         """
         at = torch.tanh(SHARPNESS * self.of(self.embedding))
-        with torch.no_grad():
-            squares, count = at.square().sum(-1), self.candidates if self.training else self.order
-            index = _largest(lambda piece: 2 * piece @ at.T - squares, at, count)
-            own, last = torch.arange(len(at), device=at.device), self.order - 1
-            lacks = (index[:, : self.order] != own.unsqueeze(1)).all(1)  # if others have the same embedding
-            index[:, last] = torch.where(lacks, own, index[:, last])
+        index = once(self, lambda: self._nearest(at))
         belongs = torch.exp(-(at.unsqueeze(1) - at[index]).square().mean(-1))
         members, others = belongs[:, : self.order], belongs[:, self.order :]
         if not self.soft:
             members = members + (1 - members).detach()
         return Neighbours(index, torch.cat([members, others - others.detach()], 1))
+
+    def _nearest(self, at: Tensor) -> Tensor:
+        """Find the nearest nodes of each node, itself among the members: (node, candidate)."""
+        squares, count = at.square().sum(-1), self.candidates if self.training else self.order
+        index = _largest(lambda piece: 2 * piece @ at.T - squares, at, count)
+        own, last = torch.arange(len(at), device=at.device), self.order - 1
+        lacks = (index[:, : self.order] != own.unsqueeze(1)).all(1)  # if others have the same embedding
+        index[:, last] = torch.where(lacks, own, index[:, last])
+        return index
 
 
 def _largest(score: Callable[[Tensor], Tensor], rows: Tensor, count: int) -> Tensor:
