@@ -1,7 +1,7 @@
 """Cost of the convolutions of torch-geometric, beside the dense forms of this package.
 
 CPU time of forward and backward, one thread, the median of rounds in turns: five layers of torch-geometric by
-`stgate.nn.convolution.GraphConvolution`; the mixing of STH-SepNet (`MixProp`), its sums by a matrix and by gathers over
+`stgate.nn.convolution.GraphConvolution`; the mixing of STH-SepNet (`MixProp`), its sums by a matrix and by bags of
 neighbours; and the attention of CGLUBNF, which is that of GATv2Conv over gathered neighbours. 200 and 5,000 nodes with
 10 neighbours each, batches of 8, 32 channels.
 """
@@ -45,17 +45,17 @@ def contenders(nodes):
 
         return run
 
-    def dense(hops, most):
+    def mixing(hops, matrix):
         mix, near = MixProp(CHANNELS, 1, hops), Neighbours(index, weight)
 
         def forward():
-            neighbours.DENSE = most
+            neighbours.FEW, neighbours.MORE = nodes if matrix else -1, 0
             return mix(x, averages(near, both=False))
 
         return step(mix, forward)
 
-    made = {"MixProp by a matrix, 1 hop": dense(1, nodes), "MixProp by a matrix, 2 hops": dense(2, nodes)}
-    made |= {"MixProp by gathers, 1 hop": dense(1, 0), "MixProp by gathers, 2 hops": dense(2, 0)}
+    made = {"MixProp by a matrix, 1 hop": mixing(1, True), "MixProp by a matrix, 2 hops": mixing(2, True)}
+    made |= {"MixProp by bags, 1 hop": mixing(1, False), "MixProp by bags, 2 hops": mixing(2, False)}
     attention = GraphAttention(CHANNELS, CHANNELS, 1, 1)
     rows = index.unsqueeze(-1) * BATCH + torch.arange(BATCH)  # (node, neighbour, batch)
 
