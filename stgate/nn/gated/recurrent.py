@@ -74,7 +74,7 @@ class RecurrentStack(nn.Module):
     @property
     def rows_last(self) -> bool:
         """True if inputs whose rows lie last in memory are read without a copy."""
-        return self.cell == "gru"
+        return self.cell == "gru" and not self.heads
 
     @property
     def enters(self) -> bool:
@@ -133,7 +133,7 @@ class RecurrentStack(nn.Module):
             states, held = cell(x, memory)
         else:
             states, one = cell(x, memory[0] if memory else None)
-            held = (one,)
+            states, held = states.contiguous() if self.heads else states, (one,)  # as attention reads them
         if last:
             x, states = x[:, -1:], states[:, -1:]
         return parts["gate"](x, states), held
