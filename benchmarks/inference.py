@@ -12,6 +12,7 @@ from benchmarks.tables import table
 from benchmarks.timing import cpu_times
 from stgate.distributions import Mixture
 from stgate.inference import Ensemble
+from stgate.inference.batch_loss import BatchLoss
 
 MEMBERS = 16
 
@@ -55,12 +56,18 @@ def ensemble_step(build, x):
     torch.manual_seed(0)
     inference = Ensemble(MEMBERS)
     network = inference.wrap(build)
+    with network.probing():  # decides whether members share a pass
+        network(x)
     optimizer = torch.optim.AdamW(network.parameters())
 
     def step():
         optimizer.zero_grad()
-        loss = inference.mean_loss(network, [x], network, lambda _, made: made.square().mean())
-        inference.objective(loss, network, 1).backward()
+        total = BatchLoss(network, network.parameters())
+        for turn in total.turns():
+            with turn:
+                made = network(x)
+                total.add(made.square().sum(), torch.tensor(made.numel()))
+        inference.objective(total.mean(), network, 1).backward()
         inference.clip_gradients(network, 1.0)
         optimizer.step()
 
