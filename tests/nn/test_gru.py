@@ -97,7 +97,12 @@ class Drawn(nn.Linear):
         return super().forward(input) + 1
 
 
+def without_bias(inputs, outputs):
+    return nn.Linear(inputs, outputs, bias=False)
+
+
 ENTRIES = {"own": (nn.Linear, "none"), "drawn": (Drawn, "none"), "other": (nn.Linear, "tanh")}
+ENTRIES |= {"without a bias": (without_bias, "none")}
 
 
 @pytest.mark.parametrize("kind", ENTRIES)

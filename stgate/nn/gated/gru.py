@@ -115,9 +115,10 @@ def rows_last(layer: nn.Linear, x: Tensor) -> Tensor:
 
 def _entering(entry: nn.Sequential) -> list[Tensor] | None:
     """Return the weight and the bias of a linear layer before a GELU; None for any other layers."""
-    if [type(layer) for layer in entry] != [nn.Linear, nn.GELU] or entry[1].approximate != "none":
+    if [type(layer) for layer in entry] != [nn.Linear, nn.GELU]:
         return None
-    return [cast(Tensor, entry[0].weight), cast(Tensor, entry[0].bias)]
+    weight, bias = cast(Tensor, entry[0].weight), cast(Tensor | None, entry[0].bias)
+    return None if bias is None or entry[1].approximate != "none" else [weight, bias]
 
 
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
