@@ -153,9 +153,10 @@ def compare(python, work, name):
 def _with_its_mean(forecast):
     """The counts that the package's logits belong to."""
     if isinstance(forecast, ZeroInflatedCounts):
-        return ZeroInflatedCounts(1 / (forecast.shape**2 * forecast.count_mean), forecast.shape, forecast.inflation)
+        mean = 1 / (forecast.dispersion**2 * forecast.count_mean)
+        return ZeroInflatedCounts(mean, forecast.dispersion, forecast.inflation)
     if isinstance(forecast, Counts):
-        return Counts(1 / (forecast.shape**2 * forecast.mean), forecast.shape)
+        return Counts(1 / (forecast.dispersion**2 * forecast.mean), forecast.dispersion)
     return forecast
 
 

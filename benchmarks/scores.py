@@ -1,7 +1,7 @@
 """Scores: their speed beside other packages', and what logging them costs a fit."""
 
+import contextlib
 import time
-from unittest import mock
 
 import numpy as np
 import scoringrules
@@ -12,10 +12,10 @@ import stgate
 from benchmarks.fits import trainer
 from benchmarks.options import Findings, Options
 from benchmarks.registry import benchmark
+from benchmarks.speed.counts import loss_only
 from benchmarks.tables import table
 from benchmarks.timing import cpu_times
 from stgate.metrics import crps
-from stgate.models import training
 
 ROUNDS = 5
 
@@ -37,12 +37,6 @@ def speed(rounds=ROUNDS):
     return {name: min(cpu_times({name: run}, rounds)[name]) for name, run in contenders.items()}
 
 
-def loss_only(forecaster, stage, name, *given, log=training._log):
-    """Log the loss, and no other score."""
-    if name == "loss":
-        log(forecaster, stage, name, *given)
-
-
 def logging(inference=None, rounds=ROUNDS, duration=100):
     """CPU seconds of a fit with its scores logged, and with its loss only, taken in turns."""
     import lightning as L
@@ -53,13 +47,13 @@ def logging(inference=None, rounds=ROUNDS, duration=100):
         options |= {"every": 8, "eval_every": 8}
     times = {"all scores": [], "loss only": []}
     for _ in range(rounds):
-        for name, log in (("all scores", training._log), ("loss only", loss_only)):
+        for name, scoring in (("all scores", contextlib.nullcontext), ("loss only", loss_only)):
             L.seed_everything(0, verbose=False)
             model = stgate.models.GatedRNN(hidden=64, rollout=stgate.nn.RollOut(), halo=2, inference=inference)
             data = stgate.data.WindowData(panel, targets=["x"], **options)
             data.setup()
             started = time.process_time()
-            with mock.patch.object(training, "_log", log):
+            with scoring():
                 trainer(max_epochs=1, num_sanity_val_steps=0).fit(model, data)
             times[name].append(time.process_time() - started)
     return {name: min(values) for name, values in times.items()}

@@ -66,7 +66,7 @@ def bayesnf(task, budget):
 
 def calibrated(model, data, task):
     """(filled, forecast), both with split conformal intervals."""
-    gaps = {"levels": LEVELS, "scores": "distribution", "end": before(task.split[0])}
+    gaps = {"levels": LEVELS, "conformity_score": "distribution", "end": before(task.split[0])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # training has seen these times, not the entries that are scored
         stgate.calibrate_reconstruction(model, task.seen, truth=task.masked, **gaps)
