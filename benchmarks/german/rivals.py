@@ -181,7 +181,7 @@ def ridge(task, lags=3, near=8):
             own[: lead + lags] = False
             if own.sum() < 100:
                 continue
-            model = Ridge(penalty=10.0).fit(x[own], values[own, i])
+            model = Ridge(alpha=10.0).fit(x[own], values[own, i])
             mean[:, i] = model.predict(x)
             bounds[:, i] = mean[:, i, None] + np.quantile(values[own, i] - mean[own, i], QUANTILES)
         made[lead] = mean[~train], bounds[~train], values[~train]
