@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stgate.inference.members import Members, split
-from stgate.nn.once import fixed_weights
 from stgate.schema.batch import SHARED, Batch
 
 MOST = 3 * 2**15
@@ -130,8 +129,7 @@ def in_pieces(
     pieces = cut(batch, windows_of(network, batch, evaluate, *situation))
     if len(pieces) == 1:
         return evaluate(batch)
-    with fixed_weights():
-        first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
+    first, *others = zip(*(evaluate(piece) for piece in pieces), strict=True)
     return (torch.cat(first, -5), *(torch.cat(other, -4) for other in others))
 
 

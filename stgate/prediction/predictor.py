@@ -26,6 +26,7 @@ from stgate.nn.imputation import ImputationName, check_imputation, make_imputati
 from stgate.nn.inputs import Inputs, Standardize
 from stgate.nn.linear import LinearTable
 from stgate.nn.node_inputs import NodeInputs
+from stgate.nn.once import fixed_weights
 from stgate.panels.calendar import CELLS, cell_keys
 from stgate.prediction.intervals import Calibration, ConformityScore, quantiles_of_forecast
 from stgate.prediction.normal_scores import normal_scores, quantiles_at
@@ -265,7 +266,8 @@ class Predictor(nn.Module, ABC):
 
     def members(self, batch: Batch, *options: Any) -> Distribution:  # noqa: ANN401 (those of the network)
         """Forecast an encoded batch with each member, (member, batch, lead, node, target); one has no such axis."""
-        raw, *around = in_pieces(self.built, batch, lambda piece: self._raw_and_around(piece, *options))
+        with fixed_weights():
+            raw, *around = in_pieces(self.built, batch, lambda piece: self._raw_and_around(piece, *options))
         return self.likelihood(raw, *around) if around else self.distribution(raw)
 
     def raw_outputs(self, batch: Batch, inputs: Inputs, *options: Any) -> Tensor:  # noqa: ANN401 (those of the network)
