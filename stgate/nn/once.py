@@ -15,7 +15,10 @@ _held: ContextVar[_Held | None] = ContextVar("held", default=None)
 
 @contextlib.contextmanager
 def fixed_weights() -> Iterator[None]:
-    """Keep what `once` computes until the block ends; no weight may be changed in it."""
+    """Keep what `once` computes until the block, or one around it, ends; no weight may be changed in it."""
+    if _held.get() is not None:
+        yield
+        return
     token = _held.set({})
     try:
         yield

@@ -24,6 +24,17 @@ def test_a_tensor_is_computed_once_in_a_block_and_each_time_outside_of_it():
     assert len(calls) == 4
 
 
+def test_a_block_within_another_keeps_what_that_one_keeps():
+    layer, calls = nn.Linear(3, 2), []
+    with fixed_weights():
+        for _ in range(3):
+            with fixed_weights():
+                counted(layer, calls)
+    assert len(calls) == 1
+    counted(layer, calls)
+    assert len(calls) == 2
+
+
 def test_other_weights_modes_and_layers_have_their_own():
     layer, other, calls = nn.Linear(3, 2), nn.Linear(3, 2), []
     with fixed_weights():
