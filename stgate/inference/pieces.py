@@ -83,25 +83,36 @@ def windows_of(network: nn.Module, batch: Batch, evaluate: Callable[[Batch], obj
         evaluate: A function that evaluates some windows, without side effects besides those of the network's layers.
         *situation: What else the cost depends on, such as the epoch.
     """
-    count, device = len(batch["time"]), batch["time"].device
+    count = len(batch["time"])
     if count == 1 or (network.training and mixes_windows(network)):
         return count
-    costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
-    shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
-    complete = all(batch.get("complete", ()))
-    key = (network.training, complete, *situation, *shapes, batch["static"].shape)
-    if key not in costs:
-        costs[key] = _measured(network, _without_gaps(batch, complete), evaluate)
-    cost = costs[key]
-    most = MOST * cost.calls if device.type == "cpu" else ACCELERATOR
+    most, cost = _costs(network, batch, evaluate, situation, complete=all(batch.get("complete", ())))
     windows = min(cost.windows(most, 1), count)
     if isinstance(network, Members):
         if not network.decided:
+            usual, alike = _costs(network, batch, evaluate, situation, complete=True)
             with network.probing():
-                evaluate(rows_of(batch, slice(0, windows)))
+                evaluate(_without_gaps(batch, min(alike.windows(usual, 1), count), complete=True))
         if network.together:
             windows = min(cost.windows(most, cost.members), count)
     return windows
+
+
+def _costs(
+    network: nn.Module,
+    batch: Batch,
+    evaluate: Callable[[Batch], object],
+    situation: tuple[object, ...],
+    *,
+    complete: bool,
+) -> tuple[int, Cost]:
+    """Return the numbers that a piece may compute, and what windows cost that a rollout takes as complete or not."""
+    costs: dict[Any, Cost] = network.__dict__.setdefault("_costs", {})  # they go with the network
+    shapes = [value.shape[1:] for value in (batch["past"], batch["target"], batch["future"])]
+    key = (network.training, complete, *situation, *shapes, batch["static"].shape)
+    if key not in costs:
+        costs[key] = _measured(network, _without_gaps(batch, 2, complete=complete), evaluate)
+    return (MOST * costs[key].calls if batch["time"].device.type == "cpu" else ACCELERATOR), costs[key]
 
 
 def mixes_windows(network: nn.Module) -> bool:
@@ -191,8 +202,8 @@ def rows_of(batch: Batch, rows: slice) -> Batch:
     return cast(Batch, {name: value if name in SHARED else value[rows] for name, value in tensors.items()})
 
 
-def _without_gaps(batch: Batch, complete: bool) -> Batch:
-    """Return two windows without gaps, noted as complete or not where a batch says so."""
-    tensors = cast(dict[str, Any], rows_of(batch, slice(0, 2)))
+def _without_gaps(batch: Batch, count: int, *, complete: bool) -> Batch:
+    """Return the first windows without gaps, noted as complete or not where a batch says so."""
+    tensors = cast(dict[str, Any], rows_of(batch, slice(0, count)))
     kept = {n: v if n in SHARED or not torch.is_tensor(v) else torch.nan_to_num(v) for n, v in tensors.items()}
-    return cast(Batch, kept | ({"complete": [complete] * 2} if "complete" in kept else {}))
+    return cast(Batch, kept | ({"complete": [complete] * count} if "complete" in kept else {}))

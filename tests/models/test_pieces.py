@@ -28,11 +28,12 @@ from stgate.distributions.likelihoods import (
     StudentT,
     ZeroInflatedNegativeBinomial,
 )
-from stgate.inference import Ensemble, MeanField, PointEstimate
+from stgate.inference import Ensemble, MeanField, PointEstimate, members
 from stgate.inference.pieces import cut
 from stgate.models import GatedRNN, GatedTransformer, Ridge, STHSepNet
 from stgate.models.forecaster import Forecaster
 from stgate.nn.gated.rollout import RollOut
+from stgate.nn.sepnet import learned_graphs
 
 WHOLE = 2**40
 PLAIN = {"transforms": None, "linear": False, "neighbour_means": "none"}
@@ -193,6 +194,41 @@ def test_the_size_of_a_piece_of_a_rollout_does_not_follow_from_its_first_windows
         batch["complete"] = [first] * 2 + [not first] * (len(batch["complete"]) - 2)
         found.append(sized(monkeypatch, model, batch, 2**9))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("cached", [2**k for k in range(6, 14)])
+def test_members_of_a_rollout_share_a_pass_whichever_windows_come_first(monkeypatch, cached):
+    monkeypatch.setattr(members, "CACHED", cached)
+    data, found = make_data(make_panel(steps=160, missing=0.0)), []
+    for complete in (True, False):
+        options = {"cell": "rhn", "hidden": 8, "rollout": RollOut(), "inference": Ensemble(2)}
+        model = built(GatedRNN(**options, **PLAIN), data).train()
+        batch = model.predictor.noted(next(iter(data.train_dataloader())))
+        batch["complete"] = [complete] * len(batch["complete"])
+        sized(monkeypatch, model, batch, 2**9)
+        found.append(model.predictor.built.together)
+    assert found[0] == found[1]
+
+
+def test_graphs_are_learned_once_a_batch_and_again_after_a_step(monkeypatch):
+    data, calls, own = make_data(make_panel(steps=160)), [], learned_graphs._largest
+    monkeypatch.setattr(learned_graphs, "_largest", lambda *given: calls.append(1) or own(*given))
+    model = built(FORECASTERS["STHSepNet"](), data).train()
+    batch = next(iter(data.train_dataloader()))
+    encoded = model.predictor.encode(batch)
+    with_pieces(monkeypatch, 2**6)
+    assert len(model.training_pieces(encoded)) > 2
+    calls.clear()
+    model.training_step(batch, 0).backward()
+    assert len(calls) == 2  # a graph and a hypergraph
+    model.training_step(batch, 0)
+    assert len(calls) == 4
+    model.eval()
+    with torch.no_grad():
+        model.predictor.predict(batch, (0.5,))
+        calls.clear()
+        model.predictor.predict(batch, (0.5,))
+    assert len(calls) == 2
 
 
 class Normalised(Forecaster):

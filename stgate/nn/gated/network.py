@@ -253,23 +253,28 @@ class HybridNetwork(nn.Module):
         seen = self.features(values, mask, since, calendar, static)
         batch, patches = seen.shape[0], seen.shape[2]
         rows = seen.transpose(1, 2).flatten(0, 1)  # (batch * patch, time, feature)
-        if last and self.mixing is None and getattr(self.core, "enters", False):
-            states, memory = cast(nn.Module, self.core)(rows, memory, last=True, entry=self.embed)
-            return self.dropout(states).unflatten(0, (batch, patches)).transpose(1, 2), memory
-        if self.features.rows_last and rows.shape[1] > 1:
-            layer, activation = self.embed
-            states = activation(rows_last(cast(nn.Linear, layer), rows))
-        else:
-            states = self.embed(rows)
-        if self.mixing is not None:
-            assert graph is not None
-            apart = states.unflatten(0, (batch, patches))
-            states = (apart + self.mixing(apart, graph, dim=1)).flatten(0, 1)
+        enters = last and self.mixing is None and getattr(self.core, "enters", False)
+        states, entry = (rows, {"entry": self.embed}) if enters else (self._embedded(rows, batch, graph), {})
         if self.core is None:
             states = states[:, -1:] if last else states
         else:
-            states, memory = self.core(states, memory, last=last)
+            states, memory = self.core(states, memory, last=last, **entry)
         return self.dropout(states).unflatten(0, (batch, patches)).transpose(1, 2), memory
+
+    def _embedded(self, rows: Tensor, batch: int, graph: EdgeList | None) -> Tensor:
+        """Embed features, (batch * patch, time, feature), and mix them over nodes: (batch * patch, time, hidden)."""
+        assert self.embed is not None
+        if self.features.rows_last and rows.shape[1] > 1:
+            layer, activation = self.embed
+            states: Tensor = activation(rows_last(cast(nn.Linear, layer), rows))
+        else:
+            states = self.embed(rows)
+        if self.mixing is None:
+            return states
+        assert graph is not None
+        apart = states.view(batch, -1, *states.shape[1:])
+        mixed: Tensor = (apart + self.mixing(apart, graph, dim=1)).flatten(0, 1)
+        return mixed
 
 
 def _at(ahead: Tensor, lead: int) -> Tensor:

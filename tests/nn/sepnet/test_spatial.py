@@ -48,6 +48,13 @@ def test_sums_are_the_same_by_a_matrix_by_bags_and_by_gathers(monkeypatch, way):
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "k", "kind"), [(112, 3, "matrix"), (113, 3, "bags"), (180, 20, "matrix"), (181, 20, "bags")]
+)
+def test_many_nodes_of_few_neighbours_are_summed_without_a_matrix(nodes, k, kind):
+    assert isinstance(some_neighbours(nodes, k).sums()[0].over, KINDS[kind])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", [0, 1])
 def test_gradients_of_sums_are_those_of_differences(monkeypatch, way, kind):
