@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_a_quick_run_of_each_benchmark_ends_well(tmp_path, name):
     words = [sys.executable, "-m", "benchmarks", "run", name, "--quick", "--work", str(tmp_path)]
     made = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1800)
     last = (made.stderr.strip().splitlines() or [""])[-1]
-    if (made.returncode == 2 and "needs" in last) or "No module named" in last:
+    lacks = re.search(r"No module named '(?!stgate|benchmarks)", last)  # a rival that is not installed
+    if lacks or (made.returncode == 2 and "needs" in last):
         pytest.skip(f"not on this machine: {last}")
     assert made.returncode == 0, made.stderr[-2000:]
 
